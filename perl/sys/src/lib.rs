@@ -1,0 +1,1 @@
+//! The C shim through which Gepok speaks to Perl, and its bindings.

@@ -1,0 +1,12 @@
+//! Gepok: a PSGI server. A network core in Rust, and forked workers that embed Perl.
+//!
+//! The modules in the order of a request's way, one straight line:
+//!
+//! ```text
+//! net::accept → http::connection → http::h1 → dispatch → channel ═ process border ═
+//!   worker → psgi::env → perl::call → psgi::response → channel ═ border ═ http::h1::write
+//! ```
+//!
+//! `docs/internals.md` draws the processes, the channel's frames and the boundary to Perl.
+
+pub mod semantics;

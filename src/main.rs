@@ -1,0 +1,2 @@
+//! Entry 2: the standalone binary.
+fn main() {}

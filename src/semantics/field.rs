@@ -1,0 +1,198 @@
+//! Field sections: names and values in the order and the case they were given (RFC 9110 section 5).
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// A part of a message's bytes, as offsets: a head of sixty fields stays one allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// First byte behind it.
+    pub end: u32,
+}
+
+impl Span {
+    /// The span that `part` covers within `whole`; `part` must be a slice of `whole`.
+    pub fn of(whole: &[u8], part: &[u8]) -> Self {
+        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        debug_assert!(start + part.len() <= whole.len());
+        // Heads are limited to far below 4 GiB (http::limits).
+        Span {
+            start: start as u32,
+            end: (start + part.len()) as u32,
+        }
+    }
+
+    /// The same as a range of indices.
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// One field line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The field's name as it was sent.
+    pub name: Span,
+    /// The value without the white space around it.
+    pub value: Span,
+}
+
+/// The fields of one message: lines that point into the bytes they were read from.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    bytes: Bytes,
+    lines: Vec<Line>,
+}
+
+impl Fields {
+    /// Fields at `lines` of `bytes`.
+    ///
+    /// Returns nothing when a line points outside of `bytes` (a peer process could send that).
+    pub fn new(bytes: Bytes, lines: Vec<Line>) -> Option<Self> {
+        let inside = |span: Span| span.start <= span.end && span.end as usize <= bytes.len();
+        if lines
+            .iter()
+            .all(|line| inside(line.name) && inside(line.value))
+        {
+            Some(Fields { bytes, lines })
+        } else {
+            None
+        }
+    }
+
+    /// Fields from names and values in order.
+    pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+    {
+        let mut bytes = Vec::new();
+        let mut lines = Vec::new();
+        let mut put = |part: &[u8]| {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(part);
+            Span {
+                start,
+                end: bytes.len() as u32,
+            }
+        };
+        for (name, value) in pairs {
+            let name = put(name.as_ref());
+            let value = put(value.as_ref());
+            lines.push(Line { name, value });
+        }
+        Fields {
+            bytes: bytes.into(),
+            lines,
+        }
+    }
+
+    /// The bytes that the lines point into.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The lines as offsets, in order.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Number of field lines.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there is no field line.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Name and value of each line, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.lines.iter().map(|line| {
+            (
+                &self.bytes[line.name.range()],
+                &self.bytes[line.value.range()],
+            )
+        })
+    }
+
+    /// The values of all lines named `name`, whatever the case of its letters.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The value of the first line named `name`.
+    pub fn first<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// Whether some line named `name` holds `member` in its comma-separated list (RFC 9110 section 5.6.1).
+    pub fn lists(&self, name: &str, member: &str) -> bool {
+        self.all(name)
+            .flat_map(list_members)
+            .any(|m| m.eq_ignore_ascii_case(member.as_bytes()))
+    }
+
+    /// Keeps only the lines for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let bytes = &self.bytes;
+        self.lines
+            .retain(|line| keep(&bytes[line.name.range()], &bytes[line.value.range()]));
+    }
+}
+
+/// The non-empty members of a comma-separated list, without the white space around them.
+pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|&b| b == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_keep_order_case_and_repetition() {
+        let fields =
+            Fields::from_pairs([("Set-Cookie", "a=1"), ("X-y", ""), ("set-cookie", "b=2")]);
+        let names: Vec<_> = fields.iter().map(|(n, _)| n.to_vec()).collect();
+        assert_eq!(names, [&b"Set-Cookie"[..], b"X-y", b"set-cookie"]);
+        assert_eq!(
+            fields.all("SET-COOKIE").collect::<Vec<_>>(),
+            [b"a=1", b"b=2"]
+        );
+        assert_eq!(fields.first("x-Y"), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_line_outside_the_bytes_is_refused() {
+        let line = Line {
+            name: Span { start: 0, end: 2 },
+            value: Span { start: 2, end: 9 },
+        };
+        assert!(Fields::new(Bytes::from_static(b"abc"), vec![line]).is_none());
+        let backwards = Line {
+            name: Span { start: 2, end: 1 },
+            value: Span { start: 0, end: 0 },
+        };
+        assert!(Fields::new(Bytes::from_static(b"abc"), vec![backwards]).is_none());
+    }
+
+    #[test]
+    fn list_membership_ignores_case_space_and_empty_members() {
+        let fields = Fields::from_pairs([
+            ("Connection", "keep-alive ,, Upgrade"),
+            ("connection", "TE"),
+        ]);
+        assert!(fields.lists("connection", "upgrade") && fields.lists("connection", "te"));
+        assert!(!fields.lists("connection", "close"));
+    }
+}

@@ -1,0 +1,150 @@
+//! Heads of requests and responses (RFC 9110 section 6).
+
+use bytes::Bytes;
+
+use super::field::{Fields, Span};
+
+/// A message's protocol version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10 = 10,
+    /// HTTP/1.1
+    Http11 = 11,
+}
+
+impl Version {
+    /// The version as CGI names it in `SERVER_PROTOCOL` (RFC 3875 section 4.1.16).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
+    }
+
+    /// The version whose discriminant is `number`.
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            10 => Some(Version::Http10),
+            11 => Some(Version::Http11),
+            _ => None,
+        }
+    }
+}
+
+/// What a request asks for: method, target, version and fields.
+///
+/// Method, target and fields are offsets into the one buffer the head was read into.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// The method token; its case matters (RFC 9110 section 9.1).
+    pub method: Span,
+    /// The request target, byte for byte as sent.
+    pub target: Span,
+    /// The protocol version of the request.
+    pub version: Version,
+    /// The fields; `method` and `target` point into the same bytes.
+    pub fields: Fields,
+}
+
+impl RequestHead {
+    /// The method's name.
+    pub fn method(&self) -> &[u8] {
+        &self.fields.bytes()[self.method.range()]
+    }
+
+    /// The target's bytes.
+    pub fn target(&self) -> &[u8] {
+        &self.fields.bytes()[self.target.range()]
+    }
+}
+
+/// What a response says before its content: status and fields.
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    /// The status code, 100 to 999.
+    pub status: u16,
+    /// The fields in the order the app gave them.
+    pub fields: Fields,
+}
+
+/// A point of time as Perl's `gettimeofday` gives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timestamp {
+    /// Seconds since the epoch.
+    pub seconds: i64,
+    /// Microseconds of that second.
+    pub micros: u32,
+}
+
+impl Timestamp {
+    /// The time now.
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Timestamp {
+            seconds: since.as_secs() as i64,
+            micros: since.subsec_micros(),
+        }
+    }
+}
+
+/// Who is at the other end of a connection, and which of our addresses it reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// TCP: the client's address and ours.
+    Ip {
+        /// The client's address; an IPv4-mapped one is shown as IPv4.
+        peer: std::net::SocketAddr,
+        /// Our address on this connection.
+        local: std::net::SocketAddr,
+    },
+    /// Unix socket: the client's process as the kernel tells it (SO_PEERCRED).
+    Unix {
+        /// Process id.
+        pid: i32,
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
+}
+
+/// A request's content, complete: workers never wait for a client.
+#[derive(Debug)]
+pub enum Content {
+    /// No content at all.
+    Empty,
+    /// Content small enough to travel in the message itself.
+    Inline(Bytes),
+    /// Content in an unlinked file, from offset 0.
+    File {
+        /// The file.
+        file: std::os::fd::OwnedFd,
+        /// Its length in bytes.
+        length: u64,
+    },
+}
+
+/// A complete request, as the core hands it to a worker.
+#[derive(Debug)]
+pub struct Request {
+    /// Its head.
+    pub head: RequestHead,
+    /// Its content.
+    pub content: Content,
+    /// Length of the content; nothing where the request had none and did not say so.
+    pub content_length: Option<u64>,
+    /// Number of the listener that accepted the connection (`config::Listener`).
+    pub listener: u16,
+    /// The two ends of the connection.
+    pub endpoints: Endpoints,
+    /// When the connection was accepted.
+    pub connected: Timestamp,
+    /// When the head's first byte was read.
+    pub started: Timestamp,
+    /// When the request was complete.
+    pub finished: Timestamp,
+}

@@ -1,0 +1,6 @@
+//! What HTTP messages mean, as far as a server must know it (RFC 9110).
+//!
+//! Knows no wire format, socket or Perl: the network core and the workers both speak in these types.
+
+pub mod field;
+pub mod message;
