@@ -10,3 +10,4 @@
 //! `docs/internals.md` draws the processes, the channel's frames and the boundary to Perl.
 
 pub mod semantics;
+pub mod worker;
