@@ -21,8 +21,14 @@ pub enum Lost {
 pub trait Respond {
     /// An interim response, status 100 to 199 (RFC 9110 section 15.2).
     fn informational(&self, id: u64, status: u16, fields: &[(&[u8], &[u8])]) -> Result<(), Lost>;
-    /// The head of the final response.
-    fn head(&self, id: u64, status: u16, fields: &[(&[u8], &[u8])]) -> Result<(), Lost>;
+    /// The head of the final response; `length` where the content's length is known beforehand.
+    fn head(
+        &self,
+        id: u64,
+        status: u16,
+        fields: &[(&[u8], &[u8])],
+        length: Option<u64>,
+    ) -> Result<(), Lost>;
     /// A piece of content, behind the head. Blocks while the client is too slow to take more.
     fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost>;
     /// The response is complete.
