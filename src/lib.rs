@@ -11,3 +11,10 @@
 
 pub mod semantics;
 pub mod worker;
+
+#[cfg(feature = "perl")]
+pub mod perl;
+#[cfg(feature = "perl")]
+pub mod psgi;
+#[cfg(feature = "perl")]
+pub mod xs;
