@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod response;
+mod stream;
+mod ways_out;
 mod world;

@@ -86,6 +86,7 @@ void gp_adopt(pTHX);
 void gp_watch_forks(void);
 int gp_elsewhere(pTHX);
 void gp_assert_here(pTHX);
+void gp_leave_if_child(pTHX);
 void gp_describe(pTHX);
 
 /* env.c */
@@ -104,6 +105,7 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 /* answer.c */
 UV gp_status(pTHX_ SV *sv);
 void gp_answer(pTHX_ gp_exchange *exchange, SV *response);
+void gp_end(gp_exchange *exchange);
 
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);

@@ -40,10 +40,9 @@ static void run_delayed(pTHX_ gp_exchange *exchange, SV *code)
         PUTBACK;
         call_sv(code, G_VOID | G_DISCARD);
     }
-    if (exchange->orphan) {
-        exchange->over = 1;
-        SINK.end(SELF, exchange->id);
-    }
+    gp_leave_if_child(aTHX);
+    if (exchange->orphan)
+        gp_end(exchange);
     if (!exchange->responded)
         croak("Gepok: the app returned without calling the responder");
     if (!exchange->over && !exchange->writer)
@@ -71,6 +70,7 @@ static void run(pTHX_ void *argument)
         response = POPs;
         PUTBACK;
     }
+    gp_leave_if_child(aTHX);
     SvGETMAGIC(response);
     if (SvROK(response) && SvTYPE(SvRV(response)) == SVt_PVAV) {
         if (av_len((AV *)SvRV(response)) != 2)
@@ -83,11 +83,6 @@ static void run(pTHX_ void *argument)
         croak("Gepok: the app returned neither an array nor a code reference, but '%" SVf "'", SVfARG(response));
     c->exchange->in_call = 0;
 
-    if (gp.in_child) {
-        FREETMPS;
-        LEAVE;
-        return;
-    }
     handlers = cleanup_handlers(aTHX_ c->env);
     if (!(c->request->flags & GP_LAST) && (!handlers || av_len(handlers) < 0) && !committed(aTHX_ c->env)) {
         HV *env = c->env;
