@@ -79,6 +79,10 @@ impl Respond for Recorder {
 /// One interpreter at a time: what the boundary remembers is the process's.
 static ONE: Mutex<()> = Mutex::new(());
 
+pub(crate) fn one_interpreter() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// An app in an interpreter of its own.
 pub(crate) struct World {
     psgi: Option<PsgiApp>,
@@ -131,7 +135,7 @@ impl World {
     }
 
     pub(crate) fn with_multiprocess(source: &str, multiprocess: bool) -> World {
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = one_interpreter();
         let interpreter = Interpreter::start(&[], no_server).unwrap();
         let perl = interpreter.perl();
         perl.eval("prelude", PRELUDE).unwrap();
