@@ -9,5 +9,8 @@
 //!
 //! `docs/internals.md` draws the processes, the channel's frames and the boundary to Perl.
 
+pub mod channel;
+pub mod dispatch;
+pub mod process;
 pub mod semantics;
 pub mod worker;
