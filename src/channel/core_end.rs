@@ -62,7 +62,8 @@ impl CoreEnd {
         fcntl(&descriptors.socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(CoreEnd {
             claims: Claims::map(&descriptors.claims)?,
-            socket: AsyncFd::register(descriptors.socket)?,
+            // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
+            socket: unsafe { AsyncFd::register(descriptors.socket) }?,
             unframer: RefCell::default(),
             out: RefCell::default(),
             more_out: Notify::new(),
