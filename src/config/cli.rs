@@ -62,10 +62,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
                 .map_err(|error| Error(error.to_string()))?;
         }
     }
-    if let Some(path) = matches.get_one::<String>("FILE")
-        && let Some(other) = options.app.path.replace(path.clone())
-    {
-        return Err(Error(format!("two apps are given, '{other}' and '{path}'")));
+    for path in matches.get_many::<String>("FILE").into_iter().flatten() {
+        if let Some(other) = options.app.path.replace(path.clone()) {
+            return Err(Error(format!("two apps are given, '{other}' and '{path}'")));
+        }
     }
     Ok(Parsed::Serve(Box::new(Said {
         options,
@@ -83,7 +83,7 @@ fn command() -> Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args(known().map(arg))
-        .arg(Arg::new("FILE"))
+        .arg(Arg::new("FILE").action(ArgAction::Append).num_args(0..))
         .arg(
             Arg::new("help")
                 .long("help")
@@ -168,7 +168,7 @@ fn option(arg: &str, word: &str) -> Result<(String, bool), Error> {
     let lettered = |letter: char| known().find(|option| single && option.letter == Some(letter));
     match word.chars().next().and_then(lettered) {
         Some(option) => Ok((arg.to_owned(), word.len() == 1 && !option.is_flag())),
-        None => Err(unknown(name)),
+        None => Err(unknown(arg, name)),
     }
 }
 
@@ -186,12 +186,13 @@ fn long(name: &str) -> Option<(&'static Opt, Option<&'static str>)> {
         })
 }
 
-fn unknown(name: &str) -> Error {
+fn unknown(arg: &str, name: &str) -> Error {
     let meant = match table::nearest(name, Entry::Binary) {
         Some(known) => format!("did you mean '--{}'?", known.replace('_', "-")),
         None => "see gepok --help".to_owned(),
     };
-    Error(format!("unknown option '{name}', {meant}"))
+    let typed = arg.split('=').next().unwrap_or(arg);
+    Error(format!("unknown option '{typed}', {meant}"))
 }
 
 fn text(arg: OsString) -> Result<String, Error> {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::VERSION;
 use super::table::{CATEGORIES, Entry, Opt, Preset};
 
-const WIDTH: usize = 96;
-const TEXT: usize = 32;
+const WIDTH: usize = 98;
+const TEXT: usize = 34;
 
 /// What `gepok --version` prints.
 pub fn version() -> String {
@@ -60,17 +60,11 @@ fn left(option: &Opt) -> String {
 fn text(option: &Opt) -> String {
     let preset = match option.preset {
         Preset::None => String::new(),
-        Preset::Value(_) if option.is_flag() => format!(" ({} if not said)", state(option)),
+        Preset::Value("1") if option.is_flag() => " (default: on)".to_owned(),
+        Preset::Value(_) if option.is_flag() => " (default: off)".to_owned(),
         Preset::Value(text) | Preset::Described(text) => format!(" (default: {text})"),
     };
     format!("{}{preset}", option.short)
-}
-
-fn state(option: &Opt) -> &'static str {
-    match option.preset {
-        Preset::Value("1") => "on",
-        _ => "off",
-    }
 }
 
 // A left side that is too long has the text on the next line.

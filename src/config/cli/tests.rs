@@ -110,13 +110,13 @@ fn mistakes_are_told_in_one_line() {
     for (args, told) in [
         (
             &["--strat-servers", "1"][..],
-            "unknown option 'strat-servers', did you mean '--start-servers'?",
+            "unknown option '--strat-servers', did you mean '--start-servers'?",
         ),
-        (&["--xyz"], "unknown option 'xyz', see gepok --help"),
-        (&["-x"], "unknown option 'x', see gepok --help"),
+        (&["--xyz"], "unknown option '--xyz', see gepok --help"),
+        (&["-x"], "unknown option '-x', see gepok --help"),
         (
             &["--listen-sock=1"],
-            "unknown option 'listen-sock', see gepok --help",
+            "unknown option '--listen-sock', see gepok --help",
         ),
         (
             &["--timeout=-1"],
@@ -134,16 +134,14 @@ fn mistakes_are_told_in_one_line() {
             &["a.psgi", "-a", "b.psgi"],
             "two apps are given, 'b.psgi' and 'a.psgi'",
         ),
+        (
+            &["a.psgi", "-p", "1", "b.psgi"],
+            "two apps are given, 'a.psgi' and 'b.psgi'",
+        ),
     ] {
         assert_eq!(error(args), told);
     }
-    for args in [
-        &["a.psgi", "b.psgi"][..],
-        &["--port"],
-        &["-p"],
-        &["--help=1"],
-        &["-hv=1"],
-    ] {
+    for args in [&["--port"][..], &["-p"], &["--help=1"], &["-hv=1"]] {
         let told = error(args);
         assert!(!told.contains('\n') && !told.is_empty(), "{told:?}");
     }

@@ -12,7 +12,7 @@ pub(super) static CATEGORY: Category = Category {
             kind: Kind::Text(|options, text| options.app.path = Some(text)),
             value: "FILE",
             preset: Preset::Described("app.psgi"),
-            short: "the app's file, also without the option's name",
+            short: "the app's file; -a may be left out",
             long: "The file that holds the app, or the name of a module found in C<@INC> that ends with the app. \
                    The option's name may be left out.",
             entry: Entry::Binary,
@@ -58,7 +58,7 @@ pub(super) static CATEGORY: Category = Category {
             kind: Kind::Text(|options, text| options.app.env = Some(text)),
             value: "NAME",
             preset: Preset::Described("deployment"),
-            short: "what PLACK_ENV tells the app",
+            short: "PLACK_ENV for the app",
             long: "Sets C<PLACK_ENV> in the environment. Without the option a C<PLACK_ENV> set already is kept, else \
                    it is C<deployment>. Whatever its value, no middleware is put in front of the app.",
             entry: Entry::Binary,
@@ -70,7 +70,7 @@ pub(super) static CATEGORY: Category = Category {
             kind: Kind::Flag(|options, yes| options.app.preload = yes),
             value: "",
             preset: Preset::Value("1"),
-            short: "load the app once, before the workers are forked",
+            short: "load the app once, before the fork",
             long: "Loads the app once, so that the workers share its memory. With C<--no-preload-app> each worker \
                    loads it for itself, which an app needs that opens connections while it is loaded.",
             entry: Entry::Binary,

@@ -24,7 +24,7 @@ pub(super) static CATEGORY: Category = Category {
             kind: Kind::Text(|options, text| options.product_name = text),
             value: "NAME",
             preset: Preset::Value("Gepok"),
-            short: "what the Server field says; empty: no Server field",
+            short: "name in the Server field; empty: no such field",
             long: "The name in the response's field C<Server: NAME/VERSION>; a subclass of Gepok gives its own name. \
                    An empty name leaves the field out.",
             entry: Entry::All,
@@ -36,7 +36,7 @@ pub(super) static CATEGORY: Category = Category {
             kind: Kind::Text(|options, text| options.product_version = text),
             value: "VERSION",
             preset: Preset::Value(VERSION),
-            short: "the version behind it; empty: the name alone",
+            short: "version behind it; empty: the name alone",
             long: "The version in the response's field C<Server: NAME/VERSION>. An empty version leaves the name alone.",
             entry: Entry::All,
         },

@@ -38,7 +38,7 @@ pub(super) static CATEGORY: Category = Category {
             kind: Kind::Host(|options, host| options.host = (host != WILDCARD).then_some(host)),
             value: "HOST",
             preset: Preset::Described("every IPv4 address"),
-            short: "the host of the one port",
+            short: "the host of -p",
             long: "Host name or address for C<port>, and then C<SERVER_NAME>.",
             entry: Entry::All,
         },
@@ -48,8 +48,8 @@ pub(super) static CATEGORY: Category = Category {
             aliases: &[],
             kind: Kind::Integer(0, 65535, |options, port| options.port = Some(port)),
             value: "PORT",
-            preset: Preset::Described("5000 where nothing else is said"),
-            short: "the one TCP port",
+            preset: Preset::Described("5000 if no address is given"),
+            short: "one TCP port",
             long: "A TCP port to listen on. plackup and the command C<gepok> take 5000 where no option names an \
                    address; C<< Gepok->new >> takes none.",
             entry: Entry::All,
@@ -75,7 +75,7 @@ pub(super) static CATEGORY: Category = Category {
             }),
             value: "PATH",
             preset: Preset::None,
-            short: "the path of a Unix socket, with Starlet's values in the env",
+            short: "path of a Unix socket, with Starlet's values in the env",
             long: "The path of a Unix socket to listen on. As in Starlet the app sees 0 as C<SERVER_NAME>, the path as \
                    C<SERVER_PORT>, C<undef> as C<REMOTE_ADDR> and 0 as C<REMOTE_PORT>.",
             entry: Entry::All,

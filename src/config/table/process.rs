@@ -29,7 +29,7 @@ pub(super) static CATEGORY: Category = Category {
             }),
             value: "N",
             preset: Preset::None,
-            short: "exactly N workers, instead of start_servers",
+            short: "exactly N workers, whatever start-servers says",
             long: "Exactly so many worker processes, as in Gazelle, Starlet and Starman; it goes before \
                    C<start_servers>. 0 is one process, as in Starlet.",
             entry: Entry::All,
@@ -43,7 +43,7 @@ pub(super) static CATEGORY: Category = Category {
             }),
             value: "N",
             preset: Preset::Value("1000"),
-            short: "requests after which a worker is replaced; 0: never",
+            short: "requests until a worker is replaced; 0: never",
             long: "After how many requests a worker is replaced by a fresh one. 0 is never. In other servers 0 is \
                    their default.",
             entry: Entry::All,
