@@ -9,5 +9,6 @@
 //!
 //! `docs/internals.md` draws the processes, the channel's frames and the boundary to Perl.
 
+pub mod http;
 pub mod semantics;
 pub mod worker;
