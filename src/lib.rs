@@ -11,7 +11,13 @@
 
 pub mod channel;
 pub mod config;
+pub mod core;
 pub mod dispatch;
+pub mod http;
+pub mod log;
+pub mod net;
 pub mod process;
 pub mod semantics;
+pub mod server;
+mod spool;
 pub mod worker;
