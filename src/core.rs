@@ -31,7 +31,9 @@ pub fn run(
     control: OwnedFd,
     settings: Settings,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     LocalSet::new().block_on(&runtime, live(listening, control, settings))
 }
 
@@ -86,8 +88,7 @@ async fn live(
             acceptor
                 .run(drain, |stream, endpoints| {
                     let entered = live.enter();
-                    let serve =
-                        connection::serve(stream, number, endpoints, Rc::clone(&context));
+                    let serve = connection::serve(stream, number, endpoints, Rc::clone(&context));
                     spawn_local(async move {
                         serve.await;
                         drop(entered);
@@ -113,11 +114,18 @@ async fn obey(
 ) -> io::Result<()> {
     loop {
         let word = control
-            .async_io(Interest::READABLE, |socket| control::hear_master(socket.as_fd()))
+            .async_io(Interest::READABLE, |socket| {
+                control::hear_master(socket.as_fd())
+            })
             .await?;
         match word {
             Some(ToCore::Worker(number, descriptors)) => add_worker(dispatch, number, descriptors)?,
             Some(ToCore::Died(number)) => dispatch.worker_died(number),
+            // Said twice, it means that nobody wants to wait.
+            Some(ToCore::Drain) if *start_drain.borrow() => {
+                dispatch.stop_workers();
+                return Ok(());
+            }
             Some(ToCore::Drain) => {
                 start_drain.send_replace(true);
                 let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
@@ -137,11 +145,7 @@ async fn obey(
     }
 }
 
-fn add_worker(
-    dispatch: &Rc<Dispatch>,
-    number: u32,
-    descriptors: Descriptors,
-) -> io::Result<()> {
+fn add_worker(dispatch: &Rc<Dispatch>, number: u32, descriptors: Descriptors) -> io::Result<()> {
     let end = Rc::new(CoreEnd::open(descriptors)?);
     dispatch.add_worker(number, Rc::clone(&end));
     let dispatch = Rc::clone(dispatch);

@@ -19,5 +19,5 @@ pub mod net;
 pub mod process;
 pub mod semantics;
 pub mod server;
-mod spool;
+pub mod spool;
 pub mod worker;

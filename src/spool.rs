@@ -37,7 +37,12 @@ impl Spool {
     /// An empty spool: up to `inline` bytes are kept plain, what is large goes to a file in `folder`.
     pub fn new(inline: usize, folder: &Path) -> Self {
         let held = Held::Buffer(BytesMut::new());
-        Spool { held, length: 0, inline, folder: folder.to_owned() }
+        Spool {
+            held,
+            length: 0,
+            inline,
+            folder: folder.to_owned(),
+        }
     }
 
     /// Bytes taken so far.
@@ -95,7 +100,10 @@ impl Spool {
         Ok(match self.held {
             Held::Buffer(buffer) if buffer.is_empty() => Content::Empty,
             Held::Buffer(buffer) => Content::Inline(buffer.freeze()),
-            Held::Memory(memory) => Content::File { file: rewound(memory)?, length },
+            Held::Memory(memory) => Content::File {
+                file: rewound(memory)?,
+                length,
+            },
             Held::Disk(disk) => Content::File {
                 file: rewound(Arc::try_unwrap(disk).or_else(|shared| shared.try_clone())?)?,
                 length,
@@ -125,7 +133,9 @@ fn copy(from: &File, to: &File, length: u64) -> io::Result<()> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }
 
 /// A file without a name, readable by nobody else.
@@ -159,7 +169,10 @@ mod tests {
             spool.push(piece.into()).await.unwrap();
         }
         assert_eq!(spool.length(), all.len() as u64);
-        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "no name is left");
+        assert!(
+            std::fs::read_dir(folder.path()).unwrap().next().is_none(),
+            "no name is left"
+        );
         (all, spool.finish().unwrap())
     }
 
@@ -174,7 +187,9 @@ mod tests {
     async fn larger_content_is_a_file_at_its_start_and_whole() {
         for pieces in [&[10, 7][..], &[1000; 40], &[300_000; 5], &[2_000_000, 1]] {
             let (all, content) = spooled(pieces).await;
-            let Content::File { file, length } = content else { panic!("not a file") };
+            let Content::File { file, length } = content else {
+                panic!("not a file")
+            };
             assert_eq!(length, all.len() as u64);
             let mut read = Vec::new();
             File::from(file).read_to_end(&mut read).unwrap();

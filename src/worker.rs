@@ -89,9 +89,18 @@ pub fn leave_on_term(channel: &WorkerEnd) -> io::Result<()> {
     signal::note(Signal::SIGTERM, note)
 }
 
+/// Why a worker serves no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was told to, or it has served its share.
+    Finished,
+    /// The app called `exit` with this status, or the channel broke (status 1).
+    Exit(i32),
+}
+
 /// Serves requests until the core says stop, the app wants to leave, or `max_requests` are served
-/// (0: no limit). Returns the exit status for the process.
-pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> i32 {
+/// (0: no limit).
+pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left {
     let mut served = 0;
     channel.idle();
     loop {
@@ -105,19 +114,19 @@ pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> i32 {
                 served += 1;
                 match app.call(id, request, served == max_requests) {
                     Called::Done => {}
-                    Called::Leave => return 0,
-                    Called::Exit(status) => return status,
+                    Called::Leave => return Left::Finished,
+                    Called::Exit(status) => return Left::Exit(status),
                 }
             }
             Ok(Incoming::Interrupted) => {
                 if let Some(status) = app.signals() {
-                    return status;
+                    return Left::Exit(status);
                 }
             }
-            Ok(Incoming::Stop | Incoming::Closed) => return 0,
+            Ok(Incoming::Stop | Incoming::Closed) => return Left::Finished,
             Err(error) => {
                 ::log::error!("{error}");
-                return 1;
+                return Left::Exit(1);
             }
         }
     }

@@ -3,3 +3,4 @@
 pub mod error;
 pub mod h1;
 pub mod limits;
+pub mod timer;

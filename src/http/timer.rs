@@ -22,12 +22,19 @@ pub struct Timer {
 impl Timer {
     /// A timer without a deadline.
     pub fn new(now: Instant) -> Self {
-        Timer { sleep: Box::pin(sleep_until(now)), deadline: None }
+        Timer {
+            sleep: Box::pin(sleep_until(now)),
+            deadline: None,
+        }
     }
 
     /// Sets the deadline to `duration` from now; zero is none.
     pub fn set(&mut self, duration: Duration) {
-        self.deadline = if duration.is_zero() { None } else { Instant::now().checked_add(duration) };
+        self.deadline = if duration.is_zero() {
+            None
+        } else {
+            Instant::now().checked_add(duration)
+        };
     }
 
     /// Runs `future` until the deadline.
@@ -37,7 +44,9 @@ impl Timer {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
             }
-            let Some(deadline) = self.deadline else { return Poll::Pending };
+            let Some(deadline) = self.deadline else {
+                return Poll::Pending;
+            };
             if self.sleep.deadline() > deadline {
                 self.sleep.as_mut().reset(deadline);
             }
@@ -66,10 +75,16 @@ mod tests {
         let short = tokio::time::sleep(Duration::from_secs(5));
         assert_eq!(timer.limit(short).await, Ok(()));
         timer.set(Duration::from_secs(10));
-        assert_eq!(timer.limit(std::future::pending::<()>()).await, Err(Elapsed));
+        assert_eq!(
+            timer.limit(std::future::pending::<()>()).await,
+            Err(Elapsed)
+        );
         assert_eq!(start.elapsed(), Duration::from_secs(15));
         timer.set(Duration::from_secs(60));
-        assert_eq!(timer.limit(std::future::pending::<()>()).await, Err(Elapsed));
+        assert_eq!(
+            timer.limit(std::future::pending::<()>()).await,
+            Err(Elapsed)
+        );
         assert_eq!(start.elapsed(), Duration::from_secs(75));
     }
 }

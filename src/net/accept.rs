@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::listen::Listening;
@@ -77,7 +77,9 @@ impl Acceptor {
     fn sweep(self, mut serve: impl FnMut(Stream, Endpoints)) {
         let accepted: Box<dyn Fn() -> io::Result<(Stream, Endpoints)>> = match self.0 {
             Listener::Tcp(listener) => {
-                let Ok(listener) = listener.into_std() else { return };
+                let Ok(listener) = listener.into_std() else {
+                    return;
+                };
                 Box::new(move || {
                     let stream = listener.accept()?.0;
                     stream.set_nonblocking(true)?;
@@ -85,7 +87,9 @@ impl Acceptor {
                 })
             }
             Listener::Unix(listener) => {
-                let Ok(listener) = listener.into_std() else { return };
+                let Ok(listener) = listener.into_std() else {
+                    return;
+                };
                 Box::new(move || {
                     let stream = listener.accept()?.0;
                     stream.set_nonblocking(true)?;
@@ -113,8 +117,11 @@ fn tcp(stream: TcpStream) -> io::Result<(Stream, Endpoints)> {
 
 fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {
     let cred = stream.peer_cred()?;
-    let endpoints =
-        Endpoints::Unix { pid: cred.pid().unwrap_or(0), uid: cred.uid(), gid: cred.gid() };
+    let endpoints = Endpoints::Unix {
+        pid: cred.pid().unwrap_or(0),
+        uid: cred.uid(),
+        gid: cred.gid(),
+    };
     Ok((Stream::Unix(stream), endpoints))
 }
 

@@ -34,8 +34,16 @@ pub fn tcp(host: &str, port: u16, backlog: u32) -> Result<Listening> {
     for address in (host, port).to_socket_addrs().with_context(what)? {
         match tcp_address(address, backlog) {
             Ok(socket) => {
-                let address = SockRef::from(&socket).local_addr().ok().and_then(|a| a.as_socket());
-                return Ok(Listening { socket: socket.into(), unix: false, address, path: None });
+                let address = SockRef::from(&socket)
+                    .local_addr()
+                    .ok()
+                    .and_then(|a| a.as_socket());
+                return Ok(Listening {
+                    socket: socket.into(),
+                    unix: false,
+                    address,
+                    path: None,
+                });
             }
             Err(error) => last = error.into(),
         }
@@ -44,7 +52,11 @@ pub fn tcp(host: &str, port: u16, backlog: u32) -> Result<Listening> {
 }
 
 fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn tcp_address(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
@@ -73,7 +85,12 @@ pub fn unix(path: &Path, backlog: u32) -> Result<Listening> {
         Ok(socket)
     };
     let socket = listen().with_context(what)?.into();
-    Ok(Listening { socket, unix: true, address: None, path: Some(path.to_owned()) })
+    Ok(Listening {
+        socket,
+        unix: true,
+        address: None,
+        path: Some(path.to_owned()),
+    })
 }
 
 fn remove_stale(path: &Path) -> Result<()> {
@@ -126,7 +143,10 @@ mod tests {
 
         let live = unix(&path, 5).unwrap();
         let error = format!("{:#}", unix(&path, 5).unwrap_err());
-        assert!(error.contains("already listening") && error.contains("/s"), "{error}");
+        assert!(
+            error.contains("already listening") && error.contains("/s"),
+            "{error}"
+        );
         drop(live);
 
         let file = folder.path().join("f");

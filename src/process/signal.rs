@@ -129,6 +129,17 @@ impl Saved {
     }
 }
 
+/// Runs `work` with all signals blocked; a thread that it starts is born so.
+///
+/// # Errors
+/// What sigprocmask says.
+pub fn blocked<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let result = work();
+    before.thread_set_mask()?;
+    Ok(result)
+}
+
 /// Blocks all signals in the calling thread, so that they come to the others.
 ///
 /// # Errors

@@ -17,7 +17,6 @@ use super::parse::HeadReader;
 use super::write::{self, Encoder};
 use crate::channel::INLINE_CONTENT;
 use crate::dispatch::{Dispatch, Event, Exchange};
-use crate::http::error::Error;
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
 use crate::net::stream::Stream;
@@ -135,8 +134,17 @@ impl Connection {
             finished: Timestamp::now(),
         };
         let exchange = self.context.dispatch.submit(request);
-        let mut response = Response { connection: self, facts, out: Vec::new(), encoder: None };
-        if response.write(exchange).await? { Ok(()) } else { Err(Close::Done) }
+        let mut response = Response {
+            connection: self,
+            facts,
+            out: Vec::new(),
+            encoder: None,
+        };
+        if response.write(exchange).await? {
+            Ok(())
+        } else {
+            Err(Close::Done)
+        }
     }
 
     fn may_persist(&self) -> bool {
@@ -149,7 +157,11 @@ impl Connection {
     async fn read_head(&mut self) -> Result<(RequestHead, Timestamp), Close> {
         let first = self.served == 0;
         let settings = &self.context.settings;
-        self.timer.set(if first { settings.header_timeout } else { settings.keepalive_timeout });
+        self.timer.set(if first {
+            settings.header_timeout
+        } else {
+            settings.keepalive_timeout
+        });
         let mut started = Timestamp::default();
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
@@ -158,7 +170,10 @@ impl Connection {
                     self.timer.set(self.context.settings.header_timeout);
                 }
             }
-            match self.reader.read(&mut self.buffer, &self.context.settings.limits) {
+            match self
+                .reader
+                .read(&mut self.buffer, &self.context.settings.limits)
+            {
                 Ok(Some(head)) => return Ok((head, started)),
                 Ok(None) => {}
                 Err(error) => return Err(self.refuse(error.status(), &error).await),
@@ -186,7 +201,11 @@ impl Connection {
     async fn read_more(&mut self) -> Result<(), Close> {
         self.buffer.reserve(READ);
         self.timer.set(self.context.settings.timeout);
-        match self.timer.limit(self.stream.read_buf(&mut self.buffer)).await {
+        match self
+            .timer
+            .limit(self.stream.read_buf(&mut self.buffer))
+            .await
+        {
             Ok(Ok(0) | Err(_)) => Err(Close::Done),
             Ok(Ok(_)) => Ok(()),
             Err(_) => Err(self.refuse(408, "the content stopped coming").await),
@@ -206,8 +225,11 @@ impl Connection {
                     self.read_more().await?;
                 }
                 let content = self.buffer.split_to(length as usize).freeze();
-                let content =
-                    if length == 0 { Content::Empty } else { Content::Inline(content) };
+                let content = if length == 0 {
+                    Content::Empty
+                } else {
+                    Content::Inline(content)
+                };
                 Ok((content, Some(length)))
             }
             Framing::Length(length) => {
@@ -382,7 +404,9 @@ impl Response<'_> {
 
     async fn content(&mut self, content: &[u8]) -> Result<(), Close> {
         // The worker sends the head first.
-        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(());
+        };
         let frame = encoder.frame(content.len());
         let content = &content[..frame.length];
         self.out.extend_from_slice(frame.prefix.as_bytes());
@@ -392,7 +416,11 @@ impl Response<'_> {
             self.out.extend_from_slice(content);
         }
         self.out.extend_from_slice(frame.suffix);
-        if self.out.len() > COPY { self.flush().await } else { Ok(()) }
+        if self.out.len() > COPY {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn end(&mut self, persistent: bool) -> Result<bool, Close> {
@@ -407,7 +435,10 @@ impl Response<'_> {
                 Ok(persistent)
             }
             Err(short) => {
-                ::log::error!("a response ended {} bytes before its Content-Length", short.missing);
+                ::log::error!(
+                    "a response ended {} bytes before its Content-Length",
+                    short.missing
+                );
                 self.flush().await?;
                 Err(Close::Cut)
             }
