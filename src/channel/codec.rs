@@ -318,15 +318,18 @@ mod tests {
             let _ = get_request(Bytes::from(bytes.clone()), None);
             let _ = get_head(Bytes::from(bytes), 200);
         }
+    }
 
-        #[test]
-        fn a_request_cut_anywhere_is_refused_or_lacks_content_only(cut in 0usize..1000) {
-            let mut payload = Vec::new();
-            put_request(&mut payload, &request(Content::Inline(Bytes::from_static(b"abc"))));
-            let whole = payload.len();
-            prop_assume!(cut < whole - 3);
-            payload.truncate(cut);
-            prop_assert!(get_request(payload.into(), None).is_err());
+    #[test]
+    fn a_request_cut_anywhere_before_its_content_is_refused() {
+        let mut payload = Vec::new();
+        put_request(&mut payload, &request(Content::Empty));
+        let payload = Bytes::from(payload);
+        for cut in 0..payload.len() {
+            assert!(
+                get_request(payload.slice(..cut), None).is_err(),
+                "cut at {cut}"
+            );
         }
     }
 }
