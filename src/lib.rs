@@ -21,3 +21,10 @@ pub mod semantics;
 pub mod server;
 pub mod spool;
 pub mod worker;
+
+#[cfg(feature = "perl")]
+pub mod perl;
+#[cfg(feature = "perl")]
+pub mod psgi;
+#[cfg(feature = "perl")]
+pub mod xs;
