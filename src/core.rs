@@ -132,9 +132,10 @@ async fn obey(
                 let live = Rc::clone(live);
                 spawn_local(async move {
                     live.none().await;
-                    dispatch.stop_workers();
-                    // A master that is gone needs no word; its absence ends the core.
+                    // First the word, or the master would replace the workers that leave. A master that
+                    // is gone needs no word: its absence ends the core.
                     let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
+                    dispatch.stop_workers();
                 });
             }
             Some(ToCore::Quit) | None => {

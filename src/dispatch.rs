@@ -123,6 +123,8 @@ pub struct Dispatch {
     /// Idle workers, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<State>>>,
+    /// Workers were told to leave; new ones are told so at once.
+    stopped: Cell<bool>,
 }
 
 impl Dispatch {
@@ -145,6 +147,9 @@ impl Dispatch {
 
     /// A new worker: it gets requests when it says that it is idle.
     pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>) {
+        if self.stopped.get() {
+            let _ = end.send_stop();
+        }
         let worker = Worker {
             end,
             open: HashMap::new(),
@@ -166,6 +171,7 @@ impl Dispatch {
 
     /// Tells all workers to leave when they are done.
     pub fn stop_workers(&self) {
+        self.stopped.set(true);
         for worker in self.workers.borrow().values() {
             // A broken channel belongs to a worker that is leaving already.
             let _ = worker.end.send_stop();

@@ -23,6 +23,8 @@ pub mod spool;
 pub mod worker;
 
 #[cfg(feature = "perl")]
+pub mod entry;
+#[cfg(feature = "perl")]
 pub mod perl;
 #[cfg(feature = "perl")]
 pub mod psgi;

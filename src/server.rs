@@ -4,6 +4,7 @@
 
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use nix::sys::signal::Signal;
 
 use crate::channel::worker_end::WorkerEnd;
 use crate::channel::{self, Descriptors};
+use crate::config;
 use crate::config::resolved::{Config, Keepalive, Listener, Place, Remote};
 use crate::core;
 use crate::http::h1::connection::Settings;
@@ -40,6 +42,10 @@ pub struct ListenerFacts {
     pub server_port: String,
     /// REMOTE_ADDR and REMOTE_PORT
     pub remote: Remote,
+    /// The address it is bound to, for TCP.
+    pub address: Option<SocketAddr>,
+    /// The path of a Unix socket.
+    pub path: PathBuf,
 }
 
 /// What an app is told of the server.
@@ -321,25 +327,22 @@ fn duplicate(number: i32) -> Result<OwnedFd> {
 }
 
 fn listener_facts(listener: &Listener, listening: &Listening) -> ListenerFacts {
-    // A Unix socket that was handed in is shown as Starlet shows it.
-    let remote = match listener.remote {
-        Remote::Peer if listening.unix => Remote::Starlet,
-        remote => remote,
-    };
-    let (name, port) = match listening.address {
-        Some(address) => {
-            let name = match address.ip() {
-                std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-                ip => ip.to_string(),
-            };
-            (name, address.port().to_string())
+    let path = listening.path.clone().unwrap_or_default();
+    let (name, port, remote) = match (listening.address, listener.remote) {
+        (Some(address), remote) => {
+            let name = config::address::bracketed(&address.ip().to_string());
+            (name, address.port().to_string(), remote)
         }
-        None => ("0".to_owned(), "0".to_owned()),
+        // A Unix socket that was handed in is shown as Starlet shows it.
+        (None, Remote::Peer) => ("0".to_owned(), path.display().to_string(), Remote::Starlet),
+        (None, remote) => ("0".to_owned(), "0".to_owned(), remote),
     };
     ListenerFacts {
         server_name: listener.server_name.clone().unwrap_or(name),
         server_port: listener.server_port.clone().unwrap_or(port),
         remote,
+        address: listening.address,
+        path,
     }
 }
 

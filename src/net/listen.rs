@@ -20,7 +20,7 @@ pub struct Listening {
     pub unix: bool,
     /// The address it is really bound to, for TCP: a port 0 has become a number.
     pub address: Option<SocketAddr>,
-    /// The socket file that we made and that goes when the server stops.
+    /// The path of a Unix socket.
     pub path: Option<PathBuf>,
 }
 
@@ -124,8 +124,8 @@ pub fn inherited(descriptor: OwnedFd) -> Result<Listening> {
     let address = socket.local_addr().context(what)?;
     Ok(Listening {
         unix: address.is_unix(),
+        path: address.as_pathname().map(Path::to_owned),
         address: address.as_socket(),
-        path: None,
         socket: descriptor,
     })
 }
