@@ -25,7 +25,7 @@ use Time::HiRes qw(sleep time);
 use Gepok::Test::Server;
 
 our @EXPORT = qw(
-    server each_entry entries default_entry server_name is_gepok gepok_only
+    server each_entry check entries default_entry server_name is_gepok gepok_only
     root app_file json soon pipelined free_port scratch run_command
 );
 
@@ -66,8 +66,18 @@ sub server {
 sub each_entry (&) {
     my $block = shift;
     for my $entry (entries()) {
-        Test::More::subtest("through $entry" => sub { $block->($entry) });
+        check("through $entry" => sub { $block->($entry) });
     }
+}
+
+# A subtest in which an exception is one failure, not the end of the file.
+sub check {
+    my ($name, $block) = @_;
+    Test::More::subtest($name => sub {
+        return if eval { $block->(); 1 };
+        Test::More::fail('it went on to its end');
+        Test::More::diag($@);
+    });
 }
 
 # Fails with one sentence when there is nothing to test.
