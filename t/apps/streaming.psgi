@@ -54,7 +54,7 @@ my %cases = (
         sub {
             my $w = $_[0]->([200, [@type]]);
             $w->write('first');
-            main::wait_for($env->{QUERY_STRING});
+            wait_for($env->{QUERY_STRING});
             $w->write('then');
             $w->close;
         }
@@ -63,7 +63,7 @@ my %cases = (
         my $env = shift;
         sub {
             my $w = $_[0]->([200, [@type, 'X-Early' => 1]]);
-            main::wait_for($env->{QUERY_STRING});
+            wait_for($env->{QUERY_STRING});
             $w->write('late');
             $w->close;
         }
@@ -99,7 +99,7 @@ my %cases = (
     'no-content'  => sub { sub { my $w = $_[0]->([204, []]); $w->write('never sent'); $w->close } },
     'freed'       => sub {
         my $guard = Guard->new;
-        sub { my $respond = shift; $respond->([200, [@type], ['freed']]); undef $guard if 0; my $held = $guard }
+        sub { my $respond = shift; $respond->([200, [@type], ['freed']]); my $held = $guard }
     },
     'destroyed' => sub { [200, [@type], [$destroyed]] },
     'bad-args'  => sub { sub { $_[0]->('not an array') } },
