@@ -79,7 +79,6 @@ my %refused = (
     'a target beyond 16 KiB'   => [414, 'GET /' . 'a' x 17_000 . " HTTP/1.1\r\n${H}\r\n"],
 );
 
-my $calls = 0;
 for my $name (sort keys %refused) {
     my ($status, $bytes) = @{$refused{$name}};
     check $name => sub {
