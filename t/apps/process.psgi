@@ -3,6 +3,9 @@ use strict;
 use warnings;
 use Time::HiRes qw(sleep time);
 
+# Seeds the generator before any fork: workers that don't seed anew would all draw the same numbers.
+my $before_fork = rand;
+
 sub {
     my $env  = shift;
     my $path = $env->{PATH_INFO};
@@ -14,7 +17,7 @@ sub {
         close $file;
         my $limit = time + 15;
         sleep 0.01 until -e "$arg-go" || time > $limit;
-        return [200, [], ["done by $$"]];
+        return [200, ['X-Random' => rand], ["done by $$"]];
     }
     if ($path eq '/stream') {
         return sub {
@@ -28,7 +31,5 @@ sub {
     }
     exit $arg if $path eq '/exit';
     kill KILL => $$ if $path eq '/suicide';
-    return [200, ['Content-Type' => 'text/plain'], [rand]] if $path eq '/rand';
-    return [200, ['Content-Type' => 'text/plain'], [getppid]] if $path eq '/parent';
     return [200, ['Content-Type' => 'text/plain'], [$$]];
 };
