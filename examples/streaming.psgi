@@ -16,9 +16,8 @@ sub {
         my $respond = shift;
         my $writer  = $respond->([200, ['Content-Type' => 'text/event-stream', 'Cache-Control' => 'no-store']]);
         for my $number (1 .. $count) {
-            my $read = $writer->write(sprintf "id: %d\ndata: %.3f\n\n", $number, time);
-            # False: the client has left, and nobody reads what follows. (Other servers return nothing at all.)
-            last if defined $read && !$read;
+            # False: the client has left, and nobody reads what follows.
+            $writer->write(sprintf "id: %d\ndata: %.3f\n\n", $number, time) or last;
             sleep 0.2 if $number < $count;
         }
         $writer->close;

@@ -25,7 +25,7 @@ my %FOREIGN = (
 #   app      path of a .psgi file, or its text
 #   options  {name => value or [values]}, the server's options, spelt as the entry wants them
 #   args     [further words for the command line]
-#   listen   tcp (default), unix, or both in an array; none: `options` and `args` say it (then `port` says what to wait for)
+#   listen   tcp (default), unix, or both in an array; none: `args` say it, and `port` or `path` what to wait for
 #   plack_env, env {}, dir   surroundings; ready => 0: don't wait
 sub new {
     my ($class, %args) = @_;
@@ -143,7 +143,7 @@ sub app_path {
 sub wait_ready {
     my $self  = shift;
     my $limit = time + 30;
-    for my $kind (@{$self->{kinds}} ? @{$self->{kinds}} : 'tcp') {
+    for my $kind (@{$self->{kinds}} ? @{$self->{kinds}} : $self->first) {
         until (eval { $self->connect($kind) }) {
             $self->fail('has died') if waitpid($self->{pid}, WNOHANG) == $self->{pid};
             $self->fail('does not listen after 30 seconds') if time > $limit;
@@ -175,10 +175,12 @@ sub log {
 
 sub url { "http://127.0.0.1:$_[0]{port}" . ($_[1] // '/') }
 
+sub first { my $self = shift; $self->{kinds}[0] // (defined $self->{port} ? 'tcp' : 'unix') }
+
 # A raw connection to it: `tcp` or `unix`, by default the first it listens on.
 sub connect {
     my ($self, $kind) = @_;
-    $kind //= $self->{kinds}[0] // 'tcp';
+    $kind //= $self->first;
     return Gepok::Test::Connection->new($kind eq 'tcp' ? (port => $self->{port}) : (path => $self->{path}));
 }
 
