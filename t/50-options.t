@@ -106,7 +106,7 @@ check 'addresses' => sub {
         my $port   = free_port();
         my $server = server(app => $hello, listen => 'none', port => $port, ready => 0,
             args => ['--http-ports', sprintf $format, $port]);
-        my $client = soon { IO::Socket::IP->new(PeerHost => $address, PeerPort => $port) } 20;
+        my $client = soon(sub { IO::Socket::IP->new(PeerHost => $address, PeerPort => $port) }, 20);
         ok $client, "$format is listened on" or diag $server->log;
         print {$client} "GET / HTTP/1.0\r\n\r\n";
         like join('', <$client>), qr/hello$/, 'and served';
@@ -123,7 +123,8 @@ check 'names of the product' => sub {
 };
 
 check 'a listening socket of the program' => sub {
-    my $server = server(entry => 'new', app => app_file('env'), listen => 'none', port => my $port = free_port(),
+    my $port   = free_port();
+    my $server = server(entry => 'new', app => app_file('env'), listen => 'none', port => $port,
         prologue => "require IO::Socket::INET;\n"
             . "\$attributes->{listen_sock} = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, "
             . "Listen => 5, ReuseAddr => 1) or die \$!;\n"
@@ -147,7 +148,7 @@ check 'methods of the class' => sub {
         open STDOUT, '>', "$folder/out" or die $!;
         exec $^X, (map {"-I$root/blib/$_"} qw(arch lib)), "$folder/run.pl";
     }
-    my $client = soon { eval { Gepok::Test::Connection->new(port => $port) } } 20;
+    my $client = soon(sub { eval { Gepok::Test::Connection->new(port => $port) } }, 20);
     ok $client, 'start is run' or return;
     $client->send("GET / HTTP/1.0\r\n\r\n");
     is $client->response->content, 'hello', 'it serves';
@@ -188,12 +189,13 @@ check 'the command' => sub {
     open $file, '>', "$folder/inc/Words.pm" or die $!;
     print {$file} 'package Words; use Exporter "import"; our @EXPORT = "word"; sub word { "word" } 1';
     close $file;
-    my $server = server(entry => 'bin', listen => 'none', port => my $port = free_port(), dir => "$folder",
+    my $port   = free_port();
+    my $server = server(entry => 'bin', listen => 'none', port => $port, dir => "$folder",
         args => ['-I', 'inc', '--http-ports', "127.0.0.1:$port"]);
     like $server->get('/')->content, qr/^word\|deployment\|.*app\.psgi\|perl$/,
         'app.psgi by default, -I, deployment, $0 and $^X as scripts expect them';
-    $server = server(entry => 'bin', app => $hello, args => ['-E', 'test', '-M', 'List::Util=sum', '-e',
-        'sub { [200, [], [join "|", sum(1, 2), $ENV{PLACK_ENV}]] }'], app => undef);
+    $server = server(entry => 'bin', args => ['-E', 'test', '-M', 'List::Util=sum', '-e',
+        'sub { [200, [], [join "|", sum(1, 2), $ENV{PLACK_ENV}]] }']);
     is $server->get('/')->content, '3|test', '-E, -M and -e';
 
     my $app = 'my $loaded = $$; sub { [200, [], [$loaded == $$ ? "in the worker" : "before"]] }';

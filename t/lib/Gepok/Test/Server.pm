@@ -25,6 +25,7 @@ my %FOREIGN = (
 #   app      path of a .psgi file, or its text
 #   options  {name => value or [values]}, the server's options, spelt as the entry wants them
 #   args     [further words for the command line]
+#   command  [words], instead of all that
 #   listen   tcp (default), unix, or both in an array; none: `args` say it, and `port` or `path` what to wait for
 #   plack_env, env {}, dir   surroundings; ready => 0: don't wait
 sub new {
@@ -74,6 +75,7 @@ sub start {
 # The command line, as a user would type it.
 sub command {
     my $self = shift;
+    return @{$self->{command}} if $self->{command};
     my $app  = $self->app_path;
     my @perl = ($^X, map {"-I$self->{root}/blib/$_"} qw(arch lib));
     if ($self->{entry} eq 'bin') {
