@@ -1,0 +1,240 @@
+/* A complete response, [status, headers, body]: read from Perl's values and handed over. */
+#include "boundary.h"
+#include "perliol.h"
+#include <sys/stat.h>
+
+/* The pieces of file bodies, and what $/ is while getline is called. */
+#define PIECE 65536
+
+/* Three digits, perhaps with a reason behind them, as other servers take it. Interim ones are psgix.informational's. */
+UV gp_status(pTHX_ SV *sv)
+{
+    STRLEN len;
+    const char *text;
+    UV status = 0;
+
+    SvGETMAGIC(sv);
+    text = SvOK(sv) ? SvPV_nomg_const(sv, len) : NULL;
+    if (text && len >= 3 && isDIGIT(text[0]) && isDIGIT(text[1]) && isDIGIT(text[2]) && (len == 3 || text[3] == ' '))
+        status = (UV)(text[0] - '0') * 100 + (UV)(text[1] - '0') * 10 + (UV)(text[2] - '0');
+    if (status < 200 && status != 101)
+        croak("Gepok: a response has the status '%s'", text ? text : "undef");
+    return status;
+}
+
+static int without_content(const gp_exchange *exchange, UV status)
+{
+    return exchange->head_only || status == 204 || status == 304;
+}
+
+static void send_head(gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
+{
+    exchange->head = 1;
+    gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length);
+}
+
+static int send_piece(gp_exchange *exchange, gp_slice piece)
+{
+    return piece.len == 0 || gp.worker.sink.content(gp.worker.self, exchange->id, &piece, 1) == GP_SENT;
+}
+
+static void answer_array(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, AV *body)
+{
+    SSize_t len = av_len(body) + 1;
+    SSize_t i;
+    size_t pieces = 0;
+    int64_t sum = 0;
+    int copy = SvRMAGICAL(body) ? 1 : 0;
+    gp_slice few[8];
+    gp_slice *slices = few;
+
+    if (len > 8)
+        slices = (gp_slice *)SvPVX(sv_2mortal(newSV((STRLEN)len * sizeof(gp_slice))));
+    /* One element whose reading runs code can change the others: then all are copied. */
+    for (i = 0; !copy && i < len; i++) {
+        SV **entry = av_fetch(body, i, 0);
+        copy = entry && !gp_is_plain(aTHX_ * entry);
+    }
+    for (i = 0; i < len; i++) {
+        SV **entry = av_fetch(body, i, 0);
+        gp_slice bytes;
+        if (!entry)
+            continue;
+        SvGETMAGIC(*entry);
+        if (!SvOK(*entry))
+            continue;
+        bytes = gp_octets(aTHX_ * entry, copy);
+        if (bytes.len == 0)
+            continue;
+        slices[pieces++] = bytes;
+        sum += (int64_t)bytes.len;
+    }
+    if (without_content(exchange, status)) {
+        /* An empty array may stand for any content here, so it tells no length. */
+        send_head(exchange, status, fields, count, exchange->head_only && sum ? sum : -1);
+        return;
+    }
+    send_head(exchange, status, fields, count, sum);
+    if (pieces)
+        gp.worker.sink.content(gp.worker.self, exchange->id, slices, pieces);
+}
+
+/* Calls `close`, where there is one. The content is handed over: an exception is only worth a warning. */
+static void close_body(pTHX_ SV *body)
+{
+    if (sv_isobject(body)) {
+        if (!gv_fetchmethod_autoload(SvSTASH(SvRV(body)), "close", TRUE))
+            return;
+    }
+    ENTER;
+    SAVETMPS;
+    {
+        dSP;
+        PUSHMARK(SP);
+        XPUSHs(body);
+        PUTBACK;
+        call_method("close", G_VOID | G_DISCARD | G_EVAL | G_KEEPERR);
+    }
+    FREETMPS;
+    LEAVE;
+}
+
+/* The next piece by method; the pointer is good until the temporaries are freed. Nothing at the end. */
+static int next_line(pTHX_ SV *body, gp_slice *piece)
+{
+    dSP;
+    SV *line;
+    int more;
+    PUSHMARK(SP);
+    XPUSHs(body);
+    PUTBACK;
+    if (call_method("getline", G_SCALAR) != 1)
+        return 0;
+    SPAGAIN;
+    line = POPs;
+    PUTBACK;
+    SvGETMAGIC(line);
+    more = SvOK(line) ? 1 : 0;
+    if (more)
+        *piece = gp_octets(aTHX_ line, 0);
+    return more;
+}
+
+static void answer_lines(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, SV *body)
+{
+    int more = 1;
+    ENTER;
+    {
+        /* local $/ = \65536 */
+        SV *separator = save_scalar(gv_fetchpvs("/", GV_ADD, SVt_PV));
+        sv_setsv_mg(separator, sv_2mortal(newRV_noinc(newSViv(PIECE))));
+    }
+    while (more) {
+        gp_slice piece = {"", 0};
+        ENTER;
+        SAVETMPS;
+        more = next_line(aTHX_ body, &piece);
+        /* Only now, so that an app which dies at its first line still gets its 500. */
+        if (!exchange->head)
+            send_head(exchange, status, fields, count, -1);
+        if (more && !send_piece(exchange, piece))
+            more = 0;
+        FREETMPS;
+        LEAVE;
+    }
+    LEAVE;
+}
+
+/* The handle's PerlIO where reading it directly is the same as calling getline until the end: a plain file, plain layers. */
+static PerlIO *plain_file(pTHX_ SV *body, int64_t *length)
+{
+    SV *target = SvRV(body);
+    IO *io;
+    PerlIO *file;
+    PerlIOl *layer;
+    struct stat status;
+    Off_t at;
+
+    if (!isGV_with_GP(target) || !(io = GvIO((GV *)target)) || SvRMAGICAL(io) || !(file = IoIFP(io)))
+        return NULL;
+    if (SvOBJECT(target)) {
+        GV *own = gv_fetchmethod_autoload(SvSTASH(target), "getline", FALSE);
+        CV *standard = get_cv("IO::Handle::getline", 0);
+        if (!own || !standard || GvCV(own) != standard)
+            return NULL;
+    }
+    for (layer = PerlIOBase(file); layer; layer = layer->next) {
+        if (!layer->tab || (layer->flags & (PERLIO_F_UTF8 | PERLIO_F_CRLF)))
+            return NULL;
+        if (strNE(layer->tab->name, "unix") && strNE(layer->tab->name, "perlio"))
+            return NULL;
+    }
+    if (fstat(PerlIO_fileno(file), &status) != 0 || !S_ISREG(status.st_mode))
+        return NULL;
+    at = PerlIO_tell(file);
+    if (at < 0)
+        return NULL;
+    *length = at < status.st_size ? (int64_t)(status.st_size - at) : 0;
+    return file;
+}
+
+static void answer_file(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, PerlIO *file,
+                        int64_t length)
+{
+    char *buffer = SvPVX(sv_2mortal(newSV(PIECE)));
+    send_head(exchange, status, fields, count, length);
+    while (length > 0) {
+        SSize_t got = PerlIO_read(file, buffer, length < PIECE ? (Size_t)length : PIECE);
+        if (got <= 0)
+            croak("Gepok: the file of a response ended %ld bytes early", (long)length);
+        length -= got;
+        if (!send_piece(exchange, (gp_slice){buffer, (size_t)got}))
+            break;
+    }
+}
+
+/* Sends a response of two or three elements; with two, only the head. Dies where it is none. */
+void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
+{
+    AV *av = (AV *)SvRV(response);
+    SSize_t len = av_len(av) + 1;
+    SV **status_entry = av_fetch(av, 0, 0);
+    SV **headers_entry = av_fetch(av, 1, 0);
+    SV **body_entry;
+    SV *body;
+    UV status;
+    gp_pair *fields;
+    size_t count;
+
+    if (len < 2 || !status_entry || !headers_entry)
+        croak("Gepok: a response has %ld elements instead of 3", (long)len);
+    status = gp_status(aTHX_ * status_entry);
+    fields = gp_fields(aTHX_ * headers_entry, &count);
+    if (len == 2) {
+        send_head(exchange, status, fields, count, -1);
+        return;
+    }
+
+    body_entry = av_fetch(av, 2, 0);
+    body = body_entry ? *body_entry : &PL_sv_undef;
+    SvGETMAGIC(body);
+    /* Its own reference: the app's code may change the array while the body is read. */
+    body = sv_mortalcopy(body);
+    if (SvROK(body) && SvTYPE(SvRV(body)) == SVt_PVAV && !SvOBJECT(SvRV(body)))
+        answer_array(aTHX_ exchange, status, fields, count, (AV *)SvRV(body));
+    else if (SvROK(body) && (SvOBJECT(SvRV(body)) || isGV_with_GP(SvRV(body)) || SvTYPE(SvRV(body)) == SVt_PVIO)) {
+        int64_t length;
+        PerlIO *file = plain_file(aTHX_ body, &length);
+        if (without_content(exchange, status))
+            send_head(exchange, status, fields, count, exchange->head_only && file ? length : -1);
+        else if (file)
+            answer_file(aTHX_ exchange, status, fields, count, file, length);
+        else
+            answer_lines(aTHX_ exchange, status, fields, count, body);
+        close_body(aTHX_ body);
+    }
+    else
+        croak("Gepok: the body of a response is neither an array nor a handle or object with getline");
+    exchange->over = 1;
+    gp.worker.sink.end(gp.worker.self, exchange->id);
+}

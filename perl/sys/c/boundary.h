@@ -1,0 +1,117 @@
+/* What the C files of the boundary share: state, the guard, and one file's functions for another. Never seen by Rust. */
+#ifndef GEPOK_BOUNDARY_H
+#define GEPOK_BOUNDARY_H
+
+#define PERL_NO_GET_CONTEXT
+#include "EXTERN.h"
+#include "perl.h"
+#include "XSUB.h"
+#include <signal.h>
+#include "shim.h"
+
+/* The interpreter behind an opaque pointer; nothing where perl has only one. */
+#ifdef MULTIPLICITY
+#define GP_PERL(perl) dTHXa((PerlInterpreter *)(perl))
+#define GP_OPAQUE ((gp_perl *)aTHX)
+#else
+#define GP_PERL(perl) PERL_UNUSED_ARG(perl)
+#define GP_OPAQUE ((gp_perl *)&PL_curstackinfo)
+#endif
+
+#define GP_SLICE(text) ((gp_slice){(text), sizeof(text) - 1})
+
+/* Perl 5.30 and older name these otherwise or not at all. */
+#ifndef SvREFCNT_dec_NN
+#define SvREFCNT_dec_NN(sv) SvREFCNT_dec(sv)
+#endif
+
+/* Numbers of the keys in keys.h. */
+enum {
+#define GP_KEY(number, text) number,
+#include "keys.h"
+#undef GP_KEY
+    GP_KEYS
+};
+
+/* One response in the making. It lives in the buffer of an SV, so that responder, writer and informational can share it. */
+typedef struct gp_exchange {
+    uint64_t id;
+    unsigned in_call : 1;   /* the app is working on this very request */
+    unsigned head_only : 1; /* HEAD */
+    unsigned responded : 1; /* the responder was called */
+    unsigned head : 1;      /* the head was handed over */
+    unsigned writer : 1;    /* a writer is in the app's hands */
+    unsigned orphan : 1;    /* the writer was destroyed unclosed while the app still ran */
+    unsigned over : 1;      /* ended or aborted */
+} gp_exchange;
+
+/* A closure over an exchange, without a pad: the subs live on as long as nobody keeps them, see gp_exchange_begin. */
+typedef struct gp_subs {
+    SV *exchange;
+    CV *informational;
+    CV *responder;
+} gp_subs;
+
+/* A guarded piece of work. */
+typedef void (*gp_work)(pTHX_ void *argument);
+
+/* Everything the boundary remembers. One for the process: a worker has one interpreter. */
+struct gp_state {
+    void *perl;                     /* the interpreter that owns all SVs here */
+    volatile sig_atomic_t in_child; /* set in a process forked by the app */
+    int leaving;                    /* such a process runs its END blocks */
+    int exited;                     /* Perl code called exit */
+    int exit_status;
+    struct gp_frame *frame; /* what the guard's XSUB shall run */
+    CV *guard;
+    SV *error;     /* the exception of the last GP_DIED */
+    SV *message;   /* its text */
+    gp_serve_fn serve;
+    int open; /* between gp_open and gp_close */
+    gp_worker worker;
+    SV **listeners;
+    SV *keys[GP_KEYS];
+    U32 hashes[GP_KEYS];
+    GV *empty; /* psgi.input of requests without content */
+    HV *socket_stash;
+    HV *writer_stash;
+    gp_subs subs;
+};
+extern struct gp_state gp;
+
+/* guard.c */
+gp_outcome gp_guarded(pTHX_ gp_work work, void *argument);
+void gp_adopt(pTHX);
+void gp_watch_forks(void);
+int gp_elsewhere(pTHX);
+void gp_assert_here(pTHX);
+void gp_describe(pTHX);
+
+/* env.c */
+void gp_keys_begin(pTHX);
+HV *gp_build_env(pTHX_ const gp_request *request);
+SV **gp_env_entry(pTHX_ HV *env, int key);
+
+/* input.c */
+SV *gp_input(pTHX_ const gp_request *request);
+
+/* bytes.c */
+int gp_is_plain(pTHX_ SV *sv);
+gp_slice gp_octets(pTHX_ SV *sv, int copy);
+gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
+
+/* answer.c */
+UV gp_status(pTHX_ SV *sv);
+void gp_answer(pTHX_ gp_exchange *exchange, SV *response);
+
+/* stream.c */
+gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);
+gp_exchange *gp_exchange_of(pTHX_ SV *holder);
+SV *gp_new_writer(pTHX_ SV *exchange);
+void gp_stream_boot(pTHX);
+
+/* xsub of another file's */
+void gp_serve_boot(pTHX);
+EXTERN_C void gp_xs_init(pTHX);
+
+#endif

@@ -1,0 +1,66 @@
+/* psgi.input: real file handles, so that methods, builtins and seek all work. */
+#include "boundary.h"
+#include "perliol.h"
+
+static GV *new_handle(pTHX)
+{
+    GV *gv = (GV *)newSV(0);
+    gv_init(gv, gv_stashpvs("Gepok", GV_ADD), "__ANONIO__", 10, FALSE);
+    return gv;
+}
+
+/* A read-only handle over `content`, which it takes. */
+static GV *open_scalar(pTHX_ SV *content)
+{
+    GV *gv = new_handle(aTHX);
+    SV *reference = sv_2mortal(newRV_noinc(content));
+    if (!do_openn(gv, "<", 1, FALSE, 0, 0, NULL, &reference, 1))
+        croak("Gepok: can't open psgi.input: %s", Strerror(errno));
+    return gv;
+}
+
+static GV *open_file(pTHX_ int fd)
+{
+    GV *gv = new_handle(aTHX);
+    IO *io = GvIOn(gv);
+    PerlIO *file = PerlIO_fdopen(fd, "r");
+    if (!file)
+        croak("Gepok: can't open psgi.input: %s", Strerror(errno));
+    IoIFP(io) = file;
+    IoTYPE(io) = IoTYPE_RDONLY;
+    return gv;
+}
+
+/* Whether the shared handle is as it was made: nobody keeps, closed, blessed, tied it or put layers on it. */
+static int untouched(pTHX_ GV *gv)
+{
+    IO *io;
+    PERL_UNUSED_CONTEXT;
+    if (SvREFCNT(gv) != 1 || SvOBJECT(gv) || !isGV_with_GP(gv) || !(io = GvIO(gv)) || SvRMAGICAL(io))
+        return 0;
+    return SvREFCNT(io) == 1 && IoIFP(io) && PerlIOValid(IoIFP(io)) && !PerlIOValid(PerlIONext(IoIFP(io))) &&
+           !(PerlIOBase(IoIFP(io))->flags & PERLIO_F_UTF8);
+}
+
+static SV *empty_input(pTHX)
+{
+    if (!gp.empty || !untouched(aTHX_ gp.empty)) {
+        GV *old = gp.empty;
+        gp.empty = open_scalar(aTHX_ newSVpvs(""));
+        SvREFCNT_dec((SV *)old);
+    }
+    IoLINES(GvIO(gp.empty)) = 0;
+    return newRV_inc((SV *)gp.empty);
+}
+
+SV *gp_input(pTHX_ const gp_request *request)
+{
+    switch (request->content_kind) {
+    case GP_CONTENT_BYTES:
+        return newRV_noinc((SV *)open_scalar(aTHX_ newSVpvn(request->content.ptr, request->content.len)));
+    case GP_CONTENT_FILE:
+        return newRV_noinc((SV *)open_file(aTHX_ request->content_fd));
+    default:
+        return empty_input(aTHX);
+    }
+}

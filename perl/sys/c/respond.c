@@ -1,0 +1,254 @@
+/* One request from beginning to end: env, app, response, what follows it, and every way out. */
+#include "boundary.h"
+
+/* A request being answered. */
+typedef struct call {
+    const gp_request *request;
+    SV *app;
+    HV *env;
+    gp_exchange *exchange;
+    SV *exchange_sv; /* keeps the exchange while we look at it */
+    int settled;     /* idle was said, the env is freed */
+    SSize_t handler; /* number of the cleanup handler that is run */
+    int commit;
+} call;
+
+#define SINK gp.worker.sink
+#define SELF gp.worker.self
+
+static AV *cleanup_handlers(pTHX_ HV *env)
+{
+    SV **entry = gp_env_entry(aTHX_ env, KEY_CLEANUP_HANDLERS);
+    if (!entry || !SvROK(*entry) || SvTYPE(SvRV(*entry)) != SVt_PVAV)
+        return NULL;
+    return (AV *)SvRV(*entry);
+}
+
+static int committed(pTHX_ HV *env)
+{
+    SV **entry = gp_env_entry(aTHX_ env, KEY_HARAKIRI_COMMIT);
+    return entry && SvTRUE(*entry);
+}
+
+/* The delayed response: the app's code gets the responder; afterwards something must have come of it. */
+static void run_delayed(pTHX_ gp_exchange *exchange, SV *code)
+{
+    {
+        dSP;
+        PUSHMARK(SP);
+        XPUSHs(sv_2mortal(newRV_inc((SV *)gp.subs.responder)));
+        PUTBACK;
+        call_sv(code, G_VOID | G_DISCARD);
+    }
+    if (exchange->orphan) {
+        exchange->over = 1;
+        SINK.end(SELF, exchange->id);
+    }
+    if (!exchange->responded)
+        croak("Gepok: the app returned without calling the responder");
+    if (!exchange->over && !exchange->writer)
+        croak("Gepok: the response was not completed");
+}
+
+/* Everything between the request and idle, in one guard. */
+static void run(pTHX_ void *argument)
+{
+    call *c = (call *)argument;
+    SV *response;
+    AV *handlers;
+
+    ENTER;
+    SAVETMPS;
+    c->env = gp_build_env(aTHX_ c->request);
+    {
+        dSP;
+        PUSHMARK(SP);
+        /* Not the reference we keep: an app may assign to $_[0]. */
+        XPUSHs(sv_2mortal(newRV_inc((SV *)c->env)));
+        PUTBACK;
+        call_sv(c->app, G_SCALAR);
+        SPAGAIN;
+        response = POPs;
+        PUTBACK;
+    }
+    SvGETMAGIC(response);
+    if (SvROK(response) && SvTYPE(SvRV(response)) == SVt_PVAV) {
+        if (av_len((AV *)SvRV(response)) != 2)
+            croak("Gepok: a response has %ld elements instead of 3", (long)av_len((AV *)SvRV(response)) + 1);
+        gp_answer(aTHX_ c->exchange, response);
+    }
+    else if (SvROK(response) && SvTYPE(SvRV(response)) == SVt_PVCV)
+        run_delayed(aTHX_ c->exchange, response);
+    else
+        croak("Gepok: the app returned neither an array nor a code reference, but '%" SVf "'", SVfARG(response));
+    c->exchange->in_call = 0;
+
+    if (gp.in_child) {
+        FREETMPS;
+        LEAVE;
+        return;
+    }
+    handlers = cleanup_handlers(aTHX_ c->env);
+    if (!(c->request->flags & GP_LAST) && (!handlers || av_len(handlers) < 0) && !committed(aTHX_ c->env)) {
+        HV *env = c->env;
+        c->settled = 1;
+        c->env = NULL;
+        SINK.idle(SELF);
+        SINK.flush(SELF);
+        /* Destructors may take their time: the client has its answer. */
+        SvREFCNT_dec_NN((SV *)env);
+    }
+    FREETMPS;
+    LEAVE;
+}
+
+static void print_error(pTHX_ void *argument)
+{
+    call *c = (call *)argument;
+    SV **errors = c->env ? gp_env_entry(aTHX_ c->env, KEY_PSGI_ERRORS) : NULL;
+    dSP;
+    PUSHMARK(SP);
+    XPUSHs(errors && SvROK(*errors) ? *errors : sv_2mortal(newRV_inc((SV *)PL_stderrgv)));
+    XPUSHs(sv_mortalcopy(gp.message));
+    PUTBACK;
+    call_method("print", G_VOID | G_DISCARD);
+}
+
+/* An exception's text goes to the request's psgi.errors, else to our standard error. */
+static void log_error(pTHX_ call *c)
+{
+    gp_describe(aTHX);
+    if (gp_guarded(aTHX_ print_error, c) == GP_DIED)
+        PerlIO_write(PerlIO_stderr(), SvPVX(gp.message), SvCUR(gp.message));
+}
+
+static void server_error(uint64_t id)
+{
+    static const char text[] = "Internal Server Error";
+    static const gp_pair fields[] = {{{"Content-Type", 12}, {"text/plain", 10}}};
+    gp_slice content = {text, sizeof(text) - 1};
+    SINK.head(SELF, id, 500, fields, 1, (int64_t)content.len);
+    SINK.content(SELF, id, &content, 1);
+    SINK.end(SELF, id);
+}
+
+/* Ends a response that the app will not: 500 as long as that is possible, else the connection is cut. */
+static void fail(gp_exchange *exchange)
+{
+    if (!exchange->over) {
+        if (exchange->head)
+            SINK.abort(SELF, exchange->id);
+        else
+            server_error(exchange->id);
+    }
+    exchange->over = 1;
+    exchange->writer = 0;
+}
+
+static void run_handler(pTHX_ void *argument)
+{
+    call *c = (call *)argument;
+    AV *handlers = cleanup_handlers(aTHX_ c->env);
+    SV **handler = handlers ? av_fetch(handlers, c->handler, 0) : NULL;
+    dSP;
+    if (!handler)
+        return;
+    PUSHMARK(SP);
+    XPUSHs(sv_2mortal(newRV_inc((SV *)c->env)));
+    PUTBACK;
+    call_sv(sv_mortalcopy(*handler), G_VOID | G_DISCARD);
+}
+
+static void ask_commit(pTHX_ void *argument)
+{
+    call *c = (call *)argument;
+    c->commit = committed(aTHX_ c->env);
+}
+
+static void free_env(pTHX_ void *argument)
+{
+    PERL_UNUSED_CONTEXT;
+    SvREFCNT_dec((SV *)argument);
+}
+
+/* What the usual way leaves out: cleanup handlers, harakiri, the last request. */
+static gp_outcome settle(pTHX_ call *c)
+{
+    HV *env = c->env;
+    if (env) {
+        SINK.flush(SELF);
+        for (;; c->handler++) {
+            /* Counted anew each time, a handler may add another. */
+            AV *handlers = cleanup_handlers(aTHX_ env);
+            if (!handlers || c->handler > av_len(handlers))
+                break;
+            if (gp_guarded(aTHX_ run_handler, c) == GP_DIED)
+                log_error(aTHX_ c);
+            if (gp.exited)
+                return GP_EXIT;
+        }
+        if (gp_guarded(aTHX_ ask_commit, c) == GP_EXIT)
+            return GP_EXIT;
+    }
+    if (gp.worker.multiprocess ? c->commit || c->request->flags & GP_LAST : c->request->flags & GP_LAST) {
+        SINK.flush(SELF);
+    }
+    else {
+        c->commit = 0;
+        SINK.idle(SELF);
+        SINK.flush(SELF);
+    }
+    c->env = NULL;
+    if (env && gp_guarded(aTHX_ free_env, env) == GP_EXIT)
+        return GP_EXIT;
+    return c->commit || c->request->flags & GP_LAST ? GP_LEAVE : GP_OK;
+}
+
+gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
+{
+    GP_PERL(perl);
+    call c = {0};
+    gp_outcome outcome;
+
+    if (!gp.open || gp.exited || gp_elsewhere(aTHX))
+        return gp.exited ? GP_EXIT : GP_BAD;
+    c.request = request;
+    c.app = (SV *)app;
+    c.exchange = gp_exchange_begin(aTHX_ request);
+    c.exchange_sv = SvREFCNT_inc(gp.subs.exchange);
+
+    outcome = gp_guarded(aTHX_ run, &c);
+    c.exchange->in_call = 0;
+    if (outcome == GP_DIED && !c.settled) {
+        log_error(aTHX_ &c);
+        fail(c.exchange);
+    }
+    if (!gp.exited && !c.settled)
+        outcome = settle(aTHX_ &c);
+    if (gp.exited) {
+        fail(c.exchange);
+        SINK.flush(SELF);
+        outcome = GP_EXIT;
+    }
+    else if (c.settled)
+        outcome = GP_OK;
+    SvREFCNT_dec(c.exchange_sv);
+    return outcome;
+}
+
+static void run_signals(pTHX_ void *argument)
+{
+    PERL_UNUSED_ARG(argument);
+    PERL_ASYNC_CHECK();
+}
+
+gp_outcome gp_signals(gp_perl *perl)
+{
+    GP_PERL(perl);
+    call none = {0};
+    if (!PL_sig_pending)
+        return GP_OK;
+    if (gp_guarded(aTHX_ run_signals, NULL) == GP_DIED)
+        log_error(aTHX_ &none);
+    return gp.exited ? GP_EXIT : GP_OK;
+}

@@ -1,0 +1,215 @@
+/* Delayed and streaming responses: the responder, the writer and psgix.informational, as the app sees them. */
+#include "boundary.h"
+
+/* Marks the SVs that belong to an exchange: a check that no class name can forge. */
+static const MGVTBL exchange_magic = {0};
+
+static void attach(pTHX_ SV *holder, SV *exchange)
+{
+    sv_magicext(holder, exchange, PERL_MAGIC_ext, &exchange_magic, NULL, 0);
+}
+
+/* The exchange of a responder, writer or informational; NULL for anything else. */
+gp_exchange *gp_exchange_of(pTHX_ SV *holder)
+{
+    MAGIC *magic = mg_findext(holder, PERL_MAGIC_ext, &exchange_magic);
+    PERL_UNUSED_CONTEXT;
+    return magic ? (gp_exchange *)SvPVX(magic->mg_obj) : NULL;
+}
+
+static SV *exchange_sv(pTHX_ SV *holder)
+{
+    PERL_UNUSED_CONTEXT;
+    return mg_findext(holder, PERL_MAGIC_ext, &exchange_magic)->mg_obj;
+}
+
+/* What a call on an exchange needs first. */
+static gp_exchange *usable(pTHX_ SV *holder)
+{
+    gp_exchange *exchange = gp_exchange_of(aTHX_ holder);
+    if (!exchange)
+        croak("Gepok: not a writer of Gepok's");
+    gp_assert_here(aTHX);
+    return exchange;
+}
+
+/* Whether the sink may be called for it. */
+static int alive(const gp_exchange *exchange)
+{
+    return gp.open && !exchange->over;
+}
+
+static void end_exchange(gp_exchange *exchange)
+{
+    exchange->over = 1;
+    exchange->writer = 0;
+    gp.worker.sink.end(gp.worker.self, exchange->id);
+}
+
+/* $env->{'psgix.informational'}->($status, \@headers) */
+static XSPROTO(xs_informational)
+{
+    dXSARGS;
+    gp_exchange *exchange = usable(aTHX_(SV *) cv);
+    STRLEN len;
+    IV status;
+    size_t count = 0;
+    gp_pair *fields = NULL;
+    if (items < 1 || items > 2)
+        croak("Usage: $env->{'psgix.informational'}->($status, \\@headers)");
+    status = SvIV(ST(0));
+    if (status < 100 || status > 199 || status == 101)
+        croak("Gepok: an informational response can't have the status '%s'", SvPV(ST(0), len));
+    if (items > 1)
+        fields = gp_fields(aTHX_ ST(1), &count);
+    if (alive(exchange) && !exchange->head) {
+        gp.worker.sink.informational(gp.worker.self, exchange->id, (uint16_t)status, fields, count);
+        gp.worker.sink.flush(gp.worker.self);
+    }
+    XSRETURN_EMPTY;
+}
+
+/* $responder->([$status, \@headers, $body]), or without body for a writer. */
+static XSPROTO(xs_responder)
+{
+    dXSARGS;
+    gp_exchange *exchange = usable(aTHX_(SV *) cv);
+    SV *response;
+    if (items != 1)
+        croak("Usage: $responder->([$status, \\@headers, $body])");
+    response = ST(0);
+    SvGETMAGIC(response);
+    if (exchange->responded)
+        croak("Gepok: the responder was called twice");
+    if (!alive(exchange))
+        croak("Gepok: the responder was called after the request was over");
+    if (!SvROK(response) || SvTYPE(SvRV(response)) != SVt_PVAV)
+        croak("Gepok: the responder needs an array reference");
+    exchange->responded = 1;
+    gp_answer(aTHX_ exchange, response);
+    gp.worker.sink.flush(gp.worker.self);
+    if (exchange->over)
+        XSRETURN_EMPTY;
+    exchange->writer = 1;
+    ST(0) = sv_2mortal(gp_new_writer(aTHX_ exchange_sv(aTHX_(SV *) cv)));
+    XSRETURN(1);
+}
+
+SV *gp_new_writer(pTHX_ SV *exchange)
+{
+    SV *writer = newSV_type(SVt_PVMG);
+    attach(aTHX_ writer, exchange);
+    return sv_bless(newRV_noinc(writer), gp.writer_stash);
+}
+
+static gp_exchange *writer_of(pTHX_ SV *self)
+{
+    if (!SvROK(self))
+        croak("Gepok: not a writer of Gepok's");
+    return usable(aTHX_ SvRV(self));
+}
+
+/* $writer->write($bytes): false once the client has gone. */
+static XSPROTO(xs_write)
+{
+    dXSARGS;
+    gp_exchange *exchange;
+    gp_slice bytes = {NULL, 0};
+    int sent = GP_SENT;
+    dSAVEDERRNO;
+    if (items != 2)
+        croak("Usage: $writer->write($bytes)");
+    exchange = writer_of(aTHX_ ST(0));
+    if (!exchange->writer)
+        croak("Gepok: write on a closed writer");
+    SvGETMAGIC(ST(1));
+    if (SvOK(ST(1)))
+        bytes = gp_octets(aTHX_ ST(1), 0);
+    SAVE_ERRNO;
+    if (!alive(exchange))
+        sent = GP_OVER;
+    else if (bytes.len) {
+        sent = gp.worker.sink.content(gp.worker.self, exchange->id, &bytes, 1);
+        if (sent == GP_SENT)
+            sent = gp.worker.sink.flush(gp.worker.self);
+    }
+    RESTORE_ERRNO;
+    ST(0) = sv_2mortal(newSViv(sent == GP_SENT ? 1 : 0));
+    XSRETURN(1);
+}
+
+/* $writer->close: the second one does nothing. */
+static XSPROTO(xs_close)
+{
+    dXSARGS;
+    gp_exchange *exchange;
+    dSAVEDERRNO;
+    if (items != 1)
+        croak("Usage: $writer->close");
+    exchange = writer_of(aTHX_ ST(0));
+    SAVE_ERRNO;
+    if (exchange->writer && alive(exchange)) {
+        end_exchange(exchange);
+        gp.worker.sink.flush(gp.worker.self);
+    }
+    exchange->writer = 0;
+    RESTORE_ERRNO;
+    XSRETURN_EMPTY;
+}
+
+/* A writer that nobody holds any more ends its response. While the app still runs that waits for the app's return,
+ * because the writer may be going just now by an exception that must cut the response instead. */
+static XSPROTO(xs_destroy)
+{
+    dXSARGS;
+    gp_exchange *exchange = items == 1 && SvROK(ST(0)) ? gp_exchange_of(aTHX_ SvRV(ST(0))) : NULL;
+    if (exchange && exchange->writer && !gp_elsewhere(aTHX) && alive(exchange)) {
+        exchange->orphan = exchange->in_call;
+        exchange->writer = 0;
+        if (!exchange->in_call) {
+            dSAVE_ERRNO;
+            end_exchange(exchange);
+            gp.worker.sink.flush(gp.worker.self);
+            RESTORE_ERRNO;
+        }
+    }
+    XSRETURN_EMPTY;
+}
+
+static CV *new_sub(pTHX_ XSUBADDR_t sub, SV *exchange)
+{
+    CV *cv = newXS(NULL, sub, __FILE__);
+    attach(aTHX_(SV *) cv, exchange);
+    return cv;
+}
+
+/* The exchange of a new request. Making subs costs more than the rest of the env, so the last request's are taken again
+ * unless the app has kept one of them. */
+gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request)
+{
+    gp_subs *subs = &gp.subs;
+    gp_exchange *exchange;
+    if (!subs->exchange || SvREFCNT(subs->exchange) != 3 || SvREFCNT((SV *)subs->informational) != 1 ||
+        SvREFCNT((SV *)subs->responder) != 1) {
+        gp_subs old = *subs;
+        subs->exchange = newSV(sizeof(gp_exchange));
+        subs->informational = new_sub(aTHX_ xs_informational, subs->exchange);
+        subs->responder = new_sub(aTHX_ xs_responder, subs->exchange);
+        SvREFCNT_dec((SV *)old.informational);
+        SvREFCNT_dec((SV *)old.responder);
+        SvREFCNT_dec(old.exchange);
+    }
+    exchange = (gp_exchange *)SvPVX(subs->exchange);
+    Zero(exchange, 1, gp_exchange);
+    exchange->id = request->id;
+    exchange->in_call = 1;
+    exchange->head_only = request->flags & GP_HEAD_ONLY ? 1 : 0;
+    return exchange;
+}
+
+void gp_stream_boot(pTHX)
+{
+    newXS("Gepok::Writer::write", xs_write, __FILE__);
+    newXS("Gepok::Writer::close", xs_close, __FILE__);
+    newXS("Gepok::Writer::DESTROY", xs_destroy, __FILE__);
+}

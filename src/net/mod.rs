@@ -1,0 +1,7 @@
+//! Sockets: listening, accepting, and streams of bytes to clients.
+//!
+//! Knows no HTTP and no Perl.
+
+pub mod accept;
+pub mod listen;
+pub mod stream;

@@ -1,0 +1,297 @@
+//! The string entries of the env: CGI's variables as PSGI lists them, and the request's fields.
+
+use perl_sys::{GP_UNKNOWN_KEY, gp_entry, gp_slice};
+
+use super::listener::{Listener, Remote};
+use crate::perl::{UNDEF, bytes, slice};
+use crate::semantics::message::{Endpoints, Request};
+
+/// Numbers of the keys that C knows beforehand, found by name.
+///
+/// Open addressing over a hash of length and three bytes: some nanoseconds for each field of each request.
+struct Keys {
+    slots: Box<[Slot; SLOTS]>,
+}
+
+/// A key's number and name.
+type Slot = Option<(u32, &'static [u8])>;
+
+const SLOTS: usize = 256;
+
+fn slot(name: &[u8]) -> usize {
+    let at = |index: usize| name.get(index).copied().map_or(0, usize::from);
+    let len = name.len();
+    (len * 29 + at(len.wrapping_sub(1)) * 7 + at(len / 2) * 53 + at(5) * 11) % SLOTS
+}
+
+impl Keys {
+    fn new() -> Self {
+        let mut keys = Keys {
+            slots: Box::new([None; SLOTS]),
+        };
+        // SAFETY: a constant of the C side.
+        let count = unsafe { perl_sys::gp_key_count() };
+        for number in 0..count {
+            // SAFETY: names are constants of the C side.
+            let name: &'static [u8] = unsafe { bytes(perl_sys::gp_key_name(number)) };
+            let mut at = slot(name);
+            while keys.slots[at].is_some() {
+                at = (at + 1) % SLOTS;
+            }
+            keys.slots[at] = Some((number as u32, name));
+        }
+        keys
+    }
+
+    fn find(&self, name: &[u8]) -> Option<u32> {
+        let mut at = slot(name);
+        while let Some((number, known)) = self.slots[at] {
+            if known == name {
+                return Some(number);
+            }
+            at = (at + 1) % SLOTS;
+        }
+        None
+    }
+}
+
+/// Builds envs, one after the other, in the same buffers.
+pub(super) struct Builder {
+    keys: Keys,
+    entries: Vec<gp_entry>,
+    /// For each known key: where it stands in `entries`, plus one.
+    places: Box<[u16; SLOTS]>,
+    /// Names of the fields as env keys, one behind the other.
+    names: Vec<u8>,
+    /// Values that stand nowhere in the request.
+    made: Vec<Vec<u8>>,
+    socket: Vec<u8>,
+    fixed: Fixed,
+}
+
+/// Numbers of the keys that do not come from fields.
+struct Fixed {
+    method: u32,
+    script_name: u32,
+    path_info: u32,
+    request_uri: u32,
+    query_string: u32,
+    server_name: u32,
+    server_port: u32,
+    server_protocol: u32,
+    client_protocol: u32,
+    remote_addr: u32,
+    cookie: u32,
+    content_length: u32,
+}
+
+/// What [`Builder::build`] has built; the entries point into the request and into the builder.
+pub(super) struct Env<'a> {
+    pub(super) entries: &'a [gp_entry],
+    pub(super) socket: &'a [u8],
+    /// `REMOTE_PORT`, or -1 for none.
+    pub(super) remote_port: i32,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        let keys = Keys::new();
+        let number = |name: &str| keys.find(name.as_bytes()).unwrap_or(GP_UNKNOWN_KEY);
+        let fixed = Fixed {
+            method: number("REQUEST_METHOD"),
+            script_name: number("SCRIPT_NAME"),
+            path_info: number("PATH_INFO"),
+            request_uri: number("REQUEST_URI"),
+            query_string: number("QUERY_STRING"),
+            server_name: number("SERVER_NAME"),
+            server_port: number("SERVER_PORT"),
+            server_protocol: number("SERVER_PROTOCOL"),
+            client_protocol: number("gepok.client_protocol"),
+            remote_addr: number("REMOTE_ADDR"),
+            cookie: number("HTTP_COOKIE"),
+            content_length: number("CONTENT_LENGTH"),
+        };
+        Builder {
+            keys,
+            entries: Vec::with_capacity(64),
+            places: Box::new([0; SLOTS]),
+            names: Vec::new(),
+            made: Vec::new(),
+            socket: Vec::new(),
+            fixed,
+        }
+    }
+
+    pub(super) fn build<'a>(&'a mut self, request: &'a Request, listener: &'a Listener) -> Env<'a> {
+        self.entries.clear();
+        self.made.clear();
+        self.socket.clear();
+        self.put_target(request);
+        self.put(self.fixed.method, slice(request.head.method()));
+        self.put(self.fixed.script_name, slice(b""));
+        let protocol = slice(request.head.version.as_str().as_bytes());
+        self.put(self.fixed.server_protocol, protocol);
+        self.put(self.fixed.client_protocol, protocol);
+        self.put(self.fixed.server_name, slice(&listener.server_name));
+        self.put(self.fixed.server_port, slice(&listener.server_port));
+        let remote_port = self.put_remote(request, listener);
+        self.put_fields(request);
+        listener.put_connection(&mut self.socket, &request.endpoints);
+        Env {
+            entries: &self.entries,
+            socket: &self.socket,
+            remote_port,
+        }
+    }
+
+    fn put(&mut self, key: u32, value: gp_slice) {
+        self.entries.push(gp_entry {
+            key,
+            name: UNDEF,
+            value,
+        });
+    }
+
+    /// Keeps a value until the env is built; its bytes stay where they are, whatever else is kept.
+    fn keep(&mut self, value: Vec<u8>) -> gp_slice {
+        let kept = slice(&value);
+        self.made.push(value);
+        kept
+    }
+
+    fn put_target(&mut self, request: &Request) {
+        let target = request.head.target();
+        let (path, query) = path_and_query(target);
+        self.put(self.fixed.request_uri, slice(target));
+        self.put(self.fixed.query_string, slice(query));
+        let path = if path.contains(&b'%') {
+            self.keep(decode(path))
+        } else {
+            slice(path)
+        };
+        self.put(self.fixed.path_info, path);
+    }
+
+    fn put_remote(&mut self, request: &Request, listener: &Listener) -> i32 {
+        let (address, port) = match (&request.endpoints, listener.remote) {
+            (Endpoints::Ip { peer, .. }, _) => (
+                self.keep(peer.ip().to_canonical().to_string().into_bytes()),
+                i32::from(peer.port()),
+            ),
+            (Endpoints::Unix { .. }, Remote::Undefined) => (UNDEF, 0),
+            (Endpoints::Unix { .. }, _) => (slice(b"127.0.0.1"), -1),
+        };
+        self.put(self.fixed.remote_addr, address);
+        port
+    }
+
+    fn put_fields(&mut self, request: &Request) {
+        let fields = &request.head.fields;
+        // Reserved beforehand, so that slices of the names stay good while more are added.
+        let room = fields.iter().map(|(name, _)| name.len() + 5).sum();
+        self.names.clear();
+        self.names.reserve(room);
+        self.places.fill(0);
+        let first = self.entries.len();
+
+        for (name, value) in fields.iter() {
+            let start = self.names.len();
+            if !name.eq_ignore_ascii_case(b"content-type")
+                && !name.eq_ignore_ascii_case(b"content-length")
+            {
+                self.names.extend_from_slice(b"HTTP_");
+            }
+            self.names.extend(name.iter().map(|&byte| match byte {
+                b'-' => b'_',
+                other => other.to_ascii_uppercase(),
+            }));
+            let key = &self.names[start..];
+            let number = self.keys.find(key);
+            // The content's length is the request's, counted where it came in chunks. Proxy would become the variable
+            // that CGI programs' HTTP clients take their proxy from.
+            if number == Some(self.fixed.content_length)
+                || key == b"HTTP_TRANSFER_ENCODING"
+                || key == b"HTTP_PROXY"
+            {
+                self.names.truncate(start);
+                continue;
+            }
+            let key = slice(key);
+            let at = match number {
+                Some(number) => match self.places[number as usize] {
+                    0 => None,
+                    place => Some(usize::from(place) - 1),
+                },
+                // SAFETY: names of entries point into `self.names`, which has not moved.
+                None => (first..self.entries.len()).find(|&at| unsafe {
+                    let entry = &self.entries[at];
+                    entry.key == GP_UNKNOWN_KEY && bytes(entry.name) == bytes(key)
+                }),
+            };
+            if let Some(at) = at {
+                // SAFETY: values point into the request or into `self.made`.
+                let earlier = unsafe { bytes(self.entries[at].value) };
+                let between: &[u8] = if number == Some(self.fixed.cookie) {
+                    b"; "
+                } else {
+                    b", "
+                };
+                let joined = [earlier, between, value].concat();
+                self.entries[at].value = self.keep(joined);
+                continue;
+            }
+            if let Some(number) = number {
+                self.places[number as usize] = self.entries.len() as u16 + 1;
+            }
+            self.entries.push(gp_entry {
+                key: number.unwrap_or(GP_UNKNOWN_KEY),
+                name: key,
+                value: slice(value),
+            });
+        }
+    }
+}
+
+/// Path and query of a request target; the path is empty where the target has none.
+fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
+    let target = target
+        .split(|&byte| byte == b'#')
+        .next()
+        .unwrap_or_default();
+    let (path, query) = match target.iter().position(|&byte| byte == b'?') {
+        Some(mark) => (&target[..mark], &target[mark + 1..]),
+        None => (target, &b""[..]),
+    };
+    if path.starts_with(b"/") {
+        return (path, query);
+    }
+    // Absolute form.
+    let Some(colon) = path.windows(3).position(|part| part == b"://") else {
+        return (b"", query);
+    };
+    let rest = &path[colon + 3..];
+    match rest.iter().position(|&byte| byte == b'/') {
+        Some(slash) => (&rest[slash..], query),
+        None => (b"/", query),
+    }
+}
+
+/// Percent-decoding, once. The core refuses what is no encoding; here it stays as it is.
+fn decode(path: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| path.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while at < path.len() {
+        match (path[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}

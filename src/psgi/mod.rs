@@ -1,0 +1,154 @@
+//! PSGI 1.1 and its extensions: a request becomes an env, the app is called, its response goes to a [`Respond`].
+//!
+//! Knows no sockets, no HTTP wire and no signals. What touches Perl values is in perl-sys' C files, one guarded call for
+//! a request; here is what bytes they are made of.
+
+mod env;
+mod listener;
+mod sink;
+
+use std::os::fd::IntoRawFd;
+use std::rc::Rc;
+
+use perl_sys::{gp_outcome, gp_request, gp_slice, gp_time, gp_worker};
+
+use crate::perl::{Code, Failure, Perl, UNDEF, slice};
+use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
+use crate::worker::{App, Called, Respond};
+
+pub use listener::{Address, Listener, Remote};
+
+/// What the app is told about the server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The listeners, in the order of `Request::listener`.
+    pub listeners: Vec<Listener>,
+    /// `psgi.multiprocess`, and whether `psgix.harakiri` is offered.
+    pub multiprocess: bool,
+}
+
+/// A PSGI application in this process's interpreter. There is at most one at a time.
+pub struct PsgiApp {
+    perl: Perl,
+    app: Code,
+    server: Server,
+    env: env::Builder,
+    /// What C hands response parts to; its address is C's.
+    sink: Box<sink::Sink>,
+}
+
+impl PsgiApp {
+    /// Makes this process a worker that answers with `app` into `respond`.
+    pub fn new(app: Code, server: Server, respond: Rc<dyn Respond>) -> Result<Self, Failure> {
+        let perl = app.perl();
+        let sink = Box::new(sink::Sink::new(respond));
+        let facts: Vec<Vec<u8>> = server.listeners.iter().map(Listener::facts).collect();
+        let listeners: Vec<gp_slice> = facts.iter().map(|facts| slice(facts)).collect();
+        let worker = gp_worker {
+            sink: sink::FUNCTIONS,
+            self_: sink.as_pointer(),
+            listeners: listeners.as_ptr(),
+            listener_count: listeners.len(),
+            multiprocess: server.multiprocess.into(),
+        };
+        // SAFETY: `worker` outlives the call, the sink lives until `gp_close` in drop.
+        match unsafe { perl_sys::gp_open(perl.raw(), &worker) } {
+            gp_outcome::GP_OK => Ok(PsgiApp {
+                perl,
+                app,
+                server,
+                env: env::Builder::new(),
+                sink,
+            }),
+            other => Err(perl.failure(other)),
+        }
+    }
+}
+
+impl Drop for PsgiApp {
+    fn drop(&mut self) {
+        // SAFETY: opened in `new`; from here on C does not use the sink.
+        unsafe { perl_sys::gp_close(self.perl.raw()) }
+    }
+}
+
+fn time(at: Timestamp) -> gp_time {
+    gp_time {
+        seconds: at.seconds,
+        micros: at.micros,
+    }
+}
+
+impl App for PsgiApp {
+    fn call(&mut self, id: u64, mut request: Request, last: bool) -> Called {
+        let Some(listener) = self.server.listeners.get(usize::from(request.listener)) else {
+            // Only a core of another configuration could send it.
+            self.sink.refuse(id);
+            return if last { Called::Leave } else { Called::Done };
+        };
+        let content = std::mem::replace(&mut request.content, Content::Empty);
+        let env = self.env.build(&request, listener);
+
+        let mut flags = 0;
+        for (set, flag) in [
+            (last, perl_sys::GP_LAST),
+            (request.head.method() == b"HEAD", perl_sys::GP_HEAD_ONLY),
+            (
+                matches!(request.endpoints, Endpoints::Unix { .. }),
+                perl_sys::GP_UNIX,
+            ),
+        ] {
+            if set {
+                flags |= flag;
+            }
+        }
+        let inline;
+        let (content_kind, content, content_fd) = match content {
+            Content::Empty => (perl_sys::GP_CONTENT_EMPTY, UNDEF, -1),
+            Content::Inline(bytes) => {
+                inline = bytes;
+                (perl_sys::GP_CONTENT_BYTES, slice(&inline), -1)
+            }
+            // The handle that the app reads from owns it.
+            Content::File { file, .. } => (perl_sys::GP_CONTENT_FILE, UNDEF, file.into_raw_fd()),
+        };
+        let raw = gp_request {
+            id,
+            flags,
+            content_kind,
+            content,
+            content_fd,
+            listener: request.listener.into(),
+            remote_port: env.remote_port,
+            content_length: request
+                .content_length
+                .map_or(-1, |length| i64::try_from(length).unwrap_or(i64::MAX)),
+            entries: env.entries.as_ptr(),
+            entry_count: env.entries.len(),
+            socket: slice(env.socket),
+            connected: time(request.connected),
+            started: time(request.started),
+            finished: time(request.finished),
+        };
+        // SAFETY: everything that `raw` points to lives in `request`, `inline` and `self.env`, which outlive the call.
+        match unsafe { perl_sys::gp_respond(self.perl.raw(), self.app.raw(), &raw) } {
+            gp_outcome::GP_OK => Called::Done,
+            gp_outcome::GP_EXIT => match self.perl.failure(gp_outcome::GP_EXIT) {
+                Failure::Exit(status) => Called::Exit(status),
+                _ => Called::Leave,
+            },
+            _ => Called::Leave,
+        }
+    }
+
+    fn signals(&mut self) -> Option<i32> {
+        // SAFETY: `self.perl` is this thread's.
+        match unsafe { perl_sys::gp_signals(self.perl.raw()) } {
+            gp_outcome::GP_EXIT => match self.perl.failure(gp_outcome::GP_EXIT) {
+                Failure::Exit(status) => Some(status),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The functions that C hands response parts to: they lead to a [`Respond`], and no panic gets out of them.
+
+use std::os::raw::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use perl_sys::{gp_pair, gp_sent, gp_sink, gp_slice};
+
+use crate::perl::{bytes, elements};
+use crate::worker::{Lost, Respond};
+
+/// Pieces of content up to this many bytes together travel as one: a frame each would cost more than the copy.
+const JOIN: usize = 64 * 1024;
+
+/// Where C's calls go.
+pub(super) struct Sink {
+    respond: Rc<dyn Respond>,
+}
+
+pub(super) const FUNCTIONS: gp_sink = gp_sink {
+    informational: Some(informational),
+    head: Some(head),
+    content: Some(content),
+    end: Some(end),
+    abort: Some(abort),
+    idle: Some(idle),
+    flush: Some(flush),
+};
+
+impl Sink {
+    pub(super) fn new(respond: Rc<dyn Respond>) -> Self {
+        Sink { respond }
+    }
+
+    /// What C shall give back.
+    pub(super) fn as_pointer(&self) -> *mut c_void {
+        std::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// Gives up a request that can't be shown to the app.
+    pub(super) fn refuse(&self, id: u64) {
+        self.respond.abort(id);
+        self.respond.idle();
+        let _ = self.respond.flush();
+    }
+}
+
+/// Runs `part` for the sink that C gave back; a panic in it is told as a lost response.
+///
+/// # Safety
+/// `sink` must be from [`Sink::as_pointer`] of a living one.
+unsafe fn with(sink: *mut c_void, part: impl FnOnce(&dyn Respond) -> Result<(), Lost>) -> c_int {
+    // SAFETY: the caller's promise; nobody holds a unique reference.
+    let sink = unsafe { &*sink.cast::<Sink>() };
+    let sent = match catch_unwind(AssertUnwindSafe(|| part(&*sink.respond))) {
+        Ok(Ok(())) => gp_sent::GP_SENT,
+        Ok(Err(Lost::Client)) => gp_sent::GP_GONE,
+        Ok(Err(Lost::Finished | Lost::Core)) | Err(_) => gp_sent::GP_OVER,
+    };
+    sent as c_int
+}
+
+/// # Safety
+/// `first` must point to `count` pairs that live as long as the result.
+unsafe fn fields<'a>(first: *const gp_pair, count: usize) -> Vec<(&'a [u8], &'a [u8])> {
+    // SAFETY: the caller's promise.
+    unsafe { elements(first, count) }
+        .iter()
+        // SAFETY: the same.
+        .map(|pair| unsafe { (bytes(pair.name), bytes(pair.value)) })
+        .collect()
+}
+
+// SAFETY (of all below): C calls them with the pointer given to gp_open, between gp_open and gp_close, and with arrays
+// that outlive the call.
+
+unsafe extern "C" fn informational(
+    sink: *mut c_void,
+    id: u64,
+    status: u16,
+    first: *const gp_pair,
+    count: usize,
+) -> c_int {
+    // SAFETY: see above.
+    unsafe {
+        with(sink, |respond| {
+            respond.informational(id, status, &fields(first, count))
+        })
+    }
+}
+
+unsafe extern "C" fn head(
+    sink: *mut c_void,
+    id: u64,
+    status: u16,
+    first: *const gp_pair,
+    count: usize,
+    length: i64,
+) -> c_int {
+    // SAFETY: see above.
+    unsafe {
+        with(sink, |respond| {
+            respond.head(id, status, &fields(first, count), length.try_into().ok())
+        })
+    }
+}
+
+unsafe extern "C" fn content(
+    sink: *mut c_void,
+    id: u64,
+    first: *const gp_slice,
+    count: usize,
+) -> c_int {
+    // SAFETY: see above.
+    unsafe {
+        with(sink, |respond| {
+            let pieces = elements(first, count);
+            let sum: usize = pieces.iter().map(|piece| piece.len).sum();
+            if count > 1 && sum <= JOIN {
+                let mut joined = Vec::with_capacity(sum);
+                for &piece in pieces {
+                    joined.extend_from_slice(bytes(piece));
+                }
+                return respond.chunk(id, &joined);
+            }
+            for &piece in pieces {
+                respond.chunk(id, bytes(piece))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn end(sink: *mut c_void, id: u64) -> c_int {
+    // SAFETY: see above.
+    unsafe { with(sink, |respond| respond.end(id)) }
+}
+
+unsafe extern "C" fn abort(sink: *mut c_void, id: u64) {
+    // SAFETY: see above.
+    unsafe {
+        with(sink, |respond| {
+            respond.abort(id);
+            Ok(())
+        });
+    }
+}
+
+unsafe extern "C" fn idle(sink: *mut c_void) {
+    // SAFETY: see above.
+    unsafe {
+        with(sink, |respond| {
+            respond.idle();
+            Ok(())
+        });
+    }
+}
+
+unsafe extern "C" fn flush(sink: *mut c_void) -> c_int {
+    // SAFETY: see above.
+    unsafe { with(sink, |respond| respond.flush()) }
+}
