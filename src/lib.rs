@@ -9,9 +9,21 @@
 //!
 //! `docs/internals.md` draws the processes, the channel's frames and the boundary to Perl.
 
+pub mod channel;
+pub mod config;
+pub mod core;
+pub mod dispatch;
+pub mod http;
+pub mod log;
+pub mod net;
+pub mod process;
 pub mod semantics;
+pub mod server;
+pub mod spool;
 pub mod worker;
 
+#[cfg(feature = "perl")]
+pub mod entry;
 #[cfg(feature = "perl")]
 pub mod perl;
 #[cfg(feature = "perl")]

@@ -1,2 +1,5 @@
-//! Entry 2: the standalone binary.
-fn main() {}
+//! Entry 2: the command `gepok`, which brings its own interpreter.
+
+fn main() {
+    std::process::exit(gepok::entry::command(std::env::args_os().skip(1)));
+}

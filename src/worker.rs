@@ -2,6 +2,14 @@
 //!
 //! Knows no Perl and no HTTP wire: the app is anything that implements [`App`].
 
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::Signal;
+
+use crate::channel::worker_end::{Incoming, LEAVE_FRAME, WorkerEnd};
+use crate::process::signal::{self, Note};
 use crate::semantics::message::Request;
 
 /// Why a part of a response could not be handed to the core.
@@ -31,6 +39,9 @@ pub trait Respond {
     ) -> Result<(), Lost>;
     /// A piece of content, behind the head. Blocks while the client is too slow to take more.
     fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost>;
+    /// A piece of content, behind the head: `length` bytes of a regular file from `offset` on. The core
+    /// sends it; a file that has become shorter by then costs the client's connection.
+    fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost>;
     /// The response is complete.
     fn end(&self, id: u64) -> Result<(), Lost>;
     /// The response can't be completed: the core answers 502 or, behind the head, cuts the connection.
@@ -58,4 +69,80 @@ pub trait App {
     fn call(&mut self, id: u64, request: Request, last: bool) -> Called;
     /// Runs what signals have asked for while the worker waited; the status if a handler called `exit`.
     fn signals(&mut self) -> Option<i32>;
+}
+
+/// TERM has come: leave after the request in hand.
+static LEAVE: AtomicBool = AtomicBool::new(false);
+/// The worker waits for the core, and nothing is being sent.
+static WAITING: AtomicBool = AtomicBool::new(false);
+
+/// Lets TERM end this worker behind the request in hand.
+///
+/// A worker that waits is woken by way of the core: the handler asks it for a Stop frame, so no signal
+/// is lost between the look at the flag and the wait.
+///
+/// # Errors
+/// What sigaction says.
+pub fn leave_on_term(channel: &WorkerEnd) -> io::Result<()> {
+    let note = Note {
+        socket: channel.socket(),
+        bytes: &LEAVE_FRAME,
+        seen: Some(&LEAVE),
+        when: Some(&WAITING),
+    };
+    signal::note(Signal::SIGTERM, note)
+}
+
+/// Why a worker serves no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was told to, or it has served its share.
+    Finished,
+    /// The app called `exit` with this status, or the channel broke (status 1).
+    Exit(i32),
+}
+
+/// Serves requests until the core says stop, the app wants to leave, or `max_requests` are served
+/// (0: no limit).
+pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left {
+    let mut served = 0;
+    channel.idle();
+    loop {
+        // A broken channel shows at the next read.
+        let _ = channel.flush();
+        match wait(channel) {
+            Ok(Incoming::Request(id, request)) => {
+                if !channel.claim(id) {
+                    continue;
+                }
+                served += 1;
+                match app.call(id, request, served == max_requests) {
+                    Called::Done => {}
+                    Called::Leave => return Left::Finished,
+                    Called::Exit(status) => return Left::Exit(status),
+                }
+            }
+            Ok(Incoming::Interrupted) => {
+                if let Some(status) = app.signals() {
+                    return Left::Exit(status);
+                }
+            }
+            Ok(Incoming::Stop | Incoming::Closed) => return Left::Finished,
+            Err(error) => {
+                ::log::error!("{error}");
+                return Left::Exit(1);
+            }
+        }
+    }
+}
+
+fn wait(channel: &WorkerEnd) -> io::Result<Incoming> {
+    WAITING.store(true, Ordering::SeqCst);
+    let incoming = if LEAVE.load(Ordering::SeqCst) {
+        Ok(Incoming::Stop)
+    } else {
+        channel.next()
+    };
+    WAITING.store(false, Ordering::SeqCst);
+    incoming
 }

@@ -13,6 +13,28 @@ pub type Serve = fn(Vec<(Vec<u8>, Vec<u8>)>, Hooks) -> Result<Exit, String>;
 
 static SERVE: OnceLock<Serve> = OnceLock::new();
 
+/// What XSLoader calls. In Rust, because a shared library exports no C symbol of the static library in it.
+///
+/// # Safety
+/// To be called by perl alone.
+#[unsafe(no_mangle)]
+#[cfg(perl_multiplicity)]
+pub unsafe extern "C" fn boot_Gepok(perl: *mut gp_perl, _: *mut std::ffi::c_void) {
+    // SAFETY: perl gives its interpreter.
+    unsafe { boot(perl, crate::entry::serve) }
+}
+
+/// As above, for a perl that has only one interpreter.
+///
+/// # Safety
+/// To be called by perl alone.
+#[unsafe(no_mangle)]
+#[cfg(not(perl_multiplicity))]
+pub unsafe extern "C" fn boot_Gepok(_: *mut std::ffi::c_void) {
+    // SAFETY: NULL stands for the only interpreter.
+    unsafe { boot(std::ptr::null_mut(), crate::entry::serve) }
+}
+
 /// Defines the subs of package Gepok; for `boot_Gepok`, which XSLoader calls.
 ///
 /// # Safety

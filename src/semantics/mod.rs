@@ -2,5 +2,8 @@
 //!
 //! Knows no wire format, socket or Perl: the network core and the workers both speak in these types.
 
+pub mod date;
 pub mod field;
 pub mod message;
+pub mod status;
+pub mod target;

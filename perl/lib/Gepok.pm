@@ -1,0 +1,248 @@
+# The documented class: attributes in, a served app out. All the work is in the shared object.
+package Gepok;
+
+use strict;
+use warnings;
+
+use Carp         ();
+use Scalar::Util ();
+use overload     ();
+
+our $VERSION = '0.300';
+
+# Made of the option table, as Gepok::Options is.
+my @ATTRIBUTES = qw(
+    http_ports
+    unix_sockets
+    host
+    port
+    listen
+    socket
+    backlog
+    listen_sock
+    default_port
+    server_ready
+    start_servers
+    max_workers
+    max_requests_per_child
+    timeout
+    header_timeout
+    keepalive
+    keepalive_timeout
+    max_keepalive_reqs
+    name
+    product_name
+    product_version
+);
+
+for my $name (@ATTRIBUTES) {
+    no strict 'refs';
+    *$name = sub {
+        my $self = shift;
+        $self->{$name} = shift if @_;
+        return $self->{$name};
+    };
+}
+
+sub new {
+    my $class = shift;
+    my %attrs = @_ == 1 && ref $_[0] eq 'HASH' ? %{ $_[0] } : @_;
+    return bless \%attrs, $class;
+}
+
+# Nothing is loaded before this point, so that a program may make the object and fork.
+sub run {
+    my ($self, $app) = @_;
+    require Gepok::Loader;
+    my ($pairs, $hooks) = $self->_flatten;
+    $hooks->{app} = Gepok::Loader::callable($app)
+        or Carp::croak('run needs a PSGI app: a code reference, or an object with to_app');
+    if (!defined &_serve) {
+        require XSLoader;
+        XSLoader::load('Gepok', $VERSION);
+    }
+    _serve($pairs, $hooks);
+    return;
+}
+
+sub start {
+    my ($self, $app) = @_;
+    return $self->run($app);
+}
+
+# The attributes as a flat list of names and byte strings; code references are named there and kept apart.
+sub _flatten {
+    my ($self) = @_;
+    my %attrs = %$self;
+    my %hooks;
+    $hooks{builder} = delete $attrs{psgi_app_builder} if $attrs{psgi_app_builder};
+    if (my $ready = $attrs{server_ready}) {
+        $attrs{server_ready} = $self->_ready($ready) if ref $ready eq 'CODE';
+    }
+    $attrs{name} = _program() unless defined $attrs{name};
+    $attrs{product_name} = ref $self unless defined $attrs{product_name};
+
+    my @pairs;
+    # A subclass keeps what is its own under names that begin with an underscore.
+    for my $name (sort grep { !/\A_/ } keys %attrs) {
+        my $values = $attrs{$name};
+        for my $value (ref $values eq 'ARRAY' ? @$values : $values) {
+            next unless defined $value;
+            if (ref $value eq 'CODE') {
+                $hooks{$name} = $value;
+                push @pairs, $name, 'CODE';
+            }
+            else {
+                push @pairs, $name, _text($name, $value);
+            }
+        }
+    }
+    return (\@pairs, \%hooks);
+}
+
+sub _text {
+    my ($name, $value) = @_;
+    if (ref $value && !overload::Method($value, '""')) {
+        my $handle = Scalar::Util::openhandle($value);
+        my $fd = defined $handle ? fileno $handle : undef;
+        Carp::croak("option '$name' can't be a reference to " . ref $value) unless defined $fd && $fd >= 0;
+        return $fd;
+    }
+    my $text = "$value";
+    utf8::encode($text) if utf8::is_utf8($text);
+    return $text;
+}
+
+# Plack's protocol wants one argument with these keys; the shared object gives plain values.
+sub _ready {
+    my ($self, $ready) = @_;
+    my $software = defined $self->{product_name} && length $self->{product_name} ? $self->{product_name} : ref $self;
+    return sub {
+        my ($host, $port, $proto) = @_;
+        $host = 0 if !defined $host || $host eq '0.0.0.0';
+        return $ready->({ host => $host, port => $port, proto => $proto, server_software => $software });
+    };
+}
+
+sub _program {
+    my ($name) = $0 =~ m{([^/]+)/*\z};
+    return defined $name && $name !~ /\A-/ ? $name : 'gepok';
+}
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+Gepok - PSGI server: a network core in Rust in front of forked Perl workers
+
+=head1 SYNOPSIS
+
+  plackup -s Gepok --http-ports :8081,:8082 --max-workers 10 app.psgi
+
+or
+
+  use Gepok;
+
+  my $gepok = Gepok->new(
+      http_ports    => [8081, '127.0.0.1:8082', '[::1]:8083'],
+      unix_sockets  => ['/run/myapp.sock'],
+      start_servers => 5,
+  );
+  $gepok->run($app);
+
+or, without any Perl code but the app,
+
+  gepok --http-ports :8081 app.psgi
+
+=head1 DESCRIPTION
+
+Gepok serves any L<PSGI> application over HTTP/1.1 and HTTP/1.0.
+
+A master process binds the sockets and looks after the others. One core process holds every connection of a client;
+no Perl runs in it, so that slow and idle clients occupy no worker. The workers are forked perls. Each takes a request
+when it has been received completely, calls the app and hands the response back to the core.
+
+All attributes are told in L<Gepok::Options>. At least one of C<http_ports>, C<unix_sockets>, C<port>, C<listen>,
+C<socket> and C<listen_sock> must be given.
+
+=head1 METHODS
+
+=head2 new(%attributes)
+
+Makes the object. Nothing is bound, forked or checked yet. A name that is not known is a warning when the server runs,
+except that names beginning with an underscore are left to subclasses.
+
+=head2 run($app)
+
+Serves the app: a code reference, or an object that has C<to_app> or can be called. Dies when an attribute is wrong or a
+socket can't be bound. Returns in the calling process after a graceful stop (signal TERM or QUIT).
+
+=head2 start($app)
+
+The same as C<run>.
+
+=head2 Attributes
+
+Each attribute has a method of its name that returns what was given, and sets it when called with a value.
+It takes effect with the next C<run>.
+
+Gepok can be a base class:
+
+  package My::Server;
+  use parent 'Gepok';
+
+  My::Server->new(http_ports => 8081)->run($app);     # Server: My::Server/VERSION OF GEPOK
+
+=head1 ENVIRONMENT OF A REQUEST
+
+Besides what L<PSGI> requires and L<PSGI::Extensions> describes, the app finds:
+
+=over
+
+=item gepok
+
+1
+
+=item gepok.connect_time
+
+When the connection was accepted: seconds and microseconds since the epoch, as L<Time::HiRes/gettimeofday> gives them.
+
+=item gepok.start_request_time
+
+When the first byte of the request arrived.
+
+=item gepok.finish_request_time
+
+When the request had been received completely.
+
+=item gepok.client_protocol
+
+The protocol of the request, as C<HTTP/1.1>.
+
+=item gepok.socket
+
+An object that tells about the client's connection: C<peerhost>, C<peerport>, C<sockhost>, C<sockport>.
+
+=item gepok.httpd_socket
+
+The same of the listening socket.
+
+=item gepok.unix_socket
+
+True if the request came by a Unix socket.
+
+=back
+
+=head1 SEE ALSO
+
+L<Gepok::Options>, L<Plack::Handler::Gepok>, L<PSGI>
+
+=head1 LICENSE
+
+The same terms as Perl 5 itself: the Artistic License 1.0 or the GNU General Public License, version 1 or later.
+
+=cut

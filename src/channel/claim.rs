@@ -1,0 +1,179 @@
+//! Claim words: who may run a request, decided by one compare-and-swap in shared memory.
+//!
+//! A word holds the request's id and its state, so that a slot used again can't be confused. A worker
+//! claims a request just before it calls the app, never on reading: what a dead worker had not claimed
+//! was not run and may go to another, whatever its method.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Slots of a channel: the requests that one worker may hold at a time.
+pub const SLOTS: usize = 64;
+
+const LENGTH: NonZeroUsize = NonZeroUsize::new(SLOTS * 8).unwrap();
+
+const FREE: u64 = 0;
+const SENT: u64 = 1;
+const CLAIMED: u64 = 2;
+const GONE: u64 = 0x80;
+const STATE: u64 = 0xff;
+
+/// Ids are 56 bits wide; at a million requests a second a channel has enough for two thousand years.
+const ID_SHIFT: u32 = 8;
+
+/// Makes the shared memory; its size can't shrink, so no process is killed by touching it.
+///
+/// # Errors
+/// Whatever the kernel says when memory or descriptors run out.
+pub(super) fn create() -> io::Result<OwnedFd> {
+    let memory = memfd_create(
+        c"gepok-claims",
+        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+    )?;
+    nix::unistd::ftruncate(&memory, LENGTH.get() as i64)?;
+    fcntl(
+        &memory,
+        FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL),
+    )?;
+    Ok(memory)
+}
+
+/// The claim words of one channel, as mapped by one of its two processes.
+#[derive(Debug)]
+pub struct Claims {
+    words: NonNull<AtomicU64>,
+}
+
+impl Claims {
+    /// Maps the words behind `memory`.
+    ///
+    /// # Errors
+    /// Whatever mmap says.
+    pub fn map(memory: impl AsFd) -> io::Result<Self> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh shared mapping of a sealed memfd; nothing else in this process refers to it.
+        let address = unsafe { mmap(None, LENGTH, protection, MapFlags::MAP_SHARED, memory, 0)? };
+        Ok(Claims {
+            words: address.cast(),
+        })
+    }
+
+    fn word(&self, id: u64) -> &AtomicU64 {
+        // SAFETY: the index is below SLOTS, the mapping holds SLOTS aligned words and lives as long as
+        // self; zero-filled memory is a valid AtomicU64, and both processes use it atomically only.
+        unsafe { self.words.add(id as usize % SLOTS).as_ref() }
+    }
+
+    /// Core: request `id` is being sent to the worker.
+    pub fn offer(&self, id: u64) {
+        self.word(id)
+            .store(id << ID_SHIFT | SENT, Ordering::Release);
+    }
+
+    /// Worker: takes request `id` to run it. Whoever gets false must not run it.
+    pub fn claim(&self, id: u64) -> bool {
+        let word = self.word(id);
+        let mut seen = word.load(Ordering::Acquire);
+        while seen & !GONE == id << ID_SHIFT | SENT {
+            let claimed = id << ID_SHIFT | CLAIMED | seen & GONE;
+            match word.compare_exchange_weak(seen, claimed, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Core: whether the worker has claimed `id`.
+    pub fn is_claimed(&self, id: u64) -> bool {
+        self.word(id).load(Ordering::Acquire) & !GONE == id << ID_SHIFT | CLAIMED
+    }
+
+    /// Core: the client of request `id` has left.
+    pub fn set_gone(&self, id: u64) {
+        self.word(id).fetch_or(GONE, Ordering::AcqRel);
+    }
+
+    /// Worker: whether the client of request `id` has left.
+    pub fn is_gone(&self, id: u64) -> bool {
+        let word = self.word(id).load(Ordering::Relaxed);
+        word >> ID_SHIFT == id && word & GONE != 0
+    }
+
+    /// Core: request `id` is over; its slot is free.
+    pub fn free(&self, id: u64) {
+        self.word(id).store(FREE, Ordering::Release);
+    }
+
+    /// Core: whether the slot that `id` would use is free.
+    pub fn is_free(&self, id: u64) -> bool {
+        self.word(id).load(Ordering::Relaxed) & STATE == FREE
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map`, of that length; no reference outlives self.
+        let _ = unsafe { munmap(self.words.cast(), LENGTH.get()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_maps() -> (Claims, Claims) {
+        let memory = create().unwrap();
+        (Claims::map(&memory).unwrap(), Claims::map(&memory).unwrap())
+    }
+
+    #[test]
+    fn a_request_is_claimed_once_and_only_when_offered() {
+        let (core, worker) = two_maps();
+        assert!(!worker.claim(7), "never offered");
+        core.offer(7);
+        assert!(!core.is_claimed(7));
+        assert!(worker.claim(7));
+        assert!(core.is_claimed(7));
+        assert!(!worker.claim(7), "claimed already");
+    }
+
+    #[test]
+    fn a_slot_used_again_is_not_confused() {
+        let (core, worker) = two_maps();
+        core.offer(3);
+        core.free(3);
+        assert!(core.is_free(3 + SLOTS as u64));
+        core.offer(3 + SLOTS as u64);
+        assert!(!worker.claim(3), "the slot holds another request by now");
+        assert!(!core.is_claimed(3));
+        core.set_gone(3 + SLOTS as u64);
+        assert!(!worker.is_gone(3));
+    }
+
+    #[test]
+    fn gone_is_seen_before_and_after_the_claim() {
+        let (core, worker) = two_maps();
+        core.offer(1);
+        core.set_gone(1);
+        assert!(worker.is_gone(1));
+        assert!(
+            worker.claim(1),
+            "gone does not hinder a claim: the worker decides"
+        );
+        assert!(worker.is_gone(1) && core.is_claimed(1));
+    }
+
+    #[test]
+    fn the_memory_cannot_shrink() {
+        let memory = create().unwrap();
+        assert!(nix::unistd::ftruncate(&memory, 0).is_err());
+    }
+}

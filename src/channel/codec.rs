@@ -1,0 +1,346 @@
+//! What is in the frames: requests and heads as bytes, and back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use bytes::{Buf, BufMut, Bytes, TryGetError};
+
+use super::frame::Garbage;
+use crate::semantics::field::{Fields, Line, Span};
+use crate::semantics::message::{
+    Content, Endpoints, Request, RequestHead, ResponseHead, Timestamp, Version,
+};
+
+/// Stands for a length that is not known.
+const UNKNOWN: u64 = u64::MAX;
+
+impl From<TryGetError> for Garbage {
+    fn from(_: TryGetError) -> Self {
+        Garbage("payload too short")
+    }
+}
+
+fn put_span(out: &mut Vec<u8>, span: Span) {
+    out.put_u32_le(span.start);
+    out.put_u32_le(span.end);
+}
+
+fn get_span(from: &mut Bytes) -> Result<Span, Garbage> {
+    Ok(Span {
+        start: from.try_get_u32_le()?,
+        end: from.try_get_u32_le()?,
+    })
+}
+
+fn put_time(out: &mut Vec<u8>, time: Timestamp) {
+    out.put_i64_le(time.seconds);
+    out.put_u32_le(time.micros);
+}
+
+fn get_time(from: &mut Bytes) -> Result<Timestamp, Garbage> {
+    Ok(Timestamp {
+        seconds: from.try_get_i64_le()?,
+        micros: from.try_get_u32_le()?,
+    })
+}
+
+fn put_address(out: &mut Vec<u8>, address: &SocketAddr) {
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            out.put_u8(4);
+            out.put_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.put_u8(6);
+            out.put_slice(&ip.octets());
+        }
+    }
+    out.put_u16_le(address.port());
+}
+
+fn get_address(from: &mut Bytes) -> Result<SocketAddr, Garbage> {
+    let ip = match from.try_get_u8()? {
+        4 => IpAddr::from(from.try_get_u32()?.to_be_bytes()),
+        6 => IpAddr::from(from.try_get_u128()?.to_be_bytes()),
+        _ => return Err(Garbage("unknown address family")),
+    };
+    Ok(SocketAddr::new(ip, from.try_get_u16_le()?))
+}
+
+fn put_endpoints(out: &mut Vec<u8>, endpoints: &Endpoints) {
+    match endpoints {
+        Endpoints::Ip { peer, local } => {
+            out.put_u8(0);
+            put_address(out, peer);
+            put_address(out, local);
+        }
+        Endpoints::Unix { pid, uid, gid } => {
+            out.put_u8(1);
+            out.put_i32_le(*pid);
+            out.put_u32_le(*uid);
+            out.put_u32_le(*gid);
+        }
+    }
+}
+
+fn get_endpoints(from: &mut Bytes) -> Result<Endpoints, Garbage> {
+    match from.try_get_u8()? {
+        0 => Ok(Endpoints::Ip {
+            peer: get_address(from)?,
+            local: get_address(from)?,
+        }),
+        1 => Ok(Endpoints::Unix {
+            pid: from.try_get_i32_le()?,
+            uid: from.try_get_u32_le()?,
+            gid: from.try_get_u32_le()?,
+        }),
+        _ => Err(Garbage("unknown kind of endpoint")),
+    }
+}
+
+fn put_lines(out: &mut Vec<u8>, lines: impl ExactSizeIterator<Item = Line>) {
+    out.put_u32_le(lines.len() as u32);
+    for line in lines {
+        put_span(out, line.name);
+        put_span(out, line.value);
+    }
+}
+
+/// Takes lines and the bytes they point into: the payload's next `length` bytes.
+fn get_fields(from: &mut Bytes) -> Result<Fields, Garbage> {
+    let count = from.try_get_u32_le()? as usize;
+    if count > from.remaining() / 16 {
+        return Err(Garbage("more fields than bytes"));
+    }
+    let mut lines = Vec::with_capacity(count);
+    for _ in 0..count {
+        lines.push(Line {
+            name: get_span(from)?,
+            value: get_span(from)?,
+        });
+    }
+    let length = from.try_get_u32_le()? as usize;
+    if length > from.remaining() {
+        return Err(Garbage("payload too short"));
+    }
+    Fields::new(from.split_to(length), lines).ok_or(Garbage("a field outside of its bytes"))
+}
+
+/// A request's payload. Content in a file travels as a descriptor beside it.
+pub(super) fn put_request(out: &mut Vec<u8>, request: &Request) {
+    out.put_u8(request.head.version as u8);
+    out.put_u16_le(request.listener);
+    for time in [request.connected, request.started, request.finished] {
+        put_time(out, time);
+    }
+    out.put_u64_le(request.content_length.unwrap_or(UNKNOWN));
+    put_endpoints(out, &request.endpoints);
+    put_span(out, request.head.method);
+    put_span(out, request.head.target);
+    put_lines(out, request.head.fields.lines().iter().copied());
+    out.put_u32_le(request.head.fields.bytes().len() as u32);
+    out.put_slice(request.head.fields.bytes());
+    match &request.content {
+        Content::Empty => {}
+        Content::Inline(content) => out.put_slice(content),
+        Content::File { length, .. } => out.put_u64_le(*length),
+    }
+}
+
+/// The request in `payload`, with its content's `file` where one came along.
+pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<Request, Garbage> {
+    let from = &mut payload;
+    let version = Version::from_number(from.try_get_u8()?).ok_or(Garbage("unknown version"))?;
+    let listener = from.try_get_u16_le()?;
+    let connected = get_time(from)?;
+    let started = get_time(from)?;
+    let finished = get_time(from)?;
+    let content_length = Some(from.try_get_u64_le()?).filter(|&length| length != UNKNOWN);
+    let endpoints = get_endpoints(from)?;
+    let method = get_span(from)?;
+    let target = get_span(from)?;
+    let fields = get_fields(from)?;
+    // Method and target are checked as a field line is.
+    let fields_end = fields.bytes().len() as u32;
+    if [method, target]
+        .iter()
+        .any(|span| span.start > span.end || span.end > fields_end)
+    {
+        return Err(Garbage("method or target outside of the head"));
+    }
+    let content = match file {
+        Some(file) => Content::File {
+            file,
+            length: from.try_get_u64_le()?,
+        },
+        None if payload.is_empty() => Content::Empty,
+        None => Content::Inline(payload),
+    };
+    let head = RequestHead {
+        method,
+        target,
+        version,
+        fields,
+    };
+    Ok(Request {
+        head,
+        content,
+        content_length,
+        listener,
+        endpoints,
+        connected,
+        started,
+        finished,
+    })
+}
+
+/// A response head's payload: names and values, and the content's length where it is known.
+pub(super) fn put_head(out: &mut Vec<u8>, fields: &[(&[u8], &[u8])], length: Option<u64>) {
+    out.put_u64_le(length.unwrap_or(UNKNOWN));
+    let mut at = 0;
+    let mut next = |part: &[u8]| {
+        let start = at;
+        at += part.len() as u32;
+        Span { start, end: at }
+    };
+    put_lines(
+        out,
+        fields.iter().map(|(name, value)| Line {
+            name: next(name),
+            value: next(value),
+        }),
+    );
+    out.put_u32_le(at);
+    for (name, value) in fields {
+        out.put_slice(name);
+        out.put_slice(value);
+    }
+}
+
+/// The head in `payload`, and its content's length where it is known.
+pub(super) fn get_head(
+    mut payload: Bytes,
+    status: u16,
+) -> Result<(ResponseHead, Option<u64>), Garbage> {
+    let length = Some(payload.try_get_u64_le()?).filter(|&length| length != UNKNOWN);
+    let fields = get_fields(&mut payload)?;
+    Ok((ResponseHead { status, fields }, length))
+}
+
+/// A File frame's payload: offset and length of the content in the file beside it.
+pub(super) fn put_range(out: &mut Vec<u8>, offset: u64, length: u64) {
+    out.put_u64_le(offset);
+    out.put_u64_le(length);
+}
+
+/// Offset and length in `payload`.
+pub(super) fn get_range(mut payload: Bytes) -> Result<(u64, u64), Garbage> {
+    Ok((payload.try_get_u64_le()?, payload.try_get_u64_le()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(content: Content) -> Request {
+        let head = Bytes::from_static(b"PUT /a%20b HTTP/1.1\r\nHost: h\r\nX-Y:  z \r\n\r\n");
+        let span = |part: &str| {
+            let whole = std::str::from_utf8(&head).unwrap();
+            let start = whole.find(part).unwrap() as u32;
+            Span {
+                start,
+                end: start + part.len() as u32,
+            }
+        };
+        let lines = vec![
+            Line {
+                name: span("Host"),
+                value: span("h\r\n"),
+            },
+            Line {
+                name: span("X-Y"),
+                value: span("z"),
+            },
+        ];
+        let (method, target) = (span("PUT"), span("/a%20b"));
+        let fields = Fields::new(head.clone(), lines).unwrap();
+        let head = RequestHead {
+            method,
+            target,
+            version: Version::Http11,
+            fields,
+        };
+        Request {
+            head,
+            content,
+            content_length: Some(3),
+            listener: 5,
+            endpoints: Endpoints::Ip {
+                peer: "[2001:db8::1]:80".parse().unwrap(),
+                local: "127.0.0.1:5000".parse().unwrap(),
+            },
+            connected: Timestamp {
+                seconds: 1,
+                micros: 2,
+            },
+            started: Timestamp {
+                seconds: 3,
+                micros: 4,
+            },
+            finished: Timestamp {
+                seconds: 5,
+                micros: 6,
+            },
+        }
+    }
+
+    #[test]
+    fn a_request_arrives_as_it_was_sent() {
+        let sent = request(Content::Inline(Bytes::from_static(b"abc")));
+        let mut payload = Vec::new();
+        put_request(&mut payload, &sent);
+        let got = get_request(payload.into(), None).unwrap();
+        assert_eq!(got.head.method(), b"PUT");
+        assert_eq!(got.head.target(), b"/a%20b");
+        assert_eq!(got.head.fields.first("x-y"), Some(&b"z"[..]));
+        assert_eq!(got.endpoints, sent.endpoints);
+        assert_eq!((got.listener, got.content_length), (5, Some(3)));
+        assert_eq!(
+            (got.connected, got.finished),
+            (sent.connected, sent.finished)
+        );
+        assert!(matches!(got.content, Content::Inline(content) if content == "abc"));
+    }
+
+    #[test]
+    fn a_head_arrives_as_it_was_sent() {
+        let mut payload = Vec::new();
+        put_head(&mut payload, &[(b"Set-Cookie", b"a"), (b"x", b"")], Some(9));
+        let (head, length) = get_head(payload.into(), 201).unwrap();
+        assert_eq!((head.status, length), (201, Some(9)));
+        let pairs: Vec<_> = head.fields.iter().collect();
+        assert_eq!(pairs, [(&b"Set-Cookie"[..], &b"a"[..]), (b"x", b"")]);
+    }
+
+    proptest! {
+        #[test]
+        fn random_payloads_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = get_request(Bytes::from(bytes.clone()), None);
+            let _ = get_head(Bytes::from(bytes), 200);
+        }
+    }
+
+    #[test]
+    fn a_request_cut_anywhere_before_its_content_is_refused() {
+        let mut payload = Vec::new();
+        put_request(&mut payload, &request(Content::Empty));
+        let payload = Bytes::from(payload);
+        for cut in 0..payload.len() {
+            assert!(
+                get_request(payload.slice(..cut), None).is_err(),
+                "cut at {cut}"
+            );
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The core's end of a channel to one worker: never blocks.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use bytes::Bytes;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::Shutdown;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use super::claim::Claims;
+use super::frame::{Frame, Garbage, Header, Kind, Unframer, put};
+use super::{Descriptors, codec, transfer};
+use crate::semantics::message::{Content, Request, ResponseHead};
+
+/// What a worker says, with the id of the request it speaks of.
+#[derive(Debug)]
+pub enum Message {
+    /// An interim response.
+    Informational(u64, ResponseHead),
+    /// The head of the final response, and the length of its content where it is known.
+    Head(u64, ResponseHead, Option<u64>),
+    /// A piece of content.
+    Chunk(u64, Bytes),
+    /// A piece of content: so many bytes of a file, from an offset on.
+    File(u64, OwnedFd, u64, u64),
+    /// The response is complete.
+    End(u64),
+    /// The response can't be completed.
+    Abort(u64),
+    /// The worker is ready for a request.
+    Idle,
+    /// The worker wants to leave.
+    Leave,
+}
+
+/// A frame that the socket has not taken yet.
+#[derive(Debug)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+    descriptor: Option<OwnedFd>,
+}
+
+/// The core's end.
+#[derive(Debug)]
+pub struct CoreEnd {
+    socket: AsyncFd<OwnedFd>,
+    claims: Claims,
+    unframer: RefCell<Unframer>,
+    out: RefCell<VecDeque<Outgoing>>,
+    more_out: Notify,
+}
+
+impl CoreEnd {
+    /// Opens the core's end; to be called within the runtime.
+    ///
+    /// # Errors
+    /// When the claim words can't be mapped or the socket can't be polled.
+    pub fn open(descriptors: Descriptors) -> io::Result<Self> {
+        fcntl(&descriptors.socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(CoreEnd {
+            claims: Claims::map(&descriptors.claims)?,
+            // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
+            socket: unsafe { AsyncFd::register(descriptors.socket) }?,
+            unframer: RefCell::default(),
+            out: RefCell::default(),
+            more_out: Notify::new(),
+        })
+    }
+
+    /// The claim words of this channel.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Offers request `id` to the worker and sends it.
+    ///
+    /// # Errors
+    /// When the channel is broken, or the content's descriptor can't be duplicated.
+    pub fn send_request(&self, id: u64, request: &Request) -> io::Result<()> {
+        let descriptor = match &request.content {
+            Content::File { file, .. } => Some(file.try_clone()?),
+            Content::Empty | Content::Inline(_) => None,
+        };
+        self.claims.offer(id);
+        let with_descriptor = descriptor.is_some();
+        let header = Header {
+            with_descriptor,
+            ..Header::new(Kind::Request, id)
+        };
+        let mut bytes = Vec::with_capacity(512);
+        put(&mut bytes, header, |out| codec::put_request(out, request));
+        self.send(bytes, descriptor)
+    }
+
+    /// Allows the worker to send `amount` more bytes of content for request `id`.
+    ///
+    /// # Errors
+    /// When the channel is broken.
+    pub fn send_credit(&self, id: u64, amount: u64) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        put(&mut bytes, Header::new(Kind::Credit, id), |out| {
+            out.extend_from_slice(&amount.to_le_bytes());
+        });
+        self.send(bytes, None)
+    }
+
+    /// Tells the worker to leave.
+    ///
+    /// # Errors
+    /// When the channel is broken.
+    pub fn send_stop(&self) -> io::Result<()> {
+        self.send(Header::new(Kind::Stop, 0).bytes(0).to_vec(), None)
+    }
+
+    /// Closes the channel of a worker that can't be understood: it leaves when it notices.
+    pub fn close(&self) {
+        // A socket that is shut down already needs nothing.
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), Shutdown::Both);
+    }
+
+    fn send(&self, bytes: Vec<u8>, descriptor: Option<OwnedFd>) -> io::Result<()> {
+        let was_empty = self.out.borrow().is_empty();
+        self.out.borrow_mut().push_back(Outgoing {
+            bytes,
+            sent: 0,
+            descriptor,
+        });
+        if was_empty {
+            match self
+                .socket
+                .try_io(Interest::WRITABLE, |socket| self.write_out(socket))
+            {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.more_out.notify_one();
+                }
+                done => return done,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes queued frames until the socket is full.
+    fn write_out(&self, socket: &OwnedFd) -> io::Result<()> {
+        let mut out = self.out.borrow_mut();
+        while let Some(first) = out.front_mut() {
+            let piece = IoSlice::new(&first.bytes[first.sent..]);
+            // The descriptor goes with the first byte that is taken.
+            let descriptor = first.descriptor.as_ref().map(OwnedFd::as_fd);
+            first.sent += transfer::send(socket.as_fd(), &[piece], descriptor)?;
+            first.descriptor = None;
+            if first.sent == first.bytes.len() {
+                out.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the worker's next message; nothing at the end of the stream. Meanwhile writes what is queued.
+    ///
+    /// # Errors
+    /// When the channel is broken, or the worker sends garbage.
+    pub async fn next(&self) -> io::Result<Option<Message>> {
+        loop {
+            if let Some(message) = self.unframed()? {
+                return Ok(Some(message));
+            }
+            let pending = !self.out.borrow().is_empty();
+            tokio::select! {
+                read = self.socket.async_io(Interest::READABLE, |socket| self.receive(socket)) => {
+                    if read? == 0 {
+                        return Ok(None);
+                    }
+                }
+                written = self.socket.async_io(Interest::WRITABLE, |socket| self.write_out(socket)), if pending => {
+                    written?;
+                }
+                () = self.more_out.notified(), if !pending => {}
+            }
+        }
+    }
+
+    /// The next message among those sent already; nothing when there is no more.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn next_sent(&self) -> io::Result<Option<Message>> {
+        loop {
+            if let Some(message) = self.unframed()? {
+                return Ok(Some(message));
+            }
+            match self.receive(self.socket.get_ref()) {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn receive(&self, socket: &OwnedFd) -> io::Result<usize> {
+        match transfer::receive(socket.as_fd(), &mut self.unframer.borrow_mut()) {
+            // The worker died with requests unread: its end is closed, what it had sent has been read.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
+            read => read,
+        }
+    }
+
+    fn unframed(&self) -> Result<Option<Message>, Garbage> {
+        let Some(frame) = self.unframer.borrow_mut().next()? else {
+            return Ok(None);
+        };
+        message(frame).map(Some)
+    }
+}
+
+fn message(frame: Frame) -> Result<Message, Garbage> {
+    let id = frame.id;
+    Ok(match frame.kind {
+        Kind::Informational => {
+            Message::Informational(id, codec::get_head(frame.payload, frame.status)?.0)
+        }
+        Kind::Head => {
+            let (head, length) = codec::get_head(frame.payload, frame.status)?;
+            Message::Head(id, head, length)
+        }
+        Kind::Chunk => Message::Chunk(id, frame.payload),
+        Kind::File => {
+            let (offset, length) = codec::get_range(frame.payload)?;
+            let file = frame
+                .descriptor
+                .ok_or(Garbage("a file without a descriptor"))?;
+            Message::File(id, file, offset, length)
+        }
+        Kind::End => Message::End(id),
+        Kind::Abort => Message::Abort(id),
+        Kind::Idle => Message::Idle,
+        Kind::Leave => Message::Leave,
+        Kind::Request | Kind::Credit | Kind::Stop => {
+            return Err(Garbage("not a frame for the core"));
+        }
+    })
+}

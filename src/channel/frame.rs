@@ -1,0 +1,254 @@
+//! Frames: sixteen bytes of header, then a payload. Both processes are one program on one machine.
+//!
+//! ```text
+//!  0        4     5      6        8                16
+//!  | length | kind | fds | status | request id     | payload ... |
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Bytes of a frame's header.
+pub(super) const HEADER: usize = 16;
+
+/// No frame's payload is longer; a length beyond it means that the stream is garbage.
+pub(super) const MAX_PAYLOAD: usize = 1024 * 1024;
+
+/// What a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// Core to worker: a complete request.
+    Request = 1,
+    /// Core to worker: so many more bytes of content may be sent.
+    Credit = 2,
+    /// Core to worker: leave when nothing is in work.
+    Stop = 3,
+    /// Worker to core: an interim response.
+    Informational = 16,
+    /// Worker to core: the head of the final response.
+    Head = 17,
+    /// Worker to core: a piece of content.
+    Chunk = 18,
+    /// Worker to core: the response is complete.
+    End = 19,
+    /// Worker to core: the response can't be completed.
+    Abort = 20,
+    /// Worker to core: ready for a request.
+    Idle = 21,
+    /// Worker to core: wants to leave, send Stop.
+    Leave = 22,
+    /// Worker to core: a piece of content in a file, whose descriptor comes along.
+    File = 23,
+}
+
+impl Kind {
+    fn from_number(number: u8) -> Option<Self> {
+        use Kind::*;
+        [
+            Request,
+            Credit,
+            Stop,
+            Informational,
+            Head,
+            Chunk,
+            End,
+            Abort,
+            Idle,
+            Leave,
+            File,
+        ]
+        .into_iter()
+        .find(|&kind| kind as u8 == number)
+    }
+}
+
+/// A frame as it was read.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    /// Status code of an Informational or Head frame, else 0.
+    pub(super) status: u16,
+    /// The request it belongs to; 0 where it belongs to none.
+    pub(super) id: u64,
+    pub(super) payload: Bytes,
+    pub(super) descriptor: Option<OwnedFd>,
+}
+
+/// The other process has sent what can't be a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Garbage(pub &'static str);
+
+impl fmt::Display for Garbage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "garbage on a worker's channel: {}", self.0)
+    }
+}
+
+impl std::error::Error for Garbage {}
+
+impl From<Garbage> for std::io::Error {
+    fn from(garbage: Garbage) -> Self {
+        std::io::Error::new(std::io::ErrorKind::InvalidData, garbage)
+    }
+}
+
+/// A header without its length: what is known before the payload is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub(super) kind: Kind,
+    pub(super) status: u16,
+    pub(super) id: u64,
+    pub(super) with_descriptor: bool,
+}
+
+impl Header {
+    pub(super) fn new(kind: Kind, id: u64) -> Self {
+        Header {
+            kind,
+            status: 0,
+            id,
+            with_descriptor: false,
+        }
+    }
+
+    /// The header's bytes for a payload of `length` bytes.
+    pub(super) fn bytes(self, length: usize) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        let mut to = &mut bytes[..];
+        to.put_u32_le(length as u32);
+        to.put_u8(self.kind as u8);
+        to.put_u8(u8::from(self.with_descriptor));
+        to.put_u16_le(self.status);
+        to.put_u64_le(self.id);
+        bytes
+    }
+}
+
+/// Appends a frame whose payload `write` produces.
+pub(super) fn put(out: &mut Vec<u8>, header: Header, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    write(out);
+    let length = out.len() - start - HEADER;
+    debug_assert!(length <= MAX_PAYLOAD);
+    out[start..start + HEADER].copy_from_slice(&header.bytes(length));
+}
+
+/// Takes frames off a stream of bytes and descriptors.
+#[derive(Debug, Default)]
+pub(super) struct Unframer {
+    /// Bytes read and not yet taken.
+    pub(super) bytes: BytesMut,
+    /// Descriptors received and not yet matched with their frames: they come in order, with or before
+    /// the last byte of their frame.
+    pub(super) descriptors: VecDeque<OwnedFd>,
+}
+
+impl Unframer {
+    /// The next frame, if it is here whole.
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, Garbage> {
+        if self.bytes.len() < HEADER {
+            return Ok(None);
+        }
+        let mut head = &self.bytes[..HEADER];
+        let length = head.get_u32_le() as usize;
+        let kind = Kind::from_number(head.get_u8()).ok_or(Garbage("unknown kind of frame"))?;
+        let with_descriptor = head.get_u8() != 0;
+        let status = head.get_u16_le();
+        let id = head.get_u64_le();
+        if length > MAX_PAYLOAD {
+            return Err(Garbage("frame too long"));
+        }
+        if self.bytes.len() < HEADER + length {
+            self.bytes.reserve(HEADER + length - self.bytes.len());
+            return Ok(None);
+        }
+        let descriptor = if with_descriptor {
+            Some(
+                self.descriptors
+                    .pop_front()
+                    .ok_or(Garbage("a descriptor is missing"))?,
+            )
+        } else {
+            None
+        };
+        self.bytes.advance(HEADER);
+        let payload = self.bytes.split_to(length).freeze();
+        Ok(Some(Frame {
+            kind,
+            status,
+            id,
+            payload,
+            descriptor,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stream(payloads: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (id, payload) in payloads.iter().enumerate() {
+            let header = Header {
+                status: 200,
+                ..Header::new(Kind::Head, id as u64)
+            };
+            put(&mut out, header, |out| out.extend_from_slice(payload));
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_cut(
+            payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..6),
+            step in 1usize..50,
+        ) {
+            let mut unframer = Unframer::default();
+            let mut got = Vec::new();
+            for piece in stream(&payloads).chunks(step) {
+                unframer.bytes.extend_from_slice(piece);
+                while let Some(frame) = unframer.next().unwrap() {
+                    prop_assert_eq!((frame.kind, frame.status), (Kind::Head, 200));
+                    prop_assert_eq!(frame.id, got.len() as u64);
+                    got.push(frame.payload.to_vec());
+                }
+            }
+            prop_assert_eq!(got, payloads);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let mut unframer = Unframer::default();
+            unframer.bytes.extend_from_slice(&bytes);
+            while let Ok(Some(_)) = unframer.next() {}
+        }
+    }
+
+    #[test]
+    fn a_missing_descriptor_and_an_absurd_length_are_garbage() {
+        let mut unframer = Unframer::default();
+        let header = Header {
+            with_descriptor: true,
+            ..Header::new(Kind::Request, 1)
+        };
+        unframer.bytes.extend_from_slice(&header.bytes(0));
+        assert_eq!(
+            unframer.next().unwrap_err(),
+            Garbage("a descriptor is missing")
+        );
+
+        let mut unframer = Unframer::default();
+        unframer
+            .bytes
+            .extend_from_slice(&Header::new(Kind::Chunk, 1).bytes(MAX_PAYLOAD + 1));
+        assert_eq!(unframer.next().unwrap_err(), Garbage("frame too long"));
+    }
+}

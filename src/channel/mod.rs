@@ -1,0 +1,56 @@
+//! The channel between the core and one worker: frames on a stream socket, and claim words in shared memory.
+//!
+//! How bytes travel is private to this module. It knows no Perl and no HTTP wire; tokio is used on the
+//! core's side only.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+pub mod claim;
+mod codec;
+pub mod core_end;
+mod frame;
+mod transfer;
+pub mod worker_end;
+
+/// Bytes of content that a worker may send ahead of what the client has taken, per request.
+pub const CREDIT: u64 = 256 * 1024;
+
+/// Content of at most this many bytes travels in the request's frame, larger content as a descriptor.
+pub const INLINE_CONTENT: usize = 16 * 1024;
+
+/// What one side needs to open its end of a channel.
+#[derive(Debug)]
+pub struct Descriptors {
+    /// This side's end of the stream socket pair.
+    pub socket: OwnedFd,
+    /// The shared memory with the claim words.
+    pub claims: OwnedFd,
+}
+
+/// Makes a channel: the core's descriptors, then the worker's.
+///
+/// # Errors
+/// Whatever the kernel says when descriptors or memory run out.
+pub fn pair() -> io::Result<(Descriptors, Descriptors)> {
+    let (core, worker) = socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?;
+    let claims = claim::create()?;
+    let core = Descriptors {
+        socket: core,
+        claims: claims.try_clone()?,
+    };
+    Ok((
+        core,
+        Descriptors {
+            socket: worker,
+            claims,
+        },
+    ))
+}

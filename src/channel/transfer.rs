@@ -1,0 +1,102 @@
+//! recvmsg and sendmsg: the only calls that carry descriptors. A plain read would drop them silently.
+
+use std::io::{self, IoSlice};
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use super::frame::Unframer;
+
+/// Bytes asked for in one read.
+const READ: usize = 64 * 1024;
+
+/// The kernel passes at most 253 descriptors in one message; we send one. Room for two shows a peer
+/// that sends more.
+const MAX_DESCRIPTORS: usize = 2;
+
+/// Room for the control message, aligned as cmsghdr wants it.
+type Control = [u64; 8];
+
+/// Reads what is there. Returns 0 at the end of the stream. One call returns at most one message with
+/// a descriptor, possibly behind bytes of earlier frames.
+pub(super) fn receive(socket: BorrowedFd<'_>, into: &mut Unframer) -> io::Result<usize> {
+    into.bytes.reserve(READ);
+    let spare = into.bytes.spare_capacity_mut();
+    let mut piece = libc::iovec {
+        iov_base: spare.as_mut_ptr().cast(),
+        iov_len: spare.len().min(READ),
+    };
+    let mut control: MaybeUninit<Control> = MaybeUninit::uninit();
+    // SAFETY: an all-zero msghdr is valid; the pointers set below outlive the call.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of::<Control>();
+    // SAFETY: message points to one piece of writable memory and to a control buffer of its length.
+    let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    take_descriptors(&message, into);
+    let length = into.bytes.len() + count as usize;
+    // SAFETY: the kernel wrote `count` bytes at the start of the spare capacity.
+    unsafe { into.bytes.set_len(length) };
+    Ok(count as usize)
+}
+
+fn take_descriptors(message: &libc::msghdr, into: &mut Unframer) {
+    // SAFETY: message and its control buffer were filled by recvmsg; the CMSG functions stay within it.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    while !next.is_null() {
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a whole header within the buffer.
+        let header = unsafe { &*next };
+        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: arithmetic only.
+            let room = header.cmsg_len - unsafe { libc::CMSG_LEN(0) } as usize;
+            for index in 0..(room / size_of::<RawFd>()).min(MAX_DESCRIPTORS) {
+                // SAFETY: the data holds `room` bytes of descriptors, new in this process and nobody else's.
+                let descriptor = unsafe {
+                    let data = libc::CMSG_DATA(next).cast::<RawFd>();
+                    OwnedFd::from_raw_fd(ptr::read_unaligned(data.add(index)))
+                };
+                into.descriptors.push_back(descriptor);
+            }
+        }
+        // SAFETY: as for CMSG_FIRSTHDR.
+        next = unsafe { libc::CMSG_NXTHDR(message, next) };
+    }
+}
+
+/// Writes what the socket takes of `pieces`, with `descriptor` beside the first byte.
+pub(super) fn send(
+    socket: BorrowedFd<'_>,
+    pieces: &[IoSlice<'_>],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<usize> {
+    let mut control: Control = [0; 8];
+    // SAFETY: an all-zero msghdr is valid; the pointers set below outlive the call.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    // IoSlice is guaranteed to have the layout of iovec, and sendmsg only reads.
+    message.msg_iov = pieces.as_ptr().cast_mut().cast();
+    message.msg_iovlen = pieces.len();
+    if let Some(descriptor) = descriptor {
+        message.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: arithmetic, and writes within the control buffer, which has room for one descriptor.
+        unsafe {
+            message.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as usize;
+            let header = libc::CMSG_FIRSTHDR(&message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as usize;
+            ptr::write_unaligned(libc::CMSG_DATA(header).cast(), descriptor.as_raw_fd());
+        }
+    }
+    // SAFETY: message points to initialised pieces and, with a descriptor, to a whole control message.
+    let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_NOSIGNAL) };
+    if count < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(count as usize)
+    }
+}

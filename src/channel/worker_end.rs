@@ -1,0 +1,367 @@
+//! The worker's end of its channel: blocking, one thread, no tokio.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use bytes::Buf;
+
+use super::claim::Claims;
+use super::frame::{Frame, Garbage, HEADER, Header, Kind, Unframer, put};
+use super::{CREDIT, Descriptors, codec, transfer};
+use crate::semantics::message::Request;
+use crate::worker::{Lost, Respond};
+
+/// Content is sent in frames of at most this many bytes.
+const PIECE: usize = 64 * 1024;
+
+/// Content up to this size is copied behind the frames before it, larger content is written from where it is.
+const COPY: usize = 8 * 1024;
+
+/// The frame by which a worker asks to be let go, ready for a signal handler. To be sent only while
+/// nothing else is being sent.
+pub const LEAVE_FRAME: [u8; HEADER] = {
+    let mut frame = [0; HEADER];
+    frame[4] = Kind::Leave as u8;
+    frame
+};
+
+/// What came from the core while the worker had nothing to do.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A request, not yet claimed.
+    Request(u64, Request),
+    /// The worker is to leave.
+    Stop,
+    /// A signal interrupted the wait.
+    Interrupted,
+    /// The core has gone.
+    Closed,
+}
+
+/// A response that has begun or may begin.
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    credit: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    unframer: Unframer,
+    /// Frames that came while a response waited for credit.
+    waiting: VecDeque<Frame>,
+    /// Bytes queued for the core.
+    out: Vec<u8>,
+    /// A descriptor that goes with them.
+    descriptor: Option<OwnedFd>,
+    open: Vec<Open>,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub struct WorkerEnd {
+    socket: OwnedFd,
+    claims: Claims,
+    state: RefCell<State>,
+    closed: Cell<bool>,
+}
+
+impl WorkerEnd {
+    /// Opens the worker's end.
+    ///
+    /// # Errors
+    /// When the claim words can't be mapped.
+    pub fn open(descriptors: Descriptors) -> io::Result<Self> {
+        Ok(WorkerEnd {
+            claims: Claims::map(&descriptors.claims)?,
+            socket: descriptors.socket,
+            state: RefCell::default(),
+            closed: Cell::new(false),
+        })
+    }
+
+    /// The socket, for a signal handler that asks to leave.
+    pub fn socket(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Waits for what the core has to say.
+    ///
+    /// # Errors
+    /// When the core sends what can't be a frame.
+    pub fn next(&self) -> io::Result<Incoming> {
+        loop {
+            let frame = self.state.borrow_mut().waiting.pop_front();
+            let frame = match frame {
+                Some(frame) => frame,
+                None => match self.read_frame() {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => return Ok(Incoming::Closed),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                        return Ok(Incoming::Interrupted);
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            match frame.kind {
+                Kind::Request => {
+                    let request = codec::get_request(frame.payload, frame.descriptor)?;
+                    return Ok(Incoming::Request(frame.id, request));
+                }
+                Kind::Stop => return Ok(Incoming::Stop),
+                // For a response that is over by now.
+                Kind::Credit => {}
+                _ => return Err(Garbage("not a frame for a worker").into()),
+            }
+        }
+    }
+
+    /// Takes a request to run it; false when it is no longer this worker's.
+    pub fn claim(&self, id: u64) -> bool {
+        let claimed = self.claims.claim(id);
+        if claimed {
+            self.state
+                .borrow_mut()
+                .open
+                .push(Open { id, credit: CREDIT });
+        }
+        claimed
+    }
+
+    /// The next frame, or nothing at the end of the stream.
+    fn read_frame(&self) -> io::Result<Option<Frame>> {
+        let mut state = self.state.borrow_mut();
+        loop {
+            if let Some(frame) = state.unframer.next()? {
+                return Ok(Some(frame));
+            }
+            let read = match transfer::receive(self.socket.as_fd(), &mut state.unframer) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                read => read?,
+            };
+            if read == 0 {
+                self.closed.set(true);
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether request `id` may still be answered.
+    fn check(&self, id: u64) -> Result<(), Lost> {
+        if self.closed.get() {
+            return Err(Lost::Core);
+        }
+        if !self.state.borrow().open.iter().any(|open| open.id == id) {
+            return Err(Lost::Finished);
+        }
+        if self.claims.is_gone(id) {
+            Err(Lost::Client)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn forget(&self, id: u64) {
+        self.state.borrow_mut().open.retain(|open| open.id != id);
+    }
+
+    fn put_head(
+        &self,
+        header: Header,
+        fields: &[(&[u8], &[u8])],
+        length: Option<u64>,
+    ) -> Result<(), Lost> {
+        self.check(header.id)?;
+        let mut state = self.state.borrow_mut();
+        put(&mut state.out, header, |out| {
+            codec::put_head(out, fields, length)
+        });
+        Ok(())
+    }
+
+    /// Waits until the client of `id` has taken enough of what was sent.
+    fn wait_for_credit(&self, id: u64) -> Result<(), Lost> {
+        loop {
+            self.check(id)?;
+            let has = |open: &Open| open.id == id && open.credit > 0;
+            if self.state.borrow().open.iter().any(has) {
+                return Ok(());
+            }
+            self.flush()?;
+            let frame = match self.read_frame() {
+                Ok(Some(frame)) => frame,
+                // The app's own handlers run when the call is over: a write is not the place for them.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(None) | Err(_) => return Err(Lost::Core),
+            };
+            let mut state = self.state.borrow_mut();
+            if frame.kind == Kind::Credit {
+                let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
+                if let Some(open) = state.open.iter_mut().find(|open| open.id == frame.id) {
+                    open.credit = open.credit.saturating_add(more);
+                }
+            } else {
+                state.waiting.push_back(frame);
+            }
+        }
+    }
+
+    fn spend(&self, id: u64, bytes: u64) {
+        let mut state = self.state.borrow_mut();
+        if let Some(open) = state.open.iter_mut().find(|open| open.id == id) {
+            open.credit = open.credit.saturating_sub(bytes);
+        }
+    }
+
+    /// Writes what is queued, then `content`.
+    fn write(&self, content: &[u8]) -> Result<(), Lost> {
+        let mut state = self.state.borrow_mut();
+        let mut descriptor = state.descriptor.take();
+        let mut pieces = [IoSlice::new(&state.out), IoSlice::new(content)];
+        let mut pieces = &mut pieces[..];
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            let with = descriptor.as_ref().map(OwnedFd::as_fd);
+            match transfer::send(self.socket.as_fd(), pieces, with) {
+                Ok(sent) => {
+                    IoSlice::advance_slices(&mut pieces, sent);
+                    // It has gone with the first byte.
+                    descriptor = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.closed.set(true);
+                    return Err(Lost::Core);
+                }
+            }
+        }
+        state.out.clear();
+        Ok(())
+    }
+}
+
+impl Respond for WorkerEnd {
+    fn informational(&self, id: u64, status: u16, fields: &[(&[u8], &[u8])]) -> Result<(), Lost> {
+        self.put_head(
+            Header {
+                status,
+                ..Header::new(Kind::Informational, id)
+            },
+            fields,
+            None,
+        )
+    }
+
+    fn head(
+        &self,
+        id: u64,
+        status: u16,
+        fields: &[(&[u8], &[u8])],
+        length: Option<u64>,
+    ) -> Result<(), Lost> {
+        self.put_head(
+            Header {
+                status,
+                ..Header::new(Kind::Head, id)
+            },
+            fields,
+            length,
+        )
+    }
+
+    fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost> {
+        for piece in content.chunks(PIECE) {
+            self.wait_for_credit(id)?;
+            self.spend(id, piece.len() as u64);
+            let header = Header::new(Kind::Chunk, id).bytes(piece.len());
+            self.state.borrow_mut().out.extend_from_slice(&header);
+            if piece.len() <= COPY {
+                self.state.borrow_mut().out.extend_from_slice(piece);
+            } else {
+                self.write(piece)?;
+            }
+        }
+        if self.state.borrow().out.len() > PIECE {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
+        self.check(id)?;
+        if self.state.borrow().descriptor.is_some() {
+            // One write carries one descriptor.
+            self.flush()?;
+        }
+        // The app may close its handle before the next write.
+        let file = file.try_clone_to_owned().map_err(|_| Lost::Core)?;
+        let header = Header {
+            with_descriptor: true,
+            ..Header::new(Kind::File, id)
+        };
+        let mut state = self.state.borrow_mut();
+        put(&mut state.out, header, |out| {
+            codec::put_range(out, offset, length)
+        });
+        state.descriptor = Some(file);
+        Ok(())
+    }
+
+    fn end(&self, id: u64) -> Result<(), Lost> {
+        let checked = self.check(id);
+        if checked == Err(Lost::Finished) {
+            return checked;
+        }
+        // Where the client has gone the core still waits for the end.
+        self.forget(id);
+        put(
+            &mut self.state.borrow_mut().out,
+            Header::new(Kind::End, id),
+            |_| {},
+        );
+        checked
+    }
+
+    fn abort(&self, id: u64) {
+        if self.check(id) != Err(Lost::Finished) {
+            self.forget(id);
+            put(
+                &mut self.state.borrow_mut().out,
+                Header::new(Kind::Abort, id),
+                |_| {},
+            );
+        }
+    }
+
+    fn idle(&self) {
+        put(
+            &mut self.state.borrow_mut().out,
+            Header::new(Kind::Idle, 0),
+            |_| {},
+        );
+    }
+
+    fn flush(&self) -> Result<(), Lost> {
+        if self.closed.get() {
+            return Err(Lost::Core);
+        }
+        if self.state.borrow().out.is_empty() {
+            Ok(())
+        } else {
+            self.write(&[])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_made_frame_is_what_the_codec_writes() {
+        assert_eq!(LEAVE_FRAME, Header::new(Kind::Leave, 0).bytes(0));
+    }
+}

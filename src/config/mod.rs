@@ -1,0 +1,41 @@
+//! The options of Gepok: what was said, and what it means.
+//!
+//! ```text
+//! Gepok->new(...), plackup ─ pairs ─┐
+//!                                   ├─ Options (as said) ─ Config (checked, defaults filled)
+//! gepok [options] app.psgi ── cli ──┘
+//! ```
+//!
+//! One [`table`] defines every option; the readers [`pairs`] and [`cli`] and the texts [`help`] and [`pod`] are
+//! made of it. To add an option: one entry in a file of `table/`, one field in [`Options`].
+//! Knows nothing else of Gepok, and makes no system call.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod cli;
+pub mod help;
+pub mod options;
+pub mod pairs;
+pub mod pod;
+pub mod resolved;
+pub mod table;
+
+pub use options::Options;
+pub use resolved::Config;
+
+/// Gepok's version as Perl writes it: `$Gepok::VERSION`, and the default of `product_version`.
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION_MAJOR"),
+    ".",
+    env!("CARGO_PKG_VERSION_MINOR")
+);
+
+/// What a reader has understood: the options, and a sentence for each thing that deserves a warning.
+#[derive(Debug)]
+pub struct Said {
+    /// The options, defaults included.
+    pub options: Options,
+    /// One line each, without a line end, for standard error.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,93 @@
+//! `Options`: the options as they were said, from whatever source, in the types of their kinds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::{Address, Tcp};
+use super::table;
+
+/// One field for each option of the table, in its order. A field that is no `Option` or `Vec` holds the default
+/// until the option is said.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Options {
+    /// `http_ports`
+    pub http_ports: Vec<Tcp>,
+    /// `unix_sockets`, absolute paths
+    pub unix_sockets: Vec<PathBuf>,
+    /// `host`; none also for a wildcard
+    pub host: Option<String>,
+    /// `port`
+    pub port: Option<u32>,
+    /// `listen`
+    pub listen: Vec<Address>,
+    /// `socket`
+    pub socket: Option<PathBuf>,
+    /// `listen_sock`: descriptors of listening sockets
+    pub listen_sock: Vec<i32>,
+    /// `default_port`: set by plackup's handler and by the binary
+    pub default_port: Option<u32>,
+    /// `backlog`, connections
+    pub backlog: u32,
+    /// `server_ready`: a code reference was given and waits on Perl's side
+    pub server_ready: bool,
+
+    /// `timeout`; zero is none
+    pub timeout: Duration,
+    /// `header_timeout`; zero is none
+    pub header_timeout: Duration,
+    /// `keepalive`
+    pub keepalive: bool,
+    /// `keepalive_timeout`; zero is no keep-alive
+    pub keepalive_timeout: Duration,
+    /// `max_keepalive_reqs`; zero is no limit
+    pub max_keepalive_reqs: u32,
+
+    /// `start_servers`; zero is one process
+    pub start_servers: u32,
+    /// `max_workers`; zero is one process
+    pub max_workers: Option<u32>,
+    /// `max_requests_per_child`; zero is no limit
+    pub max_requests_per_child: u32,
+
+    /// `name`
+    pub name: String,
+    /// `product_name`; empty is no Server field
+    pub product_name: String,
+    /// `product_version`; empty is none
+    pub product_version: String,
+
+    /// The category of options that say which app the binary serves
+    pub app: App,
+}
+
+/// Which app the binary loads, and how.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct App {
+    /// `app`: a file, or a module's name as plackup takes it
+    pub path: Option<String>,
+    /// `eval`: Perl code that gives the app
+    pub eval: Option<String>,
+    /// `include`: folders for `@INC`
+    pub include: Vec<String>,
+    /// `module`: modules to load first, as `-M` of perl
+    pub modules: Vec<String>,
+    /// `env`: `PLACK_ENV`, where it was said
+    pub env: Option<String>,
+    /// `preload_app`
+    pub preload: bool,
+}
+
+impl Options {
+    /// The options when nothing is said.
+    pub fn new() -> Options {
+        let mut options = Options::default();
+        for option in table::options() {
+            if let table::Preset::Value(text) = option.preset {
+                // That every preset fits its kind is the table's own test.
+                let _ = option.set(&mut options, text);
+            }
+        }
+        options
+    }
+}

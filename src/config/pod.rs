@@ -1,0 +1,120 @@
+//! The documentation of every option, made of the table: the POD of Gepok::Options.
+
+use std::fmt::Write as _;
+
+use super::table::{CATEGORIES, Entry, Opt, Preset};
+
+/// The whole text of `Gepok/Options.pod`.
+pub fn pod() -> String {
+    let mut pod = String::from(
+        "=encoding UTF-8\n\n\
+         =for comment This file is made of the option table in src/config/table; change it there.\n\n\
+         =head1 NAME\n\nGepok::Options - every option of Gepok\n\n\
+         =head1 SYNOPSIS\n\n  \
+         plackup -s Gepok --http-ports :8081,:8082 --max-workers 10 app.psgi\n\n  \
+         Gepok->new(http_ports => [8081, 8082], max_workers => 10)->run($app);\n\n  \
+         gepok --http-ports :8081,:8082 --max-workers 10 app.psgi\n\n\
+         =head1 DESCRIPTION\n\n\
+         The names are the attributes of L<Gepok>. On command lines they may be written with C<-> for C<_>, \
+         with one dash or two in front, and with C<=> or a blank before the value. \
+         A flag is turned on by C<--enable-NAME> and off by C<--disable-NAME>; C<gepok> takes C<--NAME> and \
+         C<--no-NAME> too. From Perl a list is an array reference, and C<''> or 0 is a flag's no.\n\n\
+         An unknown name is a warning that tells the nearest known one; the command C<gepok> refuses it.\n\n",
+    );
+    for category in CATEGORIES {
+        let _ = write!(pod, "=head1 {}\n\n=over\n\n", category.title.to_uppercase());
+        for option in category.options {
+            item(&mut pod, option);
+        }
+        pod += "=back\n\n";
+    }
+    pod += "=head1 SEE ALSO\n\nL<Gepok>, L<Plack::Handler::Gepok>\n\n=cut\n";
+    pod
+}
+
+fn item(pod: &mut String, option: &Opt) {
+    let _ = write!(pod, "=item {}", option.name);
+    if !option.value.is_empty() {
+        let _ = write!(pod, " I<{}>", option.value);
+    }
+    let _ = write!(pod, "\n\n{}\n\n", option.long);
+
+    let mut facts = Vec::new();
+    match option.preset {
+        Preset::None => {}
+        Preset::Value(text) | Preset::Described(text) => facts.push(format!("Default: {text}.")),
+    }
+    if !option.aliases.is_empty() {
+        let names: Vec<_> = option
+            .aliases
+            .iter()
+            .map(|name| format!("C<{name}>"))
+            .collect();
+        facts.push(format!("Also called {}.", names.join(", ")));
+    }
+    let letter = option.letter.map(|letter| format!("C<-{letter}>"));
+    match (option.entry, letter) {
+        (Entry::All, Some(letter)) => facts.push(format!("Short: {letter}.")),
+        (Entry::Binary, Some(letter)) => {
+            facts.push(format!("Only of the command C<gepok>; short: {letter}."));
+        }
+        (Entry::Binary, None) => facts.push("Only of the command C<gepok>.".to_owned()),
+        (Entry::Perl, _) => facts.push("Only from Perl.".to_owned()),
+        (Entry::All, None) => {}
+    }
+    if !facts.is_empty() {
+        let _ = write!(pod, "{}\n\n", facts.join(" "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::{VERSION, table};
+
+    const REMEDY: &str = "is not what the option table says; run\n\
+        GEPOK_WRITE=1 cargo test --no-default-features --lib config::pod";
+
+    fn perl(file: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("perl/lib")
+            .join(file)
+    }
+
+    // Compares, or writes when asked to.
+    fn agree(file: &str, wanted: &str) {
+        let path = perl(file);
+        if std::env::var_os("GEPOK_WRITE").is_some() {
+            fs::write(&path, wanted).expect("written");
+        }
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == wanted, "perl/lib/{file} {REMEDY}");
+    }
+
+    #[test]
+    fn the_documentation_is_of_this_table() {
+        agree("Gepok/Options.pod", &pod());
+    }
+
+    #[test]
+    fn the_accessors_are_of_this_table() {
+        let (begin, end) = ("my @ATTRIBUTES = qw(\n", ");\n");
+        let module = fs::read_to_string(perl("Gepok.pm")).expect("Gepok.pm");
+        let (before, rest) = module.split_once(begin).expect("the list's begin");
+        let (_, after) = rest.split_once(end).expect("the list's end");
+        let names: String = table::options()
+            .filter(|option| option.taken_by(Entry::Perl))
+            .map(|option| format!("    {}\n", option.name))
+            .collect();
+        agree("Gepok.pm", &[before, begin, &names, end, after].concat());
+    }
+
+    #[test]
+    fn perl_has_the_same_version() {
+        let module = fs::read_to_string(perl("Gepok.pm")).expect("Gepok.pm");
+        assert!(module.contains(&format!("our $VERSION = '{VERSION}';")));
+    }
+}

@@ -1,0 +1,275 @@
+//! `Config`: the options checked and brought to what they mean; the rest of Gepok reads only this.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::address::{self, Address, Tcp, WILDCARD};
+use super::options::Options;
+use super::table::PATH_LIMIT;
+
+/// What Gepok shall do.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where to listen, at least one: handed in, http_ports, unix_sockets, then plackup's
+    pub listeners: Vec<Listener>,
+    /// How many connections wait to be accepted, for listen(2)
+    pub backlog: u32,
+    /// How many workers
+    pub workers: Workers,
+    /// Requests after which a worker is replaced; none: never
+    pub max_requests_per_child: Option<NonZeroU32>,
+    /// How long a connection may make no progress; none: no limit
+    pub timeout: Option<Duration>,
+    /// How long a head may take in all; none: no limit
+    pub header_timeout: Option<Duration>,
+    /// Keep-alive; none: each response closes its connection
+    pub keepalive: Option<Keepalive>,
+    /// The program's name
+    pub name: String,
+    /// The value of the field Server (RFC 9110 section 10.2.4); none: no such field
+    pub server: Option<String>,
+    /// Whether Perl waits to be told that the server listens
+    pub server_ready: bool,
+}
+
+/// A place to listen, and what the app is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where
+    pub place: Place,
+    /// SERVER_NAME; none: the address the socket is bound to (on a Unix socket handed in: 0, as Starlet)
+    pub server_name: Option<String>,
+    /// SERVER_PORT; none: the port the socket is bound to (on a Unix socket handed in: its path, as Starlet)
+    pub server_port: Option<String>,
+    /// REMOTE_ADDR and REMOTE_PORT
+    pub remote: Remote,
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To be bound; the host may be a name, port 0 leaves the choice to the system
+    Tcp(Tcp),
+    /// To be bound at this path
+    Unix(PathBuf),
+    /// A descriptor that listens already: not to be bound, and at the end neither unlinked nor shut down
+    Inherited(i32),
+}
+
+/// What the app is told of the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// REMOTE_ADDR and REMOTE_PORT are the peer's; on a Unix socket handed in: as `Starlet`
+    Peer,
+    /// A Unix socket as old Gepok has it: REMOTE_ADDR=127.0.0.1 and no REMOTE_PORT
+    Gepok,
+    /// A Unix socket as Starlet has it: REMOTE_ADDR undefined and REMOTE_PORT=0
+    Starlet,
+}
+
+/// How many workers to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// Workers to start; 0 is one process without a fork
+    pub start: u32,
+    /// Said by max_workers: exactly so many, whatever the load
+    pub fixed: bool,
+}
+
+/// The limits of keep-alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How long an idle connection is kept
+    pub timeout: Duration,
+    /// Requests one connection may bring; none: no limit
+    pub max_requests: Option<NonZeroU32>,
+}
+
+impl Config {
+    /// Checks the options against each other. An error is one sentence for the user.
+    pub fn resolve(options: &Options) -> Result<Config> {
+        let keepalive = options.keepalive
+            && options.max_keepalive_reqs != 1
+            && !options.keepalive_timeout.is_zero();
+        Ok(Config {
+            listeners: listeners(options)?,
+            backlog: options.backlog,
+            workers: Workers {
+                start: options.max_workers.unwrap_or(options.start_servers),
+                fixed: options.max_workers.is_some(),
+            },
+            max_requests_per_child: NonZeroU32::new(options.max_requests_per_child),
+            timeout: limit(options.timeout),
+            header_timeout: limit(options.header_timeout),
+            keepalive: keepalive.then_some(Keepalive {
+                timeout: options.keepalive_timeout,
+                max_requests: NonZeroU32::new(options.max_keepalive_reqs),
+            }),
+            name: match options.name.as_str() {
+                "" => "gepok".to_owned(),
+                name => name.to_owned(),
+            },
+            server: server(options)?,
+            server_ready: options.server_ready,
+        })
+    }
+}
+
+fn limit(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
+// Only bytes a field value may have; what follows the name is a product as RFC 9110 section 10.2.4 writes it.
+fn server(options: &Options) -> Result<Option<String>> {
+    let (name, version) = (&options.product_name, &options.product_version);
+    for (option, text) in [("product_name", name), ("product_version", version)] {
+        let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        if !text.bytes().all(plain) || text.trim() != text {
+            bail!(
+                "option '{option}': '{}' can't stand in a header field",
+                text.escape_debug()
+            );
+        }
+    }
+    Ok(match (name.as_str(), version.as_str()) {
+        ("", _) => None,
+        (name, "") => Some(name.to_owned()),
+        (name, version) => Some(format!("{name}/{version}")),
+    })
+}
+
+fn listeners(options: &Options) -> Result<Vec<Listener>> {
+    let mut all: Vec<Listener> = Vec::new();
+    // The same address twice (plackup gives -l also as host and port) is one listener; port 0 is never the same.
+    let mut add = |listener: Listener| {
+        let chosen = matches!(&listener.place, Place::Tcp(tcp) if tcp.port == 0);
+        if chosen || !all.iter().any(|other| other.place == listener.place) {
+            all.push(listener);
+        }
+    };
+
+    options
+        .listen_sock
+        .iter()
+        .copied()
+        .map(inherited)
+        .for_each(&mut add);
+    options.http_ports.iter().map(bound).for_each(&mut add);
+    for path in &options.unix_sockets {
+        add(Listener {
+            place: Place::Unix(checked(path, "unix_sockets")?),
+            server_name: Some(path.display().to_string()),
+            server_port: Some("0".to_owned()),
+            remote: Remote::Gepok,
+        });
+    }
+    // A socket handed in stands for the one plackup's options name (HTTP::Server::PSGI).
+    if options.listen_sock.is_empty() {
+        if let Some(tcp) = single(options)? {
+            add(named(&tcp));
+        }
+        for address in &options.listen {
+            add(match address {
+                Address::Tcp(tcp) => named(tcp),
+                Address::Unix(path) => starlet(checked(path, "listen")?),
+            });
+        }
+        if let Some(path) = &options.socket {
+            add(starlet(checked(path, "socket")?));
+        }
+    }
+
+    match options.default_port {
+        Some(port) if all.is_empty() => all.push(bound(&Tcp {
+            host: WILDCARD.to_owned(),
+            port: narrow(port)?,
+        })),
+        // The words are those of Gepok 0.292.
+        None if all.is_empty() => {
+            bail!("Please specify at least one HTTP/HTTPS/Unix socket port")
+        }
+        _ => {}
+    }
+    Ok(all)
+}
+
+// host and port, as Plack::Runner joins them: the port may be left out, unless -l or -S says where to listen.
+fn single(options: &Options) -> Result<Option<Tcp>> {
+    let elsewhere = !options.listen.is_empty() || options.socket.is_some();
+    let port = match (options.port, &options.host, options.default_port) {
+        (Some(port), _, _) => port,
+        (None, Some(_), Some(port)) if !elsewhere => port,
+        (None, Some(host), None) if !elsewhere => bail!("option 'host': '{host}' needs a 'port'"),
+        _ => return Ok(None),
+    };
+    Ok(Some(Tcp {
+        host: options.host.clone().unwrap_or_else(|| WILDCARD.to_owned()),
+        port: narrow(port)?,
+    }))
+}
+
+fn narrow(port: u32) -> Result<u16> {
+    match u16::try_from(port) {
+        Ok(port) => Ok(port),
+        Err(_) => bail!("option 'port': '{port}' is no TCP port"),
+    }
+}
+
+// http_ports: the app sees the bound address.
+fn bound(tcp: &Tcp) -> Listener {
+    Listener {
+        place: Place::Tcp(tcp.clone()),
+        server_name: None,
+        server_port: None,
+        remote: Remote::Peer,
+    }
+}
+
+// plackup's host: the app sees the host as it was said.
+fn named(tcp: &Tcp) -> Listener {
+    Listener {
+        server_name: (tcp.host != WILDCARD).then(|| address::bracketed(&tcp.host)),
+        ..bound(tcp)
+    }
+}
+
+fn inherited(fd: i32) -> Listener {
+    Listener {
+        place: Place::Inherited(fd),
+        server_name: None,
+        server_port: None,
+        remote: Remote::Peer,
+    }
+}
+
+fn starlet(path: PathBuf) -> Listener {
+    Listener {
+        server_name: Some("0".to_owned()),
+        server_port: Some(path.display().to_string()),
+        place: Place::Unix(path),
+        remote: Remote::Starlet,
+    }
+}
+
+fn checked(path: &Path, option: &str) -> Result<PathBuf> {
+    let shown = path.display().to_string();
+    if path.as_os_str().len() > PATH_LIMIT {
+        bail!(
+            "option '{option}': '{shown}' is longer than the {PATH_LIMIT} bytes a socket's path may have"
+        );
+    }
+    if shown.contains('\0') {
+        bail!(
+            "option '{option}': '{}' has a zero byte",
+            shown.escape_debug()
+        );
+    }
+    Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

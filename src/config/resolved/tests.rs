@@ -1,0 +1,198 @@
+//! Tests of what options mean together.
+
+use super::*;
+use crate::config::pairs;
+
+fn config(pairs: &[(&str, &str)]) -> Config {
+    let said = pairs::read(pairs.iter().copied()).expect("read");
+    assert!(said.warnings.is_empty(), "{:?}", said.warnings);
+    Config::resolve(&said.options).expect("resolved")
+}
+
+fn error(pairs: &[(&str, &str)]) -> String {
+    let said = pairs::read(pairs.iter().copied()).expect("read");
+    Config::resolve(&said.options)
+        .expect_err("refused")
+        .to_string()
+}
+
+// One line for each listener: place, SERVER_NAME, SERVER_PORT, remote.
+fn listeners(pairs: &[(&str, &str)]) -> Vec<String> {
+    let told = |text: &Option<String>| text.clone().unwrap_or_else(|| "bound".to_owned());
+    let line = |listener: &Listener| {
+        let place = match &listener.place {
+            Place::Tcp(tcp) => format!("{} {}", tcp.host, tcp.port),
+            Place::Unix(path) => path.display().to_string(),
+            Place::Inherited(fd) => format!("fd {fd}"),
+        };
+        let (name, port) = (told(&listener.server_name), told(&listener.server_port));
+        format!("{place} | {name} | {port} | {:?}", listener.remote)
+    };
+    config(pairs).listeners.iter().map(line).collect()
+}
+
+#[test]
+fn defaults_are_those_of_gepok() {
+    let config = config(&[("default_port", "5000")]);
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(config.backlog, 4096);
+    let workers = Workers {
+        start: 3,
+        fixed: false,
+    };
+    assert_eq!(config.workers, workers);
+    assert_eq!(config.max_requests_per_child, NonZeroU32::new(1000));
+    assert_eq!(config.timeout, Some(Duration::from_secs(120)));
+    assert_eq!(config.header_timeout, Some(Duration::from_secs(30)));
+    let keepalive = Keepalive {
+        timeout: Duration::from_secs(10),
+        max_requests: None,
+    };
+    assert_eq!(config.keepalive, Some(keepalive));
+    assert_eq!(config.name, "gepok");
+    assert_eq!(
+        config.server,
+        Some(format!("Gepok/{}", crate::config::VERSION))
+    );
+    assert!(!config.server_ready);
+}
+
+#[test]
+fn each_kind_of_listener_tells_its_own_names() {
+    let all = [
+        ("host", "localhost"),
+        ("port", "80"),
+        ("listen", "[::1]:81"),
+        ("listen", ":82"),
+        ("listen", "/l"),
+        ("socket", "s"),
+        ("http_ports", "localhost:83,0"),
+        ("unix_sockets", "/u"),
+    ];
+    assert_eq!(
+        listeners(&all),
+        [
+            "localhost 83 | bound | bound | Peer",
+            "0.0.0.0 0 | bound | bound | Peer",
+            "/u | /u | 0 | Gepok",
+            "localhost 80 | localhost | bound | Peer",
+            "::1 81 | [::1] | bound | Peer",
+            "0.0.0.0 82 | bound | bound | Peer",
+            "/l | 0 | /l | Starlet",
+            "s | 0 | s | Starlet",
+        ]
+    );
+}
+
+#[test]
+fn the_same_address_is_one_listener() {
+    let twice = [
+        ("port", "80"),
+        ("listen", ":80"),
+        ("socket", "/s"),
+        ("listen", "/s"),
+    ];
+    assert_eq!(listeners(&twice).len(), 2);
+    assert_eq!(listeners(&[("http_ports", "0,0")]).len(), 2);
+}
+
+#[test]
+fn a_socket_handed_in_stands_for_host_and_port() {
+    let pairs = [
+        ("listen_sock", "7"),
+        ("host", "h"),
+        ("port", "80"),
+        ("default_port", "5000"),
+    ];
+    assert_eq!(listeners(&pairs), ["fd 7 | bound | bound | Peer"]);
+}
+
+#[test]
+fn the_default_port_is_for_who_names_no_address() {
+    let default = ("default_port", "5000");
+    assert_eq!(
+        listeners(&[default]),
+        ["0.0.0.0 5000 | bound | bound | Peer"]
+    );
+    assert_eq!(listeners(&[default, ("http_ports", "80")]).len(), 1);
+    assert_eq!(
+        listeners(&[default, ("socket", "/s"), ("host", "h")]).len(),
+        1
+    );
+    assert_eq!(
+        listeners(&[default, ("host", "::1"), ("http_ports", "80")]),
+        [
+            "0.0.0.0 80 | bound | bound | Peer",
+            "::1 5000 | [::1] | bound | Peer"
+        ]
+    );
+}
+
+#[test]
+fn no_address_is_refused() {
+    assert_eq!(
+        error(&[("http_ports", "")]),
+        "Please specify at least one HTTP/HTTPS/Unix socket port"
+    );
+    assert_eq!(error(&[("host", "h")]), "option 'host': 'h' needs a 'port'");
+}
+
+#[test]
+fn paths_fit_a_socket_address() {
+    let long = format!("/{}", "x".repeat(PATH_LIMIT));
+    assert!(error(&[("socket", &long)]).starts_with("option 'socket': '/xxx"));
+    assert!(error(&[("unix_sockets", "/a\0b")]).ends_with("has a zero byte"));
+}
+
+#[test]
+fn max_workers_is_exact() {
+    let pairs = [("port", "1"), ("workers", "5"), ("start_servers", "2")];
+    let workers = Workers {
+        start: 5,
+        fixed: true,
+    };
+    assert_eq!(config(&pairs).workers, workers);
+}
+
+#[test]
+fn zero_means_no_limit_or_none_at_all() {
+    let none = config(&[
+        ("port", "1"),
+        ("timeout", "0"),
+        ("read_timeout", "0"),
+        ("max_reqs_per_child", "0"),
+        ("max_workers", "0"),
+    ]);
+    assert_eq!((none.timeout, none.header_timeout), (None, None));
+    assert_eq!((none.max_requests_per_child, none.workers.start), (None, 0));
+    for (name, value) in [
+        ("keepalive", ""),
+        ("keepalive_timeout", "0"),
+        ("max_keepalive_reqs", "1"),
+    ] {
+        assert_eq!(
+            config(&[("port", "1"), (name, value)]).keepalive,
+            None,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_server_field_is_as_said() {
+    let server = |name: &str, version: &str| {
+        let pairs = [
+            ("port", "1"),
+            ("product_name", name),
+            ("product_version", version),
+        ];
+        config(&pairs).server
+    };
+    assert_eq!(server("My::App", "1.0").as_deref(), Some("My::App/1.0"));
+    assert_eq!(server("Web", "").as_deref(), Some("Web"));
+    assert_eq!(server("", "1.0"), None);
+    assert_eq!(
+        error(&[("port", "1"), ("product_name", "a\r\nb")]),
+        r"option 'product_name': 'a\r\nb' can't stand in a header field"
+    );
+}

@@ -1,0 +1,228 @@
+//! The table of options: one entry for each, and how a text becomes its value.
+
+mod app;
+mod connection;
+mod identity;
+mod listen;
+mod process;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::address::{self, Address, Tcp};
+use super::options::Options;
+
+/// Every option, in the order of `--help` and of the documentation.
+pub static CATEGORIES: &[&Category] = &[
+    &app::CATEGORY,
+    &listen::CATEGORY,
+    &process::CATEGORY,
+    &connection::CATEGORY,
+    &identity::CATEGORY,
+];
+
+/// Options that belong together.
+pub struct Category {
+    /// Title, as a heading
+    pub title: &'static str,
+    /// The options, the most used first
+    pub options: &'static [Opt],
+}
+
+/// One option.
+pub struct Opt {
+    /// Gepok's name, in snake_case; readers take `-` for `_`
+    pub name: &'static str,
+    /// The letter on the binary's command line; plackup's, where it has one
+    pub letter: Option<char>,
+    /// The names other servers gave it
+    pub aliases: &'static [&'static str],
+    /// What values it takes, and where they go
+    pub kind: Kind,
+    /// What stands for the value in texts; empty for a flag
+    pub value: &'static str,
+    /// The default
+    pub preset: Preset,
+    /// One line for `--help`, without an end point
+    pub short: &'static str,
+    /// Whole sentences in POD for the documentation
+    pub long: &'static str,
+    /// Who takes it
+    pub entry: Entry,
+}
+
+/// The default of an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// None
+    None,
+    /// This value
+    Value(&'static str),
+    /// Decided later, from what this text says
+    Described(&'static str),
+}
+
+/// Which of the entries take an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// plackup, `Gepok->new` and the binary
+    All,
+    /// The binary
+    Binary,
+    /// plackup and `Gepok->new`
+    Perl,
+}
+
+/// What values an option takes; each kind carries the setter of its field.
+pub enum Kind {
+    /// Yes or no
+    Flag(fn(&mut Options, bool)),
+    /// A whole number between two bounds, both included
+    Integer(u32, u32, fn(&mut Options, u32)),
+    /// A duration in seconds, fractions allowed
+    Seconds(fn(&mut Options, Duration)),
+    /// Any text
+    Text(fn(&mut Options, String)),
+    /// Any text, given once or more
+    Texts(fn(&mut Options, String)),
+    /// A host's name or address
+    Host(fn(&mut Options, String)),
+    /// TCP addresses, separated by commas or repeated
+    Ports(fn(&mut Options, Tcp)),
+    /// Absolute paths, separated by commas or repeated
+    Paths(fn(&mut Options, PathBuf)),
+    /// A TCP address or the path of a Unix socket, given once or more
+    Addresses(fn(&mut Options, Address)),
+    /// A code reference, which stays on Perl's side: the text is only [`CODE`]
+    Code(fn(&mut Options)),
+}
+
+/// What stands in a pair for a code reference.
+pub const CODE: &str = "CODE";
+
+/// The longest path that fits sockaddr_un of unix(7), in bytes.
+pub const PATH_LIMIT: usize = 107;
+
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// All options, category by category.
+pub fn options() -> impl Iterator<Item = &'static Opt> {
+    CATEGORIES.iter().flat_map(|category| category.options)
+}
+
+/// The option of this name or alias, in either spelling, among those the entry takes.
+pub fn find(name: &str, entry: Entry) -> Option<&'static Opt> {
+    let name = name.replace('-', "_");
+    options().find(|option| option.taken_by(entry) && option.names().any(|known| known == name))
+}
+
+/// The known name nearest to one that is not known, if any is near enough to be meant.
+pub fn nearest(name: &str, entry: Entry) -> Option<&'static str> {
+    let name = name.replace('-', "_");
+    options()
+        .filter(|option| option.taken_by(entry))
+        .flat_map(Opt::names)
+        .map(|known| (strsim::osa_distance(&name, known), known))
+        .filter(|(distance, known)| *distance <= 3 && distance * 3 <= known.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+impl Opt {
+    /// The name and the aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// Whether this entry takes the option.
+    pub fn taken_by(&self, entry: Entry) -> bool {
+        entry == Entry::All || self.entry == Entry::All || self.entry == entry
+    }
+
+    /// Whether it is a yes or no.
+    pub fn is_flag(&self) -> bool {
+        matches!(self.kind, Kind::Flag(_))
+    }
+
+    /// Puts a value into its field; an error names the option and the value.
+    pub fn set(&self, options: &mut Options, text: &str) -> Result<()> {
+        let name = self.name;
+        match self.kind {
+            Kind::Flag(set) => match flag(text) {
+                Some(value) => set(options, value),
+                None => bail!("option '{name}': '{text}' is neither yes (1) nor no (0)"),
+            },
+            Kind::Integer(min, max, set) => match integer(text, min, max) {
+                Some(value) => set(options, value),
+                None => {
+                    bail!("option '{name}': '{text}' is not a whole number from {min} to {max}")
+                }
+            },
+            Kind::Seconds(set) => match seconds(text) {
+                Some(value) => set(options, value),
+                None => bail!("option '{name}': '{text}' is not a number of seconds"),
+            },
+            Kind::Text(set) | Kind::Texts(set) => set(options, text.to_owned()),
+            Kind::Host(set) => match address::host(text) {
+                Some(value) => set(options, value),
+                None => bail!("option '{name}': '{text}' is not a host name or address"),
+            },
+            Kind::Ports(set) => {
+                for item in items(text) {
+                    let Some(value) = address::tcp(item) else {
+                        bail!(
+                            "option '{name}': '{item}' is not of the form N, :N, *:N, host:N or [v6]:N"
+                        );
+                    };
+                    set(options, value);
+                }
+            }
+            Kind::Paths(set) => {
+                for item in items(text) {
+                    if !item.starts_with('/') {
+                        bail!("option '{name}': '{item}' is not an absolute path");
+                    }
+                    set(options, PathBuf::from(item));
+                }
+            }
+            Kind::Addresses(set) => match address::any(text) {
+                Some(value) => set(options, value),
+                None => bail!("option '{name}': '{text}' is not host:port, :port or a path"),
+            },
+            Kind::Code(set) if text == CODE => set(options),
+            Kind::Code(_) => bail!("option '{name}': '{text}' is not a code reference"),
+        }
+        Ok(())
+    }
+}
+
+// Perl's false values, its true numbers, and the words of configuration files.
+fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "" | "0" | "no" | "off" | "false" => Some(false),
+        "yes" | "on" | "true" => Some(true),
+        number => number.parse::<u32>().ok().map(|number| number != 0),
+    }
+}
+
+fn integer(text: &str, min: u32, max: u32) -> Option<u32> {
+    let value = text.trim().parse().ok()?;
+    (min..=max).contains(&value).then_some(value)
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let value = Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()?;
+    (value <= LONGEST).then_some(value)
+}
+
+// The end of a list may be a comma, as Gepok always had it.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Options about a client's connection: time limits and keep-alive.
+
+use super::{Category, Entry, Kind, Opt, Preset};
+
+pub(super) static CATEGORY: Category = Category {
+    title: "Connections",
+    options: &[
+        Opt {
+            name: "timeout",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Seconds(|options, time| options.timeout = time),
+            value: "SECS",
+            preset: Preset::Value("120"),
+            short: "longest time without progress; 0: no limit",
+            long: "How long reading a request or writing a response may make no progress before the connection is \
+                   closed. It never limits the time the app takes. 0 is no limit.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "header_timeout",
+            letter: None,
+            aliases: &["read_timeout"],
+            kind: Kind::Seconds(|options, time| options.header_timeout = time),
+            value: "SECS",
+            preset: Preset::Value("30"),
+            short: "longest time for a request's head; 0: no limit",
+            long: "How long a client may take in all to send the head of a request, counted from its first byte or \
+                   from the connection's start. 0 is no limit. Starman calls it C<read_timeout>.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "keepalive",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, yes| options.keepalive = yes),
+            value: "",
+            preset: Preset::Value("1"),
+            short: "keep connections open for further requests",
+            long: "Whether a connection stays open for further requests. C<--disable-keepalive> turns it off.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "keepalive_timeout",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Seconds(|options, time| options.keepalive_timeout = time),
+            value: "SECS",
+            preset: Preset::Value("10"),
+            short: "how long an idle connection is kept; 0: not",
+            long: "How long a connection is kept open waiting for its next request. 0 turns keep-alive off.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "max_keepalive_reqs",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Integer(0, u32::MAX, |options, count| {
+                options.max_keepalive_reqs = count;
+            }),
+            value: "N",
+            preset: Preset::Value("0"),
+            short: "requests one connection may bring; 0: no limit",
+            long: "How many requests one connection may bring. 1 means no keep-alive, 0 is no limit: an idle \
+                   connection costs no worker.",
+            entry: Entry::All,
+        },
+    ],
+};

@@ -1,0 +1,168 @@
+//! The core's process: owns every client connection and hands requests to workers. No Perl is called in it.
+//!
+//! Composes net, http, dispatch and channel; knows of the master only its words.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, watch};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::channel::Descriptors;
+use crate::channel::core_end::CoreEnd;
+use crate::dispatch::Dispatch;
+use crate::http::h1::connection::{self, Context, Settings};
+use crate::net::accept::Acceptor;
+use crate::net::listen::Listening;
+use crate::process::control::{self, ToCore, ToMaster};
+use crate::semantics::date::DateCache;
+
+/// Runs the core until the master says so, or has gone.
+///
+/// # Errors
+/// When a socket can't be polled; the master then knows the core as dead.
+pub fn run(
+    listening: Vec<(u16, Listening)>,
+    control: OwnedFd,
+    settings: Settings,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    LocalSet::new().block_on(&runtime, live(listening, control, settings))
+}
+
+/// Counts what must be over before the core is drained.
+#[derive(Debug, Default)]
+struct Live {
+    count: Cell<usize>,
+    changed: Notify,
+}
+
+impl Live {
+    fn enter(self: &Rc<Self>) -> Entered {
+        self.count.set(self.count.get() + 1);
+        Entered(Rc::clone(self))
+    }
+
+    async fn none(&self) {
+        while self.count.get() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+struct Entered(Rc<Live>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.changed.notify_one();
+    }
+}
+
+async fn live(
+    listening: Vec<(u16, Listening)>,
+    control: OwnedFd,
+    settings: Settings,
+) -> io::Result<()> {
+    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
+    let live = Rc::new(Live::default());
+    let (start_drain, drain) = watch::channel(false);
+    let context = Rc::new(Context {
+        dispatch: Rc::clone(&dispatch),
+        settings,
+        date: RefCell::new(DateCache::new()),
+        drain: drain.clone(),
+    });
+    for (number, listening) in listening {
+        let acceptor = Acceptor::new(listening)?;
+        let (context, live, drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
+        spawn_local(async move {
+            let accepting = live.enter();
+            acceptor
+                .run(drain, |stream, endpoints| {
+                    let entered = live.enter();
+                    let serve = connection::serve(stream, number, endpoints, Rc::clone(&context));
+                    spawn_local(async move {
+                        serve.await;
+                        drop(entered);
+                    });
+                })
+                .await;
+            drop(accepting);
+        });
+    }
+    fcntl(&control, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
+    let control = Rc::new(unsafe { AsyncFd::register(control) }?);
+    control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
+    obey(&control, &dispatch, &live, &start_drain).await
+}
+
+/// Does what the master says.
+async fn obey(
+    control: &Rc<AsyncFd<OwnedFd>>,
+    dispatch: &Rc<Dispatch>,
+    live: &Rc<Live>,
+    start_drain: &watch::Sender<bool>,
+) -> io::Result<()> {
+    loop {
+        let word = control
+            .async_io(Interest::READABLE, |socket| {
+                control::hear_master(socket.as_fd())
+            })
+            .await?;
+        match word {
+            Some(ToCore::Worker(number, descriptors)) => add_worker(dispatch, number, descriptors)?,
+            Some(ToCore::Died(number)) => dispatch.worker_died(number),
+            // Said twice, it means that nobody wants to wait.
+            Some(ToCore::Drain) if *start_drain.borrow() => {
+                dispatch.stop_workers();
+                return Ok(());
+            }
+            Some(ToCore::Drain) => {
+                start_drain.send_replace(true);
+                let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
+                let live = Rc::clone(live);
+                spawn_local(async move {
+                    live.none().await;
+                    // First the word, or the master would replace the workers that leave. A master that
+                    // is gone needs no word: its absence ends the core.
+                    let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
+                    dispatch.stop_workers();
+                });
+            }
+            Some(ToCore::Quit) | None => {
+                dispatch.stop_workers();
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn add_worker(dispatch: &Rc<Dispatch>, number: u32, descriptors: Descriptors) -> io::Result<()> {
+    let end = Rc::new(CoreEnd::open(descriptors)?);
+    dispatch.add_worker(number, Rc::clone(&end));
+    let dispatch = Rc::clone(dispatch);
+    spawn_local(async move {
+        loop {
+            match end.next().await {
+                Ok(Some(message)) => dispatch.message(number, message),
+                // Its death is told by the master, who knows it from waitpid.
+                Ok(None) => break,
+                Err(error) => {
+                    ::log::error!("worker {number}: {error}");
+                    end.close();
+                    break;
+                }
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! Which worker runs which request: any idle worker, else one queue for all.
+//!
+//! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::spawn_local;
+
+use self::backlog::Backlog;
+use self::exchange::{Place, State};
+use crate::channel::CREDIT;
+use crate::channel::claim::SLOTS;
+use crate::channel::core_end::{CoreEnd, Message};
+use crate::semantics::message::Request;
+
+mod backlog;
+mod exchange;
+
+pub use self::exchange::{Event, Exchange, FileSlice};
+
+#[derive(Debug)]
+struct Worker {
+    end: Rc<CoreEnd>,
+    open: HashMap<u64, Rc<State>>,
+    last_id: u64,
+    idle: bool,
+}
+
+impl Worker {
+    /// Writers that the app keeps hold their slots.
+    fn can_take(&self) -> bool {
+        self.idle && self.open.len() < SLOTS
+    }
+}
+
+/// The workers and the requests that wait for one.
+#[derive(Debug)]
+pub struct Dispatch {
+    workers: RefCell<HashMap<u32, Worker>>,
+    /// Idle workers, the one that was busy last on top: its caches are warm.
+    idle: RefCell<Vec<u32>>,
+    queue: RefCell<VecDeque<Rc<State>>>,
+    /// Workers were told to leave; new ones are told so at once.
+    stopped: Cell<bool>,
+    /// Memory that responses hold.
+    memory: Rc<Cell<u64>>,
+    /// Folder for responses that are too large for memory.
+    spool_folder: PathBuf,
+}
+
+impl Dispatch {
+    /// Without workers yet. Responses that their clients take too slowly wait in `spool_folder`.
+    pub fn new(spool_folder: PathBuf) -> Self {
+        Dispatch {
+            workers: RefCell::default(),
+            idle: RefCell::default(),
+            queue: RefCell::default(),
+            stopped: Cell::new(false),
+            memory: Rc::default(),
+            spool_folder,
+        }
+    }
+
+    /// Hands a request to an idle worker, or queues it.
+    pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
+        let backlog = Backlog::new(&self.memory, &self.spool_folder);
+        let state = Rc::new(State::new(request, backlog));
+        self.queue.borrow_mut().push_back(Rc::clone(&state));
+        self.match_up();
+        Exchange {
+            state,
+            dispatch: Rc::clone(self),
+        }
+    }
+
+    /// A new worker: it gets requests when it says that it is idle.
+    pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>) {
+        if self.stopped.get() {
+            let _ = end.send_stop();
+        }
+        let worker = Worker {
+            end,
+            open: HashMap::new(),
+            last_id: 0,
+            idle: false,
+        };
+        self.workers.borrow_mut().insert(number, worker);
+    }
+
+    /// Whether requests wait or are in work.
+    pub fn is_busy(&self) -> bool {
+        !self.queue.borrow().is_empty()
+            || self
+                .workers
+                .borrow()
+                .values()
+                .any(|worker| !worker.open.is_empty())
+    }
+
+    /// Tells all workers to leave when they are done.
+    pub fn stop_workers(&self) {
+        self.stopped.set(true);
+        for worker in self.workers.borrow().values() {
+            // A broken channel belongs to a worker that is leaving already.
+            let _ = worker.end.send_stop();
+        }
+    }
+
+    /// Sends queued requests to idle workers.
+    fn match_up(&self) {
+        while !self.queue.borrow().is_empty() {
+            let Some(number) = self.idle.borrow_mut().pop() else {
+                return;
+            };
+            let mut workers = self.workers.borrow_mut();
+            let Some(worker) = workers.get_mut(&number).filter(|worker| worker.can_take()) else {
+                continue;
+            };
+            worker.idle = false;
+            let Some(state) = self.queue.borrow_mut().pop_front() else {
+                return;
+            };
+            worker.last_id += 1;
+            while !worker.end.claims().is_free(worker.last_id) {
+                worker.last_id += 1;
+            }
+            let id = worker.last_id;
+            match worker.end.send_request(id, &state.request) {
+                Ok(()) => {
+                    state.place.set(Place::Worker { number, id });
+                    worker.open.insert(id, state);
+                }
+                Err(error) => {
+                    // The worker is dead or dying; the master will tell. It was never sent whole.
+                    ::log::debug!("worker {number}: {error}");
+                    worker.end.claims().free(id);
+                    self.queue.borrow_mut().push_front(state);
+                }
+            }
+        }
+    }
+
+    /// What worker `number` said.
+    pub fn message(self: &Rc<Self>, number: u32, message: Message) {
+        match message {
+            Message::Informational(id, head) => self.tell(number, id, Event::Informational(head)),
+            Message::Head(id, head, length) => self.tell(number, id, Event::Head(head, length)),
+            Message::Chunk(id, content) => self.chunk(number, id, content),
+            Message::File(id, file, offset, length) => {
+                let file = Arc::new(file.into());
+                let slice = FileSlice {
+                    file,
+                    offset,
+                    length,
+                    _held: None,
+                };
+                self.tell(number, id, Event::File(slice));
+            }
+            Message::End(id) => self.finish(number, id, Event::End),
+            Message::Abort(id) => self.finish(number, id, Event::Failed),
+            Message::Idle => {
+                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
+                    worker.idle = true;
+                    self.idle.borrow_mut().push(number);
+                }
+                self.match_up();
+            }
+            Message::Leave => {
+                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
+                    worker.idle = false;
+                    let _ = worker.end.send_stop();
+                }
+            }
+        }
+    }
+
+    fn open(&self, number: u32, id: u64) -> Option<Rc<State>> {
+        self.workers
+            .borrow()
+            .get(&number)?
+            .open
+            .get(&id)
+            .map(Rc::clone)
+    }
+
+    fn tell(&self, number: u32, id: u64, event: Event) {
+        if let Some(state) = self.open(number, id) {
+            state.tell(event);
+        }
+    }
+
+    fn chunk(self: &Rc<Self>, number: u32, id: u64, content: Bytes) {
+        let Some(state) = self.open(number, id) else {
+            return;
+        };
+        if state.place.get() == Place::Over {
+            // The client has gone: discarded, and the worker goes on to its end.
+            self.give_credit(number, id, content.len() as u64);
+            return;
+        }
+        let (part, credit, start) = state.backlog.accept(content);
+        self.credit(&state, credit);
+        if start {
+            let (dispatch, state) = (Rc::clone(self), Rc::clone(&state));
+            spawn_local(async move {
+                state
+                    .backlog
+                    .write(|credit| dispatch.credit(&state, credit))
+                    .await;
+            });
+        }
+        state.push(part);
+    }
+
+    /// Lets the worker of a request send so many more bytes; small amounts are gathered first.
+    fn credit(&self, state: &State, amount: u64) {
+        let owed = state.backlog.owed.get() + amount;
+        let Place::Worker { number, id } = state.place.get() else {
+            return;
+        };
+        let enough = owed >= CREDIT / 4;
+        state.backlog.owed.set(if enough { 0 } else { owed });
+        if enough {
+            self.give_credit(number, id, owed);
+        }
+    }
+
+    fn finish(&self, number: u32, id: u64, event: Event) {
+        let state = match self.workers.borrow_mut().get_mut(&number) {
+            Some(worker) => {
+                if worker.idle && !worker.can_take() {
+                    self.idle.borrow_mut().push(number);
+                }
+                worker.end.claims().free(id);
+                worker.open.remove(&id)
+            }
+            None => None,
+        };
+        if let Some(state) = state {
+            state.finish(event);
+        }
+    }
+
+    fn give_credit(&self, number: u32, id: u64, amount: u64) {
+        if let Some(worker) = self.workers.borrow().get(&number) {
+            let _ = worker.end.send_credit(id, amount);
+        }
+    }
+
+    /// Worker `number` is dead, as waitpid told the master. What it had sent is taken; what it had not
+    /// claimed was not run and goes back to the front of the queue; what it had claimed has failed.
+    pub fn worker_died(self: &Rc<Self>, number: u32) {
+        let Some(end) = self
+            .workers
+            .borrow()
+            .get(&number)
+            .map(|worker| Rc::clone(&worker.end))
+        else {
+            return;
+        };
+        loop {
+            match end.next_sent() {
+                Ok(Some(message)) => self.message(number, message),
+                Ok(None) => break,
+                Err(error) => {
+                    ::log::error!("worker {number}: {error}");
+                    break;
+                }
+            }
+        }
+        let Some(worker) = self.workers.borrow_mut().remove(&number) else {
+            return;
+        };
+        let mut left: Vec<_> = worker.open.into_iter().collect();
+        left.sort_unstable_by_key(|&(id, _)| std::cmp::Reverse(id));
+        for (id, state) in left {
+            if end.claims().is_claimed(id) {
+                state.finish(Event::Failed);
+            } else if state.place.get() != Place::Over {
+                state.place.set(Place::Queued);
+                self.queue.borrow_mut().push_front(state);
+            }
+        }
+        self.match_up();
+    }
+
+    /// Nobody waits for this response any more.
+    fn client_gone(&self, state: &Rc<State>) {
+        match state.place.replace(Place::Over) {
+            Place::Queued => self
+                .queue
+                .borrow_mut()
+                .retain(|queued| !Rc::ptr_eq(queued, state)),
+            Place::Worker { number, id } => {
+                if let Some(worker) = self.workers.borrow().get(&number) {
+                    worker.end.claims().set_gone(id);
+                }
+                // Whoever waits for credit hears of it.
+                self.give_credit(number, id, CREDIT);
+                // What came in and was not taken.
+                state.forget_parts();
+            }
+            Place::Over => {}
+        }
+    }
+}

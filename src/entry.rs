@@ -1,0 +1,232 @@
+//! The two entries from Perl's side: `Gepok::_serve` within a perl, and the command with a perl of its own.
+//!
+//! Both end in [`server::run`]; what differs is who made the interpreter, and who loads the app.
+
+use std::ffi::OsString;
+use std::io;
+use std::rc::Rc;
+
+use nix::unistd::Pid;
+
+use crate::channel::worker_end::WorkerEnd;
+use crate::config::cli::{self, Parsed};
+use crate::config::options::App as AppOptions;
+use crate::config::resolved::Remote;
+use crate::config::{Config, Options, Said, pairs};
+use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
+use crate::process::fork::Forked;
+use crate::process::master::Ended;
+use crate::psgi::{self, PsgiApp};
+use crate::server::{self, Entry, ListenerFacts, ServerFacts};
+use crate::worker::App;
+
+/// The exit status for a mistake of the operator's.
+const MISTAKE: i32 = 2;
+
+/// Perl's view of the modules that the command carries in itself.
+const EMBEDDED: [(&str, &str); 1] = [(
+    "Gepok/Loader.pm",
+    include_str!("../perl/lib/Gepok/Loader.pm"),
+)];
+
+/// Where the app comes from.
+enum Source {
+    /// It is here already: workers get it by fork.
+    Loaded(Code),
+    /// Each worker calls this to get it (Plack::Loader::Delayed).
+    Builder(Code),
+    /// Each worker loads it anew (`--no-preload-app`).
+    Load(AppOptions),
+}
+
+struct PerlEntry {
+    perl: Perl,
+    /// Nothing once this process has its app.
+    source: Option<Source>,
+    server_ready: Option<Code>,
+}
+
+impl Entry for PerlEntry {
+    fn fork(&mut self) -> io::Result<Forked> {
+        Ok(match self.perl.fork()? {
+            0 => {
+                self.perl.reseed();
+                Forked::Child
+            }
+            pid => Forked::Parent(Pid::from_raw(pid)),
+        })
+    }
+
+    fn listening(&mut self, host: &str, port: &str) -> Result<(), String> {
+        let Some(hook) = self.server_ready.take() else {
+            return Ok(());
+        };
+        let arguments = [host, port, "http"].map(|text| Some(text.as_bytes()));
+        match hook.call(&arguments) {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(format!("server_ready: {failure}")),
+        }
+    }
+
+    fn app(&mut self, facts: &ServerFacts, channel: Rc<WorkerEnd>) -> Result<Box<dyn App>, String> {
+        let text = |failure: Failure| failure.to_string();
+        let app = match self
+            .source
+            .take()
+            .ok_or("this process has its app already")?
+        {
+            Source::Loaded(app) => app,
+            Source::Builder(builder) => {
+                let built = builder.call(&[]).map_err(text)?;
+                built
+                    .filter(Code::is_callable)
+                    .ok_or("the app's builder gave no code reference")?
+            }
+            Source::Load(options) => load(self.perl, &options).map_err(text)?,
+        };
+        let server = psgi_server(facts);
+        Ok(Box::new(PsgiApp::new(app, server, channel).map_err(text)?))
+    }
+}
+
+fn psgi_server(facts: &ServerFacts) -> psgi::Server {
+    let listener = |facts: &ListenerFacts| psgi::Listener {
+        server_name: facts.server_name.clone().into(),
+        server_port: facts.server_port.clone().into(),
+        remote: match facts.remote {
+            Remote::Peer => psgi::Remote::Peer,
+            Remote::Gepok => psgi::Remote::Loopback,
+            Remote::Starlet => psgi::Remote::Undefined,
+        },
+        address: match facts.address {
+            Some(address) => psgi::Address::Ip(address),
+            None => psgi::Address::Unix(facts.path.clone()),
+        },
+    };
+    psgi::Server {
+        listeners: facts.listeners.iter().map(listener).collect(),
+        multiprocess: facts.multiprocess,
+    }
+}
+
+/// Serves for `Gepok::_serve(\@pairs, \%hooks)`.
+///
+/// # Errors
+/// One sentence, with which the Perl caller dies.
+pub fn serve(said: Vec<(Vec<u8>, Vec<u8>)>, mut hooks: Hooks) -> Result<Exit, String> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let said = pairs::read(
+        said.into_iter()
+            .map(|(name, value)| (text(name), text(value))),
+    )
+    .map_err(|error| format!("{error:#}"))?;
+    warn(&said);
+    let source = match (hooks.take("builder"), hooks.take("app")) {
+        (Some(builder), _) => Some(Source::Builder(builder)),
+        (None, Some(app)) => Some(Source::Loaded(app)),
+        (None, None) => return Err("there is no app to run".to_owned()),
+    };
+    let mut entry = PerlEntry {
+        perl: hooks.perl(),
+        source,
+        server_ready: hooks.take("server_ready"),
+    };
+    match run(&said.options, &mut entry)? {
+        Ended::Master => Ok(Exit::Return),
+        Ended::Worker(status) => Ok(Exit::Leave(status)),
+    }
+}
+
+/// Runs the command with the arguments behind its name. Returns the exit status: 2 for an operator's mistake.
+pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
+    let said = match cli::parse(arguments) {
+        Ok(Parsed::Print(text)) => {
+            print!("{text}");
+            return 0;
+        }
+        Ok(Parsed::Serve(said)) => said,
+        Err(error) => return mistake(&error),
+    };
+    warn(&said);
+    let interpreter = match Interpreter::start(&[], serve) {
+        Ok(interpreter) => interpreter,
+        Err(status) => return status,
+    };
+    let status = serve_command(&said.options, &interpreter);
+    interpreter.finish(status)
+}
+
+fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
+    let source = match prepare(options, interpreter) {
+        Ok(source) => source,
+        Err(Failure::Exit(status)) => return status,
+        Err(failure) => return mistake(&failure),
+    };
+    let mut entry = PerlEntry {
+        perl: interpreter.perl(),
+        source: Some(source),
+        server_ready: None,
+    };
+    match run(options, &mut entry) {
+        Ok(Ended::Master) => 0,
+        Ok(Ended::Worker(status)) => status,
+        Err(message) => mistake(&message),
+    }
+}
+
+/// Makes the interpreter fit for apps, and loads the app where it is to be preloaded.
+fn prepare(options: &Options, interpreter: &Interpreter) -> Result<Source, Failure> {
+    interpreter.name_executable()?;
+    let perl = interpreter.perl();
+    for (file, source) in EMBEDDED {
+        perl.eval(
+            file,
+            &format!("$INC{{'{file}'}} = '{file}';\n#line 1 \"{file}\"\n{source}"),
+        )?;
+    }
+    if options.app.preload {
+        Ok(Source::Loaded(load(perl, &options.app)?))
+    } else {
+        Ok(Source::Load(options.app.clone()))
+    }
+}
+
+/// Calls `Gepok::Loader::load`.
+fn load(perl: Perl, options: &AppOptions) -> Result<Code, Failure> {
+    // Strings cross as arguments, lists as a count and their elements.
+    let loader = perl.eval(
+        "gepok",
+        "sub { my ($path, $eval, $env, $inc, @rest) = @_; \
+         my @inc = splice @rest, 0, $inc; \
+         Gepok::Loader::load($path, { eval => $eval, env => $env, inc => \\@inc, modules => \\@rest }) }",
+    )?;
+    let count = options.include.len().to_string();
+    let lists = options.include.iter().chain(&options.modules);
+    let mut arguments: Vec<Option<&[u8]>> = [&options.path, &options.eval, &options.env]
+        .into_iter()
+        .map(|text| text.as_deref().map(str::as_bytes))
+        .collect();
+    arguments.push(Some(count.as_bytes()));
+    arguments.extend(lists.map(|text| Some(text.as_bytes())));
+    let app = match loader {
+        Some(loader) => loader.call(&arguments)?,
+        None => None,
+    };
+    app.ok_or_else(|| Failure::Died("the loader gave no app".to_owned()))
+}
+
+fn run(options: &Options, entry: &mut PerlEntry) -> Result<Ended, String> {
+    let config = Config::resolve(options).map_err(|error| format!("{error:#}"))?;
+    server::run(&config, entry).map_err(|error| format!("{error:#}"))
+}
+
+fn warn(said: &Said) {
+    for warning in &said.warnings {
+        eprintln!("gepok: {warning}");
+    }
+}
+
+fn mistake(message: &dyn std::fmt::Display) -> i32 {
+    eprintln!("gepok: {message}");
+    MISTAKE
+}

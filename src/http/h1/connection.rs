@@ -1,0 +1,489 @@
+//! One connection: read a request, have it answered, again, until one side closes.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::chunked::{Decoder, Piece};
+use super::framing::{Facts, Framing};
+use super::parse::HeadReader;
+use super::write::{self, Encoder};
+use crate::channel::INLINE_CONTENT;
+use crate::dispatch::{Dispatch, Event, Exchange, FileSlice};
+use crate::http::limits::Limits;
+use crate::http::timer::Timer;
+use crate::net::sendfile::FileSending;
+use crate::net::stream::Stream;
+use crate::semantics::date::DateCache;
+use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp};
+use crate::spool::Spool;
+
+/// Bytes that one read asks for.
+const READ: usize = 16 * 1024;
+
+/// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
+const COPY: usize = 16 * 1024;
+
+/// A refused client may still be sending; it must read our answer before a reset reaches it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Context {
+    /// Who answers requests.
+    pub dispatch: Rc<Dispatch>,
+    /// How connections behave.
+    pub settings: Settings,
+    /// The current date, formatted.
+    pub date: RefCell<DateCache>,
+    /// True when the server drains: connections end as soon as their request is answered.
+    pub drain: watch::Receiver<bool>,
+}
+
+/// How connections behave. Durations of zero are no limit.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Sizes beyond which a request is refused.
+    pub limits: Limits,
+    /// Longest time without progress on the socket, apart from the times below.
+    pub timeout: Duration,
+    /// Longest time for a whole request head.
+    pub header_timeout: Duration,
+    /// Longest time between two requests; zero allows one request per connection.
+    pub keepalive_timeout: Duration,
+    /// Requests per connection; 0 is no limit.
+    pub max_keepalive_reqs: u32,
+    /// Value of the Server field, if there is to be one.
+    pub server: Option<Bytes>,
+    /// Folder for request content that is too large for memory.
+    pub spool_folder: PathBuf,
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Close {
+    /// All is said.
+    Done,
+    /// The client was refused and may still be sending.
+    Refused,
+    /// A response was cut; the client must not take it for whole.
+    Cut,
+}
+
+/// Serves `stream` until it closes.
+pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context: Rc<Context>) {
+    let mut connection = Connection {
+        stream,
+        buffer: BytesMut::new(),
+        reader: HeadReader::new(),
+        timer: Timer::new(Instant::now()),
+        drain: context.drain.clone(),
+        context,
+        listener,
+        endpoints,
+        connected: Timestamp::now(),
+        served: 0,
+    };
+    let close = loop {
+        if let Err(close) = connection.exchange().await {
+            break close;
+        }
+    };
+    connection.close(close).await;
+}
+
+struct Connection {
+    stream: Stream,
+    /// Bytes read and not yet understood.
+    buffer: BytesMut,
+    reader: HeadReader,
+    timer: Timer,
+    drain: watch::Receiver<bool>,
+    context: Rc<Context>,
+    listener: u16,
+    endpoints: Endpoints,
+    connected: Timestamp,
+    served: u32,
+}
+
+impl Connection {
+    /// One request and its response; `Ok` means that another may follow.
+    async fn exchange(&mut self) -> Result<(), Close> {
+        let (head, started) = self.read_head().await?;
+        let mut facts = match super::examine(&head, &self.context.settings.limits) {
+            Ok(facts) => facts,
+            Err(error) => return Err(self.refuse(error.status(), &error).await),
+        };
+        self.served += 1;
+        facts.persistent &= self.may_persist();
+        let (content, content_length) = self.read_content(&facts).await?;
+        let request = Request {
+            head,
+            content,
+            content_length,
+            listener: self.listener,
+            endpoints: self.endpoints.clone(),
+            connected: self.connected,
+            started,
+            finished: Timestamp::now(),
+        };
+        let exchange = self.context.dispatch.submit(request);
+        let mut response = Response {
+            connection: self,
+            facts,
+            out: Vec::new(),
+            encoder: None,
+        };
+        if response.write(exchange).await? {
+            Ok(())
+        } else {
+            Err(Close::Done)
+        }
+    }
+
+    fn may_persist(&self) -> bool {
+        let settings = &self.context.settings;
+        let more = settings.max_keepalive_reqs == 0 || self.served < settings.max_keepalive_reqs;
+        more && !settings.keepalive_timeout.is_zero() && !*self.drain.borrow()
+    }
+
+    /// The next request's head, and when its first byte came.
+    async fn read_head(&mut self) -> Result<(RequestHead, Timestamp), Close> {
+        let first = self.served == 0;
+        let settings = &self.context.settings;
+        self.timer.set(if first {
+            settings.header_timeout
+        } else {
+            settings.keepalive_timeout
+        });
+        let mut started = Timestamp::default();
+        loop {
+            if started == Timestamp::default() && !self.buffer.is_empty() {
+                started = Timestamp::now();
+                if !first {
+                    self.timer.set(self.context.settings.header_timeout);
+                }
+            }
+            match self
+                .reader
+                .read(&mut self.buffer, &self.context.settings.limits)
+            {
+                Ok(Some(head)) => return Ok((head, started)),
+                Ok(None) => {}
+                Err(error) => return Err(self.refuse(error.status(), &error).await),
+            }
+            let idle = started == Timestamp::default();
+            let mut drain = self.drain.clone();
+            self.buffer.reserve(READ);
+            let read = self.timer.limit(async {
+                tokio::select! {
+                    biased;
+                    read = self.stream.read_buf(&mut self.buffer) => read,
+                    _ = drain.wait_for(|&drain| drain), if idle => Ok(0),
+                }
+            });
+            match read.await {
+                Ok(Ok(0) | Err(_)) => return Err(Close::Done),
+                Ok(Ok(_)) => {}
+                Err(_) if idle => return Err(Close::Done),
+                Err(_) => return Err(self.refuse(408, "the head took too long").await),
+            }
+        }
+    }
+
+    /// Reads more into the buffer; content that stops coming ends the connection.
+    async fn read_more(&mut self) -> Result<(), Close> {
+        self.buffer.reserve(READ);
+        self.timer.set(self.context.settings.timeout);
+        match self
+            .timer
+            .limit(self.stream.read_buf(&mut self.buffer))
+            .await
+        {
+            Ok(Ok(0) | Err(_)) => Err(Close::Done),
+            Ok(Ok(_)) => Ok(()),
+            Err(_) => Err(self.refuse(408, "the content stopped coming").await),
+        }
+    }
+
+    /// The request's content, complete, and the length that it has or was said to have.
+    async fn read_content(&mut self, facts: &Facts) -> Result<(Content, Option<u64>), Close> {
+        // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
+        if facts.expects_continue && self.buffer.is_empty() {
+            self.write_all(&mut write::CONTINUE.to_vec(), &[]).await?;
+        }
+        match facts.content {
+            Framing::None => Ok((Content::Empty, None)),
+            Framing::Length(length) if length <= INLINE_CONTENT as u64 => {
+                while (self.buffer.len() as u64) < length {
+                    self.read_more().await?;
+                }
+                let content = self.buffer.split_to(length as usize).freeze();
+                let content = if length == 0 {
+                    Content::Empty
+                } else {
+                    Content::Inline(content)
+                };
+                Ok((content, Some(length)))
+            }
+            Framing::Length(length) => {
+                let mut spool = self.spool();
+                while spool.length() < length {
+                    if self.buffer.is_empty() {
+                        self.read_more().await?;
+                    }
+                    let left = usize::try_from(length - spool.length()).unwrap_or(usize::MAX);
+                    let piece = self.buffer.split_to(left.min(self.buffer.len())).freeze();
+                    self.push(&mut spool, piece).await?;
+                }
+                self.spooled(spool).await
+            }
+            Framing::Chunked => {
+                let mut spool = self.spool();
+                let mut decoder = Decoder::new(&self.context.settings.limits);
+                loop {
+                    match decoder.decode(&mut self.buffer) {
+                        Ok(Piece::Data(piece)) => self.push(&mut spool, piece).await?,
+                        Ok(Piece::More) => self.read_more().await?,
+                        Ok(Piece::End) => return self.spooled(spool).await,
+                        Err(error) => return Err(self.refuse(error.status(), &error).await),
+                    }
+                }
+            }
+        }
+    }
+
+    fn spool(&self) -> Spool {
+        Spool::new(INLINE_CONTENT, &self.context.settings.spool_folder)
+    }
+
+    async fn push(&mut self, spool: &mut Spool, piece: Bytes) -> Result<(), Close> {
+        match spool.push(piece).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.cannot_keep(error).await),
+        }
+    }
+
+    async fn spooled(&mut self, spool: Spool) -> Result<(Content, Option<u64>), Close> {
+        let length = spool.length();
+        match spool.finish() {
+            Ok(content) => Ok((content, Some(length))),
+            Err(error) => Err(self.cannot_keep(error).await),
+        }
+    }
+
+    async fn cannot_keep(&mut self, error: io::Error) -> Close {
+        ::log::error!("can't keep a request's content: {error}");
+        self.refuse(500, &error).await
+    }
+
+    /// Answers what can't be served, and ends the connection.
+    async fn refuse(&mut self, status: u16, why: impl std::fmt::Display) -> Close {
+        ::log::debug!("refused with {status}: {why}");
+        let mut out = Vec::new();
+        let date = self.date();
+        let server = self.context.settings.server.as_deref();
+        write::canned(&mut out, &Facts::UNREAD, status, &date, server);
+        match self.write_all(&mut out, &[]).await {
+            Ok(()) => Close::Refused,
+            Err(close) => close,
+        }
+    }
+
+    fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
+        *self.context.date.borrow_mut().at(Timestamp::now().seconds)
+    }
+
+    /// Writes `out`, then `piece`, and empties `out`. A client that takes nothing for too long has gone.
+    async fn write_all(&mut self, out: &mut Vec<u8>, piece: &[u8]) -> Result<(), Close> {
+        let mut pieces = [IoSlice::new(out), IoSlice::new(piece)];
+        let mut pieces = &mut pieces[..];
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            self.timer.set(self.context.settings.timeout);
+            match self.timer.limit(self.stream.write_vectored(pieces)).await {
+                Ok(Ok(written)) if written > 0 => IoSlice::advance_slices(&mut pieces, written),
+                _ => return Err(Close::Done),
+            }
+        }
+        out.clear();
+        Ok(())
+    }
+
+    async fn close(mut self, close: Close) {
+        if close == Close::Cut {
+            self.stream.reset_on_close();
+            return;
+        }
+        // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
+        if close == Close::Refused || !self.buffer.is_empty() {
+            let _ = self.stream.shutdown().await;
+            let discard = async {
+                loop {
+                    self.buffer.clear();
+                    self.buffer.reserve(READ);
+                    if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                        break;
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(LINGER, discard).await;
+        }
+    }
+}
+
+/// A response being written.
+struct Response<'a> {
+    connection: &'a mut Connection,
+    facts: Facts,
+    /// Bytes that have not been written yet.
+    out: Vec<u8>,
+    /// The content's framing; nothing before the head.
+    encoder: Option<Encoder>,
+}
+
+impl Response<'_> {
+    /// Writes the response as its parts come. Returns whether the connection persists.
+    async fn write(&mut self, exchange: Exchange) -> Result<bool, Close> {
+        let mut persistent = self.facts.persistent;
+        loop {
+            let event = match exchange.next_here() {
+                Some(event) => event,
+                None => {
+                    // What is there goes out before we wait for more.
+                    self.flush().await?;
+                    exchange.next().await
+                }
+            };
+            match event {
+                Event::Informational(head) => {
+                    let version = self.facts.version;
+                    let fields = head.fields.iter();
+                    if let Err(error) =
+                        write::informational(&mut self.out, version, head.status, fields)
+                    {
+                        ::log::error!("an interim response was dropped: {error}");
+                    }
+                }
+                Event::Head(head, length) => {
+                    self.facts.persistent &= self.connection.may_persist();
+                    let date = self.connection.date();
+                    let server = self.connection.context.settings.server.as_deref();
+                    match write::head(&mut self.out, &self.facts, &head, length, &date, server) {
+                        Ok(sent) => {
+                            persistent = sent.persistent;
+                            self.encoder = Some(Encoder::new(sent.body));
+                        }
+                        Err(error) => {
+                            ::log::error!("a response can't be sent: {error}");
+                            return self.canned(500).await;
+                        }
+                    }
+                }
+                Event::Chunk(content) => self.content(&content).await?,
+                Event::File(slice) => self.file(slice).await?,
+                Event::End => return self.end(persistent).await,
+                Event::Failed if self.encoder.is_none() => return self.canned(502).await,
+                Event::Failed => {
+                    self.flush().await?;
+                    return Err(Close::Cut);
+                }
+            }
+        }
+    }
+
+    async fn content(&mut self, content: &[u8]) -> Result<(), Close> {
+        // The worker sends the head first.
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(());
+        };
+        let frame = encoder.frame(content.len());
+        let content = &content[..frame.length];
+        self.out.extend_from_slice(frame.prefix.as_bytes());
+        if content.len() > COPY {
+            self.connection.write_all(&mut self.out, content).await?;
+        } else {
+            self.out.extend_from_slice(content);
+        }
+        self.out.extend_from_slice(frame.suffix);
+        if self.out.len() > COPY {
+            self.flush().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Content from a file: the kernel copies it where the stream allows that.
+    async fn file(&mut self, slice: FileSlice) -> Result<(), Close> {
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(());
+        };
+        let frame = encoder.frame(usize::try_from(slice.length).unwrap_or(usize::MAX));
+        self.out.extend_from_slice(frame.prefix.as_bytes());
+        self.flush().await?;
+        let connection = &mut *self.connection;
+        let timeout = connection.context.settings.timeout;
+        let mut sending =
+            FileSending::new(Arc::clone(&slice.file), slice.offset, frame.length as u64);
+        while sending.left() > 0 {
+            connection.timer.set(timeout);
+            match connection
+                .timer
+                .limit(connection.stream.send_file(&mut sending))
+                .await
+            {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    ::log::error!("a file became shorter while it was being sent");
+                    return Err(Close::Cut);
+                }
+                _ => return Err(Close::Done),
+            }
+        }
+        self.out.extend_from_slice(frame.suffix);
+        Ok(())
+    }
+
+    async fn end(&mut self, persistent: bool) -> Result<bool, Close> {
+        let finished = match self.encoder.take() {
+            Some(encoder) => encoder.finish(),
+            None => return self.canned(502).await,
+        };
+        match finished {
+            Ok(last) => {
+                self.out.extend_from_slice(last);
+                self.flush().await?;
+                Ok(persistent)
+            }
+            Err(short) => {
+                ::log::error!(
+                    "a response ended {} bytes before its Content-Length",
+                    short.missing
+                );
+                self.flush().await?;
+                Err(Close::Cut)
+            }
+        }
+    }
+
+    /// Answers for an app that can't.
+    async fn canned(&mut self, status: u16) -> Result<bool, Close> {
+        let date = self.connection.date();
+        let server = self.connection.context.settings.server.as_deref();
+        let persistent = write::canned(&mut self.out, &self.facts, status, &date, server);
+        self.flush().await?;
+        Ok(persistent)
+    }
+
+    async fn flush(&mut self) -> Result<(), Close> {
+        self.connection.write_all(&mut self.out, &[]).await
+    }
+}

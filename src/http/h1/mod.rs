@@ -1,0 +1,97 @@
+//! HTTP/1.0 and 1.1 as bytes (RFC 9112): parsing, framing and writing, without sockets.
+//!
+//! Strict in, exact out: no bytes of a client may be read in two ways, by us and by a proxy before us.
+
+pub mod chunked;
+pub mod connection;
+pub mod framing;
+pub mod parse;
+pub mod write;
+
+use self::framing::Facts;
+use super::error::Error;
+use super::limits::Limits;
+use crate::semantics::message::RequestHead;
+use crate::semantics::target::{Target, decode_path};
+
+/// Checks all that can be refused about a request head before its content is read, and gives what the
+/// connection must know of it.
+pub fn examine(head: &RequestHead, limits: &Limits) -> Result<Facts, Error> {
+    let target = Target::parse(head.method(), head.target())?;
+    target.host(&head.fields)?;
+    decode_path(target.path)?;
+    framing::facts(head, limits)
+}
+
+/// Whether `byte` may stand in a token (RFC 9110 section 5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'#' | b'$' | b'%'
+        | b'&' | b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' | b'~')
+}
+
+/// Whether `byte` may stand in a request's field value (RFC 9110 section 5.5).
+fn is_value_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
+}
+
+/// The number that is written as one row of digits, with nothing before, behind or between them.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |value, &digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::semantics::target::TargetError;
+
+    #[test]
+    #[rustfmt::skip] // A table.
+    fn examination_finds_what_parsing_lets_pass() {
+        for (head, expected) in [
+            ("GET / HTTP/1.1\r\n\r\n", Ok(())),
+            ("GET /é%20 HTTP/1.1\r\nHost: a\r\n\r\n", Ok(())),
+            ("GET /%zz HTTP/1.1\r\n\r\n", Err(Error::Target(TargetError::PercentEncoding))),
+            ("GET /%00 HTTP/1.1\r\n\r\n", Err(Error::Target(TargetError::Nul))),
+            ("GET /?%00%zz HTTP/1.1\r\n\r\n", Ok(())),
+            ("GET x HTTP/1.1\r\n\r\n", Err(Error::Target(TargetError::Form))),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Err(Error::Target(TargetError::HostRepeated))),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Err(Error::Target(TargetError::Host))),
+            ("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", Err(Error::ContentLength)),
+        ] {
+            let limits = Limits::default();
+            let parsed = parse::HeadReader::new()
+                .read(&mut BytesMut::from(head), &limits)
+                .unwrap()
+                .unwrap();
+            assert_eq!(examine(&parsed, &limits).map(drop), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn decimals_are_digits_only() {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("007", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("99999999999999999999999", None),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1 ", None),
+            ("1_0", None),
+            ("0x1", None),
+        ] {
+            assert_eq!(decimal(text.as_bytes()), value, "{text}");
+        }
+    }
+}

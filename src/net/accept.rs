@@ -1,0 +1,150 @@
+//! The accept loop of one listening socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
+
+use super::listen::Listening;
+use super::stream::Stream;
+use crate::semantics::message::Endpoints;
+
+/// Pause when descriptors have run out: connections wait in the backlog meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Accepts connections.
+#[derive(Debug)]
+pub struct Acceptor(Listener);
+
+impl Acceptor {
+    /// Makes an acceptor of a listening socket; to be called within the runtime.
+    ///
+    /// # Errors
+    /// When the socket can't be polled.
+    pub fn new(listening: Listening) -> io::Result<Self> {
+        let listener = if listening.unix {
+            let socket = std::os::unix::net::UnixListener::from(listening.socket);
+            socket.set_nonblocking(true)?;
+            Listener::Unix(UnixListener::from_std(socket)?)
+        } else {
+            let socket = std::net::TcpListener::from(listening.socket);
+            socket.set_nonblocking(true)?;
+            Listener::Tcp(TcpListener::from_std(socket)?)
+        };
+        Ok(Acceptor(listener))
+    }
+
+    /// Accepts until `drain` becomes true, then what waits in the backlog already.
+    pub async fn run(
+        self,
+        mut drain: watch::Receiver<bool>,
+        mut serve: impl FnMut(Stream, Endpoints),
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = drain.wait_for(|&drain| drain) => break,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, endpoints)) => serve(stream, endpoints),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    ::log::error!("can't accept connections for a moment: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        self.sweep(serve);
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Endpoints)> {
+        match &self.0 {
+            Listener::Tcp(listener) => tcp(listener.accept().await?.0),
+            Listener::Unix(listener) => unix(listener.accept().await?.0),
+        }
+    }
+
+    /// Takes what the kernel has accepted already: those clients have been promised an answer.
+    fn sweep(self, mut serve: impl FnMut(Stream, Endpoints)) {
+        let accepted: Box<dyn Fn() -> io::Result<(Stream, Endpoints)>> = match self.0 {
+            Listener::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else {
+                    return;
+                };
+                Box::new(move || {
+                    let stream = listener.accept()?.0;
+                    stream.set_nonblocking(true)?;
+                    tcp(TcpStream::from_std(stream)?)
+                })
+            }
+            Listener::Unix(listener) => {
+                let Ok(listener) = listener.into_std() else {
+                    return;
+                };
+                Box::new(move || {
+                    let stream = listener.accept()?.0;
+                    stream.set_nonblocking(true)?;
+                    unix(UnixStream::from_std(stream)?)
+                })
+            }
+        };
+        loop {
+            match accepted() {
+                Ok((stream, endpoints)) => serve(stream, endpoints),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn tcp(stream: TcpStream) -> io::Result<(Stream, Endpoints)> {
+    // A small response must not wait for the acknowledgement of the one before.
+    stream.set_nodelay(true)?;
+    let peer = canonical(stream.peer_addr()?);
+    let local = canonical(stream.local_addr()?);
+    Ok((Stream::Tcp(stream), Endpoints::Ip { peer, local }))
+}
+
+fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {
+    let cred = stream.peer_cred()?;
+    let endpoints = Endpoints::Unix {
+        pid: cred.pid().unwrap_or(0),
+        uid: cred.uid(),
+        gid: cred.gid(),
+    };
+    Ok((Stream::Unix(stream), endpoints))
+}
+
+/// An IPv4 address that came through an IPv6 socket, as IPv4.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether only the connection that was being accepted is at fault (accept(2), "Error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, InvalidInput,
+        NetworkDown, NetworkUnreachable, NotConnected,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | InvalidInput
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
+    )
+}

@@ -1,0 +1,175 @@
+//! Listening sockets: bound by the master before anything is forked, so that errors reach the operator.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Listening {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Whether it is a Unix socket.
+    pub unix: bool,
+    /// The address it is really bound to, for TCP: a port 0 has become a number.
+    pub address: Option<SocketAddr>,
+    /// The path of a Unix socket.
+    pub path: Option<PathBuf>,
+}
+
+/// Listens on a TCP address; the first address of `host` that can be bound is taken.
+///
+/// # Errors
+/// One sentence that names the host and port.
+pub fn tcp(host: &str, port: u16, backlog: u32) -> Result<Listening> {
+    let what = || format!("can't listen on {}", authority(host, port));
+    let mut last = anyhow!("the name has no address");
+    for address in (host, port).to_socket_addrs().with_context(what)? {
+        match tcp_address(address, backlog) {
+            Ok(socket) => {
+                let address = SockRef::from(&socket)
+                    .local_addr()
+                    .ok()
+                    .and_then(|a| a.as_socket());
+                return Ok(Listening {
+                    socket: socket.into(),
+                    unix: false,
+                    address,
+                    path: None,
+                });
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last).with_context(what)
+}
+
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+fn tcp_address(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // So that `*:80` and `[::]:80` can stand beside each other.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog.try_into().unwrap_or(i32::MAX))?;
+    Ok(socket)
+}
+
+/// Listens on a Unix socket. A socket file that nobody listens on any more is replaced.
+///
+/// # Errors
+/// One sentence that names the path: a live server there, or a file that is no socket, is left alone.
+pub fn unix(path: &Path, backlog: u32) -> Result<Listening> {
+    let what = || format!("can't listen on {}", path.display());
+    remove_stale(path).with_context(what)?;
+    let listen = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(backlog.try_into().unwrap_or(i32::MAX))?;
+        Ok(socket)
+    };
+    let socket = listen().with_context(what)?.into();
+    Ok(Listening {
+        socket,
+        unix: true,
+        address: None,
+        path: Some(path.to_owned()),
+    })
+}
+
+fn remove_stale(path: &Path) -> Result<()> {
+    let kind = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+        Ok(metadata) => metadata.file_type(),
+    };
+    if !kind.is_socket() {
+        bail!("there is a file that is not a socket");
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => bail!("some process is already listening there"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Ok(fs::remove_file(path)?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A socket that the caller has made to listen (plackup's `listen_sock`).
+///
+/// # Errors
+/// One sentence where the descriptor is no listening socket.
+pub fn inherited(descriptor: OwnedFd) -> Result<Listening> {
+    let what = "listen_sock is not a listening socket";
+    let socket = SockRef::from(&descriptor);
+    if !socket.is_listener().context(what)? {
+        bail!(what);
+    }
+    let address = socket.local_addr().context(what)?;
+    Ok(Listening {
+        unix: address.is_unix(),
+        path: address.as_pathname().map(Path::to_owned),
+        address: address.as_socket(),
+        socket: descriptor,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced_a_live_one_and_a_file_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(unix(&path, 5).unwrap());
+        assert!(path.exists(), "closing leaves the file");
+
+        let live = unix(&path, 5).unwrap();
+        let error = format!("{:#}", unix(&path, 5).unwrap_err());
+        assert!(
+            error.contains("already listening") && error.contains("/s"),
+            "{error}"
+        );
+        drop(live);
+
+        let file = folder.path().join("f");
+        fs::write(&file, "keep me").unwrap();
+        let error = format!("{:#}", unix(&file, 5).unwrap_err());
+        assert!(error.contains("not a socket"), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), b"keep me");
+    }
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let first = tcp("127.0.0.1", 0, 5).unwrap();
+        let port = first.address.unwrap().port();
+        let error = format!("{:#}", tcp("127.0.0.1", port, 5).unwrap_err());
+        assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
+    }
+
+    #[test]
+    fn only_a_listening_socket_is_taken_over() {
+        let listening = tcp("127.0.0.1", 0, 5).unwrap();
+        let address = listening.address;
+        assert_eq!(inherited(listening.socket).unwrap().address, address);
+        let (one, _) = UnixStream::pair().unwrap();
+        assert!(inherited(one.into()).is_err());
+    }
+}

@@ -1,0 +1,8 @@
+//! Sockets: listening, accepting, and streams of bytes to clients.
+//!
+//! Knows no HTTP and no Perl.
+
+pub mod accept;
+pub mod listen;
+pub mod sendfile;
+pub mod stream;

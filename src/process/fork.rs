@@ -1,0 +1,115 @@
+//! Fork, and a child's first steps.
+
+use std::io;
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
+
+/// The two sides of a fork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forked {
+    /// The parent, with the child's pid.
+    Parent(Pid),
+    /// The child.
+    Child,
+}
+
+/// libc's fork, for a process without Perl in it.
+///
+/// # Errors
+/// What fork says.
+///
+/// # Safety
+/// As for fork(2): no other thread may exist.
+pub unsafe fn fork() -> io::Result<Forked> {
+    // SAFETY: the caller's promise.
+    Ok(match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Forked::Parent(child),
+        nix::unistd::ForkResult::Child => Forked::Child,
+    })
+}
+
+/// Ties a child's life to its parent's: it is killed when `parent` dies.
+///
+/// # Errors
+/// What prctl says, or NotFound when the parent has died already.
+pub fn die_with(parent: Pid) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() == parent {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the master is dead",
+        ))
+    }
+}
+
+/// Closes every descriptor above 2 but those to `keep`.
+pub fn close_all_but(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .filter_map(|&fd| u32::try_from(fd).ok())
+        .collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1);
+        }
+        first = first.max(fd + 1);
+    }
+    close_range(first, u32::MAX);
+}
+
+fn close_range(first: u32, last: u32) {
+    // SAFETY: the caller of `close_all_but` keeps what it still uses; a kernel without the call (before
+    // 5.9) leaves descriptors open, which costs memory but harms nobody.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+/// Moves a descriptor above 1000, out of the way of apps that close the first few; keeps it where the
+/// limit on descriptors does not allow that.
+///
+/// # Errors
+/// None but those of a descriptor that is not open.
+pub fn move_high(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+    use std::os::fd::{AsFd, FromRawFd};
+    let high = nix::fcntl::fcntl(
+        descriptor.as_fd(),
+        nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(1000),
+    );
+    match high {
+        // SAFETY: fcntl has just made it for us.
+        Ok(high) => Ok(unsafe { OwnedFd::from_raw_fd(high) }),
+        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::EMFILE) => Ok(descriptor),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives `target` (0, 1 or 2) what `source` is.
+///
+/// # Errors
+/// What dup2 says.
+pub fn replace_standard(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    debug_assert!((0..=2).contains(&target));
+    // SAFETY: a standard descriptor is borrowed for the call only and never closed by this value.
+    let mut standard = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(target) });
+    debug_assert_ne!(source.as_raw_fd(), target);
+    nix::unistd::dup2(source, &mut standard)?;
+    Ok(())
+}
+
+/// Leaves the process at once: no destructors, no END blocks, no buffers flushed.
+pub fn leave(status: i32) -> ! {
+    // SAFETY: _exit never returns and runs nothing of this process.
+    unsafe { libc::_exit(status) }
+}
+
+/// Gives a descriptor away for the rest of the process's life.
+pub fn leak(descriptor: OwnedFd) -> RawFd {
+    descriptor.into_raw_fd()
+}

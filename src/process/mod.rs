@@ -1,0 +1,8 @@
+//! Processes: the master's life, fork, signals, and the words between master and core.
+//!
+//! Knows no tokio, no HTTP and no Perl: what core and workers do is given as [`master::Roles`].
+
+pub mod control;
+pub mod fork;
+pub mod master;
+pub mod signal;

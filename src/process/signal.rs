@@ -1,0 +1,153 @@
+//! Signals become words: a handler sends a few bytes to a socket and does nothing else.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+
+/// What a signal's handler does.
+#[derive(Clone, Copy, Debug)]
+pub struct Note {
+    /// The socket that gets the bytes.
+    pub socket: RawFd,
+    /// The bytes, one whole message.
+    pub bytes: &'static [u8],
+    /// Set when the signal has come, if there is someone to look.
+    pub seen: Option<&'static AtomicBool>,
+    /// The bytes are sent only while this is set.
+    pub when: Option<&'static AtomicBool>,
+}
+
+const SIGNALS: usize = 65;
+static NOTES: [AtomicPtr<Note>; SIGNALS] = [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
+
+extern "C" fn send_note(signal: libc::c_int) {
+    let Some(note) = NOTES.get(signal as usize) else {
+        return;
+    };
+    // SAFETY: null, or a Note that `note` leaked: never freed, never changed.
+    let Some(note) = (unsafe { note.load(Ordering::Acquire).as_ref() }) else {
+        return;
+    };
+    if let Some(seen) = note.seen {
+        seen.store(true, Ordering::SeqCst);
+    }
+    if note.when.is_none_or(|when| when.load(Ordering::SeqCst)) {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: errno's address is this thread's; send(2) is async-signal-safe, the bytes are static.
+        unsafe {
+            let errno = libc::__errno_location();
+            let saved = *errno;
+            libc::send(
+                note.socket,
+                note.bytes.as_ptr().cast(),
+                note.bytes.len(),
+                flags,
+            );
+            *errno = saved;
+        }
+    }
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// Lets `signal` send a note. System calls in progress return EINTR.
+///
+/// # Errors
+/// What sigaction says.
+pub fn note(signal: Signal, note: Note) -> io::Result<()> {
+    // A handler may still be reading the one before: it is a few words, and never freed.
+    NOTES[signal as usize].store(Box::into_raw(Box::new(note)), Ordering::Release);
+    handle(signal, SigHandler::Handler(send_note), SaFlags::empty())
+}
+
+/// Makes `signal` do nothing, without handing SIG_IGN down to programs that the app starts.
+///
+/// # Errors
+/// What sigaction says.
+pub fn disregard(signal: Signal) -> io::Result<()> {
+    handle(signal, SigHandler::Handler(nothing), SaFlags::SA_RESTART)
+}
+
+/// Sets `signal` to its default.
+///
+/// # Errors
+/// What sigaction says.
+pub fn set_default(signal: Signal) -> io::Result<()> {
+    handle(signal, SigHandler::SigDfl, SaFlags::empty())
+}
+
+/// Ignores `signal`.
+///
+/// # Errors
+/// What sigaction says.
+pub fn ignore(signal: Signal) -> io::Result<()> {
+    handle(signal, SigHandler::SigIgn, SaFlags::empty())
+}
+
+fn handle(signal: Signal, handler: SigHandler, flags: SaFlags) -> io::Result<()> {
+    let action = SigAction::new(handler, flags, SigSet::empty());
+    // SAFETY: both handlers of this module are async-signal-safe.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
+/// The dispositions that the app had before the server took the signals over.
+#[derive(Debug)]
+pub struct Saved(Vec<(Signal, SigAction)>);
+
+/// Remembers the dispositions of `signals`.
+///
+/// # Errors
+/// What sigaction says.
+pub fn save(signals: &[Signal]) -> io::Result<Saved> {
+    let mut saved = Vec::new();
+    for &signal in signals {
+        let placeholder = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default disposition; replaced by the previous one at once.
+        let before = unsafe { sigaction(signal, &placeholder) }?;
+        saved.push((signal, before));
+    }
+    let saved = Saved(saved);
+    saved.restore(signals)?;
+    Ok(saved)
+}
+
+impl Saved {
+    /// Puts the dispositions of `signals` back as they were.
+    ///
+    /// # Errors
+    /// What sigaction says.
+    pub fn restore(&self, signals: &[Signal]) -> io::Result<()> {
+        for (signal, action) in self.0.iter().filter(|(signal, _)| signals.contains(signal)) {
+            // SAFETY: the disposition that this process had before.
+            unsafe { sigaction(*signal, action) }?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs `work` with all signals blocked; a thread that it starts is born so.
+///
+/// # Errors
+/// What sigprocmask says.
+pub fn blocked<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let result = work();
+    before.thread_set_mask()?;
+    Ok(result)
+}
+
+/// Blocks all signals in the calling thread, so that they come to the others.
+///
+/// # Errors
+/// What sigprocmask says.
+pub fn block_all() -> io::Result<()> {
+    Ok(nix::sys::signal::pthread_sigmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::all()),
+        None,
+    )?)
+}

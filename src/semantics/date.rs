@@ -1,0 +1,91 @@
+//! Dates as HTTP writes them (RFC 9110 section 5.6.7).
+
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use httpdate::HttpDate;
+
+/// Length of an IMF-fixdate such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub const LENGTH: usize = 29;
+
+/// The last second that an IMF-fixdate, with its year of four digits, can name.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// The IMF-fixdate of a time given in seconds since the epoch.
+///
+/// Times before 1970 or behind the year 9999 are shown as the nearest one in between: a wrong clock must not
+/// stop the server.
+pub fn imf_fixdate(seconds: i64) -> [u8; LENGTH] {
+    let seconds = seconds.clamp(0, LAST_SECOND).unsigned_abs();
+    let date = HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds));
+    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    // Every date has this length, so the slice takes it whole.
+    let _ = write!(&mut text[..], "{date}");
+    text
+}
+
+/// The current date, formatted once a second; each thread that writes responses has its own.
+#[derive(Debug)]
+pub struct DateCache {
+    second: i64,
+    text: [u8; LENGTH],
+}
+
+impl DateCache {
+    /// A cache that holds the epoch.
+    pub fn new() -> Self {
+        DateCache {
+            second: 0,
+            text: imf_fixdate(0),
+        }
+    }
+
+    /// The IMF-fixdate of `seconds` since the epoch.
+    pub fn at(&mut self, seconds: i64) -> &[u8; LENGTH] {
+        if seconds != self.second {
+            self.text = imf_fixdate(seconds);
+            self.second = seconds;
+        }
+        &self.text
+    }
+}
+
+impl Default for DateCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_have_the_fixed_form() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
+            (4_102_444_799, "Thu, 31 Dec 2099 23:59:59 GMT"),
+            (LAST_SECOND, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&imf_fixdate(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_clock_out_of_range_does_not_panic() {
+        assert_eq!(imf_fixdate(-1), imf_fixdate(0));
+        assert_eq!(imf_fixdate(i64::MIN), imf_fixdate(0));
+        assert_eq!(imf_fixdate(i64::MAX), imf_fixdate(LAST_SECOND));
+    }
+
+    #[test]
+    fn the_cache_follows_the_clock_both_ways() {
+        let mut cache = DateCache::new();
+        for seconds in [0, 5, 5, 4, 784_111_777, 0] {
+            assert_eq!(cache.at(seconds), &imf_fixdate(seconds));
+        }
+    }
+}

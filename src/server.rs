@@ -1,0 +1,369 @@
+//! Runs a server: binds, then forks core and workers, or serves in one process. The composition root.
+//!
+//! Knows no Perl: how to fork, and what the app is, comes from the entry.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use bytes::Bytes;
+use nix::sys::signal::Signal;
+
+use crate::channel::worker_end::WorkerEnd;
+use crate::channel::{self, Descriptors};
+use crate::config;
+use crate::config::resolved::{Config, Keepalive, Listener, Place, Remote};
+use crate::core;
+use crate::http::h1::connection::Settings;
+use crate::http::limits::Limits;
+use crate::net::listen::{self, Listening};
+use crate::process::control::{self, ToCore, ToMaster};
+use crate::process::fork::{self, Forked};
+use crate::process::master::{self, Ended, Roles};
+use crate::process::signal::{self, Note};
+use crate::worker::{self, App, Left};
+
+/// How long a graceful stop waits for what is in work.
+const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What an app is told of a listener, its port known by now.
+#[derive(Clone, Debug)]
+pub struct ListenerFacts {
+    /// SERVER_NAME
+    pub server_name: String,
+    /// SERVER_PORT
+    pub server_port: String,
+    /// REMOTE_ADDR and REMOTE_PORT
+    pub remote: Remote,
+    /// The address it is bound to, for TCP.
+    pub address: Option<SocketAddr>,
+    /// The path of a Unix socket.
+    pub path: PathBuf,
+}
+
+/// What an app is told of the server.
+#[derive(Clone, Debug)]
+pub struct ServerFacts {
+    /// The listeners, as requests number them.
+    pub listeners: Vec<ListenerFacts>,
+    /// Whether there are workers: psgi.multiprocess.
+    pub multiprocess: bool,
+}
+
+/// What an entry provides: the Perl side of the server.
+pub trait Entry {
+    /// Forks a worker.
+    ///
+    /// # Errors
+    /// What fork says.
+    fn fork(&mut self) -> io::Result<Forked>;
+
+    /// Everything listens; called once, in the master, with host and port of the first listener.
+    ///
+    /// # Errors
+    /// The text that the app's hook died with.
+    fn listening(&mut self, host: &str, port: &str) -> Result<(), String>;
+
+    /// The app, in the process that will run it.
+    ///
+    /// # Errors
+    /// Why it can't be loaded.
+    fn app(&mut self, facts: &ServerFacts, channel: Rc<WorkerEnd>) -> Result<Box<dyn App>, String>;
+}
+
+/// Runs the server. Returns in the master when it has stopped, and in each worker when it is to exit.
+///
+/// # Errors
+/// One sentence for the operator, before anything is forked where it can be known by then.
+pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
+    crate::log::start();
+    let mut server = Server {
+        config,
+        entry,
+        listening: Vec::new(),
+        facts: facts(config),
+    };
+    server.bind()?;
+    let ended = if server.facts.multiprocess {
+        server.prefork()
+    } else {
+        server.single()
+    };
+    if !matches!(ended, Ok(Ended::Worker(_))) || !server.facts.multiprocess {
+        server.remove_sockets();
+    }
+    ended
+}
+
+fn facts(config: &Config) -> ServerFacts {
+    ServerFacts {
+        listeners: Vec::new(),
+        multiprocess: config.workers.start > 0,
+    }
+}
+
+struct Server<'a> {
+    config: &'a Config,
+    entry: &'a mut dyn Entry,
+    listening: Vec<Listening>,
+    facts: ServerFacts,
+}
+
+impl Server<'_> {
+    fn bind(&mut self) -> Result<()> {
+        for listener in &self.config.listeners {
+            let listening = match &listener.place {
+                Place::Tcp(tcp) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
+                Place::Unix(path) => listen::unix(path, self.config.backlog)?,
+                Place::Inherited(number) => listen::inherited(duplicate(*number)?)?,
+            };
+            self.facts
+                .listeners
+                .push(listener_facts(listener, &listening));
+            self.listening.push(listening);
+        }
+        Ok(())
+    }
+
+    fn prefork(&mut self) -> Result<Ended> {
+        let settings = master::Settings {
+            workers: self.config.workers.start as usize,
+            graceful_timeout: GRACEFUL_TIMEOUT,
+        };
+        master::run(settings, self).map_err(|message| anyhow!(message))
+    }
+
+    /// Removes the socket files that we made.
+    fn remove_sockets(&self) {
+        for listener in &self.config.listeners {
+            if let Place::Unix(path) = &listener.place {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    fn tell_listening(&mut self) -> Result<(), String> {
+        match self.facts.listeners.first() {
+            Some(first) if self.config.server_ready => {
+                self.entry.listening(&first.server_name, &first.server_port)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One process: the core on a thread beside the one that runs the app.
+    fn single(&mut self) -> Result<Ended> {
+        let taken = [
+            Signal::SIGTERM,
+            Signal::SIGQUIT,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+        ];
+        let saved = signal::save(&taken)?;
+        let (control, core_end) = control::pair()?;
+        let (core_side, worker_side) = channel::pair()?;
+        let listening = numbered(mem::take(&mut self.listening));
+        let settings = http_settings(self.config);
+        // All signals are the app's: the thread is born with every one blocked.
+        let core = signal::blocked(|| {
+            let name = "gepok-core".to_owned();
+            thread::Builder::new()
+                .name(name)
+                .spawn(|| core::run(listening, core_end, settings))
+        })?
+        .context("can't start the core's thread")?;
+        match control::hear_core(control.as_fd())? {
+            Some(ToMaster::Ready) => {}
+            _ => {
+                return Err(joined(core)
+                    .err()
+                    .unwrap_or_else(|| anyhow!("the core ended at once")));
+            }
+        }
+        control::tell_core(control.as_fd(), ToCore::Worker(1, core_side))?;
+        self.tell_listening().map_err(|message| anyhow!(message))?;
+
+        let channel = Rc::new(WorkerEnd::open(worker_side)?);
+        let mut app = self
+            .entry
+            .app(&self.facts, Rc::clone(&channel))
+            .map_err(|message| anyhow!(message))?;
+        let socket = control.as_raw_fd();
+        for (signal, bytes) in [
+            (Signal::SIGTERM, &control::DRAIN_WORD),
+            (Signal::SIGQUIT, &control::DRAIN_WORD),
+            (Signal::SIGINT, &control::QUIT_WORD),
+        ] {
+            signal::note(
+                signal,
+                Note {
+                    socket,
+                    bytes,
+                    seen: None,
+                    when: None,
+                },
+            )?;
+        }
+        signal::disregard(Signal::SIGHUP)?;
+        let left = worker::serve(&channel, app.as_mut(), 0);
+        drop(app);
+        saved.restore(&taken)?;
+        // What the app has answered reaches its clients, even where it has called exit.
+        control::tell_core(control.as_fd(), ToCore::Died(1))?;
+        control::tell_core(control.as_fd(), ToCore::Drain)?;
+        let _ = control::hear_core(control.as_fd());
+        let _ = control::tell_core(control.as_fd(), ToCore::Quit);
+        joined(core)?;
+        Ok(match left {
+            Left::Finished => Ended::Master,
+            Left::Exit(status) => Ended::Worker(status),
+        })
+    }
+}
+
+fn joined(core: thread::JoinHandle<io::Result<()>>) -> Result<()> {
+    match core.join() {
+        Ok(ended) => ended.context("the core failed"),
+        Err(_) => Err(anyhow!("the core panicked")),
+    }
+}
+
+impl Roles for Server<'_> {
+    fn fork(&mut self) -> io::Result<Forked> {
+        self.entry.fork()
+    }
+
+    fn core(&mut self, control: OwnedFd) -> i32 {
+        let mut keep: Vec<_> = self
+            .listening
+            .iter()
+            .map(|l| l.socket.as_raw_fd())
+            .collect();
+        keep.push(control.as_raw_fd());
+        let listening = numbered(mem::take(&mut self.listening));
+        let settings = http_settings(self.config);
+        let live = AssertUnwindSafe(move || {
+            core_process(&keep)?;
+            core::run(listening, control, settings)
+        });
+        match catch_unwind(live) {
+            Ok(Ok(())) => 0,
+            Ok(Err(error)) => {
+                ::log::error!("the core failed: {error}");
+                1
+            }
+            Err(_) => 101,
+        }
+    }
+
+    fn listening(&mut self) -> Result<(), String> {
+        self.tell_listening()
+    }
+
+    fn stop_listening(&mut self) {
+        self.listening.clear();
+    }
+
+    fn worker(&mut self, _number: u32, channel: Descriptors) -> i32 {
+        let served = || -> Result<i32> {
+            let socket = fork::move_high(channel.socket)?;
+            let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
+            let mut app = self
+                .entry
+                .app(&self.facts, Rc::clone(&channel))
+                .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
+            worker::leave_on_term(&channel)?;
+            let limit = self
+                .config
+                .max_requests_per_child
+                .map_or(0, |limit| limit.get().into());
+            Ok(match worker::serve(&channel, app.as_mut(), limit) {
+                Left::Finished => 0,
+                Left::Exit(status) => status,
+            })
+        };
+        served().unwrap_or_else(|error| {
+            ::log::error!("{error:#}");
+            1
+        })
+    }
+}
+
+/// What makes a process the core: nothing of the app's is kept open, no key can be read from its memory,
+/// and no signal moves it.
+fn core_process(keep: &[i32]) -> io::Result<()> {
+    fork::close_all_but(keep);
+    let nothing = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    fork::replace_standard(nothing.as_fd(), 0)?;
+    fork::replace_standard(nothing.as_fd(), 1)?;
+    nix::sys::prctl::set_dumpable(false)?;
+    signal::block_all()
+}
+
+fn numbered(listening: Vec<Listening>) -> Vec<(u16, Listening)> {
+    (0..).zip(listening).collect()
+}
+
+/// A copy of a descriptor that belongs to the app.
+fn duplicate(number: i32) -> Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC on any number makes a new descriptor or fails.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error())
+            .with_context(|| format!("option 'listen_sock': descriptor {number} is not open"));
+    }
+    // SAFETY: fcntl has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+fn listener_facts(listener: &Listener, listening: &Listening) -> ListenerFacts {
+    let path = listening.path.clone().unwrap_or_default();
+    let (name, port, remote) = match (listening.address, listener.remote) {
+        (Some(address), remote) => {
+            let name = config::address::bracketed(&address.ip().to_string());
+            (name, address.port().to_string(), remote)
+        }
+        // A Unix socket that was handed in is shown as Starlet shows it.
+        (None, Remote::Peer) => ("0".to_owned(), path.display().to_string(), Remote::Starlet),
+        (None, remote) => ("0".to_owned(), "0".to_owned(), remote),
+    };
+    ListenerFacts {
+        server_name: listener.server_name.clone().unwrap_or(name),
+        server_port: listener.server_port.clone().unwrap_or(port),
+        remote,
+        address: listening.address,
+        path,
+    }
+}
+
+fn http_settings(config: &Config) -> Settings {
+    Settings {
+        limits: Limits::default(),
+        timeout: config.timeout.unwrap_or_default(),
+        header_timeout: config.header_timeout.unwrap_or_default(),
+        keepalive_timeout: config
+            .keepalive
+            .map(|keepalive| keepalive.timeout)
+            .unwrap_or_default(),
+        max_keepalive_reqs: match config.keepalive {
+            Some(Keepalive {
+                max_requests: Some(limit),
+                ..
+            }) => limit.get(),
+            _ => 0,
+        },
+        server: config.server.clone().map(Bytes::from),
+        // Not the usual temporary folder, which may be memory.
+        spool_folder: PathBuf::from("/var/tmp"),
+    }
+}

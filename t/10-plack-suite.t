@@ -1,0 +1,78 @@
+# Plack's own suite for handlers, whole: by each way in, over TCP and a Unix socket, HTTP/1.1 and 1.0, with no, one and
+# three workers. One server answers for both sockets and both versions.
+use strict;
+use warnings;
+
+use Test::More;
+use Plack::LWPish;
+use Plack::Test::Suite;
+
+use Gepok::Test;
+
+my @kinds = server_name() =~ /^(?:Gepok|Starman)$/ ? qw(tcp unix) : 'tcp';
+
+sub run_suite {
+    my ($server, $send) = @_;
+    for my $index (0 .. $#Plack::Test::Suite::TEST) {
+        my ($name, $test) = @{$Plack::Test::Suite::TEST[$index]};
+        check $name => sub {
+            $test->(sub {
+                my $request = shift;
+                $request->uri->port($server->port);
+                $request->header('X-Plack-Test' => $index);
+                my $response = $send->($request);
+                $response->request($request);
+                return $response;
+            });
+        };
+    }
+}
+
+# The suite knows TCP only. On a Unix socket the environment must say what it documents instead; the rest of that test
+# is then judged by the suite.
+sub as_if_by_tcp {
+    my ($server, $entry, $response) = @_;
+    my $content = $response->content;
+    return $response unless $content =~ /^SERVER_NAME:(.*)\nSERVER_PORT:(.*)\n\z/m;
+    if (is_gepok()) {
+        # `--listen PATH` has Starlet's meaning, `unix_sockets` Gepok's.
+        my ($name, $port) = $entry eq 'plackup' ? (0, $server->path) : ($server->path, 0);
+        is "$1 $2", "$name $port", 'name and port of a Unix socket';
+    }
+    my $tcp = $server->port;
+    $content =~ s/^SERVER_NAME:.*\nSERVER_PORT:.*\n\z/SERVER_NAME:127.0.0.1\nSERVER_PORT:$tcp\n/m;
+    $response->content($content);
+    return $response;
+}
+
+each_entry {
+    my $entry = shift;
+    for my $workers (0, 1, 3) {
+        next if !$workers && server_name() eq 'Starman';
+        my $server = server(
+            entry   => $entry,
+            app     => app_file('plack-suite'),
+            options => {start_servers => $workers},
+            listen  => $entry eq 'new' && !is_gepok() ? 'tcp' : \@kinds,
+        );
+        my $client = Plack::LWPish->new(no_proxy => ['127.0.0.1']);
+        my @here   = @{$server->{kinds}};
+        my %ways   = (
+            'TCP, HTTP/1.1, a client of Plack' => sub { $client->request($_[0]) },
+            'TCP, HTTP/1.0'                    => sub { $server->request($_[0], version => '1.0') },
+        );
+        if (grep { $_ eq 'unix' } @here) {
+            for my $version (qw(1.1 1.0)) {
+                $ways{"Unix socket, HTTP/$version"} = sub {
+                    as_if_by_tcp($server, $entry, $server->request($_[0], version => $version, listen => 'unix'));
+                };
+            }
+        }
+        for my $way (sort keys %ways) {
+            check "$workers workers, $way" => sub { run_suite($server, $ways{$way}) };
+        }
+        is $server->stop, 0, 'it ends with status 0';
+    }
+};
+
+done_testing;

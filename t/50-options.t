@@ -1,0 +1,221 @@
+# Options: what is misspelt or impossible is told before anything is forked or served.
+use strict;
+use warnings;
+
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use JSON::PP ();
+use Test::More;
+
+use Gepok::Test;
+
+gepok_only();
+
+my $root = root();
+my $bin  = "$root/blib/script/gepok";
+my $hello = 'sub { [200, [], ["hello"]] }';
+
+# One run that is expected to fail: (exit status, or undef when it had to be killed; output).
+sub attempt {
+    my ($entry, %options) = @_;
+    my @flags = map { my $name = $_; map {"--$name=$_"} ref $options{$name} ? @{$options{$name}} : $options{$name} }
+        sort keys %options;
+    my @perl    = ($^X, map {"-I$root/blib/$_"} qw(arch lib));
+    my %command = (
+        bin     => [$bin, @flags, '-e', $hello],
+        plackup => [@perl, Gepok::Test::Server::plackup(), '-s', 'Gepok', '-E', 'deployment', @flags, '-e', $hello],
+        new     => [@perl, '-MGepok', '-MJSON::PP', '-e',
+            "eval { Gepok->new(%{decode_json(shift)})->run($hello); 1 } or do { print 'caught: ', \$@; exit 9 }",
+            JSON::PP::encode_json(\%options)],
+    );
+    my ($status, $output) = run_command($command{$entry}, seconds => 20);
+    return (defined $status ? $status >> 8 : undef, $output);
+}
+
+each_entry {
+    my $entry = shift;
+    my $free  = '127.0.0.1:' . free_port();
+
+    my %bad = (
+        start_servers     => 'many',
+        backlog           => -1,
+        timeout           => 'soon',
+        keepalive_timeout => '-3',
+        http_ports        => '127.0.0.1:70000',
+    );
+    for my $name (sort keys %bad) {
+        my %options = (http_ports => $free, $name => $bad{$name});
+        my ($status, $output) = attempt($entry, %options);
+        ok $status, "$name=$bad{$name} ends it";
+        is $status, 2, 'with status 2' if $entry eq 'bin';
+        like $output, qr/^caught: /, 'by an exception that a program can catch' if $entry eq 'new';
+        (my $pattern = $name) =~ s/_/[-_]/g;
+        like $output, qr/$pattern/, 'which names the option';
+        like $output, qr/\Q$bad{$name}\E/, 'and the value';
+    }
+
+    if ($entry eq 'bin') {
+        # Nobody could tell whether the next word is its value or the app.
+        my ($status, $output) = attempt($entry, http_ports => $free, start_server => 1);
+        is $status, 2, 'an unknown option ends the command with status 2';
+        like $output, qr/start-server\b.*did you mean.*start-servers/i, 'and names the nearest';
+    }
+    else {
+        my $server = server(entry => $entry, app => $hello, options => {start_server => 1, product_nam => 'x'});
+        is $server->get('/')->status, 200, 'an unknown option does not keep it from serving';
+        like $server->log, qr/start_server\b.*did you mean.*start_servers/i, 'but is told, with the nearest known one';
+        is scalar(() = $server->log =~ /product_nam\b/g), 1, 'once';
+    }
+
+    # What is taken already.
+    my $taken = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!;
+    my $port  = $taken->sockport;
+    my ($status, $output) = attempt($entry, http_ports => "127.0.0.1:$port");
+    ok $status, 'a port in use ends it';
+    like $output, qr/\b$port\b/, 'and is named';
+
+    my $folder = scratch();
+    my $alive  = IO::Socket::UNIX->new(Local => "$folder/alive", Listen => 1) or die $!;
+    ($status, $output) = attempt($entry, unix_sockets => "$folder/alive");
+    ok $status, 'so does a socket on which another process listens';
+    like $output, qr{\Q$folder/alive\E}, 'named as well';
+    ok -S "$folder/alive", 'and left as it is';
+
+    close $alive;
+    my $server = server(entry => $entry, app => $hello, listen => 'unix', path => "$folder/alive");
+    is $server->get('/')->content, 'hello', 'a socket that no one listens on any more is replaced';
+
+    open my $file, '>', "$folder/file" or die $!;
+    print {$file} 'precious';
+    close $file;
+    ($status, $output) = attempt($entry, unix_sockets => "$folder/file");
+    ok $status, 'a file in the place of a socket ends it';
+    is -s "$folder/file", 8, 'and is left alone';
+};
+
+check 'addresses' => sub {
+    for my $form (['%d', '127.0.0.1'], [':%d', '127.0.0.1'], ['*:%d', '127.0.0.1'], ['localhost:%d', '127.0.0.1'],
+        ['[::1]:%d', '::1'])
+    {
+        my ($format, $address) = @$form;
+        require IO::Socket::IP;
+        if ($address eq '::1' && !IO::Socket::IP->new(LocalHost => '::1', Listen => 1)) {
+            pass "$format: there is no IPv6 here";
+            next;
+        }
+        my $port   = free_port();
+        my $server = server(app => $hello, listen => 'none', port => $port, ready => 0,
+            args => ['--http-ports', sprintf $format, $port]);
+        my $client = soon(sub { IO::Socket::IP->new(PeerHost => $address, PeerPort => $port) }, 20);
+        ok $client, "$format is listened on" or diag $server->log;
+        print {$client} "GET / HTTP/1.0\r\n\r\n";
+        like join('', <$client>), qr/hello$/, 'and served';
+    }
+    my @ports  = (free_port(), free_port());
+    my $server = server(app => $hello, listen => 'none', port => $ports[0],
+        args => ['--http-ports', join(',', map {"127.0.0.1:$_"} @ports) . ',']);
+    ok eval { Gepok::Test::Connection->new(port => $_) }, 'a list of two, with a comma at its end' for @ports;
+};
+
+check 'names of the product' => sub {
+    my $server = server(app => $hello, options => {product_name => 'Mine', product_version => '7.1'});
+    is $server->get('/')->field('Server'), 'Mine/7.1', 'product_name and product_version';
+};
+
+check 'a listening socket of the program' => sub {
+    my $port   = free_port();
+    my $server = server(entry => 'new', app => app_file('env'), listen => 'none', port => $port,
+        prologue => "require IO::Socket::INET;\n"
+            . "\$attributes->{listen_sock} = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, "
+            . "Listen => 5, ReuseAddr => 1) or die \$!;\n"
+            . "\$attributes->{server_ready} = sub { my \$s = shift; print STDERR qq(ready \$s->{host} \$s->{port}\\n) };\n");
+    my $env = json($server->get('/')->content);
+    is $env->{SERVER_PORT}, $port, 'listen_sock';
+    ok soon { $server->log =~ /^ready 127\.0\.0\.1 $port$/m }, 'server_ready is told host and port';
+    is scalar(() = $server->log =~ /^ready/mg), 1, 'once';
+};
+
+check 'methods of the class' => sub {
+    my $port = free_port();
+    my $code = 'my $g = Gepok->new(http_ports => ["127.0.0.1:' . $port . '"]); print $g->start_servers // "undef", "\n"; '
+        . 'eval { $g->run }; print $@ ? "no app\n" : "ran\n"; $g->start(' . $hello . '); print "returned\n"';
+    my $folder = scratch();
+    open my $file, '>', "$folder/run.pl" or die $!;
+    print {$file} "use Gepok; \$| = 1; $code;";
+    close $file;
+    my $pid = fork // die $!;
+    if (!$pid) {
+        open STDOUT, '>', "$folder/out" or die $!;
+        exec $^X, (map {"-I$root/blib/$_"} qw(arch lib)), "$folder/run.pl";
+    }
+    my $client = soon(sub { eval { Gepok::Test::Connection->new(port => $port) } }, 20);
+    ok $client, 'start is run' or return;
+    $client->send("GET / HTTP/1.0\r\n\r\n");
+    is $client->response->content, 'hello', 'it serves';
+    kill TERM => $pid;
+    is Gepok::Test::Server::reap($pid, 10), 0, 'it ends';
+    open my $out, '<', "$folder/out" or die $!;
+    is join('', <$out>), "undef\nno app\nreturned\n", 'new does nothing, run needs an app, and returns after TERM';
+};
+
+check 'the command' => sub {
+    my ($status, $output) = run_command([$bin, '--help']);
+    is $status, 0, '--help';
+    like $output, qr/--\Q$_\E/, "which tells of --$_" for qw(http-ports unix-sockets start-servers timeout preload-app);
+    ($status, $output) = run_command([$bin, '--version']);
+    is $status, 0, '--version';
+    like $output, qr/^\S*gepok\S* .*0\.300/i, 'is told';
+
+    my $folder = scratch();
+    ($status, $output) = run_command([$bin, '--http-ports', '127.0.0.1:' . free_port(), "$folder/none.psgi"]);
+    ok $status, 'an app that is not there ends it';
+    like $output, qr/none\.psgi/, 'and is named';
+    open my $file, '>', "$folder/broken.psgi" or die $!;
+    print {$file} "sub { my \$x = ;\n";
+    close $file;
+    ($status, $output) = run_command([$bin, '--http-ports', '127.0.0.1:' . free_port(), "$folder/broken.psgi"]);
+    ok $status, 'so does one that does not compile';
+    like $output, qr/syntax error/, "with perl's own words";
+    open $file, '>', "$folder/other.psgi" or die $!;
+    print {$file} "42;\n";
+    close $file;
+    ($status, $output) = run_command([$bin, '--http-ports', '127.0.0.1:' . free_port(), "$folder/other.psgi"]);
+    ok $status, 'and one that is no app';
+
+    open $file, '>', "$folder/app.psgi" or die $!;
+    print {$file} 'use Words; sub { [200, [], [join "|", word(), $ENV{PLACK_ENV}, $0, $^X =~ /perl/ ? "perl" : $^X]] }';
+    close $file;
+    mkdir "$folder/inc" or die $!;
+    open $file, '>', "$folder/inc/Words.pm" or die $!;
+    print {$file} 'package Words; use Exporter "import"; our @EXPORT = "word"; sub word { "word" } 1';
+    close $file;
+    my $port   = free_port();
+    my $server = server(entry => 'bin', listen => 'none', port => $port, dir => "$folder",
+        args => ['-I', 'inc', '--http-ports', "127.0.0.1:$port"]);
+    like $server->get('/')->content, qr/^word\|deployment\|.*app\.psgi\|perl$/,
+        'app.psgi by default, -I, deployment, $0 and $^X as scripts expect them';
+    $server = server(entry => 'bin', args => ['-E', 'test', '-M', 'List::Util=sum', '-e',
+        'sub { [200, [], [join "|", sum(1, 2), $ENV{PLACK_ENV}]] }']);
+    is $server->get('/')->content, '3|test', '-E, -M and -e';
+
+    my $app = 'my $loaded = $$; sub { [200, [], [$loaded == $$ ? "in the worker" : "before"]] }';
+    is server(entry => 'bin', app => $app)->get('/')->content, 'before', 'the app is loaded before the fork';
+    is server(entry => 'bin', app => $app, args => ['--no-preload-app'])->get('/')->content, 'in the worker',
+        '--no-preload-app loads it in each worker';
+
+    # A plain coderef needs no Plack: it is hidden by a module that dies.
+    mkdir "$folder/no-plack" or die $!;
+    open $file, '>', "$folder/no-plack/Plack.pm" or die $!;
+    print {$file} 'die "Plack is not wanted here"';
+    close $file;
+    mkdir "$folder/no-plack/Plack" or die $!;
+    for my $module (qw(Util Builder Runner Loader)) {
+        open $file, '>', "$folder/no-plack/Plack/$module.pm" or die $!;
+        print {$file} 'die "Plack is not wanted here"';
+        close $file;
+    }
+    $server = server(entry => 'bin', app => $hello, env => {PERL5LIB => "$folder/no-plack"});
+    is $server->get('/')->content, 'hello', 'a plain app runs without Plack';
+};
+
+done_testing;

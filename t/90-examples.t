@@ -1,0 +1,86 @@
+# Each example runs, and does what its first lines say.
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256_hex);
+use File::Basename qw(basename);
+use Test::More;
+use Time::HiRes qw(time);
+
+use Gepok::Test;
+
+my %tests = (
+    'hello.psgi' => sub {
+        my $server = shift;
+        is $server->get('/')->content, "Hello, World!\n", 'greets';
+        is $server->get('/Perl')->content, "Hello, Perl!\n", 'by name';
+    },
+    'streaming.psgi' => sub {
+        my $server = shift;
+        my $client = $server->connect;
+        $client->send("GET /?count=3 HTTP/1.1\r\nHost: x\r\n\r\n");
+        is $client->head->field('Content-Type'), 'text/event-stream', 'a stream of events';
+        my @times;
+        while (length(my $chunk = $client->chunk)) {
+            push @times, time;
+            like $chunk, qr/^id: \d+\ndata: [\d.]+\n\n$/, 'an event';
+        }
+        is @times, 3, 'as many as asked for';
+        cmp_ok $times[2] - $times[0], '>', 0.3, 'each when it happens, not all at the end';
+    },
+    'upload.psgi' => sub {
+        my $server  = shift;
+        my $content = join '', map chr, map { $_ % 256 } 1 .. 500_000;
+        like $server->get('/')->content, qr/<form method="post" enctype="multipart\/form-data">/, 'shows a form';
+        my $form = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f.bin\"\r\n"
+            . "Content-Type: application/octet-stream\r\n\r\n$content\r\n--B--\r\n";
+        my $response = $server->post('/', $form, 'Content-Type' => 'multipart/form-data; boundary=B');
+        is $response->content, sha256_hex($content) . "  f.bin\n500000 bytes\n", 'tells the checksum';
+        is $server->post('/', '')->status, 400, 'complains about a form without a file';
+    },
+    'early-hints.psgi' => sub {
+        my $server = shift;
+        my $client = $server->connect;
+        my $began  = time;
+        $client->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        my $hint = $client->head;
+        is $hint->status, 103, 'a hint first';
+        cmp_ok time - $began, '<', 0.29, 'while the page is still being made';
+        like $hint->field('Link'), qr/rel=preload/, 'which names the style sheet';
+        like $client->response->content, qr/<title>Early hints/, 'then the page';
+        is $server->get('/style.css')->field('Content-Type'), 'text/css', 'the style sheet is there';
+    },
+    'dancer2.psgi' => sub {
+        my $server = shift;
+        my @form   = ('Content-Type' => 'application/x-www-form-urlencoded');
+        is $server->post('/entries', 'text=One', @form)->status, 201, 'takes an entry';
+        is $server->post('/entries', 'text=', @form)->status, 400, 'but no empty one';
+        is_deeply json($server->get('/entries')->content), [{number => 1, text => 'One'}], 'and shows it';
+        is json($server->get('/')->content)->{entries}, 1, 'and counts';
+    },
+    'mojolicious.psgi' => sub {
+        my $server = shift;
+        my $first  = $server->get('/');
+        like $first->content, qr/been here 1 time\./, 'counts a visit';
+        my ($cookie) = $first->field('Set-Cookie') =~ /^([^;]+)/;
+        like $server->get('/', Cookie => $cookie)->content, qr/been here 2 times\./, 'and the next, by its cookie';
+        is_deeply json($server->get('/greet/you')->content), {hello => 'you'}, 'JSON';
+    },
+);
+
+my @examples = map { basename($_) } glob root() . '/examples/*.psgi';
+is_deeply \@examples, [sort keys %tests], 'each example has its test';
+
+my %needs = ('dancer2.psgi' => 'Dancer2', 'mojolicious.psgi' => 'Mojolicious');
+for my $example (@examples) {
+    check $example => sub {
+        my $module = $needs{$example};
+        if ($module && !eval "require $module; 1") { return pass "$module is missing: script/test installs it" }
+        # One worker: the guest book lives in the memory of one process.
+        my $server = server(app => root() . "/examples/$example", options => {start_servers => 1});
+        $tests{$example}->($server);
+        unlike $server->log, qr/ at \S+ line \d+/, 'without a warning' or diag $server->log;
+    };
+}
+
+done_testing;

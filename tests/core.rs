@@ -1,0 +1,444 @@
+//! The core, the channel and the worker's loop together, without Perl: threads stand for the processes.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
+use gepok::core;
+use gepok::http::h1::connection::Settings;
+use gepok::http::limits::Limits;
+use gepok::net::listen;
+use gepok::process::control::{self, ToCore, ToMaster};
+use gepok::semantics::message::{Content, Request};
+use gepok::worker::{self, App, Called, Lost, Respond};
+
+struct Server {
+    address: SocketAddr,
+    control: OwnedFd,
+    core: Option<JoinHandle<()>>,
+    workers: u32,
+}
+
+impl Server {
+    fn start(change: impl FnOnce(&mut Settings)) -> Self {
+        let listening = listen::tcp("127.0.0.1", 0, 16).unwrap();
+        let address = listening.address.unwrap();
+        let mut settings = Settings {
+            limits: Limits::default(),
+            timeout: Duration::from_secs(20),
+            header_timeout: Duration::from_secs(20),
+            keepalive_timeout: Duration::from_secs(20),
+            max_keepalive_reqs: 0,
+            server: Some("test".into()),
+            spool_folder: std::env::temp_dir(),
+        };
+        change(&mut settings);
+        let (control, core_end) = control::pair().unwrap();
+        let core =
+            thread::spawn(move || core::run(vec![(0, listening)], core_end, settings).unwrap());
+        assert_eq!(
+            control::hear_core(control.as_fd()).unwrap(),
+            Some(ToMaster::Ready)
+        );
+        Server {
+            address,
+            control,
+            core: Some(core),
+            workers: 0,
+        }
+    }
+
+    /// A channel whose other end the core has; the number names its worker.
+    fn channel(&mut self) -> (u32, channel::Descriptors) {
+        let (core_side, worker_side) = channel::pair().unwrap();
+        self.workers += 1;
+        self.tell(ToCore::Worker(self.workers, core_side));
+        (self.workers, worker_side)
+    }
+
+    fn worker(
+        &mut self,
+        app: impl FnMut(&WorkerEnd, u64, Request) + Send + 'static,
+    ) -> JoinHandle<()> {
+        let (_, descriptors) = self.channel();
+        thread::spawn(move || {
+            let channel = Rc::new(WorkerEnd::open(descriptors).unwrap());
+            worker::serve(&channel, &mut Closure(Rc::clone(&channel), app), 0);
+        })
+    }
+
+    fn tell(&self, word: ToCore) {
+        control::tell_core(self.control.as_fd(), word).unwrap();
+    }
+
+    fn client(&self) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Client(stream)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = control::tell_core(self.control.as_fd(), ToCore::Quit);
+        let ended = self.core.take().unwrap().join();
+        if !thread::panicking() {
+            ended.unwrap();
+        }
+    }
+}
+
+struct Closure<F>(Rc<WorkerEnd>, F);
+
+impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
+    fn call(&mut self, id: u64, request: Request, _last: bool) -> Called {
+        (self.1)(&self.0, id, request);
+        self.0.idle();
+        Called::Done
+    }
+
+    fn signals(&mut self) -> Option<i32> {
+        None
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Reads up to and with `end`.
+    fn until(&mut self, end: &str) -> String {
+        let mut all = Vec::new();
+        let mut byte = [0];
+        while !all.ends_with(end.as_bytes()) {
+            let count = self.0.read(&mut byte).unwrap();
+            assert_eq!(
+                count,
+                1,
+                "closed behind {:?}",
+                String::from_utf8_lossy(&all)
+            );
+            all.push(byte[0]);
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    fn rest(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        self.0.read_to_end(&mut all).unwrap();
+        all
+    }
+}
+
+fn content(request: Request) -> Vec<u8> {
+    match request.content {
+        Content::Empty => Vec::new(),
+        Content::Inline(bytes) => bytes.to_vec(),
+        Content::File { file, length } => {
+            let mut all = Vec::new();
+            File::from(file).read_to_end(&mut all).unwrap();
+            assert_eq!(all.len() as u64, length);
+            all
+        }
+    }
+}
+
+/// Answers with the request's method, target and content.
+fn echo(out: &WorkerEnd, id: u64, request: Request) {
+    let mut text = [request.head.method(), b" ", request.head.target(), b"\n"].concat();
+    text.extend(content(request));
+    out.head(id, 200, &[(b"X-Echo", b"1")], Some(text.len() as u64))
+        .unwrap();
+    out.chunk(id, &text).unwrap();
+    out.end(id).unwrap();
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_on_one_connection() {
+    let mut server = Server::start(|_| {});
+    server.worker(echo);
+    server.worker(echo);
+    let mut client = server.client();
+    client.send("GET /1 HTTP/1.1\r\n\r\nPOST /2 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /3 HTTP/1.1\r\n\r\n");
+    for end in ["GET /1\n", "POST /2\nabc", "GET /3\n"] {
+        let response = client.until(end);
+        assert!(
+            response.starts_with("HTTP/1.1 200 OK\r\nX-Echo: 1\r\n"),
+            "{response}"
+        );
+        assert!(
+            response.contains(&format!("\r\nContent-Length: {}\r\n", end.len())),
+            "{response}"
+        );
+    }
+}
+
+#[test]
+fn content_of_every_size_arrives_whole() {
+    let mut server = Server::start(|_| {});
+    server.worker(echo);
+    for size in [1, 16 * 1024, 16 * 1024 + 1, 300_000, 3_000_000] {
+        let sent: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let mut client = server.client();
+        let mut reader = client.0.try_clone().unwrap();
+        let reading = thread::spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).unwrap();
+            all
+        });
+        client.send(format!(
+            "PUT / HTTP/1.1\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+        ));
+        client.send(&sent);
+        let got = reading.join().unwrap();
+        assert!(got.ends_with(&sent), "{size} bytes with a length");
+
+        let mut client = server.client();
+        client.send("PUT / HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for piece in sent.chunks(50_000) {
+            client.send(format!("{:x}\r\n", piece.len()));
+            client.send(piece);
+            client.send("\r\n");
+        }
+        client.send("0\r\nTrailer: x\r\n\r\n");
+        assert!(client.rest().ends_with(&sent), "{size} bytes in chunks");
+    }
+}
+
+#[test]
+fn an_abort_is_502_before_the_head_and_a_cut_behind_it() {
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, request| {
+        if request.head.target() == b"/late" {
+            out.head(id, 200, &[], None).unwrap();
+            out.chunk(id, b"begun").unwrap();
+        }
+        out.abort(id);
+    });
+    let mut client = server.client();
+    client.send("GET /early HTTP/1.1\r\n\r\n");
+    assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 502 "));
+    client.until("Bad Gateway");
+    client.send("GET /late HTTP/1.1\r\n\r\n");
+    assert!(
+        client.until("begun").contains("Transfer-Encoding: chunked"),
+        "the connection lives on"
+    );
+    let mut rest = Vec::new();
+    let ended = client.0.read_to_end(&mut rest);
+    assert!(
+        ended.is_err() || !rest.ends_with(b"0\r\n\r\n"),
+        "never ended cleanly"
+    );
+}
+
+#[test]
+fn a_dead_worker_costs_only_what_it_had_claimed() {
+    let mut server = Server::start(|_| {});
+    // Two workers of which one claims and one does not, before both die.
+    let (claims, descriptors) = server.channel();
+    let claiming = WorkerEnd::open(descriptors).unwrap();
+    let (leaves, descriptors) = server.channel();
+    let leaving = WorkerEnd::open(descriptors).unwrap();
+
+    let mut unlucky = server.client();
+    unlucky.send("POST /claimed HTTP/1.1\r\nContent-Length: 1\r\n\r\nx");
+    claiming.idle();
+    claiming.flush().unwrap();
+    let Ok(Incoming::Request(id, _)) = claiming.next() else {
+        panic!()
+    };
+    assert!(claiming.claim(id));
+
+    let mut lucky = server.client();
+    lucky.send("POST /unclaimed HTTP/1.1\r\nContent-Length: 1\r\n\r\ny");
+    leaving.idle();
+    leaving.flush().unwrap();
+    let Ok(Incoming::Request(..)) = leaving.next() else {
+        panic!()
+    };
+
+    drop((claiming, leaving));
+    server.tell(ToCore::Died(claims));
+    server.tell(ToCore::Died(leaves));
+    assert!(unlucky.until("\r\n\r\n").starts_with("HTTP/1.1 502 "));
+    server.worker(echo);
+    lucky.until("POST /unclaimed\ny");
+    unlucky.until("Bad Gateway");
+    unlucky.send("GET /again HTTP/1.1\r\n\r\n");
+    unlucky.until("GET /again\n");
+}
+
+#[test]
+fn what_a_worker_had_sent_before_its_death_is_not_lost() {
+    let mut server = Server::start(|_| {});
+    let (number, descriptors) = server.channel();
+    let worker = WorkerEnd::open(descriptors).unwrap();
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    worker.idle();
+    worker.flush().unwrap();
+    let Ok(Incoming::Request(id, request)) = worker.next() else {
+        panic!()
+    };
+    assert!(worker.claim(id));
+    echo(&worker, id, request);
+    worker.flush().unwrap();
+    drop(worker);
+    server.tell(ToCore::Died(number));
+    client.until("GET /\n");
+}
+
+#[test]
+fn a_writer_learns_that_its_client_has_gone() {
+    let mut server = Server::start(|_| {});
+    let worker = server.worker(|out, id, request| {
+        if request.head.target() != b"/endless" {
+            return echo(out, id, request);
+        }
+        out.head(id, 200, &[], None).unwrap();
+        let piece = vec![b'x'; 50_000];
+        let lost = loop {
+            if let Err(lost) = out.chunk(id, &piece).and_then(|()| out.flush()) {
+                break lost;
+            }
+        };
+        assert_eq!(lost, Lost::Client);
+        assert_eq!(out.end(id), Err(Lost::Client));
+        assert_eq!(out.chunk(id, b"more"), Err(Lost::Finished));
+    });
+    let mut client = server.client();
+    client.send("GET /endless HTTP/1.1\r\n\r\n");
+    client.until("xxx");
+    drop(client);
+    // The one worker is free again.
+    let mut client = server.client();
+    client.send("GET /next HTTP/1.1\r\n\r\n");
+    client.until("GET /next\n");
+    drop(server);
+    worker.join().unwrap();
+}
+
+#[test]
+fn a_drain_finishes_what_is_in_work_and_closes_what_is_idle() {
+    let mut server = Server::start(|_| {});
+    let (_, descriptors) = server.channel();
+    let worker = WorkerEnd::open(descriptors).unwrap();
+    worker.idle();
+    worker.flush().unwrap();
+    let mut idle = server.client();
+    let mut busy = server.client();
+    busy.send("GET / HTTP/1.1\r\n\r\n");
+    let Ok(Incoming::Request(id, request)) = worker.next() else {
+        panic!()
+    };
+    assert!(worker.claim(id));
+    server.tell(ToCore::Drain);
+    assert_eq!(idle.rest(), b"", "an idle connection closes");
+    echo(&worker, id, request);
+    worker.flush().unwrap();
+    let response = String::from_utf8(busy.rest()).unwrap();
+    assert!(
+        response.contains("\r\nConnection: close\r\n") && response.ends_with("GET /\n"),
+        "{response}"
+    );
+    assert_eq!(
+        control::hear_core(server.control.as_fd()).unwrap(),
+        Some(ToMaster::Drained)
+    );
+    assert!(matches!(worker.next(), Ok(Incoming::Stop)));
+    assert!(
+        TcpStream::connect(server.address).is_err(),
+        "nothing listens any more"
+    );
+}
+
+#[test]
+fn a_head_that_takes_too_long_is_408_and_an_idle_connection_just_closes() {
+    let mut server = Server::start(|settings| {
+        settings.header_timeout = Duration::from_millis(200);
+        settings.keepalive_timeout = Duration::from_millis(100);
+    });
+    server.worker(echo);
+    let mut slow = server.client();
+    slow.send("GET / HT");
+    assert!(slow.rest().starts_with(b"HTTP/1.1 408 "));
+    let mut idle = server.client();
+    idle.send("GET /a HTTP/1.1\r\n\r\n");
+    idle.until("GET /a\n");
+    assert_eq!(idle.rest(), b"");
+}
+
+/// Bytes in which a missing or displaced piece shows.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at / 256 + at) as u8).collect()
+}
+
+#[test]
+fn a_slow_reader_of_a_large_response_does_not_hold_its_worker() {
+    let mut server = Server::start(|_| {});
+    let size = 20_000_000;
+    server.worker(move |out, id, request| {
+        if request.head.target() != b"/large" {
+            return echo(out, id, request);
+        }
+        out.head(id, 200, &[], Some(size as u64)).unwrap();
+        for piece in pattern(size).chunks(30_000) {
+            out.chunk(id, piece).unwrap();
+        }
+        out.end(id).unwrap();
+    });
+    let mut slow = server.client();
+    slow.send("GET /large HTTP/1.1\r\nConnection: close\r\n\r\n");
+    let head = slow.until("\r\n\r\n");
+    assert!(head.contains("Content-Length: 20000000"), "{head}");
+    // The one worker serves another client while the first has read next to nothing.
+    let mut other = server.client();
+    other.send("GET /other HTTP/1.1\r\n\r\n");
+    other.until("GET /other\n");
+    assert!(
+        slow.rest() == pattern(size),
+        "the large response is whole and in order"
+    );
+}
+
+#[test]
+fn a_file_is_sent_from_its_offset_and_one_that_shrinks_cuts_the_connection() {
+    let mut server = Server::start(|_| {});
+    let all = pattern(3_000_000);
+    let content = all.clone();
+    server.worker(move |out, id, request| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        let length = match request.head.target() {
+            b"/whole" => 2_999_000,
+            _ => 5_000_000,
+        };
+        out.head(id, 200, &[], Some(length)).unwrap();
+        out.file(id, file.as_fd(), 1000, length).unwrap();
+        out.end(id).unwrap();
+    });
+    let mut client = server.client();
+    client.send("GET /whole HTTP/1.1\r\n\r\nGET /short HTTP/1.1\r\n\r\n");
+    client.until("\r\n\r\n");
+    let mut got = vec![0; 2_999_000];
+    client.0.read_exact(&mut got).unwrap();
+    assert!(got == all[1000..]);
+    client.until("Content-Length: 5000000\r\n\r\n");
+    let mut rest = Vec::new();
+    let ended = client.0.read_to_end(&mut rest);
+    assert!(
+        ended.is_err() || rest.len() < 5_000_000,
+        "the response is cut"
+    );
+}
