@@ -1,6 +1,8 @@
 //! An interpreter with an app in it, and a `Respond` that writes down what it is told.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -57,6 +59,16 @@ impl Respond for Recorder {
             return self.say(format!("{id} chunk of {}", content.len()));
         }
         self.say(format!("{id} chunk {}", content.escape_ascii()))
+    }
+
+    fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
+        let file = std::fs::File::from(file.try_clone_to_owned().unwrap());
+        let mut first = [0; 3];
+        file.read_exact_at(&mut first, offset).unwrap();
+        self.say(format!(
+            "{id} file from {} for {length}",
+            first.escape_ascii()
+        ))
     }
 
     fn end(&self, id: u64) -> Result<(), Lost> {
