@@ -2,6 +2,7 @@
 #![cfg(feature = "perl")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod bench;
 mod entry;
 mod env;
 mod response;

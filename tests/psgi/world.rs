@@ -104,7 +104,7 @@ pub(crate) struct World {
     _one: MutexGuard<'static, ()>,
 }
 
-fn no_server(_: Vec<(Vec<u8>, Vec<u8>)>, _: Hooks) -> Result<Exit, String> {
+pub(crate) fn no_server(_: Vec<(Vec<u8>, Vec<u8>)>, _: Hooks) -> Result<Exit, String> {
     Err("no server here".into())
 }
 
