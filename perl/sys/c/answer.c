@@ -92,24 +92,25 @@ static void answer_array(pTHX_ gp_exchange *exchange, UV status, const gp_pair *
         gp.worker.sink.content(gp.worker.self, exchange->id, slices, pieces);
 }
 
-/* Calls `close`, where there is one. The content is handed over: an exception is only worth a warning. */
-static void close_body(pTHX_ SV *body)
+/* Calls `close`, where there is one. On the savestack, so that it is called once whatever way the reading ends. An exception
+ * is only worth a warning: what was read is handed over. */
+static void close_body(pTHX_ void *argument)
 {
-    if (sv_isobject(body)) {
-        if (!gv_fetchmethod_autoload(SvSTASH(SvRV(body)), "close", TRUE))
-            return;
-    }
-    ENTER;
-    SAVETMPS;
-    {
+    SV *body = (SV *)argument;
+    if (!gp.in_child && (!sv_isobject(body) || gv_fetchmethod_autoload(SvSTASH(SvRV(body)), "close", TRUE))) {
         dSP;
+        PUSHSTACKi(PERLSI_DESTROY);
+        ENTER;
+        SAVETMPS;
         PUSHMARK(SP);
         XPUSHs(body);
         PUTBACK;
         call_method("close", G_VOID | G_DISCARD | G_EVAL | G_KEEPERR);
+        FREETMPS;
+        LEAVE;
+        POPSTACK;
     }
-    FREETMPS;
-    LEAVE;
+    SvREFCNT_dec_NN(body);
 }
 
 /* The next piece by method; the pointer is good until the temporaries are freed. Nothing at the end. */
@@ -246,14 +247,17 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
     else if (SvROK(body) && (SvOBJECT(SvRV(body)) || isGV_with_GP(SvRV(body)) || SvTYPE(SvRV(body)) == SVt_PVIO)) {
         int64_t length;
         Off_t at;
-        PerlIO *file = plain_file(aTHX_ body, &at, &length);
+        PerlIO *file;
+        ENTER;
+        SAVEDESTRUCTOR_X(close_body, SvREFCNT_inc_simple_NN(body));
+        file = plain_file(aTHX_ body, &at, &length);
         if (without_content(exchange, status))
             send_head(aTHX_ exchange, status, fields, count, exchange->head_only && file ? length : -1);
         else if (file)
             answer_file(aTHX_ exchange, status, fields, count, file, at, length);
         else
             answer_lines(aTHX_ exchange, status, fields, count, body);
-        close_body(aTHX_ body);
+        LEAVE;
     }
     else
         croak("Gepok: the body of a response is neither an array nor a handle or object with getline");
