@@ -1,6 +1,6 @@
 //! The env, key by key, and the objects in it.
 
-use std::io::{Seek, Write};
+use std::io::Write;
 
 use gepok::semantics::message::{Content, Endpoints, Request, Version};
 use gepok::worker::Called;
@@ -314,7 +314,6 @@ fn every_way_to_read_the_content() {
         };
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"line1\nline2\nend").unwrap();
-        file.rewind().unwrap();
         let spooled = Request {
             content: Content::File {
                 file: file.into(),

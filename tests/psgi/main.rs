@@ -5,6 +5,9 @@
 mod bench;
 mod entry;
 mod env;
+// Asks glibc's malloc.
+#[cfg(target_env = "gnu")]
+mod leak;
 mod response;
 mod stream;
 mod ways_out;

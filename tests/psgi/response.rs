@@ -341,7 +341,10 @@ fn a_body_that_dies_at_its_first_line_is_a_500_and_later_an_abort() {
         world.get("/2"),
         ["2 head 200 [] ?", "2 chunk a", "2 abort", "idle", "flush"]
     );
-    assert_eq!(world.text("join ' ', @log"), "65536 close 65536 65536 close");
+    assert_eq!(
+        world.text("join ' ', @log"),
+        "65536 close 65536 65536 close"
+    );
 }
 
 #[test]

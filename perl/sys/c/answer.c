@@ -10,7 +10,7 @@
 #define SMALL_FILE 16384
 
 /* Three digits, perhaps with a reason behind them, as other servers take it. Interim ones are psgix.informational's. */
-UV gp_status(pTHX_ SV *sv)
+static UV read_status(pTHX_ SV *sv)
 {
     STRLEN len;
     const char *text;
@@ -230,7 +230,7 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
 
     if (len < 2 || !status_entry || !headers_entry)
         croak("Gepok: a response has %ld elements instead of 3", (long)len);
-    status = gp_status(aTHX_ * status_entry);
+    status = read_status(aTHX_ * status_entry);
     fields = gp_fields(aTHX_ * headers_entry, &count);
     if (len == 2) {
         send_head(aTHX_ exchange, status, fields, count, -1);

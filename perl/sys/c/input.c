@@ -23,7 +23,8 @@ static GV *open_file(pTHX_ int fd)
 {
     GV *gv = new_handle(aTHX);
     IO *io = GvIOn(gv);
-    PerlIO *file = PerlIO_fdopen(fd, "r");
+    /* Its writer has left the position wherever it was. */
+    PerlIO *file = lseek(fd, 0, SEEK_SET) == 0 ? PerlIO_fdopen(fd, "r") : NULL;
     if (!file)
         croak("Gepok: can't open psgi.input: %s", Strerror(errno));
     IoIFP(io) = file;

@@ -58,7 +58,8 @@ static void run(pTHX_ void *argument)
 
     ENTER;
     SAVETMPS;
-    c->env = gp_build_env(aTHX_ c->request);
+    c->env = newHV();
+    gp_fill_env(aTHX_ c->env, c->request);
     {
         dSP;
         PUSHMARK(SP);

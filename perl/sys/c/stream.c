@@ -10,7 +10,7 @@ static void attach(pTHX_ SV *holder, SV *exchange)
 }
 
 /* The exchange of a responder, writer or informational; NULL for anything else. */
-gp_exchange *gp_exchange_of(pTHX_ SV *holder)
+static gp_exchange *exchange_of(pTHX_ SV *holder)
 {
     MAGIC *magic = SvTYPE(holder) >= SVt_PVMG ? mg_findext(holder, PERL_MAGIC_ext, &exchange_magic) : NULL;
     PERL_UNUSED_CONTEXT;
@@ -26,7 +26,7 @@ static SV *exchange_sv(pTHX_ SV *holder)
 /* What a call on an exchange needs first. */
 static gp_exchange *usable(pTHX_ SV *holder)
 {
-    gp_exchange *exchange = gp_exchange_of(aTHX_ holder);
+    gp_exchange *exchange = exchange_of(aTHX_ holder);
     if (!exchange)
         croak("Gepok: not a writer of Gepok's");
     gp_assert_here(aTHX);
@@ -62,6 +62,13 @@ static XSPROTO(xs_informational)
     XSRETURN_EMPTY;
 }
 
+static SV *new_writer(pTHX_ SV *exchange)
+{
+    SV *writer = newSV_type(SVt_PVMG);
+    attach(aTHX_ writer, exchange);
+    return sv_bless(newRV_noinc(writer), gp.writer_stash);
+}
+
 /* $responder->([$status, \@headers, $body]), or without body for a writer. */
 static XSPROTO(xs_responder)
 {
@@ -84,15 +91,8 @@ static XSPROTO(xs_responder)
     if (exchange->over)
         XSRETURN_EMPTY;
     exchange->writer = 1;
-    ST(0) = sv_2mortal(gp_new_writer(aTHX_ exchange_sv(aTHX_(SV *) cv)));
+    ST(0) = sv_2mortal(new_writer(aTHX_ exchange_sv(aTHX_(SV *) cv)));
     XSRETURN(1);
-}
-
-SV *gp_new_writer(pTHX_ SV *exchange)
-{
-    SV *writer = newSV_type(SVt_PVMG);
-    attach(aTHX_ writer, exchange);
-    return sv_bless(newRV_noinc(writer), gp.writer_stash);
 }
 
 static gp_exchange *writer_of(pTHX_ SV *self)
@@ -155,7 +155,7 @@ static XSPROTO(xs_close)
 static XSPROTO(xs_destroy)
 {
     dXSARGS;
-    gp_exchange *exchange = items == 1 && SvROK(ST(0)) ? gp_exchange_of(aTHX_ SvRV(ST(0))) : NULL;
+    gp_exchange *exchange = items == 1 && SvROK(ST(0)) ? exchange_of(aTHX_ SvRV(ST(0))) : NULL;
     if (exchange && exchange->writer && !gp_elsewhere(aTHX) && alive(exchange)) {
         exchange->orphan = exchange->in_call;
         exchange->writer = 0;
