@@ -21,11 +21,16 @@ const COPY: usize = 8 * 1024;
 
 /// The frame by which a worker asks to be let go, ready for a signal handler. To be sent only while
 /// nothing else is being sent.
-pub const LEAVE_FRAME: [u8; HEADER] = {
+pub const LEAVE_FRAME: [u8; HEADER] = bare(Kind::Leave);
+
+/// The frame by which a worker asks to be woken, likewise.
+pub const WAKE_FRAME: [u8; HEADER] = bare(Kind::Wake);
+
+const fn bare(kind: Kind) -> [u8; HEADER] {
     let mut frame = [0; HEADER];
-    frame[4] = Kind::Leave as u8;
+    frame[4] = kind as u8;
     frame
-};
+}
 
 /// What came from the core while the worker had nothing to do.
 #[derive(Debug)]
@@ -111,8 +116,9 @@ impl WorkerEnd {
                     return Ok(Incoming::Request(frame.id, request));
                 }
                 Kind::Stop => return Ok(Incoming::Stop),
+                Kind::Wake => return Ok(Incoming::Interrupted),
                 // For a response that is over by now.
-                Kind::Credit => {}
+                Kind::Credit | Kind::Reply => {}
                 _ => return Err(Garbage("not a frame for a worker").into()),
             }
         }
@@ -190,21 +196,33 @@ impl WorkerEnd {
                 return Ok(());
             }
             self.flush()?;
-            let frame = match self.read_frame() {
-                Ok(Some(frame)) => frame,
+            let frame = self.read_answer()?;
+            self.keep(frame);
+        }
+    }
+
+    /// A frame, while a response is being written.
+    fn read_answer(&self) -> Result<Frame, Lost> {
+        loop {
+            match self.read_frame() {
+                Ok(Some(frame)) => return Ok(frame),
                 // The app's own handlers run when the call is over: a write is not the place for them.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(None) | Err(_) => return Err(Lost::Core),
-            };
-            let mut state = self.state.borrow_mut();
-            if frame.kind == Kind::Credit {
-                let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
-                if let Some(open) = state.open.iter_mut().find(|open| open.id == frame.id) {
-                    open.credit = open.credit.saturating_add(more);
-                }
-            } else {
-                state.waiting.push_back(frame);
             }
+        }
+    }
+
+    /// Notes credit, and keeps other frames for later: a request among them is not claimed yet.
+    fn keep(&self, frame: Frame) {
+        let mut state = self.state.borrow_mut();
+        if frame.kind == Kind::Credit {
+            let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
+            if let Some(open) = state.open.iter_mut().find(|open| open.id == frame.id) {
+                open.credit = open.credit.saturating_add(more);
+            }
+        } else {
+            state.waiting.push_back(frame);
         }
     }
 
@@ -310,6 +328,23 @@ impl Respond for WorkerEnd {
         Ok(())
     }
 
+    fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
+        self.check(id)?;
+        put(
+            &mut self.state.borrow_mut().out,
+            Header::new(Kind::Take, id),
+            |_| {},
+        );
+        self.flush()?;
+        loop {
+            let frame = self.read_answer()?;
+            if frame.kind == Kind::Reply && frame.id == id {
+                return frame.descriptor.ok_or(Lost::Client);
+            }
+            self.keep(frame);
+        }
+    }
+
     fn end(&self, id: u64) -> Result<(), Lost> {
         let checked = self.check(id);
         if checked == Err(Lost::Finished) {
@@ -361,7 +396,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_made_frame_is_what_the_codec_writes() {
+    fn the_ready_made_frames_are_what_the_codec_writes() {
         assert_eq!(LEAVE_FRAME, Header::new(Kind::Leave, 0).bytes(0));
+        assert_eq!(WAKE_FRAME, Header::new(Kind::Wake, 0).bytes(0));
     }
 }
