@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Idle = 21,
     /// Worker to core: wants to leave, send Stop.
     Leave = 22,
+    /// Worker to core: a piece of content in a file, whose descriptor comes along.
+    File = 23,
 }
 
 impl Kind {
@@ -57,6 +59,7 @@ impl Kind {
             Abort,
             Idle,
             Leave,
+            File,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == number)

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use bytes::Buf;
 
@@ -54,6 +54,8 @@ struct State {
     waiting: VecDeque<Frame>,
     /// Bytes queued for the core.
     out: Vec<u8>,
+    /// A descriptor that goes with them.
+    descriptor: Option<OwnedFd>,
     open: Vec<Open>,
 }
 
@@ -216,12 +218,18 @@ impl WorkerEnd {
     /// Writes what is queued, then `content`.
     fn write(&self, content: &[u8]) -> Result<(), Lost> {
         let mut state = self.state.borrow_mut();
+        let mut descriptor = state.descriptor.take();
         let mut pieces = [IoSlice::new(&state.out), IoSlice::new(content)];
         let mut pieces = &mut pieces[..];
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
-            match transfer::send(self.socket.as_fd(), pieces, None) {
-                Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
+            let with = descriptor.as_ref().map(OwnedFd::as_fd);
+            match transfer::send(self.socket.as_fd(), pieces, with) {
+                Ok(sent) => {
+                    IoSlice::advance_slices(&mut pieces, sent);
+                    // It has gone with the first byte.
+                    descriptor = None;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.closed.set(true);
@@ -280,6 +288,26 @@ impl Respond for WorkerEnd {
         } else {
             Ok(())
         }
+    }
+
+    fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
+        self.check(id)?;
+        if self.state.borrow().descriptor.is_some() {
+            // One write carries one descriptor.
+            self.flush()?;
+        }
+        // The app may close its handle before the next write.
+        let file = file.try_clone_to_owned().map_err(|_| Lost::Core)?;
+        let header = Header {
+            with_descriptor: true,
+            ..Header::new(Kind::File, id)
+        };
+        let mut state = self.state.borrow_mut();
+        put(&mut state.out, header, |out| {
+            codec::put_range(out, offset, length)
+        });
+        state.descriptor = Some(file);
+        Ok(())
     }
 
     fn end(&self, id: u64) -> Result<(), Lost> {

@@ -1,13 +1,16 @@
 //! A client's connection as a stream of bytes, whatever carries it.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::sendfile::FileSending;
 
 /// A connection's socket.
 #[derive(Debug)]
@@ -24,6 +27,26 @@ impl Stream {
         if let Stream::Tcp(stream) = self {
             // A connection that is gone already can't be reset any more.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Sends some more of a file.
+    ///
+    /// # Errors
+    /// UnexpectedEof where the file has become too short; else as for writing.
+    pub async fn send_file(&self, sending: &mut FileSending) -> io::Result<()> {
+        sending.warm_up().await?;
+        match self {
+            Stream::Tcp(stream) => {
+                stream
+                    .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
+                    .await
+            }
+            Stream::Unix(stream) => {
+                stream
+                    .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
+                    .await
+            }
         }
     }
 }

@@ -27,15 +27,25 @@ static int without_content(const gp_exchange *exchange, UV status)
     return exchange->head_only || status == 204 || status == 304;
 }
 
-static void send_head(gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
+static void send_head(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
 {
+    gp_leave_if_child(aTHX);
     exchange->head = 1;
     gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length);
 }
 
-static int send_piece(gp_exchange *exchange, gp_slice piece)
+static int send_piece(pTHX_ gp_exchange *exchange, gp_slice piece)
 {
+    gp_leave_if_child(aTHX);
     return piece.len == 0 || gp.worker.sink.content(gp.worker.self, exchange->id, &piece, 1) == GP_SENT;
+}
+
+/* The response is complete. */
+void gp_end(gp_exchange *exchange)
+{
+    exchange->over = 1;
+    exchange->writer = 0;
+    gp.worker.sink.end(gp.worker.self, exchange->id);
 }
 
 static void answer_array(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, AV *body)
@@ -71,10 +81,10 @@ static void answer_array(pTHX_ gp_exchange *exchange, UV status, const gp_pair *
     }
     if (without_content(exchange, status)) {
         /* An empty array may stand for any content here, so it tells no length. */
-        send_head(exchange, status, fields, count, exchange->head_only && sum ? sum : -1);
+        send_head(aTHX_ exchange, status, fields, count, exchange->head_only && sum ? sum : -1);
         return;
     }
-    send_head(exchange, status, fields, count, sum);
+    send_head(aTHX_ exchange, status, fields, count, sum);
     if (pieces)
         gp.worker.sink.content(gp.worker.self, exchange->id, slices, pieces);
 }
@@ -136,8 +146,8 @@ static void answer_lines(pTHX_ gp_exchange *exchange, UV status, const gp_pair *
         more = next_line(aTHX_ body, &piece);
         /* Only now, so that an app which dies at its first line still gets its 500. */
         if (!exchange->head)
-            send_head(exchange, status, fields, count, -1);
-        if (more && !send_piece(exchange, piece))
+            send_head(aTHX_ exchange, status, fields, count, -1);
+        if (more && !send_piece(aTHX_ exchange, piece))
             more = 0;
         FREETMPS;
         LEAVE;
@@ -182,13 +192,13 @@ static void answer_file(pTHX_ gp_exchange *exchange, UV status, const gp_pair *f
                         int64_t length)
 {
     char *buffer = SvPVX(sv_2mortal(newSV(PIECE)));
-    send_head(exchange, status, fields, count, length);
+    send_head(aTHX_ exchange, status, fields, count, length);
     while (length > 0) {
         SSize_t got = PerlIO_read(file, buffer, length < PIECE ? (Size_t)length : PIECE);
         if (got <= 0)
             croak("Gepok: the file of a response ended %ld bytes early", (long)length);
         length -= got;
-        if (!send_piece(exchange, (gp_slice){buffer, (size_t)got}))
+        if (!send_piece(aTHX_ exchange, (gp_slice){buffer, (size_t)got}))
             break;
     }
 }
@@ -211,7 +221,7 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
     status = gp_status(aTHX_ * status_entry);
     fields = gp_fields(aTHX_ * headers_entry, &count);
     if (len == 2) {
-        send_head(exchange, status, fields, count, -1);
+        send_head(aTHX_ exchange, status, fields, count, -1);
         return;
     }
 
@@ -226,7 +236,7 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
         int64_t length;
         PerlIO *file = plain_file(aTHX_ body, &length);
         if (without_content(exchange, status))
-            send_head(exchange, status, fields, count, exchange->head_only && file ? length : -1);
+            send_head(aTHX_ exchange, status, fields, count, exchange->head_only && file ? length : -1);
         else if (file)
             answer_file(aTHX_ exchange, status, fields, count, file, length);
         else
@@ -235,6 +245,6 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
     }
     else
         croak("Gepok: the body of a response is neither an array nor a handle or object with getline");
-    exchange->over = 1;
-    gp.worker.sink.end(gp.worker.self, exchange->id);
+    gp_leave_if_child(aTHX);
+    gp_end(exchange);
 }

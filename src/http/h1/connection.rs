@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,9 +17,10 @@ use super::framing::{Facts, Framing};
 use super::parse::HeadReader;
 use super::write::{self, Encoder};
 use crate::channel::INLINE_CONTENT;
-use crate::dispatch::{Dispatch, Event, Exchange};
+use crate::dispatch::{Dispatch, Event, Exchange, FileSlice};
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
+use crate::net::sendfile::FileSending;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp};
@@ -352,14 +354,12 @@ impl Response<'_> {
     /// Writes the response as its parts come. Returns whether the connection persists.
     async fn write(&mut self, exchange: Exchange) -> Result<bool, Close> {
         let mut persistent = self.facts.persistent;
-        let mut taken = 0;
         loop {
             let event = match exchange.next_here() {
                 Some(event) => event,
                 None => {
                     // What is there goes out before we wait for more.
                     self.flush().await?;
-                    exchange.taken(std::mem::take(&mut taken));
                     exchange.next().await
                 }
             };
@@ -388,10 +388,8 @@ impl Response<'_> {
                         }
                     }
                 }
-                Event::Chunk(content) => {
-                    self.content(&content).await?;
-                    taken += content.len() as u64;
-                }
+                Event::Chunk(content) => self.content(&content).await?,
+                Event::File(slice) => self.file(slice).await?,
                 Event::End => return self.end(persistent).await,
                 Event::Failed if self.encoder.is_none() => return self.canned(502).await,
                 Event::Failed => {
@@ -421,6 +419,37 @@ impl Response<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// Content from a file: the kernel copies it where the stream allows that.
+    async fn file(&mut self, slice: FileSlice) -> Result<(), Close> {
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(());
+        };
+        let frame = encoder.frame(usize::try_from(slice.length).unwrap_or(usize::MAX));
+        self.out.extend_from_slice(frame.prefix.as_bytes());
+        self.flush().await?;
+        let connection = &mut *self.connection;
+        let timeout = connection.context.settings.timeout;
+        let mut sending =
+            FileSending::new(Arc::clone(&slice.file), slice.offset, frame.length as u64);
+        while sending.left() > 0 {
+            connection.timer.set(timeout);
+            match connection
+                .timer
+                .limit(connection.stream.send_file(&mut sending))
+                .await
+            {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    ::log::error!("a file became shorter while it was being sent");
+                    return Err(Close::Cut);
+                }
+                _ => return Err(Close::Done),
+            }
+        }
+        self.out.extend_from_slice(frame.suffix);
+        Ok(())
     }
 
     async fn end(&mut self, persistent: bool) -> Result<bool, Close> {
