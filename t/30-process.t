@@ -230,6 +230,15 @@ check 'start_servers=0' => sub {
     is $server->wait_exit(10), 0, 'status 0';
 } if is_gepok();
 
+check 'other names of max_requests_per_child' => sub {
+    for my $name (qw(max_reqs_per_child max_requests)) {
+        my $server = start(start_servers => 1, $name => 2);
+        my %count;
+        $count{$server->get('/')->content}++ for 1 .. 6;
+        is_deeply [values %count], [2, 2, 2], "$name=2";
+    }
+} if is_gepok();
+
 check 'names of the number of workers' => sub {
     for my $name (qw(max_workers workers)) {
         my $server = start($name => 2);

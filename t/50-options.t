@@ -117,6 +117,22 @@ check 'addresses' => sub {
     ok eval { Gepok::Test::Connection->new(port => $_) }, 'a list of two, with a comma at its end' for @ports;
 };
 
+check "Plack's attributes" => sub {
+    my $folder = scratch();
+    my ($one, $two) = (free_port(), free_port());
+    my %forms = (
+        'host and port' => {host => '127.0.0.1', port => $one},
+        'listen'        => {listen => ["127.0.0.1:$one", "$folder/listen"]},
+        'socket'        => {socket => "$folder/socket", http_ports => ["127.0.0.1:$one"]},
+        'http_ports as a string' => {http_ports => "127.0.0.1:$one, 127.0.0.1:$two"},
+    );
+    for my $form (sort keys %forms) {
+        my $server = server(entry => 'new', app => $hello, listen => 'none', port => $one, options => $forms{$form});
+        is $server->get('/')->content, 'hello', $form;
+        is $server->stop, 0, 'it ends';
+    }
+};
+
 check 'names of the product' => sub {
     my $server = server(app => $hello, options => {product_name => 'Mine', product_version => '7.1'});
     is $server->get('/')->field('Server'), 'Mine/7.1', 'product_name and product_version';
