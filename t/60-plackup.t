@@ -123,6 +123,7 @@ check 'Plack::Test with a server' => sub {
     require Plack::Test;
     require HTTP::Request::Common;
     local $ENV{PLACK_SERVER}  = server_name();
+    no warnings 'once';
     local $Plack::Test::Impl  = 'Server';
     local $SIG{ALRM}          = 'DEFAULT';
     Plack::Test::test_psgi(
