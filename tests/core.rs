@@ -442,3 +442,53 @@ fn a_file_is_sent_from_its_offset_and_one_that_shrinks_cuts_the_connection() {
         "the response is cut"
     );
 }
+
+/// Speaks to the client itself, then answers in the usual way where the target says so.
+fn taker(out: &WorkerEnd, id: u64, request: Request) {
+    let mut socket = File::from(out.take(id).unwrap());
+    let mut word = [0; 5];
+    if request.head.target() == b"/look" {
+        return echo(out, id, request);
+    }
+    socket.write_all(b"HTTP/1.1 101 Mine\r\n\r\n").unwrap();
+    socket.read_exact(&mut word).unwrap();
+    socket.write_all(&[&b"got "[..], &word].concat()).unwrap();
+    drop(socket);
+    out.end(id).unwrap();
+}
+
+#[test]
+fn an_app_can_take_the_socket_or_one_end_of_a_relay() {
+    let mut server = Server::start(|_| {});
+    server.worker(taker);
+    for early in [false, true] {
+        let mut client = server.client();
+        if early {
+            // These bytes are read with the head, so that the app gets a relay.
+            client.send("GET /speak HTTP/1.1\r\n\r\nhello");
+            client.until("Mine\r\n\r\n");
+        } else {
+            client.send("GET /speak HTTP/1.1\r\n\r\n");
+            client.until("Mine\r\n\r\n");
+            client.send("hello");
+        }
+        client.until("got hello");
+        assert_eq!(client.rest(), b"", "the connection ends with the app");
+    }
+}
+
+#[test]
+fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
+    let mut server = Server::start(|_| {});
+    server.worker(taker);
+    for request in [
+        "GET /look HTTP/1.1\r\n\r\n",
+        "GET /look HTTP/1.1\r\n\r\nmore",
+    ] {
+        let mut client = server.client();
+        client.send(request);
+        let head = client.until("\r\n\r\n");
+        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+        client.until("GET /look\n");
+    }
+}

@@ -32,6 +32,8 @@ pub enum Message {
     End(u64),
     /// The response can't be completed.
     Abort(u64),
+    /// The app wants the client's socket.
+    Take(u64),
     /// The worker is ready for a request.
     Idle,
     /// The worker wants to leave.
@@ -108,6 +110,18 @@ impl CoreEnd {
             out.extend_from_slice(&amount.to_le_bytes());
         });
         self.send(bytes, None)
+    }
+
+    /// Gives the worker the socket that it asked for; nothing where the client has gone.
+    ///
+    /// # Errors
+    /// When the channel is broken.
+    pub fn send_reply(&self, id: u64, socket: Option<OwnedFd>) -> io::Result<()> {
+        let header = Header {
+            with_descriptor: socket.is_some(),
+            ..Header::new(Kind::Reply, id)
+        };
+        self.send(header.bytes(0).to_vec(), socket)
     }
 
     /// Tells the worker to leave.
@@ -239,9 +253,10 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
         }
         Kind::End => Message::End(id),
         Kind::Abort => Message::Abort(id),
+        Kind::Take => Message::Take(id),
         Kind::Idle => Message::Idle,
         Kind::Leave => Message::Leave,
-        Kind::Request | Kind::Credit | Kind::Stop => {
+        Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply => {
             return Err(Garbage("not a frame for the core"));
         }
     })

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Credit = 2,
     /// Core to worker: leave when nothing is in work.
     Stop = 3,
+    /// Core to worker: the client's socket, or nothing where it can't be had.
+    Reply = 4,
     /// Worker to core: an interim response.
     Informational = 16,
     /// Worker to core: the head of the final response.
@@ -43,6 +45,8 @@ pub(super) enum Kind {
     Leave = 22,
     /// Worker to core: a piece of content in a file, whose descriptor comes along.
     File = 23,
+    /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
+    Take = 24,
 }
 
 impl Kind {
@@ -52,6 +56,7 @@ impl Kind {
             Request,
             Credit,
             Stop,
+            Reply,
             Informational,
             Head,
             Chunk,
@@ -60,6 +65,7 @@ impl Kind {
             Idle,
             Leave,
             File,
+            Take,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == number)

@@ -112,7 +112,7 @@ impl WorkerEnd {
                 }
                 Kind::Stop => return Ok(Incoming::Stop),
                 // For a response that is over by now.
-                Kind::Credit => {}
+                Kind::Credit | Kind::Reply => {}
                 _ => return Err(Garbage("not a frame for a worker").into()),
             }
         }
@@ -190,21 +190,33 @@ impl WorkerEnd {
                 return Ok(());
             }
             self.flush()?;
-            let frame = match self.read_frame() {
-                Ok(Some(frame)) => frame,
+            let frame = self.read_answer()?;
+            self.keep(frame);
+        }
+    }
+
+    /// A frame, while a response is being written.
+    fn read_answer(&self) -> Result<Frame, Lost> {
+        loop {
+            match self.read_frame() {
+                Ok(Some(frame)) => return Ok(frame),
                 // The app's own handlers run when the call is over: a write is not the place for them.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(None) | Err(_) => return Err(Lost::Core),
-            };
-            let mut state = self.state.borrow_mut();
-            if frame.kind == Kind::Credit {
-                let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
-                if let Some(open) = state.open.iter_mut().find(|open| open.id == frame.id) {
-                    open.credit = open.credit.saturating_add(more);
-                }
-            } else {
-                state.waiting.push_back(frame);
             }
+        }
+    }
+
+    /// Notes credit, and keeps other frames for later: a request among them is not claimed yet.
+    fn keep(&self, frame: Frame) {
+        let mut state = self.state.borrow_mut();
+        if frame.kind == Kind::Credit {
+            let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
+            if let Some(open) = state.open.iter_mut().find(|open| open.id == frame.id) {
+                open.credit = open.credit.saturating_add(more);
+            }
+        } else {
+            state.waiting.push_back(frame);
         }
     }
 
@@ -308,6 +320,23 @@ impl Respond for WorkerEnd {
         });
         state.descriptor = Some(file);
         Ok(())
+    }
+
+    fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
+        self.check(id)?;
+        put(
+            &mut self.state.borrow_mut().out,
+            Header::new(Kind::Take, id),
+            |_| {},
+        );
+        self.flush()?;
+        loop {
+            let frame = self.read_answer()?;
+            if frame.kind == Kind::Reply && frame.id == id {
+                return frame.descriptor.ok_or(Lost::Client);
+            }
+            self.keep(frame);
+        }
     }
 
     fn end(&self, id: u64) -> Result<(), Lost> {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::future::poll_fn;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -25,6 +26,8 @@ pub enum Event {
     Chunk(Bytes),
     /// A piece of content in a file.
     File(FileSlice),
+    /// The app wants the client's socket: `Exchange::hand_over` answers.
+    Take,
     /// The response is complete.
     End,
     /// No worker will complete this response: 502, or a cut where its head has left.
@@ -58,6 +61,8 @@ pub(super) struct State {
     pub(super) request: Request,
     pub(super) place: Cell<Place>,
     pub(super) backlog: Backlog,
+    /// The app waits for the client's socket.
+    asked: Cell<bool>,
     parts: RefCell<VecDeque<Part>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -68,6 +73,7 @@ impl State {
             request,
             place: Cell::new(Place::Queued),
             backlog,
+            asked: Cell::new(false),
             parts: RefCell::default(),
             waker: RefCell::default(),
         }
@@ -82,6 +88,16 @@ impl State {
 
     pub(super) fn tell(&self, event: Event) {
         self.push(Part::Event(event));
+    }
+
+    pub(super) fn ask(&self) {
+        self.asked.set(true);
+        self.tell(Event::Take);
+    }
+
+    /// Whether the app waits for a socket; whoever hears it must answer.
+    pub(super) fn answer(&self) -> bool {
+        self.asked.replace(false)
     }
 
     pub(super) fn finish(&self, event: Event) {
@@ -122,6 +138,15 @@ impl Exchange {
             self.dispatch.credit(&self.state, credit);
         }
         Some(event)
+    }
+
+    /// Gives the app the client's socket, as it asked by `Take`.
+    pub fn hand_over(&self, socket: Option<OwnedFd>) {
+        if let Place::Worker { number, id } = self.state.place.get()
+            && self.state.answer()
+        {
+            self.dispatch.reply(number, id, socket);
+        }
     }
 }
 

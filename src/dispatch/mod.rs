@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -161,6 +162,10 @@ impl Dispatch {
                 };
                 self.tell(number, id, Event::File(slice));
             }
+            Message::Take(id) => match self.open(number, id) {
+                Some(state) if state.place.get() != Place::Over => state.ask(),
+                _ => self.reply(number, id, None),
+            },
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
@@ -246,6 +251,12 @@ impl Dispatch {
         }
     }
 
+    fn reply(&self, number: u32, id: u64, socket: Option<OwnedFd>) {
+        if let Some(worker) = self.workers.borrow().get(&number) {
+            let _ = worker.end.send_reply(id, socket);
+        }
+    }
+
     fn give_credit(&self, number: u32, id: u64, amount: u64) {
         if let Some(worker) = self.workers.borrow().get(&number) {
             let _ = worker.end.send_credit(id, amount);
@@ -302,6 +313,9 @@ impl Dispatch {
                 }
                 // Whoever waits for credit hears of it.
                 self.give_credit(number, id, CREDIT);
+                if state.answer() {
+                    self.reply(number, id, None);
+                }
                 // What came in and was not taken.
                 state.forget_parts();
             }

@@ -1,12 +1,12 @@
 //! A client's connection as a stream of bytes, whatever carries it.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -19,6 +19,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Unix socket
     Unix(UnixStream),
+    /// Not polled by the runtime: another process is using it.
+    Away(OwnedFd),
 }
 
 impl Stream {
@@ -28,6 +30,40 @@ impl Stream {
             // A connection that is gone already can't be reset any more.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
+    }
+
+    /// Takes the socket from the runtime and gives a copy for another process, whose reads wait.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub fn leave_home(&mut self) -> io::Result<OwnedFd> {
+        let ours = match self {
+            Stream::Tcp(stream) => stream.as_fd().try_clone_to_owned()?,
+            Stream::Unix(stream) => stream.as_fd().try_clone_to_owned()?,
+            Stream::Away(socket) => socket.try_clone()?,
+        };
+        let theirs = ours.try_clone()?;
+        SockRef::from(&theirs).set_nonblocking(false)?;
+        *self = Stream::Away(ours);
+        Ok(theirs)
+    }
+
+    /// Gives the socket back to the runtime.
+    ///
+    /// # Errors
+    /// When it can't be polled any more.
+    pub fn return_home(&mut self) -> io::Result<()> {
+        let Stream::Away(socket) = self else {
+            return Ok(());
+        };
+        let socket = Socket::from(socket.try_clone()?);
+        socket.set_nonblocking(true)?;
+        *self = if socket.domain()? == Domain::UNIX {
+            Stream::Unix(UnixStream::from_std(socket.into())?)
+        } else {
+            Stream::Tcp(TcpStream::from_std(socket.into())?)
+        };
+        Ok(())
     }
 
     /// Sends some more of a file.
@@ -42,6 +78,7 @@ impl Stream {
                     .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
                     .await
             }
+            Stream::Away(_) => Err(away()),
             Stream::Unix(stream) => {
                 stream
                     .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
@@ -51,12 +88,17 @@ impl Stream {
     }
 }
 
+fn away() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the socket is with the app")
+}
+
 /// Calls a method of whichever socket it is.
 macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Away(_) => Poll::Ready(Err(away())),
         }
     };
 }

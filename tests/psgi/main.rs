@@ -2,6 +2,8 @@
 #![cfg(feature = "perl")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod entry;
+mod env;
 mod response;
 mod stream;
 mod ways_out;

@@ -3,8 +3,11 @@
 #include "perliol.h"
 #include <sys/stat.h>
 
-/* The pieces of file bodies, and what $/ is while getline is called. */
+/* What $/ is while getline is called. */
 #define PIECE 65536
+
+/* Files up to this are read here: cheaper than giving their descriptor to another process. */
+#define SMALL_FILE 16384
 
 /* Three digits, perhaps with a reason behind them, as other servers take it. Interim ones are psgix.informational's. */
 UV gp_status(pTHX_ SV *sv)
@@ -156,14 +159,13 @@ static void answer_lines(pTHX_ gp_exchange *exchange, UV status, const gp_pair *
 }
 
 /* The handle's PerlIO where reading it directly is the same as calling getline until the end: a plain file, plain layers. */
-static PerlIO *plain_file(pTHX_ SV *body, int64_t *length)
+static PerlIO *plain_file(pTHX_ SV *body, Off_t *at, int64_t *length)
 {
     SV *target = SvRV(body);
     IO *io;
     PerlIO *file;
     PerlIOl *layer;
     struct stat status;
-    Off_t at;
 
     if (!isGV_with_GP(target) || !(io = GvIO((GV *)target)) || SvRMAGICAL(io) || !(file = IoIFP(io)))
         return NULL;
@@ -179,28 +181,37 @@ static PerlIO *plain_file(pTHX_ SV *body, int64_t *length)
         if (strNE(layer->tab->name, "unix") && strNE(layer->tab->name, "perlio"))
             return NULL;
     }
+    /* What was written to it and not yet to the file would be missing. */
+    if (PerlIOBase(file)->flags & PERLIO_F_CANWRITE && PerlIO_flush(file) != 0)
+        return NULL;
     if (fstat(PerlIO_fileno(file), &status) != 0 || !S_ISREG(status.st_mode))
         return NULL;
-    at = PerlIO_tell(file);
-    if (at < 0)
+    *at = PerlIO_tell(file);
+    if (*at < 0)
         return NULL;
-    *length = at < status.st_size ? (int64_t)(status.st_size - at) : 0;
+    *length = *at < status.st_size ? (int64_t)(status.st_size - *at) : 0;
     return file;
 }
 
-static void answer_file(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, PerlIO *file,
+static void answer_file(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, PerlIO *file, Off_t at,
                         int64_t length)
 {
-    char *buffer = SvPVX(sv_2mortal(newSV(PIECE)));
-    send_head(aTHX_ exchange, status, fields, count, length);
-    while (length > 0) {
-        SSize_t got = PerlIO_read(file, buffer, length < PIECE ? (Size_t)length : PIECE);
-        if (got <= 0)
-            croak("Gepok: the file of a response ended %ld bytes early", (long)length);
-        length -= got;
-        if (!send_piece(aTHX_ exchange, (gp_slice){buffer, (size_t)got}))
-            break;
+    char buffer[SMALL_FILE];
+    int64_t got = 0;
+
+    if (length > SMALL_FILE) {
+        send_head(aTHX_ exchange, status, fields, count, length);
+        gp.worker.sink.file(gp.worker.self, exchange->id, PerlIO_fileno(file), (uint64_t)at, (uint64_t)length);
+        return;
     }
+    while (got < length) {
+        SSize_t some = PerlIO_read(file, buffer + got, (Size_t)(length - got));
+        if (some <= 0)
+            break;
+        got += some;
+    }
+    send_head(aTHX_ exchange, status, fields, count, got);
+    send_piece(aTHX_ exchange, (gp_slice){buffer, (size_t)got});
 }
 
 /* Sends a response of two or three elements; with two, only the head. Dies where it is none. */
@@ -234,11 +245,12 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
         answer_array(aTHX_ exchange, status, fields, count, (AV *)SvRV(body));
     else if (SvROK(body) && (SvOBJECT(SvRV(body)) || isGV_with_GP(SvRV(body)) || SvTYPE(SvRV(body)) == SVt_PVIO)) {
         int64_t length;
-        PerlIO *file = plain_file(aTHX_ body, &length);
+        Off_t at;
+        PerlIO *file = plain_file(aTHX_ body, &at, &length);
         if (without_content(exchange, status))
             send_head(aTHX_ exchange, status, fields, count, exchange->head_only && file ? length : -1);
         else if (file)
-            answer_file(aTHX_ exchange, status, fields, count, file, length);
+            answer_file(aTHX_ exchange, status, fields, count, file, at, length);
         else
             answer_lines(aTHX_ exchange, status, fields, count, body);
         close_body(aTHX_ body);

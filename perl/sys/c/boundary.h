@@ -73,7 +73,8 @@ struct gp_state {
     SV **listeners;
     SV *keys[GP_KEYS];
     U32 hashes[GP_KEYS];
-    GV *empty; /* psgi.input of requests without content */
+    GV *empty;         /* psgi.input of requests without content */
+    SV *empty_content; /* what it reads */
     HV *socket_stash;
     HV *writer_stash;
     gp_subs subs;
