@@ -173,6 +173,20 @@ check 'signals to the whole group' => sub {
     is $server->wait_exit(10), 0, 'status 0';
 } if is_gepok();
 
+check 'signals to the whole group while workers are born' => sub {
+    # A child that has just been forked still has the master's handlers: what reaches it must not speak for the master.
+    for my $round (1 .. 3) {
+        my $server = start(start_servers => 30);
+        my ($client, $path, $pid) = in_work($server, '/work');
+        kill TERM => -$server->pid;
+        ok !defined $server->wait_exit(0.2), "round $round: TERM to all is one TERM, not many";
+        touch("$path-go");
+        my $response = eval { $client->response };
+        is $response && $response->content, "done by $pid", 'the request is finished' or diag $server->log;
+        is $server->wait_exit(10), 0, 'status 0';
+    }
+} if is_gepok();
+
 check 'INT and a second TERM are fast' => sub {
     for my $signals (['INT'], ['TERM', 'TERM'], ['TERM', 'INT']) {
         my $server = start(start_servers => 2);
