@@ -4,11 +4,11 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::sys::signal::Signal;
 
-use crate::channel::worker_end::{Incoming, LEAVE_FRAME, WorkerEnd};
+use crate::channel::worker_end::{Incoming, LEAVE_FRAME, WAKE_FRAME, WorkerEnd};
 use crate::process::signal::{self, Note};
 use crate::semantics::message::Request;
 
@@ -70,6 +70,8 @@ pub enum Called {
 pub trait App {
     /// Answers one request. With `last`, the worker leaves behind it: `Respond::idle` is not called.
     fn call(&mut self, id: u64, request: Request, last: bool) -> Called;
+    /// Whether signals have come whose handlers have not run yet.
+    fn signals_due(&self) -> bool;
     /// Runs what signals have asked for while the worker waited; the status if a handler called `exit`.
     fn signals(&mut self) -> Option<i32>;
 }
@@ -96,6 +98,17 @@ pub fn leave_on_term(channel: &WorkerEnd) -> io::Result<()> {
     signal::note(Signal::SIGTERM, note)
 }
 
+/// The channel's socket, for [`wake`].
+static SOCKET: AtomicI32 = AtomicI32::new(-1);
+
+/// Wakes the worker if it waits, by way of the core as TERM does. For the signal handler of an interpreter that
+/// only notes what has come and runs the app's handler later; async-signal-safe.
+pub extern "C" fn wake() {
+    if WAITING.load(Ordering::SeqCst) {
+        signal::send(SOCKET.load(Ordering::SeqCst), &WAKE_FRAME);
+    }
+}
+
 /// Why a worker serves no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
@@ -108,12 +121,13 @@ pub enum Left {
 /// Serves requests until the core says stop, the app wants to leave, or `max_requests` are served
 /// (0: no limit).
 pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left {
+    SOCKET.store(channel.socket(), Ordering::SeqCst);
     let mut served = 0;
     channel.idle();
     loop {
         // A broken channel shows at the next read.
         let _ = channel.flush();
-        match wait(channel) {
+        match wait(channel, app) {
             Ok(Incoming::Request(id, request)) => {
                 if !channel.claim(id) {
                     continue;
@@ -139,10 +153,13 @@ pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left 
     }
 }
 
-fn wait(channel: &WorkerEnd) -> io::Result<Incoming> {
+fn wait(channel: &WorkerEnd, app: &dyn App) -> io::Result<Incoming> {
+    // From here on a signal sends a frame; one that came before is seen here.
     WAITING.store(true, Ordering::SeqCst);
     let incoming = if LEAVE.load(Ordering::SeqCst) {
         Ok(Incoming::Stop)
+    } else if app.signals_due() {
+        Ok(Incoming::Interrupted)
     } else {
         channel.next()
     };

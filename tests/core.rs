@@ -104,6 +104,10 @@ impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
         Called::Done
     }
 
+    fn signals_due(&self) -> bool {
+        false
+    }
+
     fn signals(&mut self) -> Option<i32> {
         None
     }

@@ -38,6 +38,8 @@ pub enum Message {
     Idle,
     /// The worker wants to leave.
     Leave,
+    /// The worker wants to be woken.
+    Wake,
 }
 
 /// A frame that the socket has not taken yet.
@@ -122,6 +124,14 @@ impl CoreEnd {
             ..Header::new(Kind::Reply, id)
         };
         self.send(header.bytes(0).to_vec(), socket)
+    }
+
+    /// Wakes the worker, as it asked.
+    ///
+    /// # Errors
+    /// When the channel is broken.
+    pub fn send_wake(&self) -> io::Result<()> {
+        self.send(Header::new(Kind::Wake, 0).bytes(0).to_vec(), None)
     }
 
     /// Tells the worker to leave.
@@ -256,6 +266,7 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
         Kind::Take => Message::Take(id),
         Kind::Idle => Message::Idle,
         Kind::Leave => Message::Leave,
+        Kind::Wake => Message::Wake,
         Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply => {
             return Err(Garbage("not a frame for the core"));
         }

@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Idle = 21,
     /// Worker to core: wants to leave, send Stop.
     Leave = 22,
+    /// A signal has come while the worker waited: it asks to be woken, and the core sends it back.
+    Wake = 25,
     /// Worker to core: a piece of content in a file, whose descriptor comes along.
     File = 23,
     /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
@@ -66,6 +68,7 @@ impl Kind {
             Leave,
             File,
             Take,
+            Wake,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == number)

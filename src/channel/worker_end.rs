@@ -21,11 +21,16 @@ const COPY: usize = 8 * 1024;
 
 /// The frame by which a worker asks to be let go, ready for a signal handler. To be sent only while
 /// nothing else is being sent.
-pub const LEAVE_FRAME: [u8; HEADER] = {
+pub const LEAVE_FRAME: [u8; HEADER] = bare(Kind::Leave);
+
+/// The frame by which a worker asks to be woken, likewise.
+pub const WAKE_FRAME: [u8; HEADER] = bare(Kind::Wake);
+
+const fn bare(kind: Kind) -> [u8; HEADER] {
     let mut frame = [0; HEADER];
-    frame[4] = Kind::Leave as u8;
+    frame[4] = kind as u8;
     frame
-};
+}
 
 /// What came from the core while the worker had nothing to do.
 #[derive(Debug)]
@@ -111,6 +116,7 @@ impl WorkerEnd {
                     return Ok(Incoming::Request(frame.id, request));
                 }
                 Kind::Stop => return Ok(Incoming::Stop),
+                Kind::Wake => return Ok(Incoming::Interrupted),
                 // For a response that is over by now.
                 Kind::Credit | Kind::Reply => {}
                 _ => return Err(Garbage("not a frame for a worker").into()),
@@ -390,7 +396,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_made_frame_is_what_the_codec_writes() {
+    fn the_ready_made_frames_are_what_the_codec_writes() {
         assert_eq!(LEAVE_FRAME, Header::new(Kind::Leave, 0).bytes(0));
+        assert_eq!(WAKE_FRAME, Header::new(Kind::Wake, 0).bytes(0));
     }
 }

@@ -175,6 +175,11 @@ impl Dispatch {
                 }
                 self.match_up();
             }
+            Message::Wake => {
+                if let Some(worker) = self.workers.borrow().get(&number) {
+                    let _ = worker.end.send_wake();
+                }
+            }
             Message::Leave => {
                 if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
                     worker.idle = false;
