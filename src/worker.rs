@@ -3,6 +3,7 @@
 //! Knows no Perl and no HTTP wire: the app is anything that implements [`App`].
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
@@ -38,6 +39,12 @@ pub trait Respond {
     ) -> Result<(), Lost>;
     /// A piece of content, behind the head. Blocks while the client is too slow to take more.
     fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost>;
+    /// A piece of content, behind the head: `length` bytes of a regular file from `offset` on. The core
+    /// sends it; a file that has become shorter by then costs the client's connection.
+    fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost>;
+    /// The client's socket, for an app that speaks to it itself (psgix.io). A response may follow all the
+    /// same; `end` without a head leaves the connection to the app.
+    fn take(&self, id: u64) -> Result<OwnedFd, Lost>;
     /// The response is complete.
     fn end(&self, id: u64) -> Result<(), Lost>;
     /// The response can't be completed: the core answers 502 or, behind the head, cuts the connection.

@@ -227,6 +227,17 @@ pub(super) fn get_head(
     Ok((ResponseHead { status, fields }, length))
 }
 
+/// A File frame's payload: offset and length of the content in the file beside it.
+pub(super) fn put_range(out: &mut Vec<u8>, offset: u64, length: u64) {
+    out.put_u64_le(offset);
+    out.put_u64_le(length);
+}
+
+/// Offset and length in `payload`.
+pub(super) fn get_range(mut payload: Bytes) -> Result<(u64, u64), Garbage> {
+    Ok((payload.try_get_u64_le()?, payload.try_get_u64_le()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

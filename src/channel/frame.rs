@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Credit = 2,
     /// Core to worker: leave when nothing is in work.
     Stop = 3,
+    /// Core to worker: the client's socket, or nothing where it can't be had.
+    Reply = 4,
     /// Worker to core: an interim response.
     Informational = 16,
     /// Worker to core: the head of the final response.
@@ -41,6 +43,10 @@ pub(super) enum Kind {
     Idle = 21,
     /// Worker to core: wants to leave, send Stop.
     Leave = 22,
+    /// Worker to core: a piece of content in a file, whose descriptor comes along.
+    File = 23,
+    /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
+    Take = 24,
 }
 
 impl Kind {
@@ -50,6 +56,7 @@ impl Kind {
             Request,
             Credit,
             Stop,
+            Reply,
             Informational,
             Head,
             Chunk,
@@ -57,6 +64,8 @@ impl Kind {
             Abort,
             Idle,
             Leave,
+            File,
+            Take,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == number)

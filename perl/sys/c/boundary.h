@@ -64,6 +64,7 @@ struct gp_state {
     int exit_status;
     struct gp_frame *frame; /* what the guard's XSUB shall run */
     CV *guard;
+    COP cop; /* where Perl code runs that we call from nowhere */
     SV *error;     /* the exception of the last GP_DIED */
     SV *message;   /* its text */
     gp_serve_fn serve;
@@ -72,7 +73,8 @@ struct gp_state {
     SV **listeners;
     SV *keys[GP_KEYS];
     U32 hashes[GP_KEYS];
-    GV *empty; /* psgi.input of requests without content */
+    GV *empty;         /* psgi.input of requests without content */
+    SV *empty_content; /* what it reads */
     HV *socket_stash;
     HV *writer_stash;
     gp_subs subs;
@@ -85,6 +87,7 @@ void gp_adopt(pTHX);
 void gp_watch_forks(void);
 int gp_elsewhere(pTHX);
 void gp_assert_here(pTHX);
+void gp_leave_if_child(pTHX);
 void gp_describe(pTHX);
 
 /* env.c */
@@ -103,6 +106,7 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 /* answer.c */
 UV gp_status(pTHX_ SV *sv);
 void gp_answer(pTHX_ gp_exchange *exchange, SV *response);
+void gp_end(gp_exchange *exchange);
 
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);

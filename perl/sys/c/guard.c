@@ -81,6 +81,11 @@ gp_outcome gp_guarded(pTHX_ gp_work work, void *argument)
         SAVETMPS;
         SAVEGENERICSV(GvSV(PL_defgv));
         GvSV(PL_defgv) = newSV(0);
+        if (PL_curcop == &PL_compiling) {
+            /* Else perl believes that it compiles: readline, for one, reads lines then whatever $/ says. */
+            SAVEVPTR(PL_curcop);
+            PL_curcop = &gp.cop;
+        }
         PUSHMARK(SP);
         PUTBACK;
         gp.frame = &frame;
@@ -170,6 +175,9 @@ void gp_adopt(pTHX)
     if (!gp.guard) {
         gp.guard = newXS(NULL, xs_guarded, __FILE__);
         gp.message = newSVpvs("");
+        gp.cop.op_type = OP_NEXTSTATE;
+        CopSTASH_set(&gp.cop, PL_defstash);
+        CopFILE_set(&gp.cop, "gepok");
     }
 }
 
@@ -190,6 +198,13 @@ void gp_watch_forks(void)
 int gp_elsewhere(pTHX)
 {
     return gp.in_child || gp.perl != GP_OPAQUE;
+}
+
+/* For our own work on a response, after code of the app's has run in it: a forked process leaves it there. */
+void gp_leave_if_child(pTHX)
+{
+    if (gp.in_child)
+        my_exit(0);
 }
 
 /* For XSUBs that the app calls: dies in a forked process or in another thread. */

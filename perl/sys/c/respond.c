@@ -40,10 +40,9 @@ static void run_delayed(pTHX_ gp_exchange *exchange, SV *code)
         PUTBACK;
         call_sv(code, G_VOID | G_DISCARD);
     }
-    if (exchange->orphan) {
-        exchange->over = 1;
-        SINK.end(SELF, exchange->id);
-    }
+    gp_leave_if_child(aTHX);
+    if (exchange->orphan)
+        gp_end(exchange);
     if (!exchange->responded)
         croak("Gepok: the app returned without calling the responder");
     if (!exchange->over && !exchange->writer)
@@ -71,6 +70,7 @@ static void run(pTHX_ void *argument)
         response = POPs;
         PUTBACK;
     }
+    gp_leave_if_child(aTHX);
     SvGETMAGIC(response);
     if (SvROK(response) && SvTYPE(SvRV(response)) == SVt_PVAV) {
         if (av_len((AV *)SvRV(response)) != 2)
@@ -83,11 +83,6 @@ static void run(pTHX_ void *argument)
         croak("Gepok: the app returned neither an array nor a code reference, but '%" SVf "'", SVfARG(response));
     c->exchange->in_call = 0;
 
-    if (gp.in_child) {
-        FREETMPS;
-        LEAVE;
-        return;
-    }
     handlers = cleanup_handlers(aTHX_ c->env);
     if (!(c->request->flags & GP_LAST) && (!handlers || av_len(handlers) < 0) && !committed(aTHX_ c->env)) {
         HV *env = c->env;
@@ -175,13 +170,15 @@ static void free_env(pTHX_ void *argument)
 static gp_outcome settle(pTHX_ call *c)
 {
     HV *env = c->env;
+    int leave;
     if (env) {
-        SINK.flush(SELF);
         for (;; c->handler++) {
             /* Counted anew each time, a handler may add another. */
             AV *handlers = cleanup_handlers(aTHX_ env);
             if (!handlers || c->handler > av_len(handlers))
                 break;
+            if (c->handler == 0)
+                SINK.flush(SELF);
             if (gp_guarded(aTHX_ run_handler, c) == GP_DIED)
                 log_error(aTHX_ c);
             if (gp.exited)
@@ -190,18 +187,15 @@ static gp_outcome settle(pTHX_ call *c)
         if (gp_guarded(aTHX_ ask_commit, c) == GP_EXIT)
             return GP_EXIT;
     }
-    if (gp.worker.multiprocess ? c->commit || c->request->flags & GP_LAST : c->request->flags & GP_LAST) {
-        SINK.flush(SELF);
-    }
-    else {
-        c->commit = 0;
+    /* A single process has nobody to take its place. */
+    leave = c->request->flags & GP_LAST || (c->commit && gp.worker.multiprocess);
+    if (!leave)
         SINK.idle(SELF);
-        SINK.flush(SELF);
-    }
+    SINK.flush(SELF);
     c->env = NULL;
     if (env && gp_guarded(aTHX_ free_env, env) == GP_EXIT)
         return GP_EXIT;
-    return c->commit || c->request->flags & GP_LAST ? GP_LEAVE : GP_OK;
+    return leave ? GP_LEAVE : GP_OK;
 }
 
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)

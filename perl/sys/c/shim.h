@@ -128,6 +128,8 @@ typedef struct gp_sink {
     int (*head)(void *self, uint64_t id, uint16_t status, const gp_pair *fields, size_t count, int64_t length);
     /** Pieces of content. */
     int (*content)(void *self, uint64_t id, const gp_slice *pieces, size_t count);
+    /** Content from a regular file; the descriptor stays the caller's. */
+    int (*file)(void *self, uint64_t id, int fd, uint64_t offset, uint64_t length);
     /** The response is complete. */
     int (*end)(void *self, uint64_t id);
     /** The response can't be completed. */

@@ -12,7 +12,7 @@ static void attach(pTHX_ SV *holder, SV *exchange)
 /* The exchange of a responder, writer or informational; NULL for anything else. */
 gp_exchange *gp_exchange_of(pTHX_ SV *holder)
 {
-    MAGIC *magic = mg_findext(holder, PERL_MAGIC_ext, &exchange_magic);
+    MAGIC *magic = SvTYPE(holder) >= SVt_PVMG ? mg_findext(holder, PERL_MAGIC_ext, &exchange_magic) : NULL;
     PERL_UNUSED_CONTEXT;
     return magic ? (gp_exchange *)SvPVX(magic->mg_obj) : NULL;
 }
@@ -37,13 +37,6 @@ static gp_exchange *usable(pTHX_ SV *holder)
 static int alive(const gp_exchange *exchange)
 {
     return gp.open && !exchange->over;
-}
-
-static void end_exchange(gp_exchange *exchange)
-{
-    exchange->over = 1;
-    exchange->writer = 0;
-    gp.worker.sink.end(gp.worker.self, exchange->id);
 }
 
 /* $env->{'psgix.informational'}->($status, \@headers) */
@@ -149,7 +142,7 @@ static XSPROTO(xs_close)
     exchange = writer_of(aTHX_ ST(0));
     SAVE_ERRNO;
     if (exchange->writer && alive(exchange)) {
-        end_exchange(exchange);
+        gp_end(exchange);
         gp.worker.sink.flush(gp.worker.self);
     }
     exchange->writer = 0;
@@ -168,7 +161,7 @@ static XSPROTO(xs_destroy)
         exchange->writer = 0;
         if (!exchange->in_call) {
             dSAVE_ERRNO;
-            end_exchange(exchange);
+            gp_end(exchange);
             gp.worker.sink.flush(gp.worker.self);
             RESTORE_ERRNO;
         }

@@ -48,6 +48,8 @@ static void unprepare(pTHX_ void *argument)
     Zero(&gp.subs, 1, gp_subs);
     SvREFCNT_dec((SV *)gp.empty);
     gp.empty = NULL;
+    SvREFCNT_dec(gp.empty_content);
+    gp.empty_content = NULL;
 }
 
 void gp_close(gp_perl *perl)

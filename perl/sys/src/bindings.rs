@@ -150,6 +150,16 @@ pub struct gp_sink {
             count: usize,
         ) -> ::std::os::raw::c_int,
     >,
+    #[doc = " Content from a regular file; the descriptor stays the caller's."]
+    pub file: ::std::option::Option<
+        unsafe extern "C" fn(
+            self_: *mut ::std::os::raw::c_void,
+            id: u64,
+            fd: ::std::os::raw::c_int,
+            offset: u64,
+            length: u64,
+        ) -> ::std::os::raw::c_int,
+    >,
     #[doc = " The response is complete."]
     pub end: ::std::option::Option<
         unsafe extern "C" fn(self_: *mut ::std::os::raw::c_void, id: u64) -> ::std::os::raw::c_int,
