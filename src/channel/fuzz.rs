@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use bytes::Bytes;
 
-use super::codec::{get_head, get_request, put_head, put_request};
+use super::codec::{get_head, get_range, get_request, put_head, put_range, put_request};
 use super::frame::{Frame, HEADER, Header, Kind, Unframer, put};
 
 /// Descriptors that stand ready for frames that say they bring one.
@@ -110,6 +110,14 @@ fn check_payload(frame: Frame) {
             });
             let pairs = pairs.iter().map(|(n, v)| (n.to_vec(), v.to_vec()));
             assert_eq!(again, Ok((frame.status, pairs.collect(), length)));
+        }
+        Kind::File => {
+            let Ok((offset, length)) = get_range(payload.clone()) else {
+                return;
+            };
+            let mut written = Vec::new();
+            put_range(&mut written, offset, length);
+            assert!(payload.starts_with(&written));
         }
         _ => {}
     }
