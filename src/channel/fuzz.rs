@@ -4,7 +4,9 @@ use std::os::fd::AsFd;
 
 use bytes::Bytes;
 
-use super::codec::{get_head, get_range, get_request, put_head, put_range, put_request};
+use super::codec::{
+    get_head, get_range, get_request, head_length, put_head, put_range, put_request,
+};
 use super::frame::{Frame, HEADER, Header, Kind, Unframer, put};
 
 /// Descriptors that stand ready for frames that say they bring one.
@@ -103,6 +105,7 @@ fn check_payload(frame: Frame) {
             let pairs: Vec<_> = head.fields.iter().collect();
             let mut written = Vec::new();
             put_head(&mut written, &pairs, length);
+            assert_eq!(written.len(), head_length(&pairs));
             let again = get_head(Bytes::from(written), frame.status);
             let again = again.map(|(head, length)| {
                 let pairs = head.fields.iter().map(|(n, v)| (n.to_vec(), v.to_vec()));
