@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,6 +74,13 @@ impl Respond for Recorder {
 
     fn end(&self, id: u64) -> Result<(), Lost> {
         self.say(format!("{id} end"))
+    }
+
+    /// The one end of a socket pair; nobody holds the other.
+    fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
+        self.say(format!("{id} take"))?;
+        let (one, _) = std::os::unix::net::UnixStream::pair().map_err(|_| Lost::Client)?;
+        Ok(one.into())
     }
 
     fn abort(&self, id: u64) {
