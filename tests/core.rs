@@ -246,6 +246,28 @@ fn an_abort_is_502_before_the_head_and_a_cut_behind_it() {
     );
 }
 
+/// Protects: a response no frame can hold costs its own request only, not the worker.
+#[test]
+fn a_head_beyond_a_frame_is_502_and_the_worker_lives_on() {
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, request| {
+        if request.head.target() != b"/long" {
+            return echo(out, id, request);
+        }
+        let value = vec![b'x'; 1024 * 1024];
+        assert_eq!(
+            out.head(id, 200, &[(b"X-Long", &value)], None),
+            Err(Lost::Finished)
+        );
+    });
+    let mut client = server.client();
+    client.send("GET /long HTTP/1.1\r\n\r\n");
+    assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 502 "));
+    client.until("Bad Gateway");
+    client.send("GET /next HTTP/1.1\r\n\r\n");
+    client.until("GET /next\n");
+}
+
 #[test]
 fn a_dead_worker_costs_only_what_it_had_claimed() {
     let mut server = Server::start(|_| {});

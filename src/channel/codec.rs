@@ -217,6 +217,12 @@ pub(super) fn put_head(out: &mut Vec<u8>, fields: &[(&[u8], &[u8])], length: Opt
     }
 }
 
+/// Bytes that [`put_head`] writes.
+pub(super) fn head_length(fields: &[(&[u8], &[u8])]) -> usize {
+    let lines = fields.iter().map(|(n, v)| 16 + n.len() + v.len());
+    16 + lines.sum::<usize>()
+}
+
 /// The head in `payload`, and its content's length where it is known.
 pub(super) fn get_head(
     mut payload: Bytes,

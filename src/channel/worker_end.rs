@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use bytes::Buf;
 
 use super::claim::Claims;
-use super::frame::{Frame, Garbage, HEADER, Header, Kind, Unframer, put};
+use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, Unframer, put};
 use super::{CREDIT, Descriptors, codec, transfer};
 use crate::semantics::message::Request;
 use crate::worker::{Lost, Respond};
@@ -180,6 +180,12 @@ impl WorkerEnd {
         length: Option<u64>,
     ) -> Result<(), Lost> {
         self.check(header.id)?;
+        if codec::head_length(fields) > MAX_PAYLOAD {
+            // The core would take it for garbage, and close the channel.
+            ::log::error!("the app's response has more than {MAX_PAYLOAD} bytes of fields");
+            self.abort(header.id);
+            return Err(Lost::Finished);
+        }
         let mut state = self.state.borrow_mut();
         put(&mut state.out, header, |out| {
             codec::put_head(out, fields, length)
