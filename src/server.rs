@@ -215,10 +215,14 @@ impl Server<'_> {
         let left = worker::serve(&channel, app.as_mut(), 0);
         drop(app);
         saved.restore(&taken)?;
-        // What the app has answered reaches its clients, even where it has called exit.
-        control::tell_core(control.as_fd(), ToCore::Died(1))?;
-        control::tell_core(control.as_fd(), ToCore::Drain)?;
-        let _ = control::hear_core(control.as_fd());
+        // What the app has answered reaches its clients, even where it has called exit. A core that has
+        // left already, as INT makes it, needs no word.
+        for word in [ToCore::Died(1), ToCore::NoWorkers] {
+            let _ = control::tell_core(control.as_fd(), word);
+        }
+        while let Err(error) = control::hear_core(control.as_fd())
+            && error.kind() == io::ErrorKind::Interrupted
+        {}
         let _ = control::tell_core(control.as_fd(), ToCore::Quit);
         joined(core)?;
         Ok(match left {

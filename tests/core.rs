@@ -525,6 +525,33 @@ fn a_request_in_the_backlog_is_answered_by_a_core_that_drains() {
 }
 
 #[test]
+fn a_request_that_no_worker_will_take_fails_and_the_core_drains() {
+    let mut server = Server::start(|_| {});
+    let (number, descriptors) = server.channel();
+    let worker = WorkerEnd::open(descriptors).unwrap();
+    worker.idle();
+    worker.flush().unwrap();
+    let mut first = server.client();
+    first.send("GET /first HTTP/1.1\r\n\r\n");
+    let Ok(Incoming::Request(id, _)) = worker.next() else {
+        panic!()
+    };
+    assert!(worker.claim(id));
+    let mut queued = server.client();
+    queued.send("GET /queued HTTP/1.1\r\n\r\n");
+    drop(worker);
+    server.tell(ToCore::Died(number));
+    server.tell(ToCore::NoWorkers);
+    for mut client in [first, queued] {
+        assert!(client.rest().starts_with(b"HTTP/1.1 502 "));
+    }
+    assert_eq!(
+        control::hear_core(server.control.as_fd()).unwrap(),
+        Some(ToMaster::Drained)
+    );
+}
+
+#[test]
 fn an_empty_line_behind_a_request_does_not_begin_another() {
     let mut server = Server::start(|settings| {
         settings.keepalive_timeout = Duration::from_millis(100);

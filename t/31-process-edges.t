@@ -1,0 +1,35 @@
+# Signals and ends at the edges: at load, in forked children, in one process, and where descriptors run out.
+use strict;
+use warnings;
+
+use IO::Socket::INET;
+use Test::More;
+use Time::HiRes qw(time);
+
+use Gepok::Test;
+
+gepok_only();
+
+sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
+
+sub send_request {
+    my ($server, $target) = @_;
+    my $client = $server->connect;
+    $client->send("GET $target HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    return $client;
+}
+
+check 'exit in the only process' => sub {
+    my $server = server(
+        app     => 'sub { my $go = shift->{QUERY_STRING}; select undef, undef, undef, 0.02 until -e $go; exit 3 }',
+        options => {start_servers => 0});
+    my $go     = $server->folder . '/go';
+    my $first  = send_request($server, "/?$go");
+    my $queued = send_request($server, "/?$go");
+    ok $queued->silent(0.2), 'a second request waits';
+    open my $file, '>', $go or die $!;
+    cmp_ok $_->response->status, '>=', 500, 'no request is left without an answer' for $first, $queued;
+    is $server->wait_exit(5), 3 << 8, 'and the process ends';
+};
+
+done_testing;
