@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::channel::worker_end::WorkerEnd;
@@ -311,6 +312,9 @@ fn core_process(keep: &[i32]) -> io::Result<()> {
     fork::replace_standard(nothing.as_fd(), 0)?;
     fork::replace_standard(nothing.as_fd(), 1)?;
     nix::sys::prctl::set_dumpable(false)?;
+    // Each client needs a descriptor. The soft limit is for programs that call select(2).
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     signal::block_all()
 }
 

@@ -32,4 +32,20 @@ check 'exit in the only process' => sub {
     is $server->wait_exit(5), 3 << 8, 'and the process ends';
 };
 
+check 'more clients than descriptors' => sub {
+    my $port   = free_port();
+    my $server = server(
+        command => ['bash', '-c', 'ulimit -n 64; exec "$@"', 'bash', root() . '/blib/script/gepok',
+            '-e', 'sub { [200, [], [$$]] }', '--start-servers=1', '--http-ports', "127.0.0.1:$port"],
+        listen => 'none',
+        port   => $port);
+    my $first  = $server->connect;
+    my $ask    = sub { $first->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"); $first->response->content };
+    my $worker = $ask->();
+    my @many   = map { IO::Socket::INET->new("127.0.0.1:$port") || die $@ } 1 .. 80;
+    ok soon { $server->log =~ /new ones wait/ }, 'some wait';
+    kill KILL => $worker;
+    isnt $ask->(), $worker, 'a new worker finds the core alive, and its connections';
+};
+
 done_testing;
