@@ -280,10 +280,12 @@ impl Roles for Server<'_> {
         let served = || -> Result<i32> {
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
+            worker::leave_on_term(&channel)?;
             let mut app = self
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
+            // Again, because the app may have set the signal while it was loaded.
             worker::leave_on_term(&channel)?;
             let limit = self
                 .config

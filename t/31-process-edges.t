@@ -32,6 +32,47 @@ check 'exit in the only process' => sub {
     is $server->wait_exit(5), 3 << 8, 'and the process ends';
 };
 
+check 'children of the app' => sub {
+    my $server = server(
+        app     => 'sub { my $pid = fork; if (!$pid) { sleep 60; CORE::exit(0) } [200, [], [$pid]] }',
+        options => {start_servers => 1});
+    for my $signal (qw(TERM INT)) {
+        my $pid = $server->get('/')->content;
+        kill $signal => $pid;
+        ok soon { !alive($pid) }, "end by $signal, as those of any program";
+        kill KILL => $pid;
+    }
+};
+
+check 'SIGPIPE' => sub {
+    my $server = server(
+        entry   => 'bin',
+        app     => 'sub { open my $f, "<", "/proc/self/status"; [200, [], [grep { /^SigIgn/ } <$f>]] }',
+        options => {start_servers => 1});
+    my ($mask) = $server->get('/')->content =~ /SigIgn:\s*([0-9a-f]+)/;
+    is hex($mask) & 1 << 12, 0, 'is the default for the app, and so for the programs that it starts';
+};
+
+check 'TERM while the app is loaded' => sub {
+    # Whatever descriptor the app gets must not get bytes of ours.
+    my $server = server(
+        entry => 'bin',
+        args  => ['--no-preload-app'],
+        app   => <<'APP',
+use Socket;
+my @pairs = map { socketpair my $one, my $two, AF_UNIX, SOCK_STREAM, 0; [$one, $two] } 1 .. 10;
+kill TERM => $$;
+my $bits = '';
+vec($bits, fileno $_, 1) = 1 for map { @$_ } @pairs;
+my $got = select $bits, undef, undef, 0.1;
+print STDERR "LOADED $got\n";
+sub { [200, [], ["ok"]] }
+APP
+        options => {start_servers => 1});
+    ok soon { $server->log =~ /LOADED/ }, 'it is loaded to its end';
+    unlike $server->log, qr/LOADED [1-9]/, 'and no descriptor has got anything';
+};
+
 check 'more clients than descriptors' => sub {
     my $port   = free_port();
     my $server = server(
