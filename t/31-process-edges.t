@@ -19,6 +19,16 @@ sub send_request {
     return $client;
 }
 
+check 'INT is no accident' => sub {
+    for my $workers (0, 2) {
+        my $server = server(app => 'sub { [200, [], ["ok"]] }', options => {start_servers => $workers});
+        is $server->get('/')->content, 'ok', "start_servers=$workers: it serves";
+        $server->signal('INT');
+        is $server->wait_exit(5), 0, 'status 0';
+        unlike $server->log, qr/error|pipe/i, 'and nothing to complain about' or diag $server->log;
+    }
+};
+
 check 'exit in the only process' => sub {
     my $server = server(
         app     => 'sub { my $go = shift->{QUERY_STRING}; select undef, undef, undef, 0.02 until -e $go; exit 3 }',
@@ -87,6 +97,24 @@ check 'more clients than descriptors' => sub {
     ok soon { $server->log =~ /new ones wait/ }, 'some wait';
     kill KILL => $worker;
     isnt $ask->(), $worker, 'a new worker finds the core alive, and its connections';
+};
+
+check 'server_ready that dies' => sub {
+    my $port   = free_port();
+    my $script = scratch();
+    my ($status, $text) = run_command([
+        $^X, (map {'-I' . root() . "/blib/$_"} qw(arch lib)), '-MGepok', '-e', <<"SCRIPT"], seconds => 10);
+\$| = 1;
+eval { Gepok->new(http_ports => ['127.0.0.1:$port'], server_ready => sub { die "not ready\\n" })->run(sub { }); 1 };
+print \$@;
+print 'children: ', (wait() < 0 ? 'none' : 'some'), "\\n";
+kill TERM => \$\$;
+sleep 5;
+print "still here\\n";
+SCRIPT
+    like $text, qr/not ready/, 'the caller hears of it';
+    like $text, qr/children: none/, 'nothing is left behind';
+    is $status, 15, 'and has its signals back' or diag $text;
 };
 
 done_testing;
