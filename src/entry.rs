@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io;
 use std::rc::Rc;
 
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::channel::worker_end::WorkerEnd;
@@ -16,6 +17,7 @@ use crate::config::{Config, Options, Said, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::Forked;
 use crate::process::master::Ended;
+use crate::process::signal;
 use crate::psgi::{self, PsgiApp};
 use crate::server::{self, Entry, ListenerFacts, ServerFacts};
 use crate::worker::App;
@@ -145,6 +147,10 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
         Err(error) => return mistake(&error),
     };
     warn(&said);
+    // Rust ignores it, and programs that the app starts would inherit that.
+    if let Err(error) = signal::set_default(Signal::SIGPIPE) {
+        return mistake(&error);
+    }
     let interpreter = match Interpreter::start(&[], serve) {
         Ok(interpreter) => interpreter,
         Err(status) => return status,

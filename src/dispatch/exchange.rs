@@ -58,7 +58,7 @@ pub(super) enum Place {
 /// What connection and dispatch share of a request.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) request: Request,
+    pub(super) request: Rc<Request>,
     pub(super) place: Cell<Place>,
     pub(super) backlog: Backlog,
     /// The app waits for the client's socket.
@@ -70,7 +70,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(request: Request, backlog: Backlog) -> Self {
         State {
-            request,
+            request: Rc::new(request),
             place: Cell::new(Place::Queued),
             backlog,
             asked: Cell::new(false),

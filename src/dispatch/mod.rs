@@ -48,6 +48,8 @@ pub struct Dispatch {
     queue: RefCell<VecDeque<Rc<State>>>,
     /// Workers were told to leave; new ones are told so at once.
     stopped: Cell<bool>,
+    /// No worker will come any more.
+    deserted: Cell<bool>,
     /// Memory that responses hold.
     memory: Rc<Cell<u64>>,
     /// Folder for responses that are too large for memory.
@@ -62,6 +64,7 @@ impl Dispatch {
             idle: RefCell::default(),
             queue: RefCell::default(),
             stopped: Cell::new(false),
+            deserted: Cell::new(false),
             memory: Rc::default(),
             spool_folder,
         }
@@ -71,8 +74,12 @@ impl Dispatch {
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
         let backlog = Backlog::new(&self.memory, &self.spool_folder);
         let state = Rc::new(State::new(request, backlog));
-        self.queue.borrow_mut().push_back(Rc::clone(&state));
-        self.match_up();
+        if self.deserted.get() {
+            state.finish(Event::Failed);
+        } else {
+            self.queue.borrow_mut().push_back(Rc::clone(&state));
+            self.match_up();
+        }
         Exchange {
             state,
             dispatch: Rc::clone(self),
@@ -109,6 +116,14 @@ impl Dispatch {
         for worker in self.workers.borrow().values() {
             // A broken channel belongs to a worker that is leaving already.
             let _ = worker.end.send_stop();
+        }
+    }
+
+    /// The last worker is gone, and none will come: requests that wait for one fail, now and later.
+    pub fn no_workers(&self) {
+        self.deserted.set(true);
+        for state in self.queue.borrow_mut().drain(..) {
+            state.finish(Event::Failed);
         }
     }
 

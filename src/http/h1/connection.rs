@@ -96,6 +96,14 @@ pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context:
     connection.close(close).await;
 }
 
+/// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
+/// moment ago we may not know yet that its request has come.
+async fn drained(drain: &mut watch::Receiver<bool>) {
+    // A core that is gone drains nothing.
+    let _ = drain.wait_for(|&drain| drain).await;
+    tokio::task::yield_now().await;
+}
+
 pub(super) struct Connection {
     pub(super) stream: Stream,
     /// Bytes read and not yet understood.
@@ -149,11 +157,12 @@ impl Connection {
     async fn read_head(&mut self) -> Result<(RequestHead, Timestamp), Close> {
         let first = self.served == 0;
         let settings = &self.context.settings;
-        self.timer.set(if first {
+        let wait = if first {
             settings.header_timeout
         } else {
             settings.keepalive_timeout
-        });
+        };
+        self.timer.set(wait);
         let mut started = Timestamp::default();
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
@@ -167,6 +176,13 @@ impl Connection {
                 .read(&mut self.buffer, &self.context.settings.limits)
             {
                 Ok(Some(head)) => return Ok((head, started)),
+                // Nothing but empty lines came: no request has begun.
+                Ok(None) if self.buffer.is_empty() && started != Timestamp::default() => {
+                    started = Timestamp::default();
+                    if !first {
+                        self.timer.set(wait);
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => return Err(self.refuse(error.status(), &error).await),
             }
@@ -177,7 +193,7 @@ impl Connection {
                 tokio::select! {
                     biased;
                     read = self.stream.read_buf(&mut self.buffer) => read,
-                    _ = drain.wait_for(|&drain| drain), if idle => Ok(0),
+                    () = drained(&mut drain), if idle => Ok(0),
                 }
             });
             match read.await {
