@@ -144,6 +144,16 @@ impl Perl {
         self.value(outcome, value)
     }
 
+    /// Defines a module whose source is built into us, unless the interpreter has it: `file` as in `%INC`.
+    pub fn provide(self, file: &str, source: &str) -> Result<(), Failure> {
+        let known = format!("$INC{{'{file}'}}");
+        if self.eval("gepok", &known)?.is_none() {
+            self.eval(file, source)?;
+            self.eval("gepok", &format!("{known} = '{file}'; undef"))?;
+        }
+        Ok(())
+    }
+
     fn value(self, outcome: gp_outcome, value: *mut gp_sv) -> Result<Option<Code>, Failure> {
         match outcome {
             gp_outcome::GP_OK => Ok(NonNull::new(value).map(|sv| Code { sv, perl: self })),

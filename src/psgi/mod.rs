@@ -18,6 +18,9 @@ use crate::worker::{App, Called, Respond};
 
 pub use listener::{Address, Listener, Remote};
 
+/// The class of `gepok.socket`, built in so that every entry has the one that fits.
+const SOCKET: &str = include_str!("../../perl/lib/Gepok/Socket.pm");
+
 /// What the app is told about the server.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -41,6 +44,7 @@ impl PsgiApp {
     /// Makes this process a worker that answers with `app` into `respond`.
     pub fn new(app: Code, server: Server, respond: Rc<dyn Respond>) -> Result<Self, Failure> {
         let perl = app.perl();
+        perl.provide("Gepok/Socket.pm", SOCKET)?;
         let sink = Box::new(sink::Sink::new(respond));
         let facts: Vec<Vec<u8>> = server.listeners.iter().map(Listener::facts).collect();
         let listeners: Vec<gp_slice> = facts.iter().map(|facts| slice(facts)).collect();

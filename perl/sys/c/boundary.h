@@ -64,6 +64,7 @@ struct gp_state {
     int exit_status;
     struct gp_frame *frame; /* what the guard's XSUB shall run */
     CV *guard;
+    COP cop; /* where Perl code runs that we call from nowhere */
     SV *error;     /* the exception of the last GP_DIED */
     SV *message;   /* its text */
     gp_serve_fn serve;

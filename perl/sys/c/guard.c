@@ -81,6 +81,11 @@ gp_outcome gp_guarded(pTHX_ gp_work work, void *argument)
         SAVETMPS;
         SAVEGENERICSV(GvSV(PL_defgv));
         GvSV(PL_defgv) = newSV(0);
+        if (PL_curcop == &PL_compiling) {
+            /* Else perl believes that it compiles: readline, for one, reads lines then whatever $/ says. */
+            SAVEVPTR(PL_curcop);
+            PL_curcop = &gp.cop;
+        }
         PUSHMARK(SP);
         PUTBACK;
         gp.frame = &frame;
@@ -170,6 +175,9 @@ void gp_adopt(pTHX)
     if (!gp.guard) {
         gp.guard = newXS(NULL, xs_guarded, __FILE__);
         gp.message = newSVpvs("");
+        gp.cop.op_type = OP_NEXTSTATE;
+        CopSTASH_set(&gp.cop, PL_defstash);
+        CopFILE_set(&gp.cop, "gepok");
     }
 }
 

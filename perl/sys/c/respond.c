@@ -175,13 +175,15 @@ static void free_env(pTHX_ void *argument)
 static gp_outcome settle(pTHX_ call *c)
 {
     HV *env = c->env;
+    int leave;
     if (env) {
-        SINK.flush(SELF);
         for (;; c->handler++) {
             /* Counted anew each time, a handler may add another. */
             AV *handlers = cleanup_handlers(aTHX_ env);
             if (!handlers || c->handler > av_len(handlers))
                 break;
+            if (c->handler == 0)
+                SINK.flush(SELF);
             if (gp_guarded(aTHX_ run_handler, c) == GP_DIED)
                 log_error(aTHX_ c);
             if (gp.exited)
@@ -190,18 +192,15 @@ static gp_outcome settle(pTHX_ call *c)
         if (gp_guarded(aTHX_ ask_commit, c) == GP_EXIT)
             return GP_EXIT;
     }
-    if (gp.worker.multiprocess ? c->commit || c->request->flags & GP_LAST : c->request->flags & GP_LAST) {
-        SINK.flush(SELF);
-    }
-    else {
-        c->commit = 0;
+    /* A single process has nobody to take its place. */
+    leave = c->request->flags & GP_LAST || (c->commit && gp.worker.multiprocess);
+    if (!leave)
         SINK.idle(SELF);
-        SINK.flush(SELF);
-    }
+    SINK.flush(SELF);
     c->env = NULL;
     if (env && gp_guarded(aTHX_ free_env, env) == GP_EXIT)
         return GP_EXIT;
-    return c->commit || c->request->flags & GP_LAST ? GP_LEAVE : GP_OK;
+    return leave ? GP_LEAVE : GP_OK;
 }
 
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)

@@ -1,0 +1,254 @@
+//! An interpreter with an app in it, and a `Respond` that writes down what it is told.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use gepok::perl::{Exit, Failure, Hooks, Interpreter, Perl};
+use gepok::psgi::{Address, Listener, PsgiApp, Remote, Server};
+use gepok::semantics::field::{Fields, Line, Span};
+use gepok::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Version};
+use gepok::worker::{App, Called, Lost, Respond};
+
+/// What was said, one line for each call, and when the client is to be gone.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    said: RefCell<Vec<String>>,
+    /// The next chunk finds the client gone.
+    pub(crate) gone: Cell<bool>,
+}
+
+impl Recorder {
+    fn say(&self, what: String) -> Result<(), Lost> {
+        self.said.borrow_mut().push(what);
+        Ok(())
+    }
+}
+
+fn shown(fields: &[(&[u8], &[u8])]) -> String {
+    let shown: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{}: {}", name.escape_ascii(), value.escape_ascii()))
+        .collect();
+    format!("[{}]", shown.join(", "))
+}
+
+impl Respond for Recorder {
+    fn informational(&self, id: u64, status: u16, fields: &[(&[u8], &[u8])]) -> Result<(), Lost> {
+        self.say(format!("{id} informational {status} {}", shown(fields)))
+    }
+
+    fn head(
+        &self,
+        id: u64,
+        status: u16,
+        fields: &[(&[u8], &[u8])],
+        length: Option<u64>,
+    ) -> Result<(), Lost> {
+        let length = length.map_or("?".into(), |length| length.to_string());
+        self.say(format!("{id} head {status} {} {length}", shown(fields)))
+    }
+
+    fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost> {
+        if self.gone.get() {
+            return Err(Lost::Client);
+        }
+        if content.len() > 1000 {
+            return self.say(format!("{id} chunk of {}", content.len()));
+        }
+        self.say(format!("{id} chunk {}", content.escape_ascii()))
+    }
+
+    fn end(&self, id: u64) -> Result<(), Lost> {
+        self.say(format!("{id} end"))
+    }
+
+    fn abort(&self, id: u64) {
+        let _ = self.say(format!("{id} abort"));
+    }
+
+    fn idle(&self) {
+        let _ = self.say("idle".into());
+    }
+
+    fn flush(&self) -> Result<(), Lost> {
+        self.say("flush".into())
+    }
+}
+
+/// One interpreter at a time: what the boundary remembers is the process's.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// An app in an interpreter of its own.
+pub(crate) struct World {
+    psgi: Option<PsgiApp>,
+    pub(crate) recorder: Rc<Recorder>,
+    interpreter: Option<Interpreter>,
+    next: u64,
+    _one: MutexGuard<'static, ()>,
+}
+
+fn no_server(_: Vec<(Vec<u8>, Vec<u8>)>, _: Hooks) -> Result<Exit, String> {
+    Err("no server here".into())
+}
+
+pub(crate) fn listeners() -> Vec<Listener> {
+    vec![
+        Listener {
+            server_name: b"gepok.example".into(),
+            server_port: b"80".into(),
+            remote: Remote::Peer,
+            address: Address::Ip("127.0.0.1:80".parse().unwrap()),
+        },
+        Listener {
+            server_name: b"/run/gepok".into(),
+            server_port: b"0".into(),
+            remote: Remote::Loopback,
+            address: Address::Unix("/run/gepok".into()),
+        },
+        Listener {
+            server_name: b"0".into(),
+            server_port: b"/run/starlet".into(),
+            remote: Remote::Undefined,
+            address: Address::Unix("/run/starlet".into()),
+        },
+    ]
+}
+
+/// What every test's Perl code can use: `@log` gathers words, `errors` and `said` read what came of it.
+const PRELUDE: &str = r#"
+    package T;
+    use strict; use warnings;
+    our (@log, $errors);
+    sub errors { $errors = ''; open my $handle, '>>', \$errors or die; $_[0]{'psgi.errors'} = $handle }
+    1;
+"#;
+
+impl World {
+    /// `source` is an expression that gives the app; it is compiled in package `T` under strict.
+    pub(crate) fn new(source: &str) -> World {
+        World::with_multiprocess(source, true)
+    }
+
+    pub(crate) fn with_multiprocess(source: &str, multiprocess: bool) -> World {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let interpreter = Interpreter::start(&[], no_server).unwrap();
+        let perl = interpreter.perl();
+        perl.eval("prelude", PRELUDE).unwrap();
+        let source = format!("package T; use strict; use warnings; our (@log, $errors); {source}");
+        let app = perl.eval("app", &source).unwrap().unwrap();
+        let recorder = Rc::new(Recorder::default());
+        let server = Server {
+            listeners: listeners(),
+            multiprocess,
+        };
+        let psgi = PsgiApp::new(app, server, recorder.clone()).unwrap();
+        World {
+            psgi: Some(psgi),
+            recorder,
+            interpreter: Some(interpreter),
+            next: 1,
+            _one: one,
+        }
+    }
+
+    pub(crate) fn perl(&self) -> Perl {
+        self.interpreter.as_ref().unwrap().perl()
+    }
+
+    pub(crate) fn call(&mut self, request: Request, last: bool) -> (Called, Vec<String>) {
+        let id = self.next;
+        self.next += 1;
+        let called = self.psgi.as_mut().unwrap().call(id, request, last);
+        (called, self.recorder.said.take())
+    }
+
+    /// Answers a GET; the app is called and goes on.
+    pub(crate) fn get(&mut self, target: &str) -> Vec<String> {
+        let (called, said) = self.call(request("GET", target, &[]), false);
+        assert_eq!(called, Called::Done, "{said:?}");
+        said
+    }
+
+    pub(crate) fn signals(&mut self) -> Option<i32> {
+        self.psgi.as_mut().unwrap().signals()
+    }
+
+    /// What was said outside of calls.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.recorder.said.take()
+    }
+
+    /// A Perl expression's value as text, shown by an exception because that needs nothing of the app.
+    pub(crate) fn text(&self, expression: &str) -> String {
+        let source =
+            format!("package T; our (@log, $errors); die join('', 'text:', {expression}), \"\\n\"");
+        match self.perl().eval("text", &source) {
+            Err(Failure::Died(text)) => text
+                .strip_prefix("text:")
+                .unwrap_or_else(|| panic!("{text}"))
+                .trim_end_matches('\n')
+                .to_owned(),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+    }
+
+    /// Ends the worker and the interpreter; the exit status.
+    pub(crate) fn finish(mut self, status: i32) -> i32 {
+        self.psgi = None;
+        self.interpreter.take().unwrap().finish(status)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.psgi = None;
+        if let Some(interpreter) = self.interpreter.take() {
+            interpreter.finish(0);
+        }
+    }
+}
+
+/// A request by TCP without content.
+pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
+    let mut text = Vec::new();
+    let mut put = |part: &str| {
+        let start = text.len() as u32;
+        text.extend_from_slice(part.as_bytes());
+        Span {
+            start,
+            end: text.len() as u32,
+        }
+    };
+    let method = put(method);
+    let target = put(target);
+    let lines = fields
+        .iter()
+        .map(|(name, value)| Line {
+            name: put(name),
+            value: put(value),
+        })
+        .collect();
+    let at = |seconds| Timestamp {
+        seconds,
+        micros: 500_000,
+    };
+    Request {
+        head: RequestHead {
+            method,
+            target,
+            version: Version::Http11,
+            fields: Fields::new(text.into(), lines).unwrap(),
+        },
+        content: Content::Empty,
+        content_length: None,
+        listener: 0,
+        endpoints: Endpoints::Ip {
+            peer: "192.0.2.7:4711".parse().unwrap(),
+            local: "192.0.2.1:80".parse().unwrap(),
+        },
+        connected: at(10),
+        started: at(11),
+        finished: at(12),
+    }
+}
