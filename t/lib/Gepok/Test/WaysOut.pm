@@ -101,7 +101,7 @@ fork-cleanup     | forks in a cleanup handler; the child returns | 200 cleanup |
 fork-twice       | forks a child that forks another, both return | 200 parent 0 | serves
 fork-lives       | forks; the child lives on | 200 parent | serves
 fork-lives-exit  | the same, and exits itself | 500 | leaves 4
-fork-lives-_exit | the same, with POSIX::_exit | 502 | gone 4
+fork-lives-_exit | the same, with POSIX::_exit | 502 | gone 4 (workers)
 system           | system | 200 system 0 256 -1 | serves
 backticks        | backticks | 200 out 1792 | serves
 pipe-open        | reads from a command, writes to a command | 200 piped 512 | serves
