@@ -1,7 +1,7 @@
 //! How long the boundary takes, request to response: cargo test --release --test psgi bench -- --ignored --nocapture
 
 use std::hint::black_box;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -29,6 +29,9 @@ impl Respond for Nowhere {
     }
     fn file(&self, _: u64, _: BorrowedFd<'_>, _: u64, _: u64) -> Result<(), Lost> {
         Ok(())
+    }
+    fn take(&self, _: u64) -> Result<OwnedFd, Lost> {
+        Err(Lost::Finished)
     }
     fn end(&self, _: u64) -> Result<(), Lost> {
         Ok(())

@@ -257,8 +257,10 @@ fn signal_handlers_run_while_idle_and_may_die_or_exit() {
          $SIG{WINCH} = sub { exit 8 };
          sub { [200, [], [@log]] }",
     );
+    assert!(!world.signals_due());
     assert_eq!(world.signals(), None);
     raise(libc::SIGUSR1);
+    assert!(world.signals_due());
     assert_eq!(world.signals(), None);
     raise(libc::SIGUSR2);
     assert_eq!(world.signals(), None);

@@ -1,8 +1,7 @@
 //! An interpreter with an app in it, and a `Respond` that writes down what it is told.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::BorrowedFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -192,6 +191,10 @@ impl World {
         let (called, said) = self.call(request("GET", target, &[]), false);
         assert_eq!(called, Called::Done, "{said:?}");
         said
+    }
+
+    pub(crate) fn signals_due(&self) -> bool {
+        self.psgi.as_ref().unwrap().signals_due()
     }
 
     pub(crate) fn signals(&mut self) -> Option<i32> {

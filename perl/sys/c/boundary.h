@@ -100,6 +100,12 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 void gp_answer(pTHX_ gp_exchange *exchange, SV *response);
 void gp_end(gp_exchange *exchange);
 
+/* respond.c */
+void gp_log_error(pTHX_ HV *env);
+
+/* signals.c */
+void gp_signals_begin(pTHX);
+
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);
 void gp_stream_boot(pTHX);

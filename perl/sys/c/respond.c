@@ -100,8 +100,8 @@ static void run(pTHX_ void *argument)
 
 static void print_error(pTHX_ void *argument)
 {
-    call *c = (call *)argument;
-    SV **errors = c->env ? gp_env_entry(aTHX_ c->env, KEY_PSGI_ERRORS) : NULL;
+    HV *env = (HV *)argument;
+    SV **errors = env ? gp_env_entry(aTHX_ env, KEY_PSGI_ERRORS) : NULL;
     dSP;
     PUSHMARK(SP);
     XPUSHs(errors && SvROK(*errors) ? *errors : sv_2mortal(newRV_inc((SV *)PL_stderrgv)));
@@ -110,11 +110,11 @@ static void print_error(pTHX_ void *argument)
     call_method("print", G_VOID | G_DISCARD);
 }
 
-/* An exception's text goes to the request's psgi.errors, else to our standard error. */
-static void log_error(pTHX_ call *c)
+/* An exception's text goes to psgi.errors of the env, else to our standard error. */
+void gp_log_error(pTHX_ HV *env)
 {
     gp_describe(aTHX);
-    if (gp_guarded(aTHX_ print_error, c) == GP_DIED)
+    if (gp_guarded(aTHX_ print_error, env) == GP_DIED)
         PerlIO_write(PerlIO_stderr(), SvPVX(gp.message), SvCUR(gp.message));
 }
 
@@ -181,7 +181,7 @@ static gp_outcome settle(pTHX_ call *c)
             if (c->handler == 0)
                 SINK.flush(SELF);
             if (gp_guarded(aTHX_ run_handler, c) == GP_DIED)
-                log_error(aTHX_ c);
+                gp_log_error(aTHX_ env);
             if (gp.exited)
                 return GP_EXIT;
         }
@@ -215,7 +215,7 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
     outcome = gp_guarded(aTHX_ run, &c);
     c.exchange->in_call = 0;
     if (outcome == GP_DIED && !c.settled) {
-        log_error(aTHX_ &c);
+        gp_log_error(aTHX_ c.env);
         fail(c.exchange);
     }
     if (!gp.exited && !c.settled)
@@ -229,21 +229,4 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
         outcome = GP_OK;
     SvREFCNT_dec(c.exchange_sv);
     return outcome;
-}
-
-static void run_signals(pTHX_ void *argument)
-{
-    PERL_UNUSED_ARG(argument);
-    PERL_ASYNC_CHECK();
-}
-
-gp_outcome gp_signals(gp_perl *perl)
-{
-    GP_PERL(perl);
-    call none = {0};
-    if (!PL_sig_pending)
-        return GP_OK;
-    if (gp_guarded(aTHX_ run_signals, NULL) == GP_DIED)
-        log_error(aTHX_ &none);
-    return gp.exited ? GP_EXIT : GP_OK;
 }

@@ -150,6 +150,8 @@ typedef struct gp_worker {
     const gp_slice *listeners;
     /** Number of listeners. */
     size_t listener_count;
+    /** Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe. */
+    void (*wake)(void);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
 } gp_worker;
@@ -211,6 +213,8 @@ gp_outcome gp_open(gp_perl *perl, const gp_worker *worker);
 void gp_close(gp_perl *perl);
 /** Answers one request: env, app, response, cleanup. GP_OK (idle was said), GP_LEAVE or GP_EXIT. */
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request);
+/** Nonzero where signals have come whose Perl handlers have not run yet. */
+int gp_signals_due(gp_perl *perl);
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);
 

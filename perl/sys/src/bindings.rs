@@ -186,6 +186,8 @@ pub struct gp_worker {
     pub listeners: *const gp_slice,
     #[doc = " Number of listeners."]
     pub listener_count: usize,
+    #[doc = " Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe."]
+    pub wake: ::std::option::Option<unsafe extern "C" fn()>,
     #[doc = " psgi.multiprocess, and whether psgix.harakiri is offered."]
     pub multiprocess: ::std::os::raw::c_int,
 }
@@ -301,6 +303,10 @@ unsafe extern "C" {
         app: *mut gp_sv,
         request: *const gp_request,
     ) -> gp_outcome;
+}
+unsafe extern "C" {
+    #[doc = " Nonzero where signals have come whose Perl handlers have not run yet."]
+    pub fn gp_signals_due(perl: *mut gp_perl) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     #[doc = " Runs the Perl signal handlers that are due. GP_OK or GP_EXIT."]
