@@ -21,6 +21,7 @@ use crate::process::signal;
 use crate::psgi::{self, PsgiApp};
 use crate::server::{self, Entry, ListenerFacts, ServerFacts};
 use crate::worker::App;
+use crate::xs;
 
 /// The exit status for a mistake of the operator's.
 const MISTAKE: i32 = 2;
@@ -151,7 +152,7 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     if let Err(error) = signal::set_default(Signal::SIGPIPE) {
         return mistake(&error);
     }
-    let interpreter = match Interpreter::start(&[], serve) {
+    let interpreter = match Interpreter::start(&[], xs::trampoline(serve)) {
         Ok(interpreter) => interpreter,
         Err(status) => return status,
     };
@@ -227,4 +228,26 @@ fn warn(said: &Said) {
 fn mistake(message: &dyn std::fmt::Display) -> i32 {
     eprintln!("gepok: {message}");
     MISTAKE
+}
+
+/// What XSLoader calls. In Rust, because a shared library exports no C symbol of the static library in it.
+///
+/// # Safety
+/// To be called by perl alone.
+#[unsafe(no_mangle)]
+#[cfg(perl_multiplicity)]
+pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_void) {
+    // SAFETY: perl gives its interpreter.
+    unsafe { xs::boot(perl, serve) }
+}
+
+/// As above, for a perl that has only one interpreter.
+///
+/// # Safety
+/// To be called by perl alone.
+#[unsafe(no_mangle)]
+#[cfg(not(perl_multiplicity))]
+pub unsafe extern "C" fn boot_Gepok(_: *mut std::ffi::c_void) {
+    // SAFETY: NULL stands for the only interpreter.
+    unsafe { xs::boot(std::ptr::null_mut(), serve) }
 }

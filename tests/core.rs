@@ -1,5 +1,8 @@
 //! The core, the channel and the worker's loop together, without Perl: threads stand for the processes.
 
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,6 +11,7 @@ use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
 use gepok::core;
 use gepok::http::h1::connection::Settings;
@@ -15,7 +19,7 @@ use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
-use gepok::worker::{self, App, Called, Lost, Respond};
+use gepok::worker::{self, App, Called};
 
 struct Server {
     address: SocketAddr,
@@ -326,7 +330,7 @@ fn what_a_worker_had_sent_before_its_death_is_not_lost() {
         panic!()
     };
     assert!(worker.claim(id));
-    echo(&worker, id, request);
+    echo(&worker, id, *request);
     worker.flush().unwrap();
     drop(worker);
     server.tell(ToCore::Died(number));
@@ -379,7 +383,7 @@ fn a_drain_finishes_what_is_in_work_and_closes_what_is_idle() {
     assert!(worker.claim(id));
     server.tell(ToCore::Drain);
     assert_eq!(idle.rest(), b"", "an idle connection closes");
-    echo(&worker, id, request);
+    echo(&worker, id, *request);
     worker.flush().unwrap();
     let response = String::from_utf8(busy.rest()).unwrap();
     assert!(

@@ -9,9 +9,9 @@ use bytes::Buf;
 
 use super::claim::Claims;
 use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, Unframer, put};
+use super::respond::{Lost, Respond};
 use super::{CREDIT, Descriptors, codec, transfer};
 use crate::semantics::message::Request;
-use crate::worker::{Lost, Respond};
 
 /// Content is sent in frames of at most this many bytes.
 const PIECE: usize = 64 * 1024;
@@ -36,7 +36,7 @@ const fn bare(kind: Kind) -> [u8; HEADER] {
 #[derive(Debug)]
 pub enum Incoming {
     /// A request, not yet claimed.
-    Request(u64, Request),
+    Request(u64, Box<Request>),
     /// The worker is to leave.
     Stop,
     /// A signal interrupted the wait.
@@ -113,7 +113,7 @@ impl WorkerEnd {
             match frame.kind {
                 Kind::Request => {
                     let request = codec::get_request(frame.payload, frame.descriptor)?;
-                    return Ok(Incoming::Request(frame.id, request));
+                    return Ok(Incoming::Request(frame.id, Box::new(request)));
                 }
                 Kind::Stop => return Ok(Incoming::Stop),
                 Kind::Wake => return Ok(Incoming::Interrupted),

@@ -31,6 +31,9 @@ const READ: usize = 16 * 1024;
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A head that has begun when the server drains may take this long: a slow client must not hold up a stop.
+const LAST_HEAD: Duration = Duration::from_secs(1);
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Context {
@@ -164,6 +167,7 @@ impl Connection {
         };
         self.timer.set(wait);
         let mut started = Timestamp::default();
+        let mut hurried = false;
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
                 started = Timestamp::now();
@@ -192,14 +196,19 @@ impl Connection {
             let read = self.timer.limit(async {
                 tokio::select! {
                     biased;
-                    read = self.stream.read_buf(&mut self.buffer) => read,
-                    () = drained(&mut drain), if idle => Ok(0),
+                    read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                    () = drained(&mut drain), if !hurried => None,
                 }
             });
             match read.await {
-                Ok(Ok(0) | Err(_)) => return Err(Close::Done),
-                Ok(Ok(_)) => {}
-                Err(_) if idle => return Err(Close::Done),
+                Ok(Some(Ok(0) | Err(_))) => return Err(Close::Done),
+                Ok(Some(Ok(_))) => {}
+                Ok(None) if idle => return Err(Close::Done),
+                Ok(None) => {
+                    hurried = true;
+                    self.timer.set(LAST_HEAD);
+                }
+                Err(_) if idle || hurried => return Err(Close::Done),
                 Err(_) => return Err(self.refuse(408, "the head took too long").await),
             }
         }
