@@ -153,7 +153,7 @@ impl CoreEnd {
     /// # Errors
     /// When the channel is broken.
     pub fn send_wake(&self) -> io::Result<()> {
-        self.send(Header::new(Kind::Wake, 0).bytes(0).to_vec(), None)
+        self.send(Header::new(Kind::Wake, 0).bytes(0).to_vec(), Beside::Nothing)
     }
 
     /// Tells the worker to leave.
