@@ -153,7 +153,10 @@ impl CoreEnd {
     /// # Errors
     /// When the channel is broken.
     pub fn send_wake(&self) -> io::Result<()> {
-        self.send(Header::new(Kind::Wake, 0).bytes(0).to_vec(), Beside::Nothing)
+        self.send(
+            Header::new(Kind::Wake, 0).bytes(0).to_vec(),
+            Beside::Nothing,
+        )
     }
 
     /// Tells the worker to leave.
