@@ -90,7 +90,7 @@ pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left 
                     continue;
                 }
                 served += 1;
-                match app.call(id, *request, served == max_requests) {
+                match app.call(id, request, served == max_requests) {
                     Called::Done => {}
                     Called::Leave => return Left::Finished,
                     Called::Exit(status) => return Left::Exit(status),

@@ -330,7 +330,7 @@ fn what_a_worker_had_sent_before_its_death_is_not_lost() {
         panic!()
     };
     assert!(worker.claim(id));
-    echo(&worker, id, *request);
+    echo(&worker, id, request);
     worker.flush().unwrap();
     drop(worker);
     server.tell(ToCore::Died(number));
@@ -383,7 +383,7 @@ fn a_drain_finishes_what_is_in_work_and_closes_what_is_idle() {
     assert!(worker.claim(id));
     server.tell(ToCore::Drain);
     assert_eq!(idle.rest(), b"", "an idle connection closes");
-    echo(&worker, id, *request);
+    echo(&worker, id, request);
     worker.flush().unwrap();
     let response = String::from_utf8(busy.rest()).unwrap();
     assert!(

@@ -40,7 +40,7 @@ const fn bare(kind: Kind) -> [u8; HEADER] {
 #[derive(Debug)]
 pub enum Incoming {
     /// A request, not yet claimed.
-    Request(u64, Box<Request>),
+    Request(u64, Request),
     /// The worker is to leave.
     Stop,
     /// A signal interrupted the wait.
@@ -117,7 +117,7 @@ impl WorkerEnd {
             match frame.kind {
                 Kind::Request => {
                     let request = codec::get_request(frame.payload, frame.descriptor)?;
-                    return Ok(Incoming::Request(frame.id, Box::new(request)));
+                    return Ok(Incoming::Request(frame.id, request));
                 }
                 Kind::Stop => return Ok(Incoming::Stop),
                 Kind::Wake => return Ok(Incoming::Interrupted),

@@ -57,7 +57,7 @@ pub(super) enum Place {
 
 /// What connection and dispatch share of a request.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct InFlight {
     pub(super) request: Rc<Request>,
     pub(super) place: Cell<Place>,
     pub(super) backlog: Backlog,
@@ -67,9 +67,9 @@ pub(super) struct State {
     waker: RefCell<Option<Waker>>,
 }
 
-impl State {
+impl InFlight {
     pub(super) fn new(request: Request, backlog: Backlog) -> Self {
-        State {
+        InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
             backlog,
@@ -113,7 +113,7 @@ impl State {
 /// A request in flight, held by its connection. Dropping it means that the client has gone.
 #[derive(Debug)]
 pub struct Exchange {
-    pub(super) state: Rc<State>,
+    pub(super) state: Rc<InFlight>,
     pub(super) dispatch: Rc<Dispatch>,
 }
 
