@@ -202,15 +202,7 @@ impl Server<'_> {
             (Signal::SIGQUIT, &control::DRAIN_WORD),
             (Signal::SIGINT, &control::QUIT_WORD),
         ] {
-            signal::note(
-                signal,
-                Note {
-                    socket,
-                    bytes,
-                    seen: None,
-                    when: None,
-                },
-            )?;
+            signal::note(signal, Note { socket, bytes })?;
         }
         signal::disregard(Signal::SIGHUP)?;
         let left = worker::serve(&channel, app.as_mut(), 0);
@@ -280,13 +272,10 @@ impl Roles for Server<'_> {
         let served = || -> Result<i32> {
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
-            worker::leave_on_term(&channel)?;
             let mut app = self
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
-            // Again, because the app may have set the signal while it was loaded.
-            worker::leave_on_term(&channel)?;
             let limit = self
                 .config
                 .max_requests_per_child

@@ -19,18 +19,13 @@ const PIECE: usize = 64 * 1024;
 /// Content up to this size is copied behind the frames before it, larger content is written from where it is.
 const COPY: usize = 8 * 1024;
 
-/// The frame by which a worker asks to be let go, ready for a signal handler. To be sent only while
-/// nothing else is being sent.
-pub const LEAVE_FRAME: [u8; HEADER] = bare(Kind::Leave);
-
-/// The frame by which a worker asks to be woken, likewise.
-pub const WAKE_FRAME: [u8; HEADER] = bare(Kind::Wake);
-
-const fn bare(kind: Kind) -> [u8; HEADER] {
+/// The frame by which a worker asks to be woken, ready for a signal handler. To be sent only while nothing
+/// else is being sent.
+pub const WAKE_FRAME: [u8; HEADER] = {
     let mut frame = [0; HEADER];
-    frame[4] = kind as u8;
+    frame[4] = Kind::Wake as u8;
     frame
-}
+};
 
 /// What came from the core while the worker had nothing to do.
 #[expect(
@@ -406,8 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_made_frames_are_what_the_codec_writes() {
-        assert_eq!(LEAVE_FRAME, Header::new(Kind::Leave, 0).bytes(0));
+    fn the_ready_made_frame_is_what_the_codec_writes() {
         assert_eq!(WAKE_FRAME, Header::new(Kind::Wake, 0).bytes(0));
     }
 }

@@ -215,6 +215,8 @@ void gp_close(gp_perl *perl);
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request);
 /** Nonzero where signals have come whose Perl handlers have not run yet. */
 int gp_signals_due(gp_perl *perl);
+/** Makes TERM, INT, QUIT and HUP what they are in a worker; TERM calls `leave`. */
+gp_outcome gp_take_signals(gp_perl *perl, void (*leave)(void));
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);
 

@@ -309,6 +309,13 @@ unsafe extern "C" {
     pub fn gp_signals_due(perl: *mut gp_perl) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
+    #[doc = " Makes TERM, INT, QUIT and HUP what they are in a worker; TERM calls `leave`."]
+    pub fn gp_take_signals(
+        perl: *mut gp_perl,
+        leave: ::std::option::Option<unsafe extern "C" fn()>,
+    ) -> gp_outcome;
+}
+unsafe extern "C" {
     #[doc = " Runs the Perl signal handlers that are due. GP_OK or GP_EXIT."]
     pub fn gp_signals(perl: *mut gp_perl) -> gp_outcome;
 }
