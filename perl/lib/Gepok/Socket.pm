@@ -9,7 +9,8 @@ use Socket     ();
 
 our $VERSION = '0.300';
 
-# What callers ask `isa` for. Nothing of IO::Socket::IP's own is needed, so it is not loaded.
+# What callers ask `isa` for. Nothing of IO::Socket::IP's own is needed: named, so that perl knows it, but not loaded.
+{ package IO::Socket::IP; }
 @Gepok::Socket::TCP::ISA  = qw(Gepok::Socket IO::Socket::INET IO::Socket::IP);
 @Gepok::Socket::UNIX::ISA = qw(Gepok::Socket IO::Socket::UNIX);
 
