@@ -1,8 +1,10 @@
 //! An interpreter with an app in it, and a `Respond` that writes down what it is told.
 
 use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +22,10 @@ pub(crate) struct Recorder {
     said: RefCell<Vec<String>>,
     /// The next chunk finds the client gone.
     pub(crate) gone: Cell<bool>,
+    /// The clients' ends of the sockets that were taken.
+    pub(crate) clients: RefCell<Vec<UnixStream>>,
+    /// Such a client is at its end at once, but reads on.
+    pub(crate) hang_up: Cell<bool>,
 }
 
 impl Recorder {
@@ -77,10 +83,17 @@ impl Respond for Recorder {
         self.say(format!("{id} end"))
     }
 
-    /// The one end of a socket pair; nobody holds the other.
+    /// The one end of a socket pair.
     fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
         self.say(format!("{id} take"))?;
-        let (one, _) = std::os::unix::net::UnixStream::pair().map_err(|_| Lost::Client)?;
+        if self.gone.get() {
+            return Err(Lost::Client);
+        }
+        let (one, other) = UnixStream::pair().map_err(|_| Lost::Client)?;
+        if self.hang_up.get() {
+            other.shutdown(Shutdown::Write).map_err(|_| Lost::Client)?;
+        }
+        self.clients.borrow_mut().push(other);
         Ok(one.into())
     }
 
@@ -220,6 +233,11 @@ impl World {
                 .to_owned(),
             other => panic!("{:?}", other.map(|_| ())),
         }
+    }
+
+    /// Ends the worker alone.
+    pub(crate) fn close(&mut self) {
+        self.psgi = None;
     }
 
     /// Ends the worker and the interpreter; the exit status.

@@ -130,6 +130,8 @@ typedef struct gp_sink {
     int (*content)(void *self, uint64_t id, const gp_slice *pieces, size_t count);
     /** Content from a regular file; the descriptor stays the caller's. */
     int (*file)(void *self, uint64_t id, int fd, uint64_t offset, uint64_t length);
+    /** The client's socket, the receiver's from then on; -1 where there is none to be had. */
+    int (*take)(void *self, uint64_t id);
     /** The response is complete. */
     int (*end)(void *self, uint64_t id);
     /** The response can't be completed. */

@@ -160,6 +160,10 @@ pub struct gp_sink {
             length: u64,
         ) -> ::std::os::raw::c_int,
     >,
+    #[doc = " The client's socket, the receiver's from then on; -1 where there is none to be had."]
+    pub take: ::std::option::Option<
+        unsafe extern "C" fn(self_: *mut ::std::os::raw::c_void, id: u64) -> ::std::os::raw::c_int,
+    >,
     #[doc = " The response is complete."]
     pub end: ::std::option::Option<
         unsafe extern "C" fn(self_: *mut ::std::os::raw::c_void, id: u64) -> ::std::os::raw::c_int,
