@@ -141,13 +141,14 @@ pub struct gp_sink {
             length: i64,
         ) -> ::std::os::raw::c_int,
     >,
-    #[doc = " Pieces of content."]
+    #[doc = " Pieces of content. `taken` tells how many bytes of them were taken: less than all where a signal has come, whose\n handler may have to run before the rest."]
     pub content: ::std::option::Option<
         unsafe extern "C" fn(
             self_: *mut ::std::os::raw::c_void,
             id: u64,
             pieces: *const gp_slice,
             count: usize,
+            taken: *mut usize,
         ) -> ::std::os::raw::c_int,
     >,
     #[doc = " Content from a regular file; the descriptor stays the caller's."]
