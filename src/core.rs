@@ -71,7 +71,7 @@ async fn live(
     control: OwnedFd,
     settings: Settings,
 ) -> io::Result<()> {
-    let dispatch = Rc::new(Dispatch::default());
+    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(false);
     let context = Rc::new(Context {
@@ -158,6 +158,7 @@ fn add_worker(dispatch: &Rc<Dispatch>, number: u32, descriptors: Descriptors) ->
                 Ok(None) => break,
                 Err(error) => {
                     ::log::error!("worker {number}: {error}");
+                    end.close();
                     break;
                 }
             }

@@ -23,11 +23,8 @@ use crate::worker::App;
 /// The exit status for a mistake of the operator's.
 const MISTAKE: i32 = 2;
 
-/// Perl's view of the modules that the command carries in itself.
-const EMBEDDED: [(&str, &str); 1] = [(
-    "Gepok/Loader.pm",
-    include_str!("../perl/lib/Gepok/Loader.pm"),
-)];
+/// The loader, which the command carries in itself.
+const LOADER: &str = include_str!("../perl/lib/Gepok/Loader.pm");
 
 /// Where the app comes from.
 enum Source {
@@ -178,12 +175,7 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
 fn prepare(options: &Options, interpreter: &Interpreter) -> Result<Source, Failure> {
     interpreter.name_executable()?;
     let perl = interpreter.perl();
-    for (file, source) in EMBEDDED {
-        perl.eval(
-            file,
-            &format!("$INC{{'{file}'}} = '{file}';\n#line 1 \"{file}\"\n{source}"),
-        )?;
-    }
+    perl.provide("Gepok/Loader.pm", LOADER)?;
     if options.app.preload {
         Ok(Source::Loaded(load(perl, &options.app)?))
     } else {

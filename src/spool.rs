@@ -129,8 +129,8 @@ fn copy(from: &File, to: &File, length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Disks are slow: the loop goes on meanwhile.
-async fn blocking<T: Send + 'static>(
+/// Runs `work` on a thread of its own: disks are slow, and the loop goes on meanwhile.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
@@ -139,7 +139,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// A file without a name, readable by nobody else.
-fn unlinked_file(folder: &Path) -> io::Result<File> {
+pub(crate) fn unlinked_file(folder: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     let unnamed = options.clone().custom_flags(libc::O_TMPFILE).open(folder);

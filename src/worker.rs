@@ -3,11 +3,12 @@
 //! Knows no Perl and no HTTP wire: the app is anything that implements [`App`].
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::sys::signal::Signal;
 
-use crate::channel::worker_end::{Incoming, LEAVE_FRAME, WorkerEnd};
+use crate::channel::worker_end::{Incoming, LEAVE_FRAME, WAKE_FRAME, WorkerEnd};
 use crate::process::signal::{self, Note};
 use crate::semantics::message::Request;
 
@@ -38,6 +39,12 @@ pub trait Respond {
     ) -> Result<(), Lost>;
     /// A piece of content, behind the head. Blocks while the client is too slow to take more.
     fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost>;
+    /// A piece of content, behind the head: `length` bytes of a regular file from `offset` on. The core
+    /// sends it; a file that has become shorter by then costs the client's connection.
+    fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost>;
+    /// The client's socket, for an app that speaks to it itself (psgix.io). A response may follow all the
+    /// same; `end` without a head leaves the connection to the app.
+    fn take(&self, id: u64) -> Result<OwnedFd, Lost>;
     /// The response is complete.
     fn end(&self, id: u64) -> Result<(), Lost>;
     /// The response can't be completed: the core answers 502 or, behind the head, cuts the connection.
@@ -63,6 +70,8 @@ pub enum Called {
 pub trait App {
     /// Answers one request. With `last`, the worker leaves behind it: `Respond::idle` is not called.
     fn call(&mut self, id: u64, request: Request, last: bool) -> Called;
+    /// Whether signals have come whose handlers have not run yet.
+    fn signals_due(&self) -> bool;
     /// Runs what signals have asked for while the worker waited; the status if a handler called `exit`.
     fn signals(&mut self) -> Option<i32>;
 }
@@ -89,6 +98,17 @@ pub fn leave_on_term(channel: &WorkerEnd) -> io::Result<()> {
     signal::note(Signal::SIGTERM, note)
 }
 
+/// The channel's socket, for [`wake`].
+static SOCKET: AtomicI32 = AtomicI32::new(-1);
+
+/// Wakes the worker if it waits, by way of the core as TERM does. For the signal handler of an interpreter that
+/// only notes what has come and runs the app's handler later; async-signal-safe.
+pub extern "C" fn wake() {
+    if WAITING.load(Ordering::SeqCst) {
+        signal::send(SOCKET.load(Ordering::SeqCst), &WAKE_FRAME);
+    }
+}
+
 /// Why a worker serves no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
@@ -101,12 +121,13 @@ pub enum Left {
 /// Serves requests until the core says stop, the app wants to leave, or `max_requests` are served
 /// (0: no limit).
 pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left {
+    SOCKET.store(channel.socket(), Ordering::SeqCst);
     let mut served = 0;
     channel.idle();
     loop {
         // A broken channel shows at the next read.
         let _ = channel.flush();
-        match wait(channel) {
+        match wait(channel, app) {
             Ok(Incoming::Request(id, request)) => {
                 if !channel.claim(id) {
                     continue;
@@ -132,10 +153,13 @@ pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left 
     }
 }
 
-fn wait(channel: &WorkerEnd) -> io::Result<Incoming> {
+fn wait(channel: &WorkerEnd, app: &dyn App) -> io::Result<Incoming> {
+    // From here on a signal sends a frame; one that came before is seen here.
     WAITING.store(true, Ordering::SeqCst);
     let incoming = if LEAVE.load(Ordering::SeqCst) {
         Ok(Incoming::Stop)
+    } else if app.signals_due() {
+        Ok(Incoming::Interrupted)
     } else {
         channel.next()
     };

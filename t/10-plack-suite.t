@@ -75,4 +75,7 @@ each_entry {
     }
 };
 
+# As any handler runs it: in the test program itself.
+check 'by Plack::Test::Suite alone' => sub { Plack::Test::Suite->run_server_tests(server_name()) };
+
 done_testing;

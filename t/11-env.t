@@ -145,12 +145,17 @@ EOT
     is_deeply [@$first{qw(peerhost peerport sockhost sockport)}],
         ['127.0.0.1', $client->socket->sockport, '127.0.0.1', $socket->port], 'gepok.socket knows both ends';
     is_deeply $first->{httpd}, ['127.0.0.1', $socket->port], 'gepok.httpd_socket knows where it listens';
-    $client->send("GET / HTTP/1.1\r\nHost: x\r\n");
-    select undef, undef, undef, 0.1;
-    $client->send("\r\n");
-    my $second = json($client->response->content);
+    # A busy machine may let the server see both pieces at once: then once more.
+    my ($second, $from, $to);
+    for (1 .. 10) {
+        $client->send("GET / HTTP/1.1\r\nHost: x\r\n");
+        select undef, undef, undef, 0.1;
+        $client->send("\r\n");
+        $second = json($client->response->content);
+        ($from, $to) = map { $second->{times}[$_][0] + $second->{times}[$_][1] / 1e6 } 1, 2;
+        last if $to - $from >= 0.09;
+    }
     is_deeply $second->{times}[0], $first->{times}[0], 'connect_time belongs to the connection';
-    my ($from, $to) = map { $second->{times}[$_][0] + $second->{times}[$_][1] / 1e6 } 1, 2;
     cmp_ok $to - $from, '>=', 0.09, 'start_request_time to finish_request_time is the time of its arrival';
     cmp_ok $from, '>', $first->{times}[2][0] + $first->{times}[2][1] / 1e6 - 0.000_001,
         'start_request_time belongs to the request';

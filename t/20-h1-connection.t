@@ -135,25 +135,25 @@ check 'options of connections' => sub {
 
     my $short = start(keepalive_timeout => 1);
     $client = $short->connect;
+    my $began = time;
     $client->send("GET / HTTP/1.1\r\n\r\n");
     $client->response;
-    my $began = time;
     ok $client->closed(10), 'keepalive_timeout=1: an idle connection ends';
     my $lasted = time - $began;
     ok $lasted > 0.8 && $lasted < 4, 'after about a second' or diag $lasted;
 
     my $header = start(read_timeout => 1);
     $client = $header->connect;
-    $client->send("GET / HT");
     $began = time;
+    $client->send("GET / HT");
     $client->rest;
     $lasted = time - $began;
     ok $lasted > 0.8 && $lasted < 5, 'read_timeout=1: half a head is waited for about a second' or diag $lasted;
 
     my $idle = start(timeout => 1);
     $client = $idle->connect;
-    $client->send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
     $began = time;
+    $client->send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
     $client->rest;
     $lasted = time - $began;
     ok $lasted > 0.8 && $lasted < 5, 'timeout=1: content that stops is waited for about a second' or diag $lasted;

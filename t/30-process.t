@@ -173,6 +173,20 @@ check 'signals to the whole group' => sub {
     is $server->wait_exit(10), 0, 'status 0';
 } if is_gepok();
 
+check 'signals to the whole group while workers are born' => sub {
+    # A child that has just been forked still has the master's handlers: what reaches it must not speak for the master.
+    for my $round (1 .. 3) {
+        my $server = start(start_servers => 30);
+        my ($client, $path, $pid) = in_work($server, '/work');
+        kill TERM => -$server->pid;
+        ok !defined $server->wait_exit(0.2), "round $round: TERM to all is one TERM, not many";
+        touch("$path-go");
+        my $response = eval { $client->response };
+        is $response && $response->content, "done by $pid", 'the request is finished' or diag $server->log;
+        is $server->wait_exit(10), 0, 'status 0';
+    }
+} if is_gepok();
+
 check 'INT and a second TERM are fast' => sub {
     for my $signals (['INT'], ['TERM', 'TERM'], ['TERM', 'INT']) {
         my $server = start(start_servers => 2);
@@ -228,6 +242,15 @@ check 'start_servers=0' => sub {
     touch("$path-go");
     is $client->response->status, 200, 'TERM lets it finish what is in work';
     is $server->wait_exit(10), 0, 'status 0';
+} if is_gepok();
+
+check 'other names of max_requests_per_child' => sub {
+    for my $name (qw(max_reqs_per_child max_requests)) {
+        my $server = start(start_servers => 1, $name => 2);
+        my %count;
+        $count{$server->get('/')->content}++ for 1 .. 6;
+        is_deeply [values %count], [2, 2, 2], "$name=2";
+    }
 } if is_gepok();
 
 check 'names of the number of workers' => sub {

@@ -58,7 +58,7 @@ each_entry {
         # Nobody could tell whether the next word is its value or the app.
         my ($status, $output) = attempt($entry, http_ports => $free, start_server => 1);
         is $status, 2, 'an unknown option ends the command with status 2';
-        like $output, qr/start-server\b.*did you mean.*start-servers/i, 'and names the nearest';
+        like $output, qr/start.server\b.*did you mean.*start-servers/i, 'and names the nearest';
     }
     else {
         my $server = server(entry => $entry, app => $hello, options => {start_server => 1, product_nam => 'x'});
@@ -117,6 +117,22 @@ check 'addresses' => sub {
     ok eval { Gepok::Test::Connection->new(port => $_) }, 'a list of two, with a comma at its end' for @ports;
 };
 
+check "Plack's attributes" => sub {
+    my $folder = scratch();
+    my ($one, $two) = (free_port(), free_port());
+    my %forms = (
+        'host and port' => {host => '127.0.0.1', port => $one},
+        'listen'        => {listen => ["127.0.0.1:$one", "$folder/listen"]},
+        'socket'        => {socket => "$folder/socket", http_ports => ["127.0.0.1:$one"]},
+        'http_ports as a string' => {http_ports => "127.0.0.1:$one, 127.0.0.1:$two"},
+    );
+    for my $form (sort keys %forms) {
+        my $server = server(entry => 'new', app => $hello, listen => 'none', port => $one, options => $forms{$form});
+        is $server->get('/')->content, 'hello', $form;
+        is $server->stop, 0, 'it ends';
+    }
+};
+
 check 'names of the product' => sub {
     my $server = server(app => $hello, options => {product_name => 'Mine', product_version => '7.1'});
     is $server->get('/')->field('Server'), 'Mine/7.1', 'product_name and product_version';
@@ -161,7 +177,7 @@ check 'methods of the class' => sub {
 check 'the command' => sub {
     my ($status, $output) = run_command([$bin, '--help']);
     is $status, 0, '--help';
-    like $output, qr/--\Q$_\E/, "which tells of --$_" for qw(http-ports unix-sockets start-servers timeout preload-app);
+    like $output, qr/--(?:\[no-\])?\Q$_\E/, "which tells of --$_" for qw(http-ports unix-sockets start-servers timeout preload-app);
     ($status, $output) = run_command([$bin, '--version']);
     is $status, 0, '--version';
     like $output, qr/^\S*gepok\S* .*0\.300/i, 'is told';
@@ -183,7 +199,8 @@ check 'the command' => sub {
     ok $status, 'and one that is no app';
 
     open $file, '>', "$folder/app.psgi" or die $!;
-    print {$file} 'use Words; sub { [200, [], [join "|", word(), $ENV{PLACK_ENV}, $0, $^X =~ /perl/ ? "perl" : $^X]] }';
+    print {$file} 'use Words; my $zero = $0; '
+        . 'sub { [200, [], [join "|", word(), $ENV{PLACK_ENV}, $zero, $^X =~ /perl/ ? "perl" : $^X]] }';
     close $file;
     mkdir "$folder/inc" or die $!;
     open $file, '>', "$folder/inc/Words.pm" or die $!;
@@ -193,7 +210,7 @@ check 'the command' => sub {
     my $server = server(entry => 'bin', listen => 'none', port => $port, dir => "$folder",
         args => ['-I', 'inc', '--http-ports', "127.0.0.1:$port"]);
     like $server->get('/')->content, qr/^word\|deployment\|.*app\.psgi\|perl$/,
-        'app.psgi by default, -I, deployment, $0 and $^X as scripts expect them';
+        'app.psgi by default, -I, deployment, $0 while it is loaded (FindBin), and $^X (system)';
     $server = server(entry => 'bin', args => ['-E', 'test', '-M', 'List::Util=sum', '-e',
         'sub { [200, [], [join "|", sum(1, 2), $ENV{PLACK_ENV}]] }']);
     is $server->get('/')->content, '3|test', '-E, -M and -e';

@@ -118,6 +118,23 @@ check 'plackup without a server named' => sub {
     is $server->get('/')->status, 200, 'PLACK_SERVER';
 };
 
+check 'Plack::Test with a server' => sub {
+    # The server runs in a child of the test program itself, which kills it in the end.
+    require Plack::Test;
+    require HTTP::Request::Common;
+    local $ENV{PLACK_SERVER}  = server_name();
+    no warnings 'once';
+    local $Plack::Test::Impl  = 'Server';
+    local $SIG{ALRM}          = 'DEFAULT';
+    Plack::Test::test_psgi(
+        app    => sub { [200, ['Content-Type' => 'text/plain'], ["tested $_[0]{PATH_INFO}"]] },
+        client => sub {
+            my $cb = shift;
+            is $cb->(HTTP::Request::Common::GET("/$_"))->content, "tested /$_", "request $_" for 1 .. 3;
+        },
+    );
+};
+
 check 'addresses of the server itself' => sub {
     my ($one, $two) = (free_port(), free_port());
     my $folder = scratch();

@@ -104,6 +104,10 @@ impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
         Called::Done
     }
 
+    fn signals_due(&self) -> bool {
+        false
+    }
+
     fn signals(&mut self) -> Option<i32> {
         None
     }
@@ -242,6 +246,28 @@ fn an_abort_is_502_before_the_head_and_a_cut_behind_it() {
     );
 }
 
+/// Protects: a response no frame can hold costs its own request only, not the worker.
+#[test]
+fn a_head_beyond_a_frame_is_502_and_the_worker_lives_on() {
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, request| {
+        if request.head.target() != b"/long" {
+            return echo(out, id, request);
+        }
+        let value = vec![b'x'; 1024 * 1024];
+        assert_eq!(
+            out.head(id, 200, &[(b"X-Long", &value)], None),
+            Err(Lost::Finished)
+        );
+    });
+    let mut client = server.client();
+    client.send("GET /long HTTP/1.1\r\n\r\n");
+    assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 502 "));
+    client.until("Bad Gateway");
+    client.send("GET /next HTTP/1.1\r\n\r\n");
+    client.until("GET /next\n");
+}
+
 #[test]
 fn a_dead_worker_costs_only_what_it_had_claimed() {
     let mut server = Server::start(|_| {});
@@ -377,4 +403,118 @@ fn a_head_that_takes_too_long_is_408_and_an_idle_connection_just_closes() {
     idle.send("GET /a HTTP/1.1\r\n\r\n");
     idle.until("GET /a\n");
     assert_eq!(idle.rest(), b"");
+}
+
+/// Bytes in which a missing or displaced piece shows.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at / 256 + at) as u8).collect()
+}
+
+#[test]
+fn a_slow_reader_of_a_large_response_does_not_hold_its_worker() {
+    let mut server = Server::start(|_| {});
+    let size = 20_000_000;
+    server.worker(move |out, id, request| {
+        if request.head.target() != b"/large" {
+            return echo(out, id, request);
+        }
+        out.head(id, 200, &[], Some(size as u64)).unwrap();
+        for piece in pattern(size).chunks(30_000) {
+            out.chunk(id, piece).unwrap();
+        }
+        out.end(id).unwrap();
+    });
+    let mut slow = server.client();
+    slow.send("GET /large HTTP/1.1\r\nConnection: close\r\n\r\n");
+    let head = slow.until("\r\n\r\n");
+    assert!(head.contains("Content-Length: 20000000"), "{head}");
+    // The one worker serves another client while the first has read next to nothing.
+    let mut other = server.client();
+    other.send("GET /other HTTP/1.1\r\n\r\n");
+    other.until("GET /other\n");
+    assert!(
+        slow.rest() == pattern(size),
+        "the large response is whole and in order"
+    );
+}
+
+#[test]
+fn a_file_is_sent_from_its_offset_and_one_that_shrinks_cuts_the_connection() {
+    let mut server = Server::start(|_| {});
+    let all = pattern(3_000_000);
+    let content = all.clone();
+    server.worker(move |out, id, request| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        let length = match request.head.target() {
+            b"/whole" => 2_999_000,
+            _ => 5_000_000,
+        };
+        out.head(id, 200, &[], Some(length)).unwrap();
+        out.file(id, file.as_fd(), 1000, length).unwrap();
+        out.end(id).unwrap();
+    });
+    let mut client = server.client();
+    client.send("GET /whole HTTP/1.1\r\n\r\nGET /short HTTP/1.1\r\n\r\n");
+    client.until("\r\n\r\n");
+    let mut got = vec![0; 2_999_000];
+    client.0.read_exact(&mut got).unwrap();
+    assert!(got == all[1000..]);
+    client.until("Content-Length: 5000000\r\n\r\n");
+    let mut rest = Vec::new();
+    let ended = client.0.read_to_end(&mut rest);
+    assert!(
+        ended.is_err() || rest.len() < 5_000_000,
+        "the response is cut"
+    );
+}
+
+/// Speaks to the client itself, then answers in the usual way where the target says so.
+fn taker(out: &WorkerEnd, id: u64, request: Request) {
+    let mut socket = File::from(out.take(id).unwrap());
+    let mut word = [0; 5];
+    if request.head.target() == b"/look" {
+        return echo(out, id, request);
+    }
+    socket.write_all(b"HTTP/1.1 101 Mine\r\n\r\n").unwrap();
+    socket.read_exact(&mut word).unwrap();
+    socket.write_all(&[&b"got "[..], &word].concat()).unwrap();
+    drop(socket);
+    out.end(id).unwrap();
+}
+
+#[test]
+fn an_app_can_take_the_socket_or_one_end_of_a_relay() {
+    let mut server = Server::start(|_| {});
+    server.worker(taker);
+    for early in [false, true] {
+        let mut client = server.client();
+        if early {
+            // These bytes are read with the head, so that the app gets a relay.
+            client.send("GET /speak HTTP/1.1\r\n\r\nhello");
+            client.until("Mine\r\n\r\n");
+        } else {
+            client.send("GET /speak HTTP/1.1\r\n\r\n");
+            client.until("Mine\r\n\r\n");
+            client.send("hello");
+        }
+        client.until("got hello");
+        assert_eq!(client.rest(), b"", "the connection ends with the app");
+    }
+}
+
+#[test]
+fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
+    let mut server = Server::start(|_| {});
+    server.worker(taker);
+    for request in [
+        "GET /look HTTP/1.1\r\n\r\n",
+        "GET /look HTTP/1.1\r\n\r\nmore",
+    ] {
+        let mut client = server.client();
+        client.send(request);
+        let head = client.until("\r\n\r\n");
+        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+        client.until("GET /look\n");
+    }
 }

@@ -217,6 +217,12 @@ pub(super) fn put_head(out: &mut Vec<u8>, fields: &[(&[u8], &[u8])], length: Opt
     }
 }
 
+/// Bytes that [`put_head`] writes.
+pub(super) fn head_length(fields: &[(&[u8], &[u8])]) -> usize {
+    let lines = fields.iter().map(|(n, v)| 16 + n.len() + v.len());
+    16 + lines.sum::<usize>()
+}
+
 /// The head in `payload`, and its content's length where it is known.
 pub(super) fn get_head(
     mut payload: Bytes,
@@ -225,6 +231,17 @@ pub(super) fn get_head(
     let length = Some(payload.try_get_u64_le()?).filter(|&length| length != UNKNOWN);
     let fields = get_fields(&mut payload)?;
     Ok((ResponseHead { status, fields }, length))
+}
+
+/// A File frame's payload: offset and length of the content in the file beside it.
+pub(super) fn put_range(out: &mut Vec<u8>, offset: u64, length: u64) {
+    out.put_u64_le(offset);
+    out.put_u64_le(length);
+}
+
+/// Offset and length in `payload`.
+pub(super) fn get_range(mut payload: Bytes) -> Result<(u64, u64), Garbage> {
+    Ok((payload.try_get_u64_le()?, payload.try_get_u64_le()?))
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use bytes::Bytes;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::Shutdown;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -25,14 +26,20 @@ pub enum Message {
     Head(u64, ResponseHead, Option<u64>),
     /// A piece of content.
     Chunk(u64, Bytes),
+    /// A piece of content: so many bytes of a file, from an offset on.
+    File(u64, OwnedFd, u64, u64),
     /// The response is complete.
     End(u64),
     /// The response can't be completed.
     Abort(u64),
+    /// The app wants the client's socket.
+    Take(u64),
     /// The worker is ready for a request.
     Idle,
     /// The worker wants to leave.
     Leave,
+    /// The worker wants to be woken.
+    Wake,
 }
 
 /// A frame that the socket has not taken yet.
@@ -107,12 +114,38 @@ impl CoreEnd {
         self.send(bytes, None)
     }
 
+    /// Gives the worker the socket that it asked for; nothing where the client has gone.
+    ///
+    /// # Errors
+    /// When the channel is broken.
+    pub fn send_reply(&self, id: u64, socket: Option<OwnedFd>) -> io::Result<()> {
+        let header = Header {
+            with_descriptor: socket.is_some(),
+            ..Header::new(Kind::Reply, id)
+        };
+        self.send(header.bytes(0).to_vec(), socket)
+    }
+
+    /// Wakes the worker, as it asked.
+    ///
+    /// # Errors
+    /// When the channel is broken.
+    pub fn send_wake(&self) -> io::Result<()> {
+        self.send(Header::new(Kind::Wake, 0).bytes(0).to_vec(), None)
+    }
+
     /// Tells the worker to leave.
     ///
     /// # Errors
     /// When the channel is broken.
     pub fn send_stop(&self) -> io::Result<()> {
         self.send(Header::new(Kind::Stop, 0).bytes(0).to_vec(), None)
+    }
+
+    /// Closes the channel of a worker that can't be understood: it leaves when it notices.
+    pub fn close(&self) {
+        // A socket that is shut down already needs nothing.
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), Shutdown::Both);
     }
 
     fn send(&self, bytes: Vec<u8>, descriptor: Option<OwnedFd>) -> io::Result<()> {
@@ -221,11 +254,20 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
             Message::Head(id, head, length)
         }
         Kind::Chunk => Message::Chunk(id, frame.payload),
+        Kind::File => {
+            let (offset, length) = codec::get_range(frame.payload)?;
+            let file = frame
+                .descriptor
+                .ok_or(Garbage("a file without a descriptor"))?;
+            Message::File(id, file, offset, length)
+        }
         Kind::End => Message::End(id),
         Kind::Abort => Message::Abort(id),
+        Kind::Take => Message::Take(id),
         Kind::Idle => Message::Idle,
         Kind::Leave => Message::Leave,
-        Kind::Request | Kind::Credit | Kind::Stop => {
+        Kind::Wake => Message::Wake,
+        Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply => {
             return Err(Garbage("not a frame for the core"));
         }
     })

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Credit = 2,
     /// Core to worker: leave when nothing is in work.
     Stop = 3,
+    /// Core to worker: the client's socket, or nothing where it can't be had.
+    Reply = 4,
     /// Worker to core: an interim response.
     Informational = 16,
     /// Worker to core: the head of the final response.
@@ -41,6 +43,12 @@ pub(super) enum Kind {
     Idle = 21,
     /// Worker to core: wants to leave, send Stop.
     Leave = 22,
+    /// A signal has come while the worker waited: it asks to be woken, and the core sends it back.
+    Wake = 25,
+    /// Worker to core: a piece of content in a file, whose descriptor comes along.
+    File = 23,
+    /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
+    Take = 24,
 }
 
 impl Kind {
@@ -50,6 +58,7 @@ impl Kind {
             Request,
             Credit,
             Stop,
+            Reply,
             Informational,
             Head,
             Chunk,
@@ -57,6 +66,9 @@ impl Kind {
             Abort,
             Idle,
             Leave,
+            File,
+            Take,
+            Wake,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == number)

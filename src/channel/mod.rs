@@ -12,6 +12,8 @@ pub mod claim;
 mod codec;
 pub mod core_end;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod transfer;
 pub mod worker_end;
 

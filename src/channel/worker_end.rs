@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use bytes::Buf;
 
 use super::claim::Claims;
-use super::frame::{Frame, Garbage, HEADER, Header, Kind, Unframer, put};
+use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, Unframer, put};
 use super::{CREDIT, Descriptors, codec, transfer};
 use crate::semantics::message::Request;
 use crate::worker::{Lost, Respond};
@@ -21,11 +21,16 @@ const COPY: usize = 8 * 1024;
 
 /// The frame by which a worker asks to be let go, ready for a signal handler. To be sent only while
 /// nothing else is being sent.
-pub const LEAVE_FRAME: [u8; HEADER] = {
+pub const LEAVE_FRAME: [u8; HEADER] = bare(Kind::Leave);
+
+/// The frame by which a worker asks to be woken, likewise.
+pub const WAKE_FRAME: [u8; HEADER] = bare(Kind::Wake);
+
+const fn bare(kind: Kind) -> [u8; HEADER] {
     let mut frame = [0; HEADER];
-    frame[4] = Kind::Leave as u8;
+    frame[4] = kind as u8;
     frame
-};
+}
 
 /// What came from the core while the worker had nothing to do.
 #[derive(Debug)]
@@ -54,6 +59,8 @@ struct State {
     waiting: VecDeque<Frame>,
     /// Bytes queued for the core.
     out: Vec<u8>,
+    /// A descriptor that goes with them.
+    descriptor: Option<OwnedFd>,
     open: Vec<Open>,
 }
 
@@ -109,8 +116,9 @@ impl WorkerEnd {
                     return Ok(Incoming::Request(frame.id, request));
                 }
                 Kind::Stop => return Ok(Incoming::Stop),
+                Kind::Wake => return Ok(Incoming::Interrupted),
                 // For a response that is over by now.
-                Kind::Credit => {}
+                Kind::Credit | Kind::Reply => {}
                 _ => return Err(Garbage("not a frame for a worker").into()),
             }
         }
@@ -172,6 +180,12 @@ impl WorkerEnd {
         length: Option<u64>,
     ) -> Result<(), Lost> {
         self.check(header.id)?;
+        if codec::head_length(fields) > MAX_PAYLOAD {
+            // The core would take it for garbage, and close the channel.
+            ::log::error!("the app's response has more than {MAX_PAYLOAD} bytes of fields");
+            self.abort(header.id);
+            return Err(Lost::Finished);
+        }
         let mut state = self.state.borrow_mut();
         put(&mut state.out, header, |out| {
             codec::put_head(out, fields, length)
@@ -188,21 +202,33 @@ impl WorkerEnd {
                 return Ok(());
             }
             self.flush()?;
-            let frame = match self.read_frame() {
-                Ok(Some(frame)) => frame,
+            let frame = self.read_answer()?;
+            self.keep(frame);
+        }
+    }
+
+    /// A frame, while a response is being written.
+    fn read_answer(&self) -> Result<Frame, Lost> {
+        loop {
+            match self.read_frame() {
+                Ok(Some(frame)) => return Ok(frame),
                 // The app's own handlers run when the call is over: a write is not the place for them.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(None) | Err(_) => return Err(Lost::Core),
-            };
-            let mut state = self.state.borrow_mut();
-            if frame.kind == Kind::Credit {
-                let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
-                if let Some(open) = state.open.iter_mut().find(|open| open.id == frame.id) {
-                    open.credit = open.credit.saturating_add(more);
-                }
-            } else {
-                state.waiting.push_back(frame);
             }
+        }
+    }
+
+    /// Notes credit, and keeps other frames for later: a request among them is not claimed yet.
+    fn keep(&self, frame: Frame) {
+        let mut state = self.state.borrow_mut();
+        if frame.kind == Kind::Credit {
+            let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
+            if let Some(open) = state.open.iter_mut().find(|open| open.id == frame.id) {
+                open.credit = open.credit.saturating_add(more);
+            }
+        } else {
+            state.waiting.push_back(frame);
         }
     }
 
@@ -216,12 +242,18 @@ impl WorkerEnd {
     /// Writes what is queued, then `content`.
     fn write(&self, content: &[u8]) -> Result<(), Lost> {
         let mut state = self.state.borrow_mut();
+        let mut descriptor = state.descriptor.take();
         let mut pieces = [IoSlice::new(&state.out), IoSlice::new(content)];
         let mut pieces = &mut pieces[..];
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
-            match transfer::send(self.socket.as_fd(), pieces, None) {
-                Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
+            let with = descriptor.as_ref().map(OwnedFd::as_fd);
+            match transfer::send(self.socket.as_fd(), pieces, with) {
+                Ok(sent) => {
+                    IoSlice::advance_slices(&mut pieces, sent);
+                    // It has gone with the first byte.
+                    descriptor = None;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.closed.set(true);
@@ -282,6 +314,43 @@ impl Respond for WorkerEnd {
         }
     }
 
+    fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
+        self.check(id)?;
+        if self.state.borrow().descriptor.is_some() {
+            // One write carries one descriptor.
+            self.flush()?;
+        }
+        // The app may close its handle before the next write.
+        let file = file.try_clone_to_owned().map_err(|_| Lost::Core)?;
+        let header = Header {
+            with_descriptor: true,
+            ..Header::new(Kind::File, id)
+        };
+        let mut state = self.state.borrow_mut();
+        put(&mut state.out, header, |out| {
+            codec::put_range(out, offset, length)
+        });
+        state.descriptor = Some(file);
+        Ok(())
+    }
+
+    fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
+        self.check(id)?;
+        put(
+            &mut self.state.borrow_mut().out,
+            Header::new(Kind::Take, id),
+            |_| {},
+        );
+        self.flush()?;
+        loop {
+            let frame = self.read_answer()?;
+            if frame.kind == Kind::Reply && frame.id == id {
+                return frame.descriptor.ok_or(Lost::Client);
+            }
+            self.keep(frame);
+        }
+    }
+
     fn end(&self, id: u64) -> Result<(), Lost> {
         let checked = self.check(id);
         if checked == Err(Lost::Finished) {
@@ -333,7 +402,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_made_frame_is_what_the_codec_writes() {
+    fn the_ready_made_frames_are_what_the_codec_writes() {
         assert_eq!(LEAVE_FRAME, Header::new(Kind::Leave, 0).bytes(0));
+        assert_eq!(WAKE_FRAME, Header::new(Kind::Wake, 0).bytes(0));
     }
 }

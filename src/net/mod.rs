@@ -4,4 +4,5 @@
 
 pub mod accept;
 pub mod listen;
+pub mod sendfile;
 pub mod stream;

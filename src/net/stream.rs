@@ -1,13 +1,16 @@
 //! A client's connection as a stream of bytes, whatever carries it.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::{Domain, SockRef, Socket};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::sendfile::FileSending;
 
 /// A connection's socket.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Unix socket
     Unix(UnixStream),
+    /// Not polled by the runtime: another process is using it.
+    Away(OwnedFd),
 }
 
 impl Stream {
@@ -26,6 +31,65 @@ impl Stream {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
+
+    /// Takes the socket from the runtime and gives a copy for another process, whose reads wait.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub fn leave_home(&mut self) -> io::Result<OwnedFd> {
+        let ours = match self {
+            Stream::Tcp(stream) => stream.as_fd().try_clone_to_owned()?,
+            Stream::Unix(stream) => stream.as_fd().try_clone_to_owned()?,
+            Stream::Away(socket) => socket.try_clone()?,
+        };
+        let theirs = ours.try_clone()?;
+        SockRef::from(&theirs).set_nonblocking(false)?;
+        *self = Stream::Away(ours);
+        Ok(theirs)
+    }
+
+    /// Gives the socket back to the runtime.
+    ///
+    /// # Errors
+    /// When it can't be polled any more.
+    pub fn return_home(&mut self) -> io::Result<()> {
+        let Stream::Away(socket) = self else {
+            return Ok(());
+        };
+        let socket = Socket::from(socket.try_clone()?);
+        socket.set_nonblocking(true)?;
+        *self = if socket.domain()? == Domain::UNIX {
+            Stream::Unix(UnixStream::from_std(socket.into())?)
+        } else {
+            Stream::Tcp(TcpStream::from_std(socket.into())?)
+        };
+        Ok(())
+    }
+
+    /// Sends some more of a file.
+    ///
+    /// # Errors
+    /// UnexpectedEof where the file has become too short; else as for writing.
+    pub async fn send_file(&self, sending: &mut FileSending) -> io::Result<()> {
+        sending.warm_up().await?;
+        match self {
+            Stream::Tcp(stream) => {
+                stream
+                    .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
+                    .await
+            }
+            Stream::Away(_) => Err(away()),
+            Stream::Unix(stream) => {
+                stream
+                    .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
+                    .await
+            }
+        }
+    }
+}
+
+fn away() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the socket is with the app")
 }
 
 /// Calls a method of whichever socket it is.
@@ -34,6 +98,7 @@ macro_rules! each {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Away(_) => Poll::Ready(Err(away())),
         }
     };
 }

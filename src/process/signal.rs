@@ -35,19 +35,19 @@ extern "C" fn send_note(signal: libc::c_int) {
         seen.store(true, Ordering::SeqCst);
     }
     if note.when.is_none_or(|when| when.load(Ordering::SeqCst)) {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: errno's address is this thread's; send(2) is async-signal-safe, the bytes are static.
-        unsafe {
-            let errno = libc::__errno_location();
-            let saved = *errno;
-            libc::send(
-                note.socket,
-                note.bytes.as_ptr().cast(),
-                note.bytes.len(),
-                flags,
-            );
-            *errno = saved;
-        }
+        send(note.socket, note.bytes);
+    }
+}
+
+/// Sends bytes from within a signal handler; what the socket does not take is lost.
+pub fn send(socket: RawFd, bytes: &[u8]) {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: errno's address is this thread's; send(2) is async-signal-safe, the bytes are a slice.
+    unsafe {
+        let errno = libc::__errno_location();
+        let saved = *errno;
+        libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags);
+        *errno = saved;
     }
 }
 

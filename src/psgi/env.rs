@@ -1,10 +1,13 @@
 //! The string entries of the env: CGI's variables as PSGI lists them, and the request's fields.
 
+use std::borrow::Cow;
+
 use perl_sys::{GP_UNKNOWN_KEY, gp_entry, gp_slice};
 
 use super::listener::{Listener, Remote};
 use crate::perl::{UNDEF, bytes, slice};
 use crate::semantics::message::{Endpoints, Request};
+use crate::semantics::target::{Target, decode_path};
 
 /// Numbers of the keys that C knows beforehand, found by name.
 ///
@@ -161,13 +164,16 @@ impl Builder {
 
     fn put_target(&mut self, request: &Request) {
         let target = request.head.target();
-        let (path, query) = path_and_query(target);
         self.put(self.fixed.request_uri, slice(target));
+        // The core has refused what can't be taken apart.
+        let (path, query) = match Target::parse(request.head.method(), target) {
+            Ok(parts) => (parts.path, parts.query),
+            Err(_) => (target, &b""[..]),
+        };
         self.put(self.fixed.query_string, slice(query));
-        let path = if path.contains(&b'%') {
-            self.keep(decode(path))
-        } else {
-            slice(path)
+        let path = match decode_path(path) {
+            Ok(Cow::Owned(decoded)) => self.keep(decoded),
+            Ok(Cow::Borrowed(_)) | Err(_) => slice(path),
         };
         self.put(self.fixed.path_info, path);
     }
@@ -250,48 +256,4 @@ impl Builder {
             });
         }
     }
-}
-
-/// Path and query of a request target; the path is empty where the target has none.
-fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
-    let target = target
-        .split(|&byte| byte == b'#')
-        .next()
-        .unwrap_or_default();
-    let (path, query) = match target.iter().position(|&byte| byte == b'?') {
-        Some(mark) => (&target[..mark], &target[mark + 1..]),
-        None => (target, &b""[..]),
-    };
-    if path.starts_with(b"/") {
-        return (path, query);
-    }
-    // Absolute form.
-    let Some(colon) = path.windows(3).position(|part| part == b"://") else {
-        return (b"", query);
-    };
-    let rest = &path[colon + 3..];
-    match rest.iter().position(|&byte| byte == b'/') {
-        Some(slash) => (&rest[slash..], query),
-        None => (b"/", query),
-    }
-}
-
-/// Percent-decoding, once. The core refuses what is no encoding; here it stays as it is.
-fn decode(path: &[u8]) -> Vec<u8> {
-    let digit = |at: usize| path.get(at).and_then(|&byte| char::from(byte).to_digit(16));
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut at = 0;
-    while at < path.len() {
-        match (path[at], digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            (byte, ..) => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
 }

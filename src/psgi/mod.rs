@@ -14,7 +14,7 @@ use perl_sys::{gp_outcome, gp_request, gp_slice, gp_time, gp_worker};
 
 use crate::perl::{Code, Failure, Perl, UNDEF, slice};
 use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
-use crate::worker::{App, Called, Respond};
+use crate::worker::{self, App, Called, Respond};
 
 pub use listener::{Address, Listener, Remote};
 
@@ -53,6 +53,7 @@ impl PsgiApp {
             self_: sink.as_pointer(),
             listeners: listeners.as_ptr(),
             listener_count: listeners.len(),
+            wake: Some(wake_worker),
             multiprocess: server.multiprocess.into(),
         };
         // SAFETY: `worker` outlives the call, the sink lives until `gp_close` in drop.
@@ -67,6 +68,11 @@ impl PsgiApp {
             other => Err(perl.failure(other)),
         }
     }
+}
+
+/// For C, whose function pointers are all unsafe to call.
+unsafe extern "C" fn wake_worker() {
+    worker::wake();
 }
 
 impl Drop for PsgiApp {
@@ -143,6 +149,11 @@ impl App for PsgiApp {
             },
             _ => Called::Leave,
         }
+    }
+
+    fn signals_due(&self) -> bool {
+        // SAFETY: `self.perl` is this thread's.
+        unsafe { perl_sys::gp_signals_due(self.perl.raw()) != 0 }
     }
 
     fn signals(&mut self) -> Option<i32> {

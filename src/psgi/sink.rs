@@ -1,5 +1,6 @@
 //! The functions that C hands response parts to: they lead to a [`Respond`], and no panic gets out of them.
 
+use std::os::fd::BorrowedFd;
 use std::os::raw::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -21,6 +22,7 @@ pub(super) const FUNCTIONS: gp_sink = gp_sink {
     informational: Some(informational),
     head: Some(head),
     content: Some(content),
+    file: Some(file),
     end: Some(end),
     abort: Some(abort),
     idle: Some(idle),
@@ -127,6 +129,21 @@ unsafe extern "C" fn content(
                 respond.chunk(id, bytes(piece))?;
             }
             Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn file(
+    sink: *mut c_void,
+    id: u64,
+    fd: c_int,
+    offset: u64,
+    length: u64,
+) -> c_int {
+    // SAFETY: see above; the handle keeps its descriptor open during the call.
+    unsafe {
+        with(sink, |respond| {
+            respond.file(id, BorrowedFd::borrow_raw(fd), offset, length)
         })
     }
 }

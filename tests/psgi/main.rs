@@ -2,5 +2,13 @@
 #![cfg(feature = "perl")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod bench;
+mod entry;
+mod env;
+// Asks glibc's malloc.
+#[cfg(target_env = "gnu")]
+mod leak;
 mod response;
+mod stream;
+mod ways_out;
 mod world;

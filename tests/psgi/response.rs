@@ -189,23 +189,44 @@ fn what_is_no_response_is_refused() {
 }
 
 #[test]
-fn a_plain_file_has_a_length_and_starts_where_the_handle_stands() {
+fn a_plain_file_goes_to_the_core_from_where_the_handle_stands() {
     assert_eq!(
         answer(
             r#"sub {
                 open my $handle, '+>', undef or die $!;
-                print $handle "skipped\n", 'x' x 70_000;
+                print $handle "skipped\n", 'abc', 'x' x 70_000;
                 seek $handle, 0, 0;
                 <$handle>;
                 [200, [], $handle]
             }"#
         ),
-        [
-            "1 head 200 [] 70000",
-            "1 chunk of 65536",
-            "1 chunk of 4464",
-            "1 end"
-        ]
+        ["1 head 200 [] 70003", "1 file from abc for 70003", "1 end"]
+    );
+}
+
+#[test]
+fn a_small_file_is_read_and_unwritten_bytes_are_in_it() {
+    assert_eq!(
+        answer(
+            r#"sub {
+                open my $handle, '+>', undef or die $!;
+                print $handle "skipped\n", 'small';
+                seek $handle, 0, 0;
+                <$handle>;
+                [200, [], $handle]
+            }"#
+        ),
+        ["1 head 200 [] 5", "1 chunk small", "1 end"]
+    );
+    assert_eq!(
+        answer(
+            r#"sub {
+                open my $handle, '+>', undef or die $!;
+                print $handle 'at the end';
+                [200, [], $handle]
+            }"#
+        ),
+        ["1 head 200 [] 0", "1 end"]
     );
 }
 
@@ -319,6 +340,10 @@ fn a_body_that_dies_at_its_first_line_is_a_500_and_later_an_abort() {
     assert_eq!(
         world.get("/2"),
         ["2 head 200 [] ?", "2 chunk a", "2 abort", "idle", "flush"]
+    );
+    assert_eq!(
+        world.text("join ' ', @log"),
+        "65536 close 65536 65536 close"
     );
 }
 

@@ -1,6 +1,8 @@
 //! An interpreter with an app in it, and a `Respond` that writes down what it is told.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -59,8 +61,25 @@ impl Respond for Recorder {
         self.say(format!("{id} chunk {}", content.escape_ascii()))
     }
 
+    fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
+        let file = std::fs::File::from(file.try_clone_to_owned().unwrap());
+        let mut first = [0; 3];
+        file.read_exact_at(&mut first, offset).unwrap();
+        self.say(format!(
+            "{id} file from {} for {length}",
+            first.escape_ascii()
+        ))
+    }
+
     fn end(&self, id: u64) -> Result<(), Lost> {
         self.say(format!("{id} end"))
+    }
+
+    /// The one end of a socket pair; nobody holds the other.
+    fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
+        self.say(format!("{id} take"))?;
+        let (one, _) = std::os::unix::net::UnixStream::pair().map_err(|_| Lost::Client)?;
+        Ok(one.into())
     }
 
     fn abort(&self, id: u64) {
@@ -79,6 +98,10 @@ impl Respond for Recorder {
 /// One interpreter at a time: what the boundary remembers is the process's.
 static ONE: Mutex<()> = Mutex::new(());
 
+pub(crate) fn one_interpreter() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// An app in an interpreter of its own.
 pub(crate) struct World {
     psgi: Option<PsgiApp>,
@@ -88,7 +111,7 @@ pub(crate) struct World {
     _one: MutexGuard<'static, ()>,
 }
 
-fn no_server(_: Vec<(Vec<u8>, Vec<u8>)>, _: Hooks) -> Result<Exit, String> {
+pub(crate) fn no_server(_: Vec<(Vec<u8>, Vec<u8>)>, _: Hooks) -> Result<Exit, String> {
     Err("no server here".into())
 }
 
@@ -131,7 +154,7 @@ impl World {
     }
 
     pub(crate) fn with_multiprocess(source: &str, multiprocess: bool) -> World {
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = one_interpreter();
         let interpreter = Interpreter::start(&[], no_server).unwrap();
         let perl = interpreter.perl();
         perl.eval("prelude", PRELUDE).unwrap();
@@ -168,6 +191,10 @@ impl World {
         let (called, said) = self.call(request("GET", target, &[]), false);
         assert_eq!(called, Called::Done, "{said:?}");
         said
+    }
+
+    pub(crate) fn signals_due(&self) -> bool {
+        self.psgi.as_ref().unwrap().signals_due()
     }
 
     pub(crate) fn signals(&mut self) -> Option<i32> {

@@ -3,11 +3,14 @@
 #include "perliol.h"
 #include <sys/stat.h>
 
-/* The pieces of file bodies, and what $/ is while getline is called. */
+/* What $/ is while getline is called. */
 #define PIECE 65536
 
+/* Files up to this are read here: cheaper than giving their descriptor to another process. */
+#define SMALL_FILE 16384
+
 /* Three digits, perhaps with a reason behind them, as other servers take it. Interim ones are psgix.informational's. */
-UV gp_status(pTHX_ SV *sv)
+static UV read_status(pTHX_ SV *sv)
 {
     STRLEN len;
     const char *text;
@@ -27,15 +30,25 @@ static int without_content(const gp_exchange *exchange, UV status)
     return exchange->head_only || status == 204 || status == 304;
 }
 
-static void send_head(gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
+static void send_head(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
 {
+    gp_leave_if_child(aTHX);
     exchange->head = 1;
     gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length);
 }
 
-static int send_piece(gp_exchange *exchange, gp_slice piece)
+static int send_piece(pTHX_ gp_exchange *exchange, gp_slice piece)
 {
+    gp_leave_if_child(aTHX);
     return piece.len == 0 || gp.worker.sink.content(gp.worker.self, exchange->id, &piece, 1) == GP_SENT;
+}
+
+/* The response is complete. */
+void gp_end(gp_exchange *exchange)
+{
+    exchange->over = 1;
+    exchange->writer = 0;
+    gp.worker.sink.end(gp.worker.self, exchange->id);
 }
 
 static void answer_array(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, AV *body)
@@ -71,32 +84,33 @@ static void answer_array(pTHX_ gp_exchange *exchange, UV status, const gp_pair *
     }
     if (without_content(exchange, status)) {
         /* An empty array may stand for any content here, so it tells no length. */
-        send_head(exchange, status, fields, count, exchange->head_only && sum ? sum : -1);
+        send_head(aTHX_ exchange, status, fields, count, exchange->head_only && sum ? sum : -1);
         return;
     }
-    send_head(exchange, status, fields, count, sum);
+    send_head(aTHX_ exchange, status, fields, count, sum);
     if (pieces)
         gp.worker.sink.content(gp.worker.self, exchange->id, slices, pieces);
 }
 
-/* Calls `close`, where there is one. The content is handed over: an exception is only worth a warning. */
-static void close_body(pTHX_ SV *body)
+/* Calls `close`, where there is one. On the savestack, so that it is called once whatever way the reading ends. An exception
+ * is only worth a warning: what was read is handed over. */
+static void close_body(pTHX_ void *argument)
 {
-    if (sv_isobject(body)) {
-        if (!gv_fetchmethod_autoload(SvSTASH(SvRV(body)), "close", TRUE))
-            return;
-    }
-    ENTER;
-    SAVETMPS;
-    {
+    SV *body = (SV *)argument;
+    if (!gp.in_child && (!sv_isobject(body) || gv_fetchmethod_autoload(SvSTASH(SvRV(body)), "close", TRUE))) {
         dSP;
+        PUSHSTACKi(PERLSI_DESTROY);
+        ENTER;
+        SAVETMPS;
         PUSHMARK(SP);
         XPUSHs(body);
         PUTBACK;
         call_method("close", G_VOID | G_DISCARD | G_EVAL | G_KEEPERR);
+        FREETMPS;
+        LEAVE;
+        POPSTACK;
     }
-    FREETMPS;
-    LEAVE;
+    SvREFCNT_dec_NN(body);
 }
 
 /* The next piece by method; the pointer is good until the temporaries are freed. Nothing at the end. */
@@ -136,8 +150,8 @@ static void answer_lines(pTHX_ gp_exchange *exchange, UV status, const gp_pair *
         more = next_line(aTHX_ body, &piece);
         /* Only now, so that an app which dies at its first line still gets its 500. */
         if (!exchange->head)
-            send_head(exchange, status, fields, count, -1);
-        if (more && !send_piece(exchange, piece))
+            send_head(aTHX_ exchange, status, fields, count, -1);
+        if (more && !send_piece(aTHX_ exchange, piece))
             more = 0;
         FREETMPS;
         LEAVE;
@@ -146,14 +160,13 @@ static void answer_lines(pTHX_ gp_exchange *exchange, UV status, const gp_pair *
 }
 
 /* The handle's PerlIO where reading it directly is the same as calling getline until the end: a plain file, plain layers. */
-static PerlIO *plain_file(pTHX_ SV *body, int64_t *length)
+static PerlIO *plain_file(pTHX_ SV *body, Off_t *at, int64_t *length)
 {
     SV *target = SvRV(body);
     IO *io;
     PerlIO *file;
     PerlIOl *layer;
     struct stat status;
-    Off_t at;
 
     if (!isGV_with_GP(target) || !(io = GvIO((GV *)target)) || SvRMAGICAL(io) || !(file = IoIFP(io)))
         return NULL;
@@ -169,28 +182,37 @@ static PerlIO *plain_file(pTHX_ SV *body, int64_t *length)
         if (strNE(layer->tab->name, "unix") && strNE(layer->tab->name, "perlio"))
             return NULL;
     }
+    /* What was written to it and not yet to the file would be missing. */
+    if (PerlIOBase(file)->flags & PERLIO_F_CANWRITE && PerlIO_flush(file) != 0)
+        return NULL;
     if (fstat(PerlIO_fileno(file), &status) != 0 || !S_ISREG(status.st_mode))
         return NULL;
-    at = PerlIO_tell(file);
-    if (at < 0)
+    *at = PerlIO_tell(file);
+    if (*at < 0)
         return NULL;
-    *length = at < status.st_size ? (int64_t)(status.st_size - at) : 0;
+    *length = *at < status.st_size ? (int64_t)(status.st_size - *at) : 0;
     return file;
 }
 
-static void answer_file(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, PerlIO *file,
+static void answer_file(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, PerlIO *file, Off_t at,
                         int64_t length)
 {
-    char *buffer = SvPVX(sv_2mortal(newSV(PIECE)));
-    send_head(exchange, status, fields, count, length);
-    while (length > 0) {
-        SSize_t got = PerlIO_read(file, buffer, length < PIECE ? (Size_t)length : PIECE);
-        if (got <= 0)
-            croak("Gepok: the file of a response ended %ld bytes early", (long)length);
-        length -= got;
-        if (!send_piece(exchange, (gp_slice){buffer, (size_t)got}))
-            break;
+    char buffer[SMALL_FILE];
+    int64_t got = 0;
+
+    if (length > SMALL_FILE) {
+        send_head(aTHX_ exchange, status, fields, count, length);
+        gp.worker.sink.file(gp.worker.self, exchange->id, PerlIO_fileno(file), (uint64_t)at, (uint64_t)length);
+        return;
     }
+    while (got < length) {
+        SSize_t some = PerlIO_read(file, buffer + got, (Size_t)(length - got));
+        if (some <= 0)
+            break;
+        got += some;
+    }
+    send_head(aTHX_ exchange, status, fields, count, got);
+    send_piece(aTHX_ exchange, (gp_slice){buffer, (size_t)got});
 }
 
 /* Sends a response of two or three elements; with two, only the head. Dies where it is none. */
@@ -208,10 +230,10 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
 
     if (len < 2 || !status_entry || !headers_entry)
         croak("Gepok: a response has %ld elements instead of 3", (long)len);
-    status = gp_status(aTHX_ * status_entry);
+    status = read_status(aTHX_ * status_entry);
     fields = gp_fields(aTHX_ * headers_entry, &count);
     if (len == 2) {
-        send_head(exchange, status, fields, count, -1);
+        send_head(aTHX_ exchange, status, fields, count, -1);
         return;
     }
 
@@ -224,17 +246,21 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
         answer_array(aTHX_ exchange, status, fields, count, (AV *)SvRV(body));
     else if (SvROK(body) && (SvOBJECT(SvRV(body)) || isGV_with_GP(SvRV(body)) || SvTYPE(SvRV(body)) == SVt_PVIO)) {
         int64_t length;
-        PerlIO *file = plain_file(aTHX_ body, &length);
+        Off_t at;
+        PerlIO *file;
+        ENTER;
+        SAVEDESTRUCTOR_X(close_body, SvREFCNT_inc_simple_NN(body));
+        file = plain_file(aTHX_ body, &at, &length);
         if (without_content(exchange, status))
-            send_head(exchange, status, fields, count, exchange->head_only && file ? length : -1);
+            send_head(aTHX_ exchange, status, fields, count, exchange->head_only && file ? length : -1);
         else if (file)
-            answer_file(aTHX_ exchange, status, fields, count, file, length);
+            answer_file(aTHX_ exchange, status, fields, count, file, at, length);
         else
             answer_lines(aTHX_ exchange, status, fields, count, body);
-        close_body(aTHX_ body);
+        LEAVE;
     }
     else
         croak("Gepok: the body of a response is neither an array nor a handle or object with getline");
-    exchange->over = 1;
-    gp.worker.sink.end(gp.worker.self, exchange->id);
+    gp_leave_if_child(aTHX);
+    gp_end(exchange);
 }

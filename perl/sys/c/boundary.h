@@ -18,13 +18,6 @@
 #define GP_OPAQUE ((gp_perl *)&PL_curstackinfo)
 #endif
 
-#define GP_SLICE(text) ((gp_slice){(text), sizeof(text) - 1})
-
-/* Perl 5.30 and older name these otherwise or not at all. */
-#ifndef SvREFCNT_dec_NN
-#define SvREFCNT_dec_NN(sv) SvREFCNT_dec(sv)
-#endif
-
 /* Numbers of the keys in keys.h. */
 enum {
 #define GP_KEY(number, text) number,
@@ -73,7 +66,8 @@ struct gp_state {
     SV **listeners;
     SV *keys[GP_KEYS];
     U32 hashes[GP_KEYS];
-    GV *empty; /* psgi.input of requests without content */
+    GV *empty;         /* psgi.input of requests without content */
+    SV *empty_content; /* what it reads */
     HV *socket_stash;
     HV *writer_stash;
     gp_subs subs;
@@ -86,11 +80,12 @@ void gp_adopt(pTHX);
 void gp_watch_forks(void);
 int gp_elsewhere(pTHX);
 void gp_assert_here(pTHX);
+void gp_leave_if_child(pTHX);
 void gp_describe(pTHX);
 
 /* env.c */
 void gp_keys_begin(pTHX);
-HV *gp_build_env(pTHX_ const gp_request *request);
+void gp_fill_env(pTHX_ HV *env, const gp_request *request);
 SV **gp_env_entry(pTHX_ HV *env, int key);
 
 /* input.c */
@@ -102,17 +97,17 @@ gp_slice gp_octets(pTHX_ SV *sv, int copy);
 gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 
 /* answer.c */
-UV gp_status(pTHX_ SV *sv);
 void gp_answer(pTHX_ gp_exchange *exchange, SV *response);
+void gp_end(gp_exchange *exchange);
+
+/* respond.c */
+void gp_log_error(pTHX_ HV *env);
+
+/* signals.c */
+void gp_signals_begin(pTHX);
 
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);
-gp_exchange *gp_exchange_of(pTHX_ SV *holder);
-SV *gp_new_writer(pTHX_ SV *exchange);
 void gp_stream_boot(pTHX);
-
-/* xsub of another file's */
-void gp_serve_boot(pTHX);
-EXTERN_C void gp_xs_init(pTHX);
 
 #endif

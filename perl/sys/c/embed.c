@@ -28,6 +28,8 @@ gp_perl *gp_embed_start(int argc, char **argv, char **env, gp_serve_fn serve, in
         *status = 1;
         return NULL;
     }
+    /* The one that signals belong to, also where another was before it. */
+    PERL_SET_INTERP(my_perl);
     perl_construct(my_perl);
     PL_exit_flags |= PERL_EXIT_DESTRUCT_END;
     gp.serve = serve;

@@ -72,9 +72,11 @@ static XSPROTO(xs_serve)
     ENTER;
     save_scalar(PL_errgv);
     gp.serve(GP_OPAQUE, options, option_count, hooks, hook_count, &served);
-    LEAVE;
 
-    /* No frame of Rust's is below: from here on Perl may jump. */
+    /* No frame of Rust's is below: from here on Perl may jump. After an exit it must, all scopes are gone already. */
+    if (gp.exited)
+        my_exit((U32)(served.leave ? served.status : gp.exit_status));
+    LEAVE;
     if (served.message_len)
         croak_sv(sv_2mortal(newSVpvn(served.message, served.message_len)));
     if (served.leave)

@@ -65,10 +65,9 @@ static SV *new_socket(pTHX_ gp_slice facts)
     return sv_bless(newRV_noinc(newSVpvn(facts.ptr, facts.len)), gp.socket_stash);
 }
 
-/* The caller owns the hash, also while values are still being put into it. */
-HV *gp_build_env(pTHX_ const gp_request *request)
+/* Fills a new hash. It is the caller's all the time, because opening psgi.input may die. */
+void gp_fill_env(pTHX_ HV *env, const gp_request *request)
 {
-    HV *env = newHV();
     size_t i;
     int forked = gp.worker.multiprocess;
 
@@ -113,5 +112,4 @@ HV *gp_build_env(pTHX_ const gp_request *request)
     if (request->listener < gp.worker.listener_count)
         put(aTHX_ env, KEY_HTTPD_SOCKET, newRV_inc(gp.listeners[request->listener]));
     put(aTHX_ env, KEY_UNIX_SOCKET, newSViv(request->flags & GP_UNIX ? 1 : 0));
-    return env;
 }

@@ -200,6 +200,13 @@ int gp_elsewhere(pTHX)
     return gp.in_child || gp.perl != GP_OPAQUE;
 }
 
+/* For our own work on a response, after code of the app's has run in it: a forked process leaves it there. */
+void gp_leave_if_child(pTHX)
+{
+    if (gp.in_child)
+        my_exit(0);
+}
+
 /* For XSUBs that the app calls: dies in a forked process or in another thread. */
 void gp_assert_here(pTHX)
 {

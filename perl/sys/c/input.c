@@ -23,7 +23,8 @@ static GV *open_file(pTHX_ int fd)
 {
     GV *gv = new_handle(aTHX);
     IO *io = GvIOn(gv);
-    PerlIO *file = PerlIO_fdopen(fd, "r");
+    /* Its writer has left the position wherever it was. */
+    PerlIO *file = lseek(fd, 0, SEEK_SET) == 0 ? PerlIO_fdopen(fd, "r") : NULL;
     if (!file)
         croak("Gepok: can't open psgi.input: %s", Strerror(errno));
     IoIFP(io) = file;
@@ -31,22 +32,27 @@ static GV *open_file(pTHX_ int fd)
     return gv;
 }
 
-/* Whether the shared handle is as it was made: nobody keeps, closed, blessed, tied it or put layers on it. */
+/* Whether the shared handle is as it was made: nobody keeps, closed, reopened, blessed, tied it or put layers on it. */
 static int untouched(pTHX_ GV *gv)
 {
     IO *io;
-    PERL_UNUSED_CONTEXT;
+    PerlIO *file;
     if (SvREFCNT(gv) != 1 || SvOBJECT(gv) || !isGV_with_GP(gv) || !(io = GvIO(gv)) || SvRMAGICAL(io))
         return 0;
-    return SvREFCNT(io) == 1 && IoIFP(io) && PerlIOValid(IoIFP(io)) && !PerlIOValid(PerlIONext(IoIFP(io))) &&
-           !(PerlIOBase(IoIFP(io))->flags & PERLIO_F_UTF8);
+    file = IoIFP(io);
+    if (SvREFCNT(io) != 1 || !PerlIOValid(file) || PerlIOValid(PerlIONext(file)))
+        return 0;
+    return !(PerlIOBase(file)->flags & PERLIO_F_UTF8) && PerlIOBase(file)->tab->Get_base &&
+           (char *)PerlIO_get_base(file) == SvPVX(gp.empty_content);
 }
 
 static SV *empty_input(pTHX)
 {
     if (!gp.empty || !untouched(aTHX_ gp.empty)) {
         GV *old = gp.empty;
-        gp.empty = open_scalar(aTHX_ newSVpvs(""));
+        if (!gp.empty_content)
+            gp.empty_content = newSVpvs("");
+        gp.empty = open_scalar(aTHX_ SvREFCNT_inc(gp.empty_content));
         SvREFCNT_dec((SV *)old);
     }
     IoLINES(GvIO(gp.empty)) = 0;

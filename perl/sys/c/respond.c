@@ -40,10 +40,9 @@ static void run_delayed(pTHX_ gp_exchange *exchange, SV *code)
         PUTBACK;
         call_sv(code, G_VOID | G_DISCARD);
     }
-    if (exchange->orphan) {
-        exchange->over = 1;
-        SINK.end(SELF, exchange->id);
-    }
+    gp_leave_if_child(aTHX);
+    if (exchange->orphan)
+        gp_end(exchange);
     if (!exchange->responded)
         croak("Gepok: the app returned without calling the responder");
     if (!exchange->over && !exchange->writer)
@@ -59,7 +58,8 @@ static void run(pTHX_ void *argument)
 
     ENTER;
     SAVETMPS;
-    c->env = gp_build_env(aTHX_ c->request);
+    c->env = newHV();
+    gp_fill_env(aTHX_ c->env, c->request);
     {
         dSP;
         PUSHMARK(SP);
@@ -71,6 +71,7 @@ static void run(pTHX_ void *argument)
         response = POPs;
         PUTBACK;
     }
+    gp_leave_if_child(aTHX);
     SvGETMAGIC(response);
     if (SvROK(response) && SvTYPE(SvRV(response)) == SVt_PVAV) {
         if (av_len((AV *)SvRV(response)) != 2)
@@ -83,11 +84,6 @@ static void run(pTHX_ void *argument)
         croak("Gepok: the app returned neither an array nor a code reference, but '%" SVf "'", SVfARG(response));
     c->exchange->in_call = 0;
 
-    if (gp.in_child) {
-        FREETMPS;
-        LEAVE;
-        return;
-    }
     handlers = cleanup_handlers(aTHX_ c->env);
     if (!(c->request->flags & GP_LAST) && (!handlers || av_len(handlers) < 0) && !committed(aTHX_ c->env)) {
         HV *env = c->env;
@@ -104,8 +100,8 @@ static void run(pTHX_ void *argument)
 
 static void print_error(pTHX_ void *argument)
 {
-    call *c = (call *)argument;
-    SV **errors = c->env ? gp_env_entry(aTHX_ c->env, KEY_PSGI_ERRORS) : NULL;
+    HV *env = (HV *)argument;
+    SV **errors = env ? gp_env_entry(aTHX_ env, KEY_PSGI_ERRORS) : NULL;
     dSP;
     PUSHMARK(SP);
     XPUSHs(errors && SvROK(*errors) ? *errors : sv_2mortal(newRV_inc((SV *)PL_stderrgv)));
@@ -114,11 +110,11 @@ static void print_error(pTHX_ void *argument)
     call_method("print", G_VOID | G_DISCARD);
 }
 
-/* An exception's text goes to the request's psgi.errors, else to our standard error. */
-static void log_error(pTHX_ call *c)
+/* An exception's text goes to psgi.errors of the env, else to our standard error. */
+void gp_log_error(pTHX_ HV *env)
 {
     gp_describe(aTHX);
-    if (gp_guarded(aTHX_ print_error, c) == GP_DIED)
+    if (gp_guarded(aTHX_ print_error, env) == GP_DIED)
         PerlIO_write(PerlIO_stderr(), SvPVX(gp.message), SvCUR(gp.message));
 }
 
@@ -185,7 +181,7 @@ static gp_outcome settle(pTHX_ call *c)
             if (c->handler == 0)
                 SINK.flush(SELF);
             if (gp_guarded(aTHX_ run_handler, c) == GP_DIED)
-                log_error(aTHX_ c);
+                gp_log_error(aTHX_ env);
             if (gp.exited)
                 return GP_EXIT;
         }
@@ -219,7 +215,7 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
     outcome = gp_guarded(aTHX_ run, &c);
     c.exchange->in_call = 0;
     if (outcome == GP_DIED && !c.settled) {
-        log_error(aTHX_ &c);
+        gp_log_error(aTHX_ c.env);
         fail(c.exchange);
     }
     if (!gp.exited && !c.settled)
@@ -233,21 +229,4 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
         outcome = GP_OK;
     SvREFCNT_dec(c.exchange_sv);
     return outcome;
-}
-
-static void run_signals(pTHX_ void *argument)
-{
-    PERL_UNUSED_ARG(argument);
-    PERL_ASYNC_CHECK();
-}
-
-gp_outcome gp_signals(gp_perl *perl)
-{
-    GP_PERL(perl);
-    call none = {0};
-    if (!PL_sig_pending)
-        return GP_OK;
-    if (gp_guarded(aTHX_ run_signals, NULL) == GP_DIED)
-        log_error(aTHX_ &none);
-    return gp.exited ? GP_EXIT : GP_OK;
 }

@@ -128,6 +128,8 @@ typedef struct gp_sink {
     int (*head)(void *self, uint64_t id, uint16_t status, const gp_pair *fields, size_t count, int64_t length);
     /** Pieces of content. */
     int (*content)(void *self, uint64_t id, const gp_slice *pieces, size_t count);
+    /** Content from a regular file; the descriptor stays the caller's. */
+    int (*file)(void *self, uint64_t id, int fd, uint64_t offset, uint64_t length);
     /** The response is complete. */
     int (*end)(void *self, uint64_t id);
     /** The response can't be completed. */
@@ -148,6 +150,8 @@ typedef struct gp_worker {
     const gp_slice *listeners;
     /** Number of listeners. */
     size_t listener_count;
+    /** Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe. */
+    void (*wake)(void);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
 } gp_worker;
@@ -209,6 +213,8 @@ gp_outcome gp_open(gp_perl *perl, const gp_worker *worker);
 void gp_close(gp_perl *perl);
 /** Answers one request: env, app, response, cleanup. GP_OK (idle was said), GP_LEAVE or GP_EXIT. */
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request);
+/** Nonzero where signals have come whose Perl handlers have not run yet. */
+int gp_signals_due(gp_perl *perl);
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);
 

@@ -10,9 +10,9 @@ static void attach(pTHX_ SV *holder, SV *exchange)
 }
 
 /* The exchange of a responder, writer or informational; NULL for anything else. */
-gp_exchange *gp_exchange_of(pTHX_ SV *holder)
+static gp_exchange *exchange_of(pTHX_ SV *holder)
 {
-    MAGIC *magic = mg_findext(holder, PERL_MAGIC_ext, &exchange_magic);
+    MAGIC *magic = SvTYPE(holder) >= SVt_PVMG ? mg_findext(holder, PERL_MAGIC_ext, &exchange_magic) : NULL;
     PERL_UNUSED_CONTEXT;
     return magic ? (gp_exchange *)SvPVX(magic->mg_obj) : NULL;
 }
@@ -26,7 +26,7 @@ static SV *exchange_sv(pTHX_ SV *holder)
 /* What a call on an exchange needs first. */
 static gp_exchange *usable(pTHX_ SV *holder)
 {
-    gp_exchange *exchange = gp_exchange_of(aTHX_ holder);
+    gp_exchange *exchange = exchange_of(aTHX_ holder);
     if (!exchange)
         croak("Gepok: not a writer of Gepok's");
     gp_assert_here(aTHX);
@@ -37,13 +37,6 @@ static gp_exchange *usable(pTHX_ SV *holder)
 static int alive(const gp_exchange *exchange)
 {
     return gp.open && !exchange->over;
-}
-
-static void end_exchange(gp_exchange *exchange)
-{
-    exchange->over = 1;
-    exchange->writer = 0;
-    gp.worker.sink.end(gp.worker.self, exchange->id);
 }
 
 /* $env->{'psgix.informational'}->($status, \@headers) */
@@ -69,6 +62,13 @@ static XSPROTO(xs_informational)
     XSRETURN_EMPTY;
 }
 
+static SV *new_writer(pTHX_ SV *exchange)
+{
+    SV *writer = newSV_type(SVt_PVMG);
+    attach(aTHX_ writer, exchange);
+    return sv_bless(newRV_noinc(writer), gp.writer_stash);
+}
+
 /* $responder->([$status, \@headers, $body]), or without body for a writer. */
 static XSPROTO(xs_responder)
 {
@@ -91,15 +91,8 @@ static XSPROTO(xs_responder)
     if (exchange->over)
         XSRETURN_EMPTY;
     exchange->writer = 1;
-    ST(0) = sv_2mortal(gp_new_writer(aTHX_ exchange_sv(aTHX_(SV *) cv)));
+    ST(0) = sv_2mortal(new_writer(aTHX_ exchange_sv(aTHX_(SV *) cv)));
     XSRETURN(1);
-}
-
-SV *gp_new_writer(pTHX_ SV *exchange)
-{
-    SV *writer = newSV_type(SVt_PVMG);
-    attach(aTHX_ writer, exchange);
-    return sv_bless(newRV_noinc(writer), gp.writer_stash);
 }
 
 static gp_exchange *writer_of(pTHX_ SV *self)
@@ -149,7 +142,7 @@ static XSPROTO(xs_close)
     exchange = writer_of(aTHX_ ST(0));
     SAVE_ERRNO;
     if (exchange->writer && alive(exchange)) {
-        end_exchange(exchange);
+        gp_end(exchange);
         gp.worker.sink.flush(gp.worker.self);
     }
     exchange->writer = 0;
@@ -162,13 +155,13 @@ static XSPROTO(xs_close)
 static XSPROTO(xs_destroy)
 {
     dXSARGS;
-    gp_exchange *exchange = items == 1 && SvROK(ST(0)) ? gp_exchange_of(aTHX_ SvRV(ST(0))) : NULL;
+    gp_exchange *exchange = items == 1 && SvROK(ST(0)) ? exchange_of(aTHX_ SvRV(ST(0))) : NULL;
     if (exchange && exchange->writer && !gp_elsewhere(aTHX) && alive(exchange)) {
         exchange->orphan = exchange->in_call;
         exchange->writer = 0;
         if (!exchange->in_call) {
             dSAVE_ERRNO;
-            end_exchange(exchange);
+            gp_end(exchange);
             gp.worker.sink.flush(gp.worker.self);
             RESTORE_ERRNO;
         }

@@ -31,6 +31,7 @@ gp_outcome gp_open(gp_perl *perl, const gp_worker *worker)
     outcome = gp_guarded(aTHX_ prepare, NULL);
     gp.worker.listeners = NULL;
     gp.open = outcome == GP_OK;
+    gp_signals_begin(aTHX);
     return outcome;
 }
 
@@ -48,6 +49,8 @@ static void unprepare(pTHX_ void *argument)
     Zero(&gp.subs, 1, gp_subs);
     SvREFCNT_dec((SV *)gp.empty);
     gp.empty = NULL;
+    SvREFCNT_dec(gp.empty_content);
+    gp.empty_content = NULL;
 }
 
 void gp_close(gp_perl *perl)
@@ -57,6 +60,7 @@ void gp_close(gp_perl *perl)
         return;
     /* First, because a writer's DESTROY may run from now on. */
     gp.open = 0;
+    gp.worker.wake = NULL;
     if (!gp_elsewhere(aTHX) && !gp.exited)
         gp_guarded(aTHX_ unprepare, NULL);
 }

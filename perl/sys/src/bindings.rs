@@ -150,6 +150,16 @@ pub struct gp_sink {
             count: usize,
         ) -> ::std::os::raw::c_int,
     >,
+    #[doc = " Content from a regular file; the descriptor stays the caller's."]
+    pub file: ::std::option::Option<
+        unsafe extern "C" fn(
+            self_: *mut ::std::os::raw::c_void,
+            id: u64,
+            fd: ::std::os::raw::c_int,
+            offset: u64,
+            length: u64,
+        ) -> ::std::os::raw::c_int,
+    >,
     #[doc = " The response is complete."]
     pub end: ::std::option::Option<
         unsafe extern "C" fn(self_: *mut ::std::os::raw::c_void, id: u64) -> ::std::os::raw::c_int,
@@ -176,6 +186,8 @@ pub struct gp_worker {
     pub listeners: *const gp_slice,
     #[doc = " Number of listeners."]
     pub listener_count: usize,
+    #[doc = " Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe."]
+    pub wake: ::std::option::Option<unsafe extern "C" fn()>,
     #[doc = " psgi.multiprocess, and whether psgix.harakiri is offered."]
     pub multiprocess: ::std::os::raw::c_int,
 }
@@ -291,6 +303,10 @@ unsafe extern "C" {
         app: *mut gp_sv,
         request: *const gp_request,
     ) -> gp_outcome;
+}
+unsafe extern "C" {
+    #[doc = " Nonzero where signals have come whose Perl handlers have not run yet."]
+    pub fn gp_signals_due(perl: *mut gp_perl) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     #[doc = " Runs the Perl signal handlers that are due. GP_OK or GP_EXIT."]

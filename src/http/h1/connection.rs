@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use super::chunked::{Decoder, Piece};
 use super::framing::{Facts, Framing};
 use super::parse::HeadReader;
-use super::write::{self, Encoder};
+use super::respond::Response;
+use super::write;
 use crate::channel::INLINE_CONTENT;
-use crate::dispatch::{Dispatch, Event, Exchange};
+use crate::dispatch::Dispatch;
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
 use crate::net::stream::Stream;
@@ -26,9 +27,6 @@ use crate::spool::Spool;
 
 /// Bytes that one read asks for.
 const READ: usize = 16 * 1024;
-
-/// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
-const COPY: usize = 16 * 1024;
 
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(2);
@@ -67,7 +65,7 @@ pub struct Settings {
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Close {
+pub(super) enum Close {
     /// All is said.
     Done,
     /// The client was refused and may still be sending.
@@ -98,14 +96,14 @@ pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context:
     connection.close(close).await;
 }
 
-struct Connection {
-    stream: Stream,
+pub(super) struct Connection {
+    pub(super) stream: Stream,
     /// Bytes read and not yet understood.
-    buffer: BytesMut,
+    pub(super) buffer: BytesMut,
     reader: HeadReader,
-    timer: Timer,
+    pub(super) timer: Timer,
     drain: watch::Receiver<bool>,
-    context: Rc<Context>,
+    pub(super) context: Rc<Context>,
     listener: u16,
     endpoints: Endpoints,
     connected: Timestamp,
@@ -134,20 +132,14 @@ impl Connection {
             finished: Timestamp::now(),
         };
         let exchange = self.context.dispatch.submit(request);
-        let mut response = Response {
-            connection: self,
-            facts,
-            out: Vec::new(),
-            encoder: None,
-        };
-        if response.write(exchange).await? {
+        if Response::new(self, facts).write(exchange).await? {
             Ok(())
         } else {
             Err(Close::Done)
         }
     }
 
-    fn may_persist(&self) -> bool {
+    pub(super) fn may_persist(&self) -> bool {
         let settings = &self.context.settings;
         let more = settings.max_keepalive_reqs == 0 || self.served < settings.max_keepalive_reqs;
         more && !settings.keepalive_timeout.is_zero() && !*self.drain.borrow()
@@ -296,12 +288,12 @@ impl Connection {
         }
     }
 
-    fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
+    pub(super) fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
         *self.context.date.borrow_mut().at(Timestamp::now().seconds)
     }
 
     /// Writes `out`, then `piece`, and empties `out`. A client that takes nothing for too long has gone.
-    async fn write_all(&mut self, out: &mut Vec<u8>, piece: &[u8]) -> Result<(), Close> {
+    pub(super) async fn write_all(&mut self, out: &mut Vec<u8>, piece: &[u8]) -> Result<(), Close> {
         let mut pieces = [IoSlice::new(out), IoSlice::new(piece)];
         let mut pieces = &mut pieces[..];
         IoSlice::advance_slices(&mut pieces, 0);
@@ -335,126 +327,5 @@ impl Connection {
             };
             let _ = tokio::time::timeout(LINGER, discard).await;
         }
-    }
-}
-
-/// A response being written.
-struct Response<'a> {
-    connection: &'a mut Connection,
-    facts: Facts,
-    /// Bytes that have not been written yet.
-    out: Vec<u8>,
-    /// The content's framing; nothing before the head.
-    encoder: Option<Encoder>,
-}
-
-impl Response<'_> {
-    /// Writes the response as its parts come. Returns whether the connection persists.
-    async fn write(&mut self, exchange: Exchange) -> Result<bool, Close> {
-        let mut persistent = self.facts.persistent;
-        let mut taken = 0;
-        loop {
-            let event = match exchange.next_here() {
-                Some(event) => event,
-                None => {
-                    // What is there goes out before we wait for more.
-                    self.flush().await?;
-                    exchange.taken(std::mem::take(&mut taken));
-                    exchange.next().await
-                }
-            };
-            match event {
-                Event::Informational(head) => {
-                    let version = self.facts.version;
-                    let fields = head.fields.iter();
-                    if let Err(error) =
-                        write::informational(&mut self.out, version, head.status, fields)
-                    {
-                        ::log::error!("an interim response was dropped: {error}");
-                    }
-                }
-                Event::Head(head, length) => {
-                    self.facts.persistent &= self.connection.may_persist();
-                    let date = self.connection.date();
-                    let server = self.connection.context.settings.server.as_deref();
-                    match write::head(&mut self.out, &self.facts, &head, length, &date, server) {
-                        Ok(sent) => {
-                            persistent = sent.persistent;
-                            self.encoder = Some(Encoder::new(sent.body));
-                        }
-                        Err(error) => {
-                            ::log::error!("a response can't be sent: {error}");
-                            return self.canned(500).await;
-                        }
-                    }
-                }
-                Event::Chunk(content) => {
-                    self.content(&content).await?;
-                    taken += content.len() as u64;
-                }
-                Event::End => return self.end(persistent).await,
-                Event::Failed if self.encoder.is_none() => return self.canned(502).await,
-                Event::Failed => {
-                    self.flush().await?;
-                    return Err(Close::Cut);
-                }
-            }
-        }
-    }
-
-    async fn content(&mut self, content: &[u8]) -> Result<(), Close> {
-        // The worker sends the head first.
-        let Some(encoder) = &mut self.encoder else {
-            return Ok(());
-        };
-        let frame = encoder.frame(content.len());
-        let content = &content[..frame.length];
-        self.out.extend_from_slice(frame.prefix.as_bytes());
-        if content.len() > COPY {
-            self.connection.write_all(&mut self.out, content).await?;
-        } else {
-            self.out.extend_from_slice(content);
-        }
-        self.out.extend_from_slice(frame.suffix);
-        if self.out.len() > COPY {
-            self.flush().await
-        } else {
-            Ok(())
-        }
-    }
-
-    async fn end(&mut self, persistent: bool) -> Result<bool, Close> {
-        let finished = match self.encoder.take() {
-            Some(encoder) => encoder.finish(),
-            None => return self.canned(502).await,
-        };
-        match finished {
-            Ok(last) => {
-                self.out.extend_from_slice(last);
-                self.flush().await?;
-                Ok(persistent)
-            }
-            Err(short) => {
-                ::log::error!(
-                    "a response ended {} bytes before its Content-Length",
-                    short.missing
-                );
-                self.flush().await?;
-                Err(Close::Cut)
-            }
-        }
-    }
-
-    /// Answers for an app that can't.
-    async fn canned(&mut self, status: u16) -> Result<bool, Close> {
-        let date = self.connection.date();
-        let server = self.connection.context.settings.server.as_deref();
-        let persistent = write::canned(&mut self.out, &self.facts, status, &date, server);
-        self.flush().await?;
-        Ok(persistent)
-    }
-
-    async fn flush(&mut self) -> Result<(), Close> {
-        self.connection.write_all(&mut self.out, &[]).await
     }
 }

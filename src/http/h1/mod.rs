@@ -5,7 +5,9 @@
 pub mod chunked;
 pub mod connection;
 pub mod framing;
+mod handover;
 pub mod parse;
+mod respond;
 pub mod write;
 
 use self::framing::Facts;

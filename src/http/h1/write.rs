@@ -326,6 +326,11 @@ impl Encoder {
         Encoder { body }
     }
 
+    /// Whether only the connection's close ends the content, so that a cut must not look like one.
+    pub fn ends_by_close(&self) -> bool {
+        self.body == Body::UntilClose
+    }
+
     /// How a piece of `length` bytes is sent. An empty one gives an empty frame: as a chunk it would mean
     /// the end.
     pub fn frame(&mut self, length: usize) -> Frame {

@@ -77,15 +77,15 @@ sub start {
 sub command {
     my $self = shift;
     return @{$self->{command}} if $self->{command};
-    my $app  = $self->app_path;
+    my @app  = $self->app_path;
     my @perl = ($^X, map {"-I$self->{root}/blib/$_"} qw(arch lib));
     if ($self->{entry} eq 'bin') {
         return ("$self->{root}/blib/script/gepok", $self->flags('http_ports', 'unix_sockets'),
-            @{$self->{args}}, $app);
+            @{$self->{args}}, @app);
     }
     if ($self->{entry} eq 'plackup') {
         return (@perl, plackup(), '-s', $self->{name}, '-E', $self->{plack_env}, $self->flags('listen', 'listen'),
-            @{$self->{args}}, $app);
+            @{$self->{args}}, @app);
     }
     my %attributes = $self->options;
     my $run;
@@ -104,7 +104,7 @@ sub command {
             . "my \$attributes = JSON::PP::decode_json(shift);\n"
             . "my \$app = Plack::Util::load_psgi(shift);\n"
             . ($self->{prologue} // '') . "$run\n");
-    return (@perl, $script, JSON::PP::encode_json(\%attributes), $app);
+    return (@perl, $script, JSON::PP::encode_json(\%attributes), @app);
 }
 
 sub plackup {

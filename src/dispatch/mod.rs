@@ -4,109 +4,25 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::task::spawn_local;
 
+use self::backlog::Backlog;
+use self::exchange::{Place, State};
 use crate::channel::CREDIT;
+use crate::channel::claim::SLOTS;
 use crate::channel::core_end::{CoreEnd, Message};
-use crate::semantics::message::{Request, ResponseHead};
+use crate::semantics::message::Request;
 
-/// A part of a response, as a connection gets it.
-#[derive(Debug)]
-pub enum Event {
-    /// An interim response.
-    Informational(ResponseHead),
-    /// The head of the final response, and the length of its content where it is known.
-    Head(ResponseHead, Option<u64>),
-    /// A piece of content.
-    Chunk(Bytes),
-    /// The response is complete.
-    End,
-    /// No worker will complete this response: 502, or a cut where its head has left.
-    Failed,
-}
+mod backlog;
+mod exchange;
 
-/// Where a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Queued,
-    Worker { number: u32, id: u64 },
-    Over,
-}
-
-#[derive(Debug)]
-struct State {
-    request: Request,
-    place: Cell<Place>,
-    events: RefCell<VecDeque<Event>>,
-    waker: RefCell<Option<Waker>>,
-    /// Bytes taken by the client for which no credit was given yet.
-    taken: Cell<u64>,
-}
-
-impl State {
-    fn tell(&self, event: Event) {
-        self.events.borrow_mut().push_back(event);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
-    fn finish(&self, event: Event) {
-        self.place.set(Place::Over);
-        self.tell(event);
-    }
-}
-
-/// A request in flight, held by its connection. Dropping it means that the client has gone.
-#[derive(Debug)]
-pub struct Exchange {
-    state: Rc<State>,
-    dispatch: Rc<Dispatch>,
-}
-
-impl Exchange {
-    /// The next part of the response. Behind `End` or `Failed` nothing comes.
-    pub async fn next(&self) -> Event {
-        poll_fn(|context| match self.next_here() {
-            Some(event) => Poll::Ready(event),
-            None => {
-                *self.state.waker.borrow_mut() = Some(context.waker().clone());
-                Poll::Pending
-            }
-        })
-        .await
-    }
-
-    /// The next part, if it is here already.
-    pub fn next_here(&self) -> Option<Event> {
-        self.state.events.borrow_mut().pop_front()
-    }
-
-    /// The client has taken `bytes` of content: the worker may send so many more.
-    pub fn taken(&self, bytes: u64) {
-        let taken = self.state.taken.get() + bytes;
-        let Place::Worker { number, id } = self.state.place.get() else {
-            return;
-        };
-        // Not for each small piece: a frame for every quarter of the window is enough.
-        if taken < CREDIT / 4 {
-            self.state.taken.set(taken);
-        } else {
-            self.state.taken.set(0);
-            self.dispatch.give_credit(number, id, taken);
-        }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.dispatch.client_gone(&self.state);
-    }
-}
+pub use self::exchange::{Event, Exchange, FileSlice};
 
 #[derive(Debug)]
 struct Worker {
@@ -116,8 +32,15 @@ struct Worker {
     idle: bool,
 }
 
+impl Worker {
+    /// Writers that the app keeps hold their slots.
+    fn can_take(&self) -> bool {
+        self.idle && self.open.len() < SLOTS
+    }
+}
+
 /// The workers and the requests that wait for one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dispatch {
     workers: RefCell<HashMap<u32, Worker>>,
     /// Idle workers, the one that was busy last on top: its caches are warm.
@@ -125,18 +48,29 @@ pub struct Dispatch {
     queue: RefCell<VecDeque<Rc<State>>>,
     /// Workers were told to leave; new ones are told so at once.
     stopped: Cell<bool>,
+    /// Memory that responses hold.
+    memory: Rc<Cell<u64>>,
+    /// Folder for responses that are too large for memory.
+    spool_folder: PathBuf,
 }
 
 impl Dispatch {
+    /// Without workers yet. Responses that their clients take too slowly wait in `spool_folder`.
+    pub fn new(spool_folder: PathBuf) -> Self {
+        Dispatch {
+            workers: RefCell::default(),
+            idle: RefCell::default(),
+            queue: RefCell::default(),
+            stopped: Cell::new(false),
+            memory: Rc::default(),
+            spool_folder,
+        }
+    }
+
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
-        let state = Rc::new(State {
-            request,
-            place: Cell::new(Place::Queued),
-            events: RefCell::default(),
-            waker: RefCell::default(),
-            taken: Cell::new(0),
-        });
+        let backlog = Backlog::new(&self.memory, &self.spool_folder);
+        let state = Rc::new(State::new(request, backlog));
         self.queue.borrow_mut().push_back(Rc::clone(&state));
         self.match_up();
         Exchange {
@@ -185,7 +119,7 @@ impl Dispatch {
                 return;
             };
             let mut workers = self.workers.borrow_mut();
-            let Some(worker) = workers.get_mut(&number).filter(|worker| worker.idle) else {
+            let Some(worker) = workers.get_mut(&number).filter(|worker| worker.can_take()) else {
                 continue;
             };
             worker.idle = false;
@@ -213,11 +147,25 @@ impl Dispatch {
     }
 
     /// What worker `number` said.
-    pub fn message(&self, number: u32, message: Message) {
+    pub fn message(self: &Rc<Self>, number: u32, message: Message) {
         match message {
             Message::Informational(id, head) => self.tell(number, id, Event::Informational(head)),
             Message::Head(id, head, length) => self.tell(number, id, Event::Head(head, length)),
             Message::Chunk(id, content) => self.chunk(number, id, content),
+            Message::File(id, file, offset, length) => {
+                let file = Arc::new(file.into());
+                let slice = FileSlice {
+                    file,
+                    offset,
+                    length,
+                    _held: None,
+                };
+                self.tell(number, id, Event::File(slice));
+            }
+            Message::Take(id) => match self.open(number, id) {
+                Some(state) if state.place.get() != Place::Over => state.ask(),
+                _ => self.reply(number, id, None),
+            },
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
@@ -226,6 +174,11 @@ impl Dispatch {
                     self.idle.borrow_mut().push(number);
                 }
                 self.match_up();
+            }
+            Message::Wake => {
+                if let Some(worker) = self.workers.borrow().get(&number) {
+                    let _ = worker.end.send_wake();
+                }
             }
             Message::Leave => {
                 if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
@@ -251,21 +204,48 @@ impl Dispatch {
         }
     }
 
-    fn chunk(&self, number: u32, id: u64, content: Bytes) {
+    fn chunk(self: &Rc<Self>, number: u32, id: u64, content: Bytes) {
         let Some(state) = self.open(number, id) else {
             return;
         };
         if state.place.get() == Place::Over {
             // The client has gone: discarded, and the worker goes on to its end.
             self.give_credit(number, id, content.len() as u64);
-        } else {
-            state.tell(Event::Chunk(content));
+            return;
+        }
+        let (part, credit, start) = state.backlog.accept(content);
+        self.credit(&state, credit);
+        if start {
+            let (dispatch, state) = (Rc::clone(self), Rc::clone(&state));
+            spawn_local(async move {
+                state
+                    .backlog
+                    .write(|credit| dispatch.credit(&state, credit))
+                    .await;
+            });
+        }
+        state.push(part);
+    }
+
+    /// Lets the worker of a request send so many more bytes; small amounts are gathered first.
+    fn credit(&self, state: &State, amount: u64) {
+        let owed = state.backlog.owed.get() + amount;
+        let Place::Worker { number, id } = state.place.get() else {
+            return;
+        };
+        let enough = owed >= CREDIT / 4;
+        state.backlog.owed.set(if enough { 0 } else { owed });
+        if enough {
+            self.give_credit(number, id, owed);
         }
     }
 
     fn finish(&self, number: u32, id: u64, event: Event) {
         let state = match self.workers.borrow_mut().get_mut(&number) {
             Some(worker) => {
+                if worker.idle && !worker.can_take() {
+                    self.idle.borrow_mut().push(number);
+                }
                 worker.end.claims().free(id);
                 worker.open.remove(&id)
             }
@@ -273,6 +253,12 @@ impl Dispatch {
         };
         if let Some(state) = state {
             state.finish(event);
+        }
+    }
+
+    fn reply(&self, number: u32, id: u64, socket: Option<OwnedFd>) {
+        if let Some(worker) = self.workers.borrow().get(&number) {
+            let _ = worker.end.send_reply(id, socket);
         }
     }
 
@@ -284,7 +270,7 @@ impl Dispatch {
 
     /// Worker `number` is dead, as waitpid told the master. What it had sent is taken; what it had not
     /// claimed was not run and goes back to the front of the queue; what it had claimed has failed.
-    pub fn worker_died(&self, number: u32) {
+    pub fn worker_died(self: &Rc<Self>, number: u32) {
         let Some(end) = self
             .workers
             .borrow()
@@ -332,8 +318,11 @@ impl Dispatch {
                 }
                 // Whoever waits for credit hears of it.
                 self.give_credit(number, id, CREDIT);
+                if state.answer() {
+                    self.reply(number, id, None);
+                }
                 // What came in and was not taken.
-                state.events.borrow_mut().clear();
+                state.forget_parts();
             }
             Place::Over => {}
         }

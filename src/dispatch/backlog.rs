@@ -1,0 +1,220 @@
+//! Content that its client has not taken yet: in memory, then in an unlinked file, then in its worker.
+//!
+//! A worker is free as soon as the backlog holds its response. Each byte is credited to the worker once: when
+//! memory takes it, when it is on disk, or, where both are full, when the client takes it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::exchange::{Event, FileSlice};
+use crate::spool;
+
+/// Memory for one response, while there is enough of it.
+const MEMORY: u64 = 1024 * 1024;
+
+/// Memory for one response when all responses together hold more than [`PLENTY`].
+const LITTLE_MEMORY: u64 = 64 * 1024;
+
+/// Memory of all responses up to which each may hold [`MEMORY`].
+const PLENTY: u64 = 32 * 1024 * 1024;
+
+/// Disk space for one response, as nginx has it (proxy_max_temp_file_size); past it the worker waits.
+const DISK: u64 = 1024 * 1024 * 1024;
+
+/// A part of a response in its queue.
+#[derive(Debug)]
+pub(super) enum Part {
+    Event(Event),
+    /// Content in memory, and what its taking credits to the worker.
+    Memory(Bytes, u64, [Held; 2]),
+    Stored(Rc<Stored>),
+}
+
+impl Part {
+    /// The event, and what is to be credited now.
+    pub(super) fn take(self) -> (Event, u64) {
+        match self {
+            Part::Event(event) => (event, 0),
+            Part::Memory(content, credit, _held) => (Event::Chunk(content), credit),
+            Part::Stored(stored) => stored.take(),
+        }
+    }
+}
+
+/// Space that something holds, given back when it is gone.
+#[derive(Debug)]
+pub(super) struct Held {
+    bytes: u64,
+    of: Rc<Cell<u64>>,
+}
+
+impl Held {
+    fn new(bytes: u64, of: &Rc<Cell<u64>>) -> Self {
+        of.set(of.get() + bytes);
+        Held {
+            bytes,
+            of: Rc::clone(of),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.set(self.of.get() - self.bytes);
+    }
+}
+
+/// Content on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Stored(RefCell<Place>);
+
+#[derive(Debug)]
+enum Place {
+    /// Not yet written, or being written.
+    Memory(Bytes),
+    Disk(FileSlice),
+    Taken,
+}
+
+impl Stored {
+    fn take(&self) -> (Event, u64) {
+        match self.0.replace(Place::Taken) {
+            // Its client was quicker than the disk.
+            Place::Memory(content) => {
+                let credit = content.len() as u64;
+                (Event::Chunk(content), credit)
+            }
+            Place::Disk(slice) => (Event::File(slice), 0),
+            Place::Taken => (Event::Chunk(Bytes::new()), 0),
+        }
+    }
+}
+
+/// The file of one response, and what waits to be written to it.
+#[derive(Debug, Default)]
+struct Spill {
+    file: Option<Arc<File>>,
+    /// Where the next piece goes.
+    end: u64,
+    waiting: VecDeque<Rc<Stored>>,
+    writing: bool,
+    failed: bool,
+}
+
+/// The backlog of one response.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    memory: Rc<Cell<u64>>,
+    /// Memory of all responses.
+    total: Rc<Cell<u64>>,
+    /// Bytes that are on the disk, or on their way there, and not yet sent.
+    on_disk: Rc<Cell<u64>>,
+    spill: RefCell<Spill>,
+    folder: PathBuf,
+    /// Credit that is too small for a frame of its own.
+    pub(super) owed: Cell<u64>,
+}
+
+impl Backlog {
+    pub(super) fn new(total: &Rc<Cell<u64>>, folder: &std::path::Path) -> Self {
+        Backlog {
+            memory: Rc::default(),
+            total: Rc::clone(total),
+            on_disk: Rc::default(),
+            spill: RefCell::default(),
+            folder: folder.to_owned(),
+            owed: Cell::new(0),
+        }
+    }
+
+    /// Takes a piece of content: the part to queue, what is credited at once, and whether [`Self::write`] must run.
+    pub(super) fn accept(&self, content: Bytes) -> (Part, u64, bool) {
+        let length = content.len() as u64;
+        let allowed = if self.total.get() < PLENTY {
+            MEMORY
+        } else {
+            LITTLE_MEMORY
+        };
+        let fits = self.memory.get() + length <= allowed;
+        let mut spill = self.spill.borrow_mut();
+        if !fits && !spill.failed && self.on_disk.get() + length <= DISK {
+            let stored = Rc::new(Stored(RefCell::new(Place::Memory(content))));
+            spill.waiting.push_back(Rc::clone(&stored));
+            let start = !mem::replace(&mut spill.writing, true);
+            return (Part::Stored(stored), 0, start);
+        }
+        let held = [&self.memory, &self.total].map(|of| Held::new(length, of));
+        let (now, later) = if fits { (length, 0) } else { (0, length) };
+        (Part::Memory(content, later, held), now, false)
+    }
+
+    /// Writes what waits, in order; `credit` is told of each piece that is on the disk.
+    pub(super) async fn write(&self, credit: impl Fn(u64)) {
+        loop {
+            let Some(stored) = self.spill.borrow_mut().waiting.pop_front() else {
+                break;
+            };
+            let content = match &*stored.0.borrow() {
+                Place::Memory(content) => content.clone(),
+                Place::Disk(_) | Place::Taken => continue,
+            };
+            let length = content.len() as u64;
+            match self.write_piece(content).await {
+                Ok((file, offset)) => {
+                    let _held = Some(Held::new(length, &self.on_disk));
+                    let mut place = stored.0.borrow_mut();
+                    if matches!(*place, Place::Memory(_)) {
+                        *place = Place::Disk(FileSlice {
+                            file,
+                            offset,
+                            length,
+                            _held,
+                        });
+                        drop(place);
+                        credit(length);
+                    }
+                }
+                Err(error) => {
+                    // The piece stays in memory; the worker waits for its client from now on.
+                    ::log::error!("can't keep a response for a slow client: {error}");
+                    self.spill.borrow_mut().failed = true;
+                    break;
+                }
+            }
+        }
+        self.spill.borrow_mut().writing = false;
+    }
+
+    async fn write_piece(&self, content: Bytes) -> io::Result<(Arc<File>, u64)> {
+        let (file, offset) = {
+            let mut spill = self.spill.borrow_mut();
+            let file = match &spill.file {
+                Some(file) => Arc::clone(file),
+                None => {
+                    let file = Arc::new(spool::unlinked_file(&self.folder)?);
+                    spill.file = Some(Arc::clone(&file));
+                    file
+                }
+            };
+            if self.on_disk.get() == 0 {
+                // All of it has been sent: the file need not grow.
+                spill.end = 0;
+            }
+            let offset = spill.end;
+            spill.end += content.len() as u64;
+            (file, offset)
+        };
+        let to = Arc::clone(&file);
+        spool::blocking(move || to.write_all_at(&content, offset)).await?;
+        Ok((file, offset))
+    }
+}

@@ -1,0 +1,157 @@
+//! One request in flight: where it is, and the parts of its response on their way to the client.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+
+use super::Dispatch;
+use super::backlog::{Backlog, Held, Part};
+use crate::semantics::message::{Request, ResponseHead};
+
+/// A part of a response, as a connection gets it.
+#[derive(Debug)]
+pub enum Event {
+    /// An interim response.
+    Informational(ResponseHead),
+    /// The head of the final response, and the length of its content where it is known.
+    Head(ResponseHead, Option<u64>),
+    /// A piece of content.
+    Chunk(Bytes),
+    /// A piece of content in a file.
+    File(FileSlice),
+    /// The app wants the client's socket: `Exchange::hand_over` answers.
+    Take,
+    /// The response is complete.
+    End,
+    /// No worker will complete this response: 502, or a cut where its head has left.
+    Failed,
+}
+
+/// Content in a file.
+#[derive(Debug)]
+pub struct FileSlice {
+    /// The file.
+    pub file: Arc<File>,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub length: u64,
+    /// Disk space of ours that it holds.
+    pub(super) _held: Option<Held>,
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Queued,
+    Worker { number: u32, id: u64 },
+    Over,
+}
+
+/// What connection and dispatch share of a request.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) request: Request,
+    pub(super) place: Cell<Place>,
+    pub(super) backlog: Backlog,
+    /// The app waits for the client's socket.
+    asked: Cell<bool>,
+    parts: RefCell<VecDeque<Part>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl State {
+    pub(super) fn new(request: Request, backlog: Backlog) -> Self {
+        State {
+            request,
+            place: Cell::new(Place::Queued),
+            backlog,
+            asked: Cell::new(false),
+            parts: RefCell::default(),
+            waker: RefCell::default(),
+        }
+    }
+
+    pub(super) fn push(&self, part: Part) {
+        self.parts.borrow_mut().push_back(part);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        self.push(Part::Event(event));
+    }
+
+    pub(super) fn ask(&self) {
+        self.asked.set(true);
+        self.tell(Event::Take);
+    }
+
+    /// Whether the app waits for a socket; whoever hears it must answer.
+    pub(super) fn answer(&self) -> bool {
+        self.asked.replace(false)
+    }
+
+    pub(super) fn finish(&self, event: Event) {
+        self.place.set(Place::Over);
+        self.tell(event);
+    }
+
+    pub(super) fn forget_parts(&self) {
+        self.parts.borrow_mut().clear();
+    }
+}
+
+/// A request in flight, held by its connection. Dropping it means that the client has gone.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(super) state: Rc<State>,
+    pub(super) dispatch: Rc<Dispatch>,
+}
+
+impl Exchange {
+    /// The next part of the response. Behind `End` or `Failed` nothing comes.
+    pub async fn next(&self) -> Event {
+        poll_fn(|context| match self.next_here() {
+            Some(event) => Poll::Ready(event),
+            None => {
+                *self.state.waker.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// The next part, if it is here already. Taking content lets the worker send more.
+    pub fn next_here(&self) -> Option<Event> {
+        let part = self.state.parts.borrow_mut().pop_front()?;
+        let (event, credit) = part.take();
+        if credit > 0 {
+            self.dispatch.credit(&self.state, credit);
+        }
+        Some(event)
+    }
+
+    /// Gives the app the client's socket, as it asked by `Take`.
+    pub fn hand_over(&self, socket: Option<OwnedFd>) {
+        if let Place::Worker { number, id } = self.state.place.get()
+            && self.state.answer()
+        {
+            self.dispatch.reply(number, id, socket);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.dispatch.client_gone(&self.state);
+    }
+}

@@ -1,0 +1,195 @@
+//! One response: its parts become bytes as they come from the worker.
+
+use std::io;
+use std::sync::Arc;
+
+use super::connection::{Close, Connection};
+use super::framing::Facts;
+use super::handover;
+use super::write::{self, Encoder};
+use crate::dispatch::{Event, Exchange, FileSlice};
+use crate::net::sendfile::FileSending;
+
+/// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
+const COPY: usize = 16 * 1024;
+
+/// A response being written.
+pub(super) struct Response<'a> {
+    connection: &'a mut Connection,
+    facts: Facts,
+    /// The app has fetched the client's socket.
+    taken: bool,
+    /// Bytes that have not been written yet.
+    out: Vec<u8>,
+    /// The content's framing; nothing before the head.
+    encoder: Option<Encoder>,
+}
+
+impl<'a> Response<'a> {
+    /// The response to a request with these facts.
+    pub(super) fn new(connection: &'a mut Connection, facts: Facts) -> Self {
+        Response {
+            connection,
+            facts,
+            taken: false,
+            out: Vec::new(),
+            encoder: None,
+        }
+    }
+
+    /// Writes the response as its parts come. Returns whether the connection persists.
+    pub(super) async fn write(mut self, exchange: Exchange) -> Result<bool, Close> {
+        let mut persistent = self.facts.persistent;
+        let mut next = None;
+        loop {
+            let event = match next.take().or_else(|| exchange.next_here()) {
+                Some(event) => event,
+                None => {
+                    // What is there goes out before we wait for more.
+                    self.flush().await?;
+                    exchange.next().await
+                }
+            };
+            match event {
+                Event::Informational(head) => {
+                    let version = self.facts.version;
+                    let fields = head.fields.iter();
+                    if let Err(error) =
+                        write::informational(&mut self.out, version, head.status, fields)
+                    {
+                        ::log::error!("an interim response was dropped: {error}");
+                    }
+                }
+                Event::Head(head, length) => {
+                    self.facts.persistent &= self.connection.may_persist();
+                    let date = self.connection.date();
+                    let server = self.connection.context.settings.server.as_deref();
+                    match write::head(&mut self.out, &self.facts, &head, length, &date, server) {
+                        Ok(sent) => {
+                            persistent = sent.persistent;
+                            self.encoder = Some(Encoder::new(sent.body));
+                        }
+                        Err(error) => {
+                            ::log::error!("a response can't be sent: {error}");
+                            return self.canned(500).await;
+                        }
+                    }
+                }
+                Event::Chunk(content) => self.content(&content).await?,
+                Event::File(slice) => self.file(slice).await?,
+                Event::Take => {
+                    self.flush().await?;
+                    self.taken = true;
+                    // The app may have read what belongs to a next request.
+                    self.facts.persistent = false;
+                    next = handover::give(self.connection, &exchange).await?;
+                }
+                Event::End if self.taken && self.encoder.is_none() => return Err(Close::Done),
+                Event::Failed if self.taken && self.encoder.is_none() => return Err(Close::Done),
+                Event::End => return self.end(persistent).await,
+                Event::Failed if self.encoder.is_none() => return self.canned(502).await,
+                Event::Failed => {
+                    self.flush().await?;
+                    return Err(self.cut());
+                }
+            }
+        }
+    }
+
+    async fn content(&mut self, content: &[u8]) -> Result<(), Close> {
+        // The worker sends the head first.
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(());
+        };
+        let frame = encoder.frame(content.len());
+        let content = &content[..frame.length];
+        self.out.extend_from_slice(frame.prefix.as_bytes());
+        if content.len() > COPY {
+            self.connection.write_all(&mut self.out, content).await?;
+        } else {
+            self.out.extend_from_slice(content);
+        }
+        self.out.extend_from_slice(frame.suffix);
+        if self.out.len() > COPY {
+            self.flush().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Content from a file: the kernel copies it where the stream allows that.
+    async fn file(&mut self, slice: FileSlice) -> Result<(), Close> {
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(());
+        };
+        let frame = encoder.frame(usize::try_from(slice.length).unwrap_or(usize::MAX));
+        self.out.extend_from_slice(frame.prefix.as_bytes());
+        self.flush().await?;
+        let connection = &mut *self.connection;
+        let timeout = connection.context.settings.timeout;
+        let mut sending =
+            FileSending::new(Arc::clone(&slice.file), slice.offset, frame.length as u64);
+        while sending.left() > 0 {
+            connection.timer.set(timeout);
+            match connection
+                .timer
+                .limit(connection.stream.send_file(&mut sending))
+                .await
+            {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    ::log::error!("a file became shorter while it was being sent");
+                    return Err(self.cut());
+                }
+                _ => return Err(Close::Done),
+            }
+        }
+        self.out.extend_from_slice(frame.suffix);
+        Ok(())
+    }
+
+    /// How the connection ends behind a response that is not whole.
+    fn cut(&self) -> Close {
+        match &self.encoder {
+            Some(encoder) if encoder.ends_by_close() => Close::Cut,
+            // The framing tells, and what was sent before still arrives.
+            _ => Close::Done,
+        }
+    }
+
+    async fn end(mut self, persistent: bool) -> Result<bool, Close> {
+        let finished = match self.encoder.take() {
+            Some(encoder) => encoder.finish(),
+            None => return self.canned(502).await,
+        };
+        match finished {
+            Ok(last) => {
+                self.out.extend_from_slice(last);
+                self.flush().await?;
+                Ok(persistent)
+            }
+            Err(short) => {
+                ::log::error!(
+                    "a response ended {} bytes before its Content-Length",
+                    short.missing
+                );
+                self.flush().await?;
+                // With a length, a close says it.
+                Err(Close::Done)
+            }
+        }
+    }
+
+    /// Answers for an app that can't.
+    async fn canned(mut self, status: u16) -> Result<bool, Close> {
+        let date = self.connection.date();
+        let server = self.connection.context.settings.server.as_deref();
+        let persistent = write::canned(&mut self.out, &self.facts, status, &date, server);
+        self.flush().await?;
+        Ok(persistent)
+    }
+
+    async fn flush(&mut self) -> Result<(), Close> {
+        self.connection.write_all(&mut self.out, &[]).await
+    }
+}

@@ -1,0 +1,90 @@
+//! Files to sockets, copied by the kernel. The loop never waits for a disk: what is not in memory yet is
+//! read on another thread first.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::spool::blocking;
+
+/// Bytes whose first is looked up in the page cache, and that are then taken to be there.
+const PIECE: u64 = 512 * 1024;
+
+/// A part of a file on its way to a socket.
+#[derive(Debug)]
+pub struct FileSending {
+    file: Arc<File>,
+    offset: u64,
+    left: u64,
+    /// Up to here the file is in memory.
+    warm: u64,
+}
+
+impl FileSending {
+    /// `length` bytes of `file` from `offset` on.
+    pub fn new(file: Arc<File>, offset: u64, length: u64) -> Self {
+        FileSending {
+            file,
+            offset,
+            left: length,
+            warm: offset,
+        }
+    }
+
+    /// Bytes still to be sent.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Waits until the next piece is in memory.
+    pub(super) async fn warm_up(&mut self) -> io::Result<()> {
+        if self.offset < self.warm || self.is_cached() {
+            self.warm = self.warm.max(self.offset + PIECE);
+            return Ok(());
+        }
+        let (file, start, length) = (Arc::clone(&self.file), self.offset, self.left.min(PIECE));
+        blocking(move || {
+            let mut scratch = [0; 16 * 1024];
+            let mut at = start;
+            while at < start + length {
+                match file.read_at(&mut scratch, at)? {
+                    0 => break,
+                    count => at += count as u64,
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        self.warm = self.offset + length;
+        Ok(())
+    }
+
+    /// Whether the next byte can be read without a disk. File systems that can't tell count as fast.
+    fn is_cached(&self) -> bool {
+        let mut byte = [0];
+        let mut pieces = [IoSliceMut::new(&mut byte)];
+        let offset = self.offset as i64;
+        // SAFETY: IoSliceMut has the layout of iovec; one piece of one writable byte.
+        let read = unsafe {
+            let pieces = pieces.as_mut_ptr().cast();
+            libc::preadv2(self.file.as_raw_fd(), pieces, 1, offset, libc::RWF_NOWAIT)
+        };
+        read >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN)
+    }
+
+    /// Sends what the socket takes now.
+    pub(super) fn send(&mut self, socket: impl AsFd) -> io::Result<()> {
+        let mut offset = self.offset as i64;
+        let count = self.left.min(PIECE) as usize;
+        match nix::sys::sendfile::sendfile(socket, &self.file, Some(&mut offset), count)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            sent => {
+                self.offset += sent as u64;
+                self.left -= sent as u64;
+                Ok(())
+            }
+        }
+    }
+}
