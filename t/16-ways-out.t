@@ -156,6 +156,10 @@ sub client_gets {
     my ($status, $content) = @$row{qw(status content)};
     is $response->status,  $status,  'status';
     is $response->content, $content, 'content' if $status < 400;
+    for my $letter ('a' .. 'e') {
+        my $value = $response->field("X-$letter") // next;
+        is $value, $letter x 50, "X-$letter is as it was when the head was read" if $row->{section} =~ /^Values/;
+    }
     unlike $response->content, qr/died|line \d+|\.psgi/, 'nothing of the inside is told' if $status == 500;
     return !$response->closes;
 }
