@@ -3,6 +3,8 @@
 use strict;
 use warnings;
 
+BEGIN { $ENV{GEPOK_TEST_LIMIT} ||= 600 }
+
 use POSIX ();
 use Test::More;
 
