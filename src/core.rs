@@ -126,17 +126,12 @@ async fn obey(
                 dispatch.stop_workers();
                 return Ok(());
             }
-            Some(ToCore::Drain) => {
-                start_drain.send_replace(true);
-                let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
-                let live = Rc::clone(live);
-                spawn_local(async move {
-                    live.none().await;
-                    // First the word, or the master would replace the workers that leave. A master that
-                    // is gone needs no word: its absence ends the core.
-                    let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
-                    dispatch.stop_workers();
-                });
+            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain),
+            Some(ToCore::NoWorkers) => {
+                dispatch.no_workers();
+                if !*start_drain.borrow() {
+                    drain(control, dispatch, live, start_drain);
+                }
             }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
@@ -144,6 +139,24 @@ async fn obey(
             }
         }
     }
+}
+
+fn drain(
+    control: &Rc<AsyncFd<OwnedFd>>,
+    dispatch: &Rc<Dispatch>,
+    live: &Rc<Live>,
+    start_drain: &watch::Sender<bool>,
+) {
+    start_drain.send_replace(true);
+    let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
+    let live = Rc::clone(live);
+    spawn_local(async move {
+        live.none().await;
+        // First the word, or the master would replace the workers that leave. A master that is gone needs
+        // no word: its absence ends the core.
+        let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
+        dispatch.stop_workers();
+    });
 }
 
 fn add_worker(dispatch: &Rc<Dispatch>, number: u32, descriptors: Descriptors) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io;
 use std::rc::Rc;
 
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::channel::worker_end::WorkerEnd;
@@ -16,9 +17,11 @@ use crate::config::{Config, Options, Said, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::Forked;
 use crate::process::master::Ended;
+use crate::process::signal;
 use crate::psgi::{self, PsgiApp};
 use crate::server::{self, Entry, ListenerFacts, ServerFacts};
 use crate::worker::App;
+use crate::xs;
 
 /// The exit status for a mistake of the operator's.
 const MISTAKE: i32 = 2;
@@ -145,7 +148,11 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
         Err(error) => return mistake(&error),
     };
     warn(&said);
-    let interpreter = match Interpreter::start(&[], serve) {
+    // Rust ignores it, and programs that the app starts would inherit that.
+    if let Err(error) = signal::set_default(Signal::SIGPIPE) {
+        return mistake(&error);
+    }
+    let interpreter = match Interpreter::start(&[], xs::trampoline(serve)) {
         Ok(interpreter) => interpreter,
         Err(status) => return status,
     };
@@ -221,4 +228,26 @@ fn warn(said: &Said) {
 fn mistake(message: &dyn std::fmt::Display) -> i32 {
     eprintln!("gepok: {message}");
     MISTAKE
+}
+
+/// What XSLoader calls. In Rust, because a shared library exports no C symbol of the static library in it.
+///
+/// # Safety
+/// To be called by perl alone.
+#[unsafe(no_mangle)]
+#[cfg(perl_multiplicity)]
+pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_void) {
+    // SAFETY: perl gives its interpreter.
+    unsafe { xs::boot(perl, serve) }
+}
+
+/// As above, for a perl that has only one interpreter.
+///
+/// # Safety
+/// To be called by perl alone.
+#[unsafe(no_mangle)]
+#[cfg(not(perl_multiplicity))]
+pub unsafe extern "C" fn boot_Gepok(_: *mut std::ffi::c_void) {
+    // SAFETY: NULL stands for the only interpreter.
+    unsafe { xs::boot(std::ptr::null_mut(), serve) }
 }

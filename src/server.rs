@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::channel::worker_end::WorkerEnd;
@@ -215,10 +216,14 @@ impl Server<'_> {
         let left = worker::serve(&channel, app.as_mut(), 0);
         drop(app);
         saved.restore(&taken)?;
-        // What the app has answered reaches its clients, even where it has called exit.
-        control::tell_core(control.as_fd(), ToCore::Died(1))?;
-        control::tell_core(control.as_fd(), ToCore::Drain)?;
-        let _ = control::hear_core(control.as_fd());
+        // What the app has answered reaches its clients, even where it has called exit. A core that has
+        // left already, as INT makes it, needs no word.
+        for word in [ToCore::Died(1), ToCore::NoWorkers] {
+            let _ = control::tell_core(control.as_fd(), word);
+        }
+        while let Err(error) = control::hear_core(control.as_fd())
+            && error.kind() == io::ErrorKind::Interrupted
+        {}
         let _ = control::tell_core(control.as_fd(), ToCore::Quit);
         joined(core)?;
         Ok(match left {
@@ -275,10 +280,12 @@ impl Roles for Server<'_> {
         let served = || -> Result<i32> {
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
+            worker::leave_on_term(&channel)?;
             let mut app = self
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
+            // Again, because the app may have set the signal while it was loaded.
             worker::leave_on_term(&channel)?;
             let limit = self
                 .config
@@ -307,6 +314,9 @@ fn core_process(keep: &[i32]) -> io::Result<()> {
     fork::replace_standard(nothing.as_fd(), 0)?;
     fork::replace_standard(nothing.as_fd(), 1)?;
     nix::sys::prctl::set_dumpable(false)?;
+    // Each client needs a descriptor. The soft limit is for programs that call select(2).
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     signal::block_all()
 }
 

@@ -8,32 +8,13 @@ use perl_sys::{gp_hook, gp_pair, gp_perl, gp_serve_fn, gp_served};
 
 use crate::perl::{Code, Exit, Hooks, Perl, bytes, elements};
 
+/// An interpreter, as perl gives it.
+pub type RawPerl = gp_perl;
+
 /// The server: options as names and values, in order, and the hooks. An error's text is what the Perl caller dies with.
 pub type Serve = fn(Vec<(Vec<u8>, Vec<u8>)>, Hooks) -> Result<Exit, String>;
 
 static SERVE: OnceLock<Serve> = OnceLock::new();
-
-/// What XSLoader calls. In Rust, because a shared library exports no C symbol of the static library in it.
-///
-/// # Safety
-/// To be called by perl alone.
-#[unsafe(no_mangle)]
-#[cfg(perl_multiplicity)]
-pub unsafe extern "C" fn boot_Gepok(perl: *mut gp_perl, _: *mut std::ffi::c_void) {
-    // SAFETY: perl gives its interpreter.
-    unsafe { boot(perl, crate::entry::serve) }
-}
-
-/// As above, for a perl that has only one interpreter.
-///
-/// # Safety
-/// To be called by perl alone.
-#[unsafe(no_mangle)]
-#[cfg(not(perl_multiplicity))]
-pub unsafe extern "C" fn boot_Gepok(_: *mut std::ffi::c_void) {
-    // SAFETY: NULL stands for the only interpreter.
-    unsafe { boot(std::ptr::null_mut(), crate::entry::serve) }
-}
 
 /// Defines the subs of package Gepok; for `boot_Gepok`, which XSLoader calls.
 ///
@@ -45,7 +26,7 @@ pub unsafe fn boot(perl: *mut gp_perl, serve: Serve) {
 }
 
 /// The function that C calls for `serve`. The first one given stays.
-pub(crate) fn trampoline(serve: Serve) -> gp_serve_fn {
+pub fn trampoline(serve: Serve) -> gp_serve_fn {
     SERVE.get_or_init(|| serve);
     Some(run)
 }

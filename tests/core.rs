@@ -1,5 +1,8 @@
 //! The core, the channel and the worker's loop together, without Perl: threads stand for the processes.
 
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,6 +11,7 @@ use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
 use gepok::core;
 use gepok::http::h1::connection::Settings;
@@ -15,7 +19,7 @@ use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
-use gepok::worker::{self, App, Called, Lost, Respond};
+use gepok::worker::{self, App, Called};
 
 struct Server {
     address: SocketAddr,
@@ -26,6 +30,11 @@ struct Server {
 
 impl Server {
     fn start(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_after(change, |_| {})
+    }
+
+    /// What `before` does has been done when the core looks at its sockets for the first time.
+    fn start_after(change: impl FnOnce(&mut Settings), before: impl FnOnce(&mut Self)) -> Self {
         let listening = listen::tcp("127.0.0.1", 0, 16).unwrap();
         let address = listening.address.unwrap();
         let mut settings = Settings {
@@ -39,18 +48,21 @@ impl Server {
         };
         change(&mut settings);
         let (control, core_end) = control::pair().unwrap();
-        let core =
-            thread::spawn(move || core::run(vec![(0, listening)], core_end, settings).unwrap());
-        assert_eq!(
-            control::hear_core(control.as_fd()).unwrap(),
-            Some(ToMaster::Ready)
-        );
-        Server {
+        let mut server = Server {
             address,
             control,
-            core: Some(core),
+            core: None,
             workers: 0,
-        }
+        };
+        before(&mut server);
+        server.core = Some(thread::spawn(move || {
+            core::run(vec![(0, listening)], core_end, settings).unwrap();
+        }));
+        assert_eq!(
+            control::hear_core(server.control.as_fd()).unwrap(),
+            Some(ToMaster::Ready)
+        );
+        server
     }
 
     /// A channel whose other end the core has; the number names its worker.
@@ -517,4 +529,66 @@ fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
         assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
         client.until("GET /look\n");
     }
+}
+
+#[test]
+fn a_request_in_the_backlog_is_answered_by_a_core_that_drains() {
+    let mut client = None;
+    let server = Server::start_after(
+        |_| {},
+        |server| {
+            server.worker(echo);
+            client = Some(server.client());
+            client.as_mut().unwrap().send("GET / HTTP/1.1\r\n\r\n");
+            server.tell(ToCore::Drain);
+        },
+    );
+    let response = String::from_utf8(client.unwrap().rest()).unwrap();
+    assert!(
+        response.contains("\r\nConnection: close\r\n") && response.ends_with("GET /\n"),
+        "{response}"
+    );
+    assert_eq!(
+        control::hear_core(server.control.as_fd()).unwrap(),
+        Some(ToMaster::Drained)
+    );
+}
+
+#[test]
+fn a_request_that_no_worker_will_take_fails_and_the_core_drains() {
+    let mut server = Server::start(|_| {});
+    let (number, descriptors) = server.channel();
+    let worker = WorkerEnd::open(descriptors).unwrap();
+    worker.idle();
+    worker.flush().unwrap();
+    let mut first = server.client();
+    first.send("GET /first HTTP/1.1\r\n\r\n");
+    let Ok(Incoming::Request(id, _)) = worker.next() else {
+        panic!()
+    };
+    assert!(worker.claim(id));
+    let mut queued = server.client();
+    queued.send("GET /queued HTTP/1.1\r\n\r\n");
+    drop(worker);
+    server.tell(ToCore::Died(number));
+    server.tell(ToCore::NoWorkers);
+    for mut client in [first, queued] {
+        assert!(client.rest().starts_with(b"HTTP/1.1 502 "));
+    }
+    assert_eq!(
+        control::hear_core(server.control.as_fd()).unwrap(),
+        Some(ToMaster::Drained)
+    );
+}
+
+#[test]
+fn an_empty_line_behind_a_request_does_not_begin_another() {
+    let mut server = Server::start(|settings| {
+        settings.keepalive_timeout = Duration::from_millis(100);
+    });
+    server.worker(echo);
+    let mut client = server.client();
+    client.send("POST /a HTTP/1.1\r\nContent-Length: 1\r\n\r\nx\r\n");
+    client.until("POST /a\nx");
+    assert_eq!(client.rest(), b"", "closed as an idle connection is");
 }

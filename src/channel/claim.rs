@@ -14,8 +14,9 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Slots of a channel: the requests that one worker may hold at a time.
-pub const SLOTS: usize = 64;
+/// Slots of a channel: the requests that one worker may hold at a time, almost all of them by writers that its
+/// app keeps beyond the call.
+pub const SLOTS: usize = 1024;
 
 const LENGTH: NonZeroUsize = NonZeroUsize::new(SLOTS * 8).unwrap();
 

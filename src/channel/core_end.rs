@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -47,7 +48,29 @@ pub enum Message {
 struct Outgoing {
     bytes: Vec<u8>,
     sent: usize,
-    descriptor: Option<OwnedFd>,
+    beside: Beside,
+}
+
+/// What goes with the first byte of a frame.
+#[derive(Debug)]
+enum Beside {
+    Nothing,
+    Socket(OwnedFd),
+    /// The file of this request's content, if it has one.
+    Content(Rc<Request>),
+}
+
+impl Beside {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Beside::Socket(socket) => Some(socket.as_fd()),
+            Beside::Content(request) => match &request.content {
+                Content::File { file, .. } => Some(file.as_fd()),
+                Content::Empty | Content::Inline(_) => None,
+            },
+            Beside::Nothing => None,
+        }
+    }
 }
 
 /// The core's end.
@@ -85,21 +108,19 @@ impl CoreEnd {
     /// Offers request `id` to the worker and sends it.
     ///
     /// # Errors
-    /// When the channel is broken, or the content's descriptor can't be duplicated.
-    pub fn send_request(&self, id: u64, request: &Request) -> io::Result<()> {
-        let descriptor = match &request.content {
-            Content::File { file, .. } => Some(file.try_clone()?),
-            Content::Empty | Content::Inline(_) => None,
-        };
+    /// When the channel is broken.
+    pub fn send_request(&self, id: u64, request: &Rc<Request>) -> io::Result<()> {
         self.claims.offer(id);
-        let with_descriptor = descriptor.is_some();
+        // Shared, not duplicated: where descriptors have run out that would fail.
+        let beside = Beside::Content(Rc::clone(request));
+        let with_descriptor = beside.descriptor().is_some();
         let header = Header {
             with_descriptor,
             ..Header::new(Kind::Request, id)
         };
         let mut bytes = Vec::with_capacity(512);
         put(&mut bytes, header, |out| codec::put_request(out, request));
-        self.send(bytes, descriptor)
+        self.send(bytes, beside)
     }
 
     /// Allows the worker to send `amount` more bytes of content for request `id`.
@@ -111,7 +132,7 @@ impl CoreEnd {
         put(&mut bytes, Header::new(Kind::Credit, id), |out| {
             out.extend_from_slice(&amount.to_le_bytes());
         });
-        self.send(bytes, None)
+        self.send(bytes, Beside::Nothing)
     }
 
     /// Gives the worker the socket that it asked for; nothing where the client has gone.
@@ -123,7 +144,8 @@ impl CoreEnd {
             with_descriptor: socket.is_some(),
             ..Header::new(Kind::Reply, id)
         };
-        self.send(header.bytes(0).to_vec(), socket)
+        let beside = socket.map_or(Beside::Nothing, Beside::Socket);
+        self.send(header.bytes(0).to_vec(), beside)
     }
 
     /// Wakes the worker, as it asked.
@@ -131,7 +153,10 @@ impl CoreEnd {
     /// # Errors
     /// When the channel is broken.
     pub fn send_wake(&self) -> io::Result<()> {
-        self.send(Header::new(Kind::Wake, 0).bytes(0).to_vec(), None)
+        self.send(
+            Header::new(Kind::Wake, 0).bytes(0).to_vec(),
+            Beside::Nothing,
+        )
     }
 
     /// Tells the worker to leave.
@@ -139,7 +164,10 @@ impl CoreEnd {
     /// # Errors
     /// When the channel is broken.
     pub fn send_stop(&self) -> io::Result<()> {
-        self.send(Header::new(Kind::Stop, 0).bytes(0).to_vec(), None)
+        self.send(
+            Header::new(Kind::Stop, 0).bytes(0).to_vec(),
+            Beside::Nothing,
+        )
     }
 
     /// Closes the channel of a worker that can't be understood: it leaves when it notices.
@@ -148,12 +176,12 @@ impl CoreEnd {
         let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), Shutdown::Both);
     }
 
-    fn send(&self, bytes: Vec<u8>, descriptor: Option<OwnedFd>) -> io::Result<()> {
+    fn send(&self, bytes: Vec<u8>, beside: Beside) -> io::Result<()> {
         let was_empty = self.out.borrow().is_empty();
         self.out.borrow_mut().push_back(Outgoing {
             bytes,
             sent: 0,
-            descriptor,
+            beside,
         });
         if was_empty {
             match self
@@ -175,9 +203,9 @@ impl CoreEnd {
         while let Some(first) = out.front_mut() {
             let piece = IoSlice::new(&first.bytes[first.sent..]);
             // The descriptor goes with the first byte that is taken.
-            let descriptor = first.descriptor.as_ref().map(OwnedFd::as_fd);
+            let descriptor = first.beside.descriptor();
             first.sent += transfer::send(socket.as_fd(), &[piece], descriptor)?;
-            first.descriptor = None;
+            first.beside = Beside::Nothing;
             if first.sent == first.bytes.len() {
                 out.pop_front();
             }

@@ -14,6 +14,7 @@ pub mod core_end;
 mod frame;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod respond;
 mod transfer;
 pub mod worker_end;
 

@@ -9,9 +9,9 @@ use bytes::Buf;
 
 use super::claim::Claims;
 use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, Unframer, put};
+use super::respond::{Lost, Respond};
 use super::{CREDIT, Descriptors, codec, transfer};
 use crate::semantics::message::Request;
-use crate::worker::{Lost, Respond};
 
 /// Content is sent in frames of at most this many bytes.
 const PIECE: usize = 64 * 1024;
@@ -33,6 +33,10 @@ const fn bare(kind: Kind) -> [u8; HEADER] {
 }
 
 /// What came from the core while the worker had nothing to do.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it lives on the stack"
+)]
 #[derive(Debug)]
 pub enum Incoming {
     /// A request, not yet claimed.

@@ -75,10 +75,10 @@ impl Drop for Held {
 
 /// Content on its way to the disk.
 #[derive(Debug)]
-pub(super) struct Stored(RefCell<Place>);
+pub(super) struct Stored(RefCell<Storage>);
 
 #[derive(Debug)]
-enum Place {
+enum Storage {
     /// Not yet written, or being written.
     Memory(Bytes),
     Disk(FileSlice),
@@ -87,14 +87,14 @@ enum Place {
 
 impl Stored {
     fn take(&self) -> (Event, u64) {
-        match self.0.replace(Place::Taken) {
+        match self.0.replace(Storage::Taken) {
             // Its client was quicker than the disk.
-            Place::Memory(content) => {
+            Storage::Memory(content) => {
                 let credit = content.len() as u64;
                 (Event::Chunk(content), credit)
             }
-            Place::Disk(slice) => (Event::File(slice), 0),
-            Place::Taken => (Event::Chunk(Bytes::new()), 0),
+            Storage::Disk(slice) => (Event::File(slice), 0),
+            Storage::Taken => (Event::Chunk(Bytes::new()), 0),
         }
     }
 }
@@ -147,7 +147,7 @@ impl Backlog {
         let fits = self.memory.get() + length <= allowed;
         let mut spill = self.spill.borrow_mut();
         if !fits && !spill.failed && self.on_disk.get() + length <= DISK {
-            let stored = Rc::new(Stored(RefCell::new(Place::Memory(content))));
+            let stored = Rc::new(Stored(RefCell::new(Storage::Memory(content))));
             spill.waiting.push_back(Rc::clone(&stored));
             let start = !mem::replace(&mut spill.writing, true);
             return (Part::Stored(stored), 0, start);
@@ -164,16 +164,16 @@ impl Backlog {
                 break;
             };
             let content = match &*stored.0.borrow() {
-                Place::Memory(content) => content.clone(),
-                Place::Disk(_) | Place::Taken => continue,
+                Storage::Memory(content) => content.clone(),
+                Storage::Disk(_) | Storage::Taken => continue,
             };
             let length = content.len() as u64;
             match self.write_piece(content).await {
                 Ok((file, offset)) => {
                     let _held = Some(Held::new(length, &self.on_disk));
                     let mut place = stored.0.borrow_mut();
-                    if matches!(*place, Place::Memory(_)) {
-                        *place = Place::Disk(FileSlice {
+                    if matches!(*place, Storage::Memory(_)) {
+                        *place = Storage::Disk(FileSlice {
                             file,
                             offset,
                             length,

@@ -57,8 +57,8 @@ pub(super) enum Place {
 
 /// What connection and dispatch share of a request.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) request: Request,
+pub(super) struct InFlight {
+    pub(super) request: Rc<Request>,
     pub(super) place: Cell<Place>,
     pub(super) backlog: Backlog,
     /// The app waits for the client's socket.
@@ -67,10 +67,10 @@ pub(super) struct State {
     waker: RefCell<Option<Waker>>,
 }
 
-impl State {
+impl InFlight {
     pub(super) fn new(request: Request, backlog: Backlog) -> Self {
-        State {
-            request,
+        InFlight {
+            request: Rc::new(request),
             place: Cell::new(Place::Queued),
             backlog,
             asked: Cell::new(false),
@@ -113,7 +113,7 @@ impl State {
 /// A request in flight, held by its connection. Dropping it means that the client has gone.
 #[derive(Debug)]
 pub struct Exchange {
-    pub(super) state: Rc<State>,
+    pub(super) state: Rc<InFlight>,
     pub(super) dispatch: Rc<Dispatch>,
 }
 

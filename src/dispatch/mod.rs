@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
-use self::exchange::{Place, State};
+use self::exchange::{InFlight, Place};
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::{CoreEnd, Message};
@@ -27,27 +28,23 @@ pub use self::exchange::{Event, Exchange, FileSlice};
 #[derive(Debug)]
 struct Worker {
     end: Rc<CoreEnd>,
-    open: HashMap<u64, Rc<State>>,
+    open: HashMap<u64, Rc<InFlight>>,
     last_id: u64,
-    idle: bool,
-}
-
-impl Worker {
-    /// Writers that the app keeps hold their slots.
-    fn can_take(&self) -> bool {
-        self.idle && self.open.len() < SLOTS
-    }
+    /// It is idle, but writers that its app keeps hold all of its slots.
+    starved: bool,
 }
 
 /// The workers and the requests that wait for one.
 #[derive(Debug)]
 pub struct Dispatch {
     workers: RefCell<HashMap<u32, Worker>>,
-    /// Idle workers, the one that was busy last on top: its caches are warm.
+    /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
-    queue: RefCell<VecDeque<Rc<State>>>,
+    queue: RefCell<VecDeque<Rc<InFlight>>>,
     /// Workers were told to leave; new ones are told so at once.
     stopped: Cell<bool>,
+    /// No worker will come any more.
+    deserted: Cell<bool>,
     /// Memory that responses hold.
     memory: Rc<Cell<u64>>,
     /// Folder for responses that are too large for memory.
@@ -62,6 +59,7 @@ impl Dispatch {
             idle: RefCell::default(),
             queue: RefCell::default(),
             stopped: Cell::new(false),
+            deserted: Cell::new(false),
             memory: Rc::default(),
             spool_folder,
         }
@@ -70,9 +68,13 @@ impl Dispatch {
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
         let backlog = Backlog::new(&self.memory, &self.spool_folder);
-        let state = Rc::new(State::new(request, backlog));
-        self.queue.borrow_mut().push_back(Rc::clone(&state));
-        self.match_up();
+        let state = Rc::new(InFlight::new(request, backlog));
+        if self.deserted.get() {
+            state.finish(Event::Failed);
+        } else {
+            self.queue.borrow_mut().push_back(Rc::clone(&state));
+            self.match_up();
+        }
         Exchange {
             state,
             dispatch: Rc::clone(self),
@@ -88,19 +90,9 @@ impl Dispatch {
             end,
             open: HashMap::new(),
             last_id: 0,
-            idle: false,
+            starved: false,
         };
         self.workers.borrow_mut().insert(number, worker);
-    }
-
-    /// Whether requests wait or are in work.
-    pub fn is_busy(&self) -> bool {
-        !self.queue.borrow().is_empty()
-            || self
-                .workers
-                .borrow()
-                .values()
-                .any(|worker| !worker.open.is_empty())
     }
 
     /// Tells all workers to leave when they are done.
@@ -112,6 +104,14 @@ impl Dispatch {
         }
     }
 
+    /// The last worker is gone, and none will come: requests that wait for one fail, now and later.
+    pub fn no_workers(&self) {
+        self.deserted.set(true);
+        for state in self.queue.borrow_mut().drain(..) {
+            state.finish(Event::Failed);
+        }
+    }
+
     /// Sends queued requests to idle workers.
     fn match_up(&self) {
         while !self.queue.borrow().is_empty() {
@@ -119,10 +119,9 @@ impl Dispatch {
                 return;
             };
             let mut workers = self.workers.borrow_mut();
-            let Some(worker) = workers.get_mut(&number).filter(|worker| worker.can_take()) else {
+            let Some(worker) = workers.get_mut(&number) else {
                 continue;
             };
-            worker.idle = false;
             let Some(state) = self.queue.borrow_mut().pop_front() else {
                 return;
             };
@@ -169,10 +168,7 @@ impl Dispatch {
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
-                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
-                    worker.idle = true;
-                    self.idle.borrow_mut().push(number);
-                }
+                self.idle(number);
                 self.match_up();
             }
             Message::Wake => {
@@ -181,15 +177,31 @@ impl Dispatch {
                 }
             }
             Message::Leave => {
-                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
-                    worker.idle = false;
+                self.idle.borrow_mut().retain(|&idle| idle != number);
+                if let Some(worker) = self.workers.borrow().get(&number) {
                     let _ = worker.end.send_stop();
                 }
             }
         }
     }
 
-    fn open(&self, number: u32, id: u64) -> Option<Rc<State>> {
+    /// Worker `number` has nothing to do.
+    fn idle(&self, number: u32) {
+        let mut workers = self.workers.borrow_mut();
+        let Some(worker) = workers.get_mut(&number) else {
+            return;
+        };
+        worker.starved = worker.open.len() >= SLOTS;
+        if worker.starved {
+            ::log::warn!(
+                "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"
+            );
+        } else {
+            self.idle.borrow_mut().push(number);
+        }
+    }
+
+    fn open(&self, number: u32, id: u64) -> Option<Rc<InFlight>> {
         self.workers
             .borrow()
             .get(&number)?
@@ -228,7 +240,7 @@ impl Dispatch {
     }
 
     /// Lets the worker of a request send so many more bytes; small amounts are gathered first.
-    fn credit(&self, state: &State, amount: u64) {
+    fn credit(&self, state: &InFlight, amount: u64) {
         let owed = state.backlog.owed.get() + amount;
         let Place::Worker { number, id } = state.place.get() else {
             return;
@@ -241,18 +253,20 @@ impl Dispatch {
     }
 
     fn finish(&self, number: u32, id: u64, event: Event) {
-        let state = match self.workers.borrow_mut().get_mut(&number) {
-            Some(worker) => {
-                if worker.idle && !worker.can_take() {
-                    self.idle.borrow_mut().push(number);
-                }
-                worker.end.claims().free(id);
-                worker.open.remove(&id)
-            }
-            None => None,
+        let mut workers = self.workers.borrow_mut();
+        let Some(worker) = workers.get_mut(&number) else {
+            return;
         };
+        worker.end.claims().free(id);
+        let state = worker.open.remove(&id);
+        let was_starved = mem::take(&mut worker.starved);
+        drop(workers);
         if let Some(state) = state {
             state.finish(event);
+        }
+        if was_starved {
+            self.idle(number);
+            self.match_up();
         }
     }
 
@@ -289,6 +303,9 @@ impl Dispatch {
                 }
             }
         }
+        // A child that the app forked may hold the other end open.
+        end.close();
+        self.idle.borrow_mut().retain(|&idle| idle != number);
         let Some(worker) = self.workers.borrow_mut().remove(&number) else {
             return;
         };
@@ -306,7 +323,7 @@ impl Dispatch {
     }
 
     /// Nobody waits for this response any more.
-    fn client_gone(&self, state: &Rc<State>) {
+    fn client_gone(&self, state: &Rc<InFlight>) {
         match state.place.replace(Place::Over) {
             Place::Queued => self
                 .queue

@@ -1,4 +1,4 @@
-//! HTTP on the wire (RFC 9112). Knows no Perl, no processes and no files.
+//! HTTP on the wire (RFC 9112). Knows no Perl and no processes.
 
 #![forbid(unsafe_code)]
 

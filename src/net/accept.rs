@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
@@ -14,6 +16,9 @@ use crate::semantics::message::Endpoints;
 /// Pause when descriptors have run out: connections wait in the backlog meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Descriptors that clients may not take: for the channels of new workers, and for content in files.
+const RESERVE: u64 = 16;
+
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
@@ -22,7 +27,11 @@ enum Listener {
 
 /// Accepts connections.
 #[derive(Debug)]
-pub struct Acceptor(Listener);
+pub struct Acceptor {
+    listener: Listener,
+    /// From this number on, descriptors are not for clients.
+    reserved: RawFd,
+}
 
 impl Acceptor {
     /// Makes an acceptor of a listening socket; to be called within the runtime.
@@ -39,7 +48,12 @@ impl Acceptor {
             socket.set_nonblocking(true)?;
             Listener::Tcp(TcpListener::from_std(socket)?)
         };
-        Ok(Acceptor(listener))
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let reserved = limit.saturating_sub(RESERVE).max(limit / 2);
+        Ok(Acceptor {
+            listener,
+            reserved: reserved.try_into().unwrap_or(RawFd::MAX),
+        })
     }
 
     /// Accepts until `drain` becomes true, then what waits in the backlog already.
@@ -55,7 +69,13 @@ impl Acceptor {
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((stream, endpoints)) => serve(stream, endpoints),
+                Ok((stream, endpoints)) => {
+                    let crowded = stream.number() >= self.reserved;
+                    serve(stream, endpoints);
+                    if crowded {
+                        self.wait_for_room(&mut drain).await;
+                    }
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     ::log::error!("can't accept connections for a moment: {error}");
@@ -66,8 +86,30 @@ impl Acceptor {
         self.sweep(serve);
     }
 
+    /// While all but the last descriptors are in use, new clients wait in the backlog.
+    async fn wait_for_room(&self, drain: &mut watch::Receiver<bool>) {
+        let mut told = false;
+        while !*drain.borrow() && !self.has_room() {
+            if !told {
+                ::log::warn!("clients have taken all descriptors: new ones wait");
+                told = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The kernel gives the lowest number that is free.
+    fn has_room(&self) -> bool {
+        let listener = match &self.listener {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        };
+        let next = listener.try_clone_to_owned();
+        next.is_ok_and(|next| next.as_raw_fd() < self.reserved)
+    }
+
     async fn accept(&self) -> io::Result<(Stream, Endpoints)> {
-        match &self.0 {
+        match &self.listener {
             Listener::Tcp(listener) => tcp(listener.accept().await?.0),
             Listener::Unix(listener) => unix(listener.accept().await?.0),
         }
@@ -75,7 +117,7 @@ impl Acceptor {
 
     /// Takes what the kernel has accepted already: those clients have been promised an answer.
     fn sweep(self, mut serve: impl FnMut(Stream, Endpoints)) {
-        let accepted: Box<dyn Fn() -> io::Result<(Stream, Endpoints)>> = match self.0 {
+        let accepted: Box<dyn Fn() -> io::Result<(Stream, Endpoints)>> = match self.listener {
             Listener::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else {
                     return;

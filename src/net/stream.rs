@@ -1,7 +1,7 @@
 //! A client's connection as a stream of bytes, whatever carries it.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,6 +24,15 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The socket's number in this process.
+    pub fn number(&self) -> RawFd {
+        match self {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+            Stream::Away(socket) => socket.as_raw_fd(),
+        }
+    }
+
     /// Makes closing tell the client that the message was cut: a reset, where TCP carries it.
     pub fn reset_on_close(&self) {
         if let Stream::Tcp(stream) = self {

@@ -3,8 +3,9 @@
 use std::ffi::CString;
 use std::os::raw::c_char;
 
+use perl_sys::gp_serve_fn;
+
 use super::{Failure, Perl};
-use crate::xs::{self, Serve};
 
 /// An interpreter that we made, so that we destroy it. One for a process.
 pub struct Interpreter {
@@ -20,7 +21,7 @@ impl Interpreter {
     ///
     /// `Gepok::_serve` calls `serve`. The error is the exit status of a perl that did not get past its `BEGIN` side;
     /// its message has been printed.
-    pub fn start(arguments: &[String], serve: Serve) -> Result<Self, i32> {
+    pub fn start(arguments: &[String], serve: gp_serve_fn) -> Result<Self, i32> {
         let mut owned: Vec<CString> = Vec::with_capacity(arguments.len() + 3);
         for argument in std::iter::once("perl")
             .chain(arguments.iter().map(String::as_str))
@@ -41,7 +42,7 @@ impl Interpreter {
                 count as i32,
                 pointers.as_mut_ptr(),
                 environ,
-                xs::trampoline(serve),
+                serve,
                 &mut status,
             )
         };

@@ -23,6 +23,8 @@ pub enum ToCore {
     Drain,
     /// Leave at once.
     Quit,
+    /// As `Drain`, but no worker is there any more, nor will one come: what waits for one has failed.
+    NoWorkers,
 }
 
 /// What the core tells the master.
@@ -40,6 +42,7 @@ const DRAIN: u8 = 3;
 const QUIT: u8 = 4;
 const READY: u8 = 5;
 const DRAINED: u8 = 6;
+const NO_WORKERS: u8 = 7;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -78,6 +81,7 @@ pub fn tell_core(control: BorrowedFd<'_>, word: ToCore) -> io::Result<()> {
         }
         ToCore::Drain => bytes.put_slice(&DRAIN_WORD),
         ToCore::Quit => bytes.put_slice(&QUIT_WORD),
+        ToCore::NoWorkers => bytes.put_u8(NO_WORKERS),
     }
     send(control, &bytes, &descriptors)
 }
@@ -135,6 +139,7 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
         DIED => ToCore::Died(number(from)?),
         DRAIN => ToCore::Drain,
         QUIT => ToCore::Quit,
+        NO_WORKERS => ToCore::NoWorkers,
         _ => return Err(garbage()),
     };
     Ok(Some(word))

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -19,12 +20,13 @@ use super::signal::{self, Note, Saved};
 use crate::channel::{self, Descriptors};
 
 /// Signals that the master takes over.
-const TAKEN: [Signal; 5] = [
+const TAKEN: [Signal; 6] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGHUP,
     Signal::SIGCHLD,
+    Signal::SIGPIPE,
 ];
 
 /// A child that lived shorter than this, and failed, is replaced only after as long a pause: an app that
@@ -88,6 +90,8 @@ struct Core {
     pid: Pid,
     control: OwnedFd,
     born: Instant,
+    /// It was told to leave: its end is no accident.
+    dismissed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +146,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     };
     master.take_signals().map_err(start)?;
     if let Err(message) = master.roles.listening() {
-        master.kill_all();
+        master.finish();
         return Err(message);
     }
     Ok(master.live())
@@ -173,14 +177,25 @@ fn start_core(roles: &mut dyn Roles) -> io::Result<Core> {
                     pid,
                     control,
                     born: Instant::now(),
+                    dismissed: false,
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(_) => {
-                let _ = waitpid(pid, None);
+                let _ = await_death(pid);
                 return Err(io::Error::other("it died at once; its log lines say why"));
             }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the end of a child that is ending, whatever signals come meanwhile.
+fn await_death(pid: Pid) -> nix::Result<WaitStatus> {
+    loop {
+        match waitpid(pid, None) {
+            Err(Errno::EINTR) => {}
+            status => return status,
         }
     }
 }
@@ -193,11 +208,12 @@ struct Birth {
 }
 
 /// Gives a worker the app's own dispositions, but for the signals that stop servers: Ctrl-C and a service
-/// manager's stop reach every process at once, and only the master's word counts. TERM is set by the
-/// worker itself: it finishes the request in hand.
+/// manager's stop reach every process at once, and only the master's word counts. TERM ends it until the
+/// worker itself says otherwise: it has no request in hand yet.
 fn worker_signals(saved: &Saved, master: Pid) -> io::Result<()> {
+    signal::set_default(Signal::SIGTERM)?;
     fork::die_with(master)?;
-    saved.restore(&[Signal::SIGCHLD])?;
+    saved.restore(&[Signal::SIGCHLD, Signal::SIGPIPE])?;
     [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP]
         .into_iter()
         .try_for_each(signal::disregard)
@@ -222,6 +238,8 @@ impl Master<'_> {
                 },
             )?;
         }
+        // Whoever read our log lines may have gone.
+        signal::disregard(Signal::SIGPIPE)?;
         signal::disregard(Signal::SIGHUP)
     }
 
@@ -320,10 +338,12 @@ impl Master<'_> {
 
     /// Waits for a signal, a word of the core, or the time when something is due.
     fn wait(&mut self) {
+        let missing = self.workers.len() < self.settings.workers;
+        let birth = missing.then_some(self.not_before);
         let due = match self.phase {
-            Phase::Running if self.workers.len() < self.settings.workers => Some(self.not_before),
-            Phase::Running => None,
-            Phase::Draining { until } | Phase::Stopping { until } => Some(until),
+            Phase::Running => birth,
+            Phase::Draining { until } => Some(birth.map_or(until, |birth| until.min(birth))),
+            Phase::Stopping { until } => Some(until),
         };
         let timeout = match due {
             None => PollTimeout::NONE,
@@ -336,8 +356,9 @@ impl Master<'_> {
             PollFd::new(self.notes.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.core.control.as_fd(), PollFlags::POLLIN),
         ];
-        let core_spoke = match poll(&mut wanted, timeout) {
-            Ok(_) => wanted[1].any().unwrap_or(false),
+        let count = if self.core.dismissed { 1 } else { 2 };
+        let core_spoke = match poll(&mut wanted[..count], timeout) {
+            Ok(_) => !self.core.dismissed && wanted[1].any().unwrap_or(false),
             Err(_) => false,
         };
         if core_spoke {
@@ -408,7 +429,7 @@ impl Master<'_> {
     /// The core is gone. Its connections are lost; the listening sockets are not. Workers finish their
     /// call and leave, because their channels are closed, and are replaced.
     fn core_died(&mut self) {
-        let status = waitpid(self.core.pid, None);
+        let status = await_death(self.core.pid);
         if self.phase != Phase::Running {
             self.phase = Phase::Stopping {
                 until: Instant::now() + FAST_STOP,
@@ -444,8 +465,13 @@ impl Master<'_> {
             until: Instant::now() + FAST_STOP,
         };
         self.roles.stop_listening();
-        let _ = control::tell_core(self.core.control.as_fd(), ToCore::Quit);
+        self.dismiss_core();
         self.signal_workers(Signal::SIGTERM);
+    }
+
+    fn dismiss_core(&mut self) {
+        self.core.dismissed = true;
+        let _ = control::tell_core(self.core.control.as_fd(), ToCore::Quit);
     }
 
     fn signal_workers(&self, signal: Signal) {
@@ -457,14 +483,14 @@ impl Master<'_> {
     fn kill_all(&mut self) {
         self.signal_workers(Signal::SIGKILL);
         for worker in self.workers.drain(..) {
-            let _ = waitpid(worker.pid, None);
+            let _ = await_death(worker.pid);
         }
     }
 
     /// Ends the core and gives the app its signals back.
     fn finish(&mut self) {
-        let _ = control::tell_core(self.core.control.as_fd(), ToCore::Quit);
-        let _ = waitpid(self.core.pid, None);
+        self.dismiss_core();
+        let _ = await_death(self.core.pid);
         if let Err(error) = self.saved.restore(&TAKEN) {
             ::log::warn!("can't restore signals: {error}");
         }

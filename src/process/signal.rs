@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 
@@ -23,7 +23,27 @@ pub struct Note {
 const SIGNALS: usize = 65;
 static NOTES: [AtomicPtr<Note>; SIGNALS] = [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
 
+/// The process that installed the handlers. A child inherits them, but what they do is not meant for it.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+/// In a process forked by the app (or by us, before its first steps) a signal does what it does by default.
+fn die_elsewhere(signal: libc::c_int) -> bool {
+    // SAFETY: getpid, signal and raise are async-signal-safe. The signal is blocked while its handler runs:
+    // it takes effect behind it.
+    unsafe {
+        let elsewhere = libc::getpid() != OWNER.load(Ordering::SeqCst);
+        if elsewhere {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        }
+        elsewhere
+    }
+}
+
 extern "C" fn send_note(signal: libc::c_int) {
+    if die_elsewhere(signal) {
+        return;
+    }
     let Some(note) = NOTES.get(signal as usize) else {
         return;
     };
@@ -51,7 +71,9 @@ pub fn send(socket: RawFd, bytes: &[u8]) {
     }
 }
 
-extern "C" fn nothing(_: libc::c_int) {}
+extern "C" fn nothing(signal: libc::c_int) {
+    die_elsewhere(signal);
+}
 
 /// Lets `signal` send a note. System calls in progress return EINTR.
 ///
@@ -88,6 +110,7 @@ pub fn ignore(signal: Signal) -> io::Result<()> {
 }
 
 fn handle(signal: Signal, handler: SigHandler, flags: SaFlags) -> io::Result<()> {
+    OWNER.store(nix::unistd::getpid().as_raw(), Ordering::SeqCst);
     let action = SigAction::new(handler, flags, SigSet::empty());
     // SAFETY: both handlers of this module are async-signal-safe.
     unsafe { sigaction(signal, &action) }?;

@@ -84,6 +84,7 @@ struct Fixed {
     server_protocol: u32,
     client_protocol: u32,
     remote_addr: u32,
+    host: u32,
     cookie: u32,
     content_length: u32,
 }
@@ -111,6 +112,7 @@ impl Builder {
             server_protocol: number("SERVER_PROTOCOL"),
             client_protocol: number("gepok.client_protocol"),
             remote_addr: number("REMOTE_ADDR"),
+            host: number("HTTP_HOST"),
             cookie: number("HTTP_COOKIE"),
             content_length: number("CONTENT_LENGTH"),
         };
@@ -129,7 +131,7 @@ impl Builder {
         self.entries.clear();
         self.made.clear();
         self.socket.clear();
-        self.put_target(request);
+        let host = self.put_target(request);
         self.put(self.fixed.method, slice(request.head.method()));
         self.put(self.fixed.script_name, slice(b""));
         let protocol = slice(request.head.version.as_str().as_bytes());
@@ -138,7 +140,7 @@ impl Builder {
         self.put(self.fixed.server_name, slice(&listener.server_name));
         self.put(self.fixed.server_port, slice(&listener.server_port));
         let remote_port = self.put_remote(request, listener);
-        self.put_fields(request);
+        self.put_fields(request, host);
         listener.put_connection(&mut self.socket, &request.endpoints);
         Env {
             entries: &self.entries,
@@ -162,13 +164,14 @@ impl Builder {
         kept
     }
 
-    fn put_target(&mut self, request: &Request) {
+    /// Returns the host that the target itself names.
+    fn put_target<'r>(&mut self, request: &'r Request) -> Option<&'r [u8]> {
         let target = request.head.target();
         self.put(self.fixed.request_uri, slice(target));
         // The core has refused what can't be taken apart.
-        let (path, query) = match Target::parse(request.head.method(), target) {
-            Ok(parts) => (parts.path, parts.query),
-            Err(_) => (target, &b""[..]),
+        let (path, query, host) = match Target::parse(request.head.method(), target) {
+            Ok(parts) => (parts.path, parts.query, parts.authority),
+            Err(_) => (target, &b""[..], None),
         };
         self.put(self.fixed.query_string, slice(query));
         let path = match decode_path(path) {
@@ -176,6 +179,7 @@ impl Builder {
             Ok(Cow::Borrowed(_)) | Err(_) => slice(path),
         };
         self.put(self.fixed.path_info, path);
+        host
     }
 
     fn put_remote(&mut self, request: &Request, listener: &Listener) -> i32 {
@@ -191,7 +195,7 @@ impl Builder {
         port
     }
 
-    fn put_fields(&mut self, request: &Request) {
+    fn put_fields(&mut self, request: &Request, host: Option<&[u8]>) {
         let fields = &request.head.fields;
         // Reserved beforehand, so that slices of the names stay good while more are added.
         let room = fields.iter().map(|(name, _)| name.len() + 5).sum();
@@ -199,6 +203,10 @@ impl Builder {
         self.names.reserve(room);
         self.places.fill(0);
         let first = self.entries.len();
+        if let Some(host) = host {
+            // The Host field does not count beside it (RFC 9112 section 3.2.2).
+            self.put(self.fixed.host, slice(host));
+        }
 
         for (name, value) in fields.iter() {
             let start = self.names.len();
@@ -218,6 +226,7 @@ impl Builder {
             if number == Some(self.fixed.content_length)
                 || key == b"HTTP_TRANSFER_ENCODING"
                 || key == b"HTTP_PROXY"
+                || (host.is_some() && number == Some(self.fixed.host))
             {
                 self.names.truncate(start);
                 continue;

@@ -12,9 +12,10 @@ use std::rc::Rc;
 
 use perl_sys::{gp_outcome, gp_request, gp_slice, gp_time, gp_worker};
 
+use crate::channel::respond::Respond;
 use crate::perl::{Code, Failure, Perl, UNDEF, slice};
 use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
-use crate::worker::{self, App, Called, Respond};
+use crate::worker::{self, App, Called};
 
 pub use listener::{Address, Listener, Remote};
 

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use perl_sys::{gp_pair, gp_sent, gp_sink, gp_slice};
 
+use crate::channel::respond::{Lost, Respond};
 use crate::perl::{bytes, elements};
-use crate::worker::{Lost, Respond};
 
 /// Pieces of content up to this many bytes together travel as one: a frame each would cost more than the copy.
 const JOIN: usize = 64 * 1024;

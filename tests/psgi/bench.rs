@@ -5,10 +5,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
+use gepok::channel::respond::{Lost, Respond};
 use gepok::perl::Interpreter;
 use gepok::psgi::{PsgiApp, Server};
 use gepok::semantics::message::{Content, Request};
-use gepok::worker::{App, Lost, Respond};
+use gepok::worker::App;
+use gepok::xs::trampoline;
 
 use crate::world::{listeners, no_server, one_interpreter, request};
 
@@ -94,7 +96,7 @@ fn copy(of: &Request) -> Request {
 #[ignore = "a measurement"]
 fn bench() {
     let _one = one_interpreter();
-    let interpreter = Interpreter::start(&[], no_server).unwrap();
+    let interpreter = Interpreter::start(&[], trampoline(no_server)).unwrap();
     let hello = "['Content-Type', 'text/plain'], ['Hello, World!']";
     for (name, source, content) in [
         ("array of one", format!("sub {{ [200, {hello}] }}"), None),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::MutexGuard;
 
 use gepok::perl::{Exit, Failure, Hooks, Interpreter};
+use gepok::xs::trampoline;
 
 use crate::world::one_interpreter;
 
@@ -52,7 +53,7 @@ impl Started {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
         SEEN.take();
         Started {
-            interpreter: Some(Interpreter::start(&arguments, server).unwrap()),
+            interpreter: Some(Interpreter::start(&arguments, trampoline(server)).unwrap()),
             _one: one,
         }
     }
@@ -158,9 +159,13 @@ fn the_command_line_is_perls() {
 #[test]
 fn what_does_not_get_past_begin_is_an_exit_status() {
     let _one = one_interpreter();
-    let status = Interpreter::start(&["-MNo::Such::Module".into()], server).map(|_| ());
+    let status = Interpreter::start(&["-MNo::Such::Module".into()], trampoline(server)).map(|_| ());
     assert_eq!(status, Err(2));
-    let status = Interpreter::start(&["-e".into(), "BEGIN { exit 9 }".into()], server).map(|_| ());
+    let status = Interpreter::start(
+        &["-e".into(), "BEGIN { exit 9 }".into()],
+        trampoline(server),
+    )
+    .map(|_| ());
     assert_eq!(status, Err(9));
 }
 

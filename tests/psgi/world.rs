@@ -6,11 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gepok::channel::respond::{Lost, Respond};
 use gepok::perl::{Exit, Failure, Hooks, Interpreter, Perl};
 use gepok::psgi::{Address, Listener, PsgiApp, Remote, Server};
 use gepok::semantics::field::{Fields, Line, Span};
 use gepok::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Version};
-use gepok::worker::{App, Called, Lost, Respond};
+use gepok::worker::{App, Called};
+use gepok::xs::trampoline;
 
 /// What was said, one line for each call, and when the client is to be gone.
 #[derive(Default)]
@@ -155,7 +157,7 @@ impl World {
 
     pub(crate) fn with_multiprocess(source: &str, multiprocess: bool) -> World {
         let one = one_interpreter();
-        let interpreter = Interpreter::start(&[], no_server).unwrap();
+        let interpreter = Interpreter::start(&[], trampoline(no_server)).unwrap();
         let perl = interpreter.perl();
         perl.eval("prelude", PRELUDE).unwrap();
         let source = format!("package T; use strict; use warnings; our (@log, $errors); {source}");

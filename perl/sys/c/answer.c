@@ -30,6 +30,23 @@ static int without_content(const gp_exchange *exchange, UV status)
     return exchange->head_only || status == 204 || status == 304;
 }
 
+/* Copies what the fields point to, before code of the app's runs that could change its header array. */
+static void keep_fields(pTHX_ gp_pair *fields, size_t count)
+{
+    STRLEN total = 0;
+    size_t i;
+    char *at;
+    for (i = 0; i < count; i++)
+        total += fields[i].name.len + fields[i].value.len;
+    at = SvPVX(sv_2mortal(newSV(total + 1)));
+    for (i = 0; i < 2 * count; i++) {
+        gp_slice *part = i % 2 ? &fields[i / 2].value : &fields[i / 2].name;
+        memcpy(at, part->ptr, part->len);
+        part->ptr = at;
+        at += part->len;
+    }
+}
+
 static void send_head(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
 {
     gp_leave_if_child(aTHX);
@@ -51,7 +68,7 @@ void gp_end(gp_exchange *exchange)
     gp.worker.sink.end(gp.worker.self, exchange->id);
 }
 
-static void answer_array(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, AV *body)
+static void answer_array(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields, size_t count, AV *body)
 {
     SSize_t len = av_len(body) + 1;
     SSize_t i;
@@ -68,6 +85,8 @@ static void answer_array(pTHX_ gp_exchange *exchange, UV status, const gp_pair *
         SV **entry = av_fetch(body, i, 0);
         copy = entry && !gp_is_plain(aTHX_ * entry);
     }
+    if (copy)
+        keep_fields(aTHX_ fields, count);
     for (i = 0; i < len; i++) {
         SV **entry = av_fetch(body, i, 0);
         gp_slice bytes;
@@ -134,9 +153,10 @@ static int next_line(pTHX_ SV *body, gp_slice *piece)
     return more;
 }
 
-static void answer_lines(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, SV *body)
+static void answer_lines(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields, size_t count, SV *body)
 {
     int more = 1;
+    keep_fields(aTHX_ fields, count);
     ENTER;
     {
         /* local $/ = \65536 */
@@ -242,8 +262,11 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
     SvGETMAGIC(body);
     /* Its own reference: the app's code may change the array while the body is read. */
     body = sv_mortalcopy(body);
-    if (SvROK(body) && SvTYPE(SvRV(body)) == SVt_PVAV && !SvOBJECT(SvRV(body)))
+    if (SvROK(body) && SvTYPE(SvRV(body)) == SVt_PVAV && !SvOBJECT(SvRV(body))) {
         answer_array(aTHX_ exchange, status, fields, count, (AV *)SvRV(body));
+        gp_leave_if_child(aTHX);
+        gp_end(exchange);
+    }
     else if (SvROK(body) && (SvOBJECT(SvRV(body)) || isGV_with_GP(SvRV(body)) || SvTYPE(SvRV(body)) == SVt_PVIO)) {
         int64_t length;
         Off_t at;
@@ -257,10 +280,11 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
             answer_file(aTHX_ exchange, status, fields, count, file, at, length);
         else
             answer_lines(aTHX_ exchange, status, fields, count, body);
+        /* Before the body is closed: what close does, even exit, can't take the response back. */
+        gp_leave_if_child(aTHX);
+        gp_end(exchange);
         LEAVE;
     }
     else
         croak("Gepok: the body of a response is neither an array nor a handle or object with getline");
-    gp_leave_if_child(aTHX);
-    gp_end(exchange);
 }

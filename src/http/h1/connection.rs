@@ -31,6 +31,9 @@ const READ: usize = 16 * 1024;
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A head that has begun when the server drains may take this long: a slow client must not hold up a stop.
+const LAST_HEAD: Duration = Duration::from_secs(1);
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Context {
@@ -96,6 +99,14 @@ pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context:
     connection.close(close).await;
 }
 
+/// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
+/// moment ago we may not know yet that its request has come.
+async fn drained(drain: &mut watch::Receiver<bool>) {
+    // A core that is gone drains nothing.
+    let _ = drain.wait_for(|&drain| drain).await;
+    tokio::task::yield_now().await;
+}
+
 pub(super) struct Connection {
     pub(super) stream: Stream,
     /// Bytes read and not yet understood.
@@ -149,12 +160,14 @@ impl Connection {
     async fn read_head(&mut self) -> Result<(RequestHead, Timestamp), Close> {
         let first = self.served == 0;
         let settings = &self.context.settings;
-        self.timer.set(if first {
+        let wait = if first {
             settings.header_timeout
         } else {
             settings.keepalive_timeout
-        });
+        };
+        self.timer.set(wait);
         let mut started = Timestamp::default();
+        let mut hurried = false;
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
                 started = Timestamp::now();
@@ -167,6 +180,13 @@ impl Connection {
                 .read(&mut self.buffer, &self.context.settings.limits)
             {
                 Ok(Some(head)) => return Ok((head, started)),
+                // Nothing but empty lines came: no request has begun.
+                Ok(None) if self.buffer.is_empty() && started != Timestamp::default() => {
+                    started = Timestamp::default();
+                    if !first {
+                        self.timer.set(wait);
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => return Err(self.refuse(error.status(), &error).await),
             }
@@ -176,14 +196,19 @@ impl Connection {
             let read = self.timer.limit(async {
                 tokio::select! {
                     biased;
-                    read = self.stream.read_buf(&mut self.buffer) => read,
-                    _ = drain.wait_for(|&drain| drain), if idle => Ok(0),
+                    read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                    () = drained(&mut drain), if !hurried => None,
                 }
             });
             match read.await {
-                Ok(Ok(0) | Err(_)) => return Err(Close::Done),
-                Ok(Ok(_)) => {}
-                Err(_) if idle => return Err(Close::Done),
+                Ok(Some(Ok(0) | Err(_))) => return Err(Close::Done),
+                Ok(Some(Ok(_))) => {}
+                Ok(None) if idle => return Err(Close::Done),
+                Ok(None) => {
+                    hurried = true;
+                    self.timer.set(LAST_HEAD);
+                }
+                Err(_) if idle || hurried => return Err(Close::Done),
                 Err(_) => return Err(self.refuse(408, "the head took too long").await),
             }
         }

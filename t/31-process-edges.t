@@ -1,0 +1,120 @@
+# Signals and ends at the edges: at load, in forked children, in one process, and where descriptors run out.
+use strict;
+use warnings;
+
+use IO::Socket::INET;
+use Test::More;
+use Time::HiRes qw(time);
+
+use Gepok::Test;
+
+gepok_only();
+
+sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
+
+sub send_request {
+    my ($server, $target) = @_;
+    my $client = $server->connect;
+    $client->send("GET $target HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    return $client;
+}
+
+check 'INT is no accident' => sub {
+    for my $workers (0, 2) {
+        my $server = server(app => 'sub { [200, [], ["ok"]] }', options => {start_servers => $workers});
+        is $server->get('/')->content, 'ok', "start_servers=$workers: it serves";
+        $server->signal('INT');
+        is $server->wait_exit(5), 0, 'status 0';
+        unlike $server->log, qr/error|pipe/i, 'and nothing to complain about' or diag $server->log;
+    }
+};
+
+check 'exit in the only process' => sub {
+    my $server = server(
+        app     => 'sub { my $go = shift->{QUERY_STRING}; select undef, undef, undef, 0.02 until -e $go; exit 3 }',
+        options => {start_servers => 0});
+    my $go     = $server->folder . '/go';
+    my $first  = send_request($server, "/?$go");
+    my $queued = send_request($server, "/?$go");
+    ok $queued->silent(0.2), 'a second request waits';
+    open my $file, '>', $go or die $!;
+    cmp_ok $_->response->status, '>=', 500, 'no request is left without an answer' for $first, $queued;
+    is $server->wait_exit(5), 3 << 8, 'and the process ends';
+};
+
+check 'children of the app' => sub {
+    my $server = server(
+        app     => 'sub { my $pid = fork; if (!$pid) { sleep 60; CORE::exit(0) } [200, [], [$pid]] }',
+        options => {start_servers => 1});
+    for my $signal (qw(TERM INT)) {
+        my $pid = $server->get('/')->content;
+        kill $signal => $pid;
+        ok soon { !alive($pid) }, "end by $signal, as those of any program";
+        kill KILL => $pid;
+    }
+};
+
+check 'SIGPIPE' => sub {
+    my $server = server(
+        entry   => 'bin',
+        app     => 'sub { open my $f, "<", "/proc/self/status"; [200, [], [grep { /^SigIgn/ } <$f>]] }',
+        options => {start_servers => 1});
+    my ($mask) = $server->get('/')->content =~ /SigIgn:\s*([0-9a-f]+)/;
+    is hex($mask) & 1 << 12, 0, 'is the default for the app, and so for the programs that it starts';
+};
+
+check 'TERM while the app is loaded' => sub {
+    # Whatever descriptor the app gets must not get bytes of ours.
+    my $server = server(
+        entry => 'bin',
+        args  => ['--no-preload-app'],
+        app   => <<'APP',
+use Socket;
+my @pairs = map { socketpair my $one, my $two, AF_UNIX, SOCK_STREAM, 0; [$one, $two] } 1 .. 10;
+kill TERM => $$;
+my $bits = '';
+vec($bits, fileno $_, 1) = 1 for map { @$_ } @pairs;
+my $got = select $bits, undef, undef, 0.1;
+print STDERR "LOADED $got\n";
+sub { [200, [], ["ok"]] }
+APP
+        options => {start_servers => 1});
+    ok soon { $server->log =~ /LOADED/ }, 'it is loaded to its end';
+    unlike $server->log, qr/LOADED [1-9]/, 'and no descriptor has got anything';
+};
+
+check 'more clients than descriptors' => sub {
+    my $port   = free_port();
+    my $server = server(
+        command => ['bash', '-c', 'ulimit -n 64; exec "$@"', 'bash', root() . '/blib/script/gepok',
+            '-e', 'sub { [200, [], [$$]] }', '--start-servers=1', '--http-ports', "127.0.0.1:$port"],
+        listen => 'none',
+        port   => $port);
+    my $first  = $server->connect;
+    my $ask    = sub { $first->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"); $first->response->content };
+    my $worker = $ask->();
+    my @many   = map { IO::Socket::INET->new("127.0.0.1:$port") || die $@ } 1 .. 80;
+    ok soon { $server->log =~ /new ones wait/ }, 'some wait';
+    kill KILL => $worker;
+    isnt $ask->(), $worker, 'a new worker finds the core alive, and its connections';
+};
+
+check 'server_ready that dies' => sub {
+    my $port   = free_port();
+    my $script = scratch();
+    my ($status, $text) = run_command([
+        $^X, (map {'-I' . root() . "/blib/$_"} qw(arch lib)), '-MGepok', '-e', <<"SCRIPT"], seconds => 10);
+\$| = 1;
+eval { Gepok->new(http_ports => ['127.0.0.1:$port'], server_ready => sub { die "not ready\\n" })->run(sub { }); 1 };
+print \$@;
+print 'children: ', (wait() < 0 ? 'none' : 'some'), "\\n";
+kill TERM => \$\$;
+sleep 5;
+print "still here\\n";
+SCRIPT
+    like $text, qr/not ready/, 'the caller hears of it';
+    like $text, qr/children: none/, 'nothing is left behind';
+    is $status, 15, 'and has its signals back' or diag $text;
+};
+
+done_testing;
