@@ -3,6 +3,8 @@
 use strict;
 use warnings;
 
+BEGIN { $ENV{GEPOK_TEST_LIMIT} ||= 600 }
+
 use POSIX ();
 use Test::More;
 
@@ -156,6 +158,10 @@ sub client_gets {
     my ($status, $content) = @$row{qw(status content)};
     is $response->status,  $status,  'status';
     is $response->content, $content, 'content' if $status < 400;
+    for my $letter ('a' .. 'e') {
+        my $value = $response->field("X-$letter") // next;
+        is $value, $letter x 50, "X-$letter is as it was when the head was read" if $row->{section} =~ /^Values/;
+    }
     unlike $response->content, qr/died|line \d+|\.psgi/, 'nothing of the inside is told' if $status == 500;
     return !$response->closes;
 }
@@ -197,7 +203,7 @@ sub leaves {
     my $alone = !$run->{workers};
     my ($how, $number) = $row->{worker} =~ /^(leaves|gone|gone by) (\w+)$/ or die "what is '$row->{worker}'?";
     if ($alone) {
-        my $status = $run->server->wait_exit(10);
+        my $status = $run->server->wait_exit(10 * ($ENV{GEPOK_TEST_SLOW} // 1));
         my $wanted = $how eq 'gone by' ? do { no strict 'refs'; &{"POSIX::SIG$number"}() } : $number << 8;
         is $status, $wanted, 'the process ends with this status' or diag $run->log;
     }

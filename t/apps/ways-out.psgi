@@ -5,6 +5,7 @@ use Fcntl ();
 use File::Temp ();
 use Hash::Util ();
 use POSIX ();
+use Scalar::Util ();
 use Tie::Array ();
 use Tie::Scalar ();
 use Time::HiRes qw(sleep time);
@@ -350,6 +351,10 @@ my %ways = (
         push @headers, Shown->of(sub { @headers = (); 'two' });
         [200, \@headers, ['header']];
     },
+    'overload-body-headers' => sub {
+        my @headers = map { ("X-$_" => $_ x 50) } 'a' .. 'e';
+        [200, \@headers, ['pa', Shown->of(sub { @headers = (); push @kept, map { 'y' x 50 } 1 .. 20; 'rt' })]];
+    },
     'overload-response' => sub {
         my $response = [200, [], ['a']];
         push @{$response->[2]}, Shown->of(sub { undef @$response; 'b' });
@@ -365,6 +370,19 @@ my %ways = (
         $response->[2] = Body->new(lines => [sub { @$response = (); 'part' }]);
         $response;
     },
+    'getline-headers' => sub {
+        my @headers = map { ("X-$_" => $_ x 50) } 'a' .. 'e';
+        my $code = sub { $_ = 'z' x 5000 for @headers[1, 3, 5]; push @kept, map { 'y' x 50 } 1 .. 20; 'part' };
+        [200, \@headers, Body->new(lines => [$code])];
+    },
+    'getline-responds' => sub {
+        sub {
+            my $respond = shift;
+            $respond->(body(lines => [sub { $respond->(text('nested')); 'part' }]));
+        }
+    },
+    'write-closes' => sub { streaming(sub { my $own = shift; $own->write(Shown->of(sub { $own->close; 'late' })) }) },
+    'write-dies'   => sub { streaming(sub { $_[0]->write(Shown->of(sub { die "text died\n" })) }) },
     'getline-reference' => sub { body(lines => [sub { Shown->of(sub {'overloaded'}) }]) },
     'close-redefined'   => sub {
         my $before = \&Body::getline;
@@ -447,6 +465,9 @@ my %ways = (
         open $_[0]{'psgi.input'}, '<', '/dev/null' or die $!;
         text('input');
     },
+    'input-closed'  => sub { close $_[0]{'psgi.input'}; text('closed') },
+    'input-blessed' => sub { bless $_[0]{'psgi.input'}, 'Plain'; text('blessed') },
+    'input-layer'   => sub { binmode $_[0]{'psgi.input'}, ':encoding(UTF-16)'; text('layer') },
     'env-errors'  => sub { $_[0]{'psgi.errors'} = Plain->new; die "nowhere to tell\n" },
     'write-keeps' => sub {
         sub {
@@ -503,6 +524,9 @@ sub leftovers {
     push @left, 'env not new'            if grep { !defined || /assigned/ } @$env{qw(REQUEST_METHOD psgi.input psgi.errors)};
     push @left, 'cleanup handlers'       if @{$env->{'psgix.cleanup.handlers'}};
     push @left, 'input'                  if read $env->{'psgi.input'}, my $buffer, 10;
+    push @left, 'input closed'           if !defined Scalar::Util::openhandle($env->{'psgi.input'});
+    push @left, 'input blessed'          if ref $env->{'psgi.input'} eq 'Plain';
+    push @left, 'input layers'           if grep {/encoding|utf8/} PerlIO::get_layers($env->{'psgi.input'});
     my $depth = 0;
     $depth++ while caller $depth;
     push @left, "depth $depth" if $depth > 20;
