@@ -104,7 +104,7 @@ fn both_directions_by_builtins_and_methods() {
         } }",
     );
     assert_eq!(world.get("/"), ["1 take", "1 end", "idle", "flush"]);
-    let mut client = world.recorder.clients.borrow_mut().pop().unwrap();
+    let mut client = world.recorder.client.take().unwrap();
     client.write_all(b"line\nsecond\nrest").unwrap();
     // The app has kept it: it stays this client's, whatever request is in work.
     assert_eq!(world.text("scalar(readline $log[0]) . '.'"), "line\n.");
@@ -123,7 +123,7 @@ fn both_directions_by_builtins_and_methods() {
 fn a_socket_that_nobody_keeps_is_closed_with_its_request() {
     let mut world = World::new("sub { my $env = shift; sub { fileno $env->{'psgix.io'} } }");
     world.get("/");
-    let mut client = world.recorder.clients.borrow_mut().pop().unwrap();
+    let mut client = world.recorder.client.take().unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
 
@@ -176,7 +176,7 @@ fn what_an_app_leaves_on_a_handle_does_not_reach_the_next_request() {
             ["2 take", "2 end", "idle", "flush"],
             "{leave}"
         );
-        let mut client = world.recorder.clients.borrow_mut().pop().unwrap();
+        let mut client = world.recorder.client.take().unwrap();
         let mut all = String::new();
         client.read_to_string(&mut all).unwrap();
         assert_eq!(all, "Gepok::Socket::TCP 4711 unix,perlio clean", "{leave}");
@@ -239,10 +239,24 @@ fn fetched_handles_survive_the_worker() {
     let mut world =
         World::new("sub { my $env = shift; $log[0] = $env->{'psgix.io'}; sub { fileno $log[0] } }");
     world.get("/");
-    let mut client = world.recorder.clients.borrow_mut().pop().unwrap();
+    let mut client = world.recorder.client.take().unwrap();
     world.close();
     assert_eq!(world.text("syswrite $log[0], 'still'"), "5");
     let mut word = [0; 5];
     client.read_exact(&mut word).unwrap();
     assert_eq!(&word, b"still");
+}
+
+#[test]
+fn a_thread_of_the_apps_has_no_socket() {
+    let look = "fileno($io) // 'closed', $io->peerport";
+    let mut world = answering(&format!(
+        "require Config; require threads if $Config::Config{{usethreads}};
+            my $run = sub {{ my $code = shift; $Config::Config{{usethreads}} ? threads->create({{ context => 'list' }}, $code)->join : $code->() }};
+            my @seen = $Config::Config{{usethreads}} ? $run->(sub {{ {look} }}) : ('closed', 4711);
+            my $mine = fileno $io; (@seen, $mine > 2 ? 'fetched' : 'none', $run->(sub {{ $io->peerport }}))"
+    ));
+    for _ in 0..2 {
+        assert_eq!(content(&world.get("/")), "closed;4711;fetched;4711");
+    }
 }

@@ -24,8 +24,8 @@ pub(crate) struct Recorder {
     pub(crate) gone: Cell<bool>,
     /// The next chunk is interrupted by USR2 behind its first byte.
     pub(crate) interrupt: Cell<bool>,
-    /// The clients' ends of the sockets that were taken.
-    pub(crate) clients: RefCell<Vec<UnixStream>>,
+    /// The client's end of the socket that was taken last.
+    pub(crate) client: RefCell<Option<UnixStream>>,
     /// Such a client is at its end at once, but reads on.
     pub(crate) hang_up: Cell<bool>,
 }
@@ -103,7 +103,7 @@ impl Respond for Recorder {
         if self.hang_up.get() {
             other.shutdown(Shutdown::Write).map_err(|_| Lost::Client)?;
         }
-        self.clients.borrow_mut().push(other);
+        *self.client.borrow_mut() = Some(other);
         Ok(one.into())
     }
 
