@@ -535,27 +535,27 @@ sub leftovers {
 
 sub {
     my ($path, $query) = @{$_[0]}{qw(PATH_INFO QUERY_STRING)};
+    if ($query =~ /^([\w-]+-\d+)=(\d+)$/) {
+        # Each waits until so many have come: so every worker must take one.
+        my $limit = time + 10;
+        open my $file, '+>>', "$ENV{GEPOK_TEST_NOTES}-$1" or die $!;
+        syswrite $file, "$$\n";
+        sleep 0.002 until -s $file >= $2 * length "$$\n" || time > $limit;
+    }
     if ($path eq '/next' || $path eq '/meet') {
         my @left = leftovers($_[0]);
-        if ($path eq '/meet') {
-            # Each waits until so many have come: so every worker must take one.
-            my ($name, $count) = split /=/, $query;
-            my $limit = time + 10;
-            open my $file, '+>>', "$ENV{GEPOK_TEST_NOTES}-$name" or die $!;
-            syswrite $file, "$$\n";
-            sleep 0.002 until -s $file >= $count * length "$$\n" || time > $limit;
-        }
         return text(join ' ', $query, $$, @left ? "left: @left" : 'clean');
     }
-    if ($path eq '/late') {
-        # What was kept from an earlier request.
-        my $said = eval { $responder->(text('late')); 'sent' } // $@;
-        $writer = $responder = undef;
-        print STDERR "late: $said";
-        return text($said);
+    # What was kept from an earlier request.
+    if ($path eq '/late' && $responder) {
+        eval { $responder->(text('late')) };
+        print STDERR "late: $@";
+        undef $responder;
     }
-    if ($path eq '/drop') { undef $writer; return text('dropped') }
-    if ($path eq '/kept') { return text(join ' ', map { ref eq 'HASH' && $_->{QUERY_STRING} ? $_->{QUERY_STRING} : () } @kept) }
+    undef $writer if $path eq '/drop';
+    if ($path =~ m{^/(?:late|drop|kept)$}) {
+        return text(join ' ', map { ref eq 'HASH' && $_->{QUERY_STRING} ? $_->{QUERY_STRING} : () } @kept);
+    }
     my ($name) = $path =~ m{^/way/(.*)} or return [404, [], []];
     my $way = $ways{$name} or return [404, [], ["there is no $name"]];
     note('begin', $name, $$);

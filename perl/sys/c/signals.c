@@ -92,8 +92,12 @@ static void set_handler(pTHX_ const char *name, CV *handler)
  * once; there only the master's word counts. */
 static void take_signals(pTHX_ void *argument)
 {
-    CV *leave = newXS("Gepok::_leave", xs_leave, __FILE__);
-    CV *disregard = newXS("Gepok::_disregard", xs_disregard, __FILE__);
+    CV *leave = get_cv("Gepok::_leave", 0);
+    CV *disregard = get_cv("Gepok::_disregard", 0);
+    if (!leave)
+        leave = newXS("Gepok::_leave", xs_leave, __FILE__);
+    if (!disregard)
+        disregard = newXS("Gepok::_disregard", xs_disregard, __FILE__);
     set_handler(aTHX_ "TERM", leave);
     set_handler(aTHX_ "INT", disregard);
     set_handler(aTHX_ "QUIT", disregard);
