@@ -44,7 +44,7 @@ install_packages() {
     if [ "$(id -u)" != 0 ]; then
         if ! command -v sudo >/dev/null 2>&1; then
             say "Install these packages as root, then try again:"
-            say "  apt-get install$missing"
+            say "  apt-get update && apt-get install$missing"
             exit 1
         fi
         as_root=sudo

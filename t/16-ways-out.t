@@ -99,7 +99,12 @@ my %outside = (
 
 # What happens while the client waits.
 my %meanwhile = (
-    'keep-writer' => sub { $_[0]->together('/drop', 'drop') },
+    'keep-writer' => sub {
+        my $run = shift;
+        # Else it could overtake the request that is to keep one.
+        soon { $run->notes(qr/^begin keep-writer /) };
+        $run->together('/drop', 'drop');
+    },
 );
 
 # Rows with a living child: the test must end it.
