@@ -44,6 +44,21 @@ my %tests = (
         like $client->response->content, qr/<title>Early hints/, 'then the page';
         is $server->get('/style.css')->field('Content-Type'), 'text/css', 'the style sheet is there';
     },
+    'websocket-chat.psgi' => sub {
+        my $server = shift;
+        like $server->get('/')->content, qr/new WebSocket/, 'shows a page';
+        is $server->get('/', Upgrade => 'websocket', 'Sec-WebSocket-Key' => 'x', 'Sec-WebSocket-Version' => 8)->status, 426,
+            'refuses a former version of the protocol';
+        my @guests = map { guest($server) } 1 .. 2;
+        my $long   = 'long ' x 100;
+        ok talk($guests[0], 'hello', @guests), 'what one says is heard by all';
+        ok talk($guests[1], $long,   @guests), 'what the other says as well, a long message, too';
+        like $server->get('/')->content, qr/new WebSocket/, 'guests hold no worker';
+        $guests[0]->finish;
+        ok heard($guests[1], qr/^\d+ has left$/), 'a guest that leaves is missed';
+        $server->stop;
+        ok gone($guests[1]), 'the chat ends with the server';
+    },
     'dancer2.psgi' => sub {
         my $server = shift;
         my @form   = ('Content-Type' => 'application/x-www-form-urlencoded');
@@ -65,7 +80,7 @@ my %tests = (
 my @examples = map { basename($_) } glob root() . '/examples/*.psgi';
 is_deeply \@examples, [sort keys %tests], 'each example has its test';
 
-my %needs = ('dancer2.psgi' => 'Dancer2', 'mojolicious.psgi' => 'Mojolicious');
+my %needs = ('websocket-chat.psgi' => 'Mojo::UserAgent', 'dancer2.psgi' => 'Dancer2', 'mojolicious.psgi' => 'Mojolicious');
 for my $example (@examples) {
     check $example => sub {
         my $module = $needs{$example};
@@ -78,3 +93,47 @@ for my $example (@examples) {
 }
 
 done_testing;
+
+# Guests of the chat, by Mojolicious' WebSocket client.
+my $agent;
+
+sub guest {
+    my $server = shift;
+    my $guest;
+    $agent ||= Mojo::UserAgent->new;
+    $agent->websocket($server->url('/') =~ s/^http/ws/r => sub {
+        $guest = $_[1];
+        my $heard = $guest->{heard} = [];
+        $guest->on(message => sub { push @$heard, $_[1] });
+        $guest->on(finish  => sub { $_[0]{gone} = 1 });
+    });
+    turn(sub {$guest}) && $guest->is_websocket or die "no WebSocket\n";
+    heard($guest, qr/^\d+ has come$/) or die "nobody has come\n";
+    return $guest;
+}
+
+# Runs the client's event loop until it is true, 10 seconds at most.
+sub turn {
+    my $true = shift;
+    my $late;
+    my $timer = Mojo::IOLoop->timer(10 => sub { $late = 1 });
+    Mojo::IOLoop->one_tick until $true->() || $late;
+    Mojo::IOLoop->remove($timer);
+    return !$late;
+}
+
+sub heard {
+    my ($guest, $what) = @_;
+    return turn(sub { grep { $_ =~ $what } @{$guest->{heard}} });
+}
+
+sub talk {
+    my ($guest, $text, @all) = @_;
+    $guest->send($text);
+    return @all == grep { heard($_, qr/^\d+: \Q$text\E$/) } @all;
+}
+
+sub gone {
+    my $guest = shift;
+    return turn(sub { $guest->{gone} });
+}

@@ -1,6 +1,6 @@
 //! The functions that C hands response parts to: they lead to a [`Respond`], and no panic gets out of them.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::raw::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -23,6 +23,7 @@ pub(super) const FUNCTIONS: gp_sink = gp_sink {
     head: Some(head),
     content: Some(content),
     file: Some(file),
+    take: Some(take),
     end: Some(end),
     abort: Some(abort),
     idle: Some(idle),
@@ -112,9 +113,11 @@ unsafe extern "C" fn content(
     id: u64,
     first: *const gp_slice,
     count: usize,
+    taken: *mut usize,
 ) -> c_int {
-    // SAFETY: see above.
+    // SAFETY: see above; `taken` is a number of C's.
     unsafe {
+        *taken = 0;
         with(sink, |respond| {
             let pieces = elements(first, count);
             let sum: usize = pieces.iter().map(|piece| piece.len).sum();
@@ -123,10 +126,15 @@ unsafe extern "C" fn content(
                 for &piece in pieces {
                     joined.extend_from_slice(bytes(piece));
                 }
-                return respond.chunk(id, &joined);
+                *taken = respond.chunk(id, &joined)?;
+                return Ok(());
             }
             for &piece in pieces {
-                respond.chunk(id, bytes(piece))?;
+                let some = respond.chunk(id, bytes(piece))?;
+                *taken += some;
+                if some < piece.len {
+                    break;
+                }
             }
             Ok(())
         })
@@ -146,6 +154,18 @@ unsafe extern "C" fn file(
             respond.file(id, BorrowedFd::borrow_raw(fd), offset, length)
         })
     }
+}
+
+unsafe extern "C" fn take(sink: *mut c_void, id: u64) -> c_int {
+    let mut socket = -1;
+    // SAFETY: see above.
+    unsafe {
+        with(sink, |respond| {
+            socket = respond.take(id)?.into_raw_fd();
+            Ok(())
+        });
+    }
+    socket
 }
 
 unsafe extern "C" fn end(sink: *mut c_void, id: u64) -> c_int {

@@ -96,8 +96,8 @@ fn every_key_and_no_other() {
             "gepok.client_protocol=HTTP/1.1",
             "gepok.connect_time=[10,500000]",
             "gepok.finish_request_time=[12,500000]",
-            "gepok.httpd_socket=Gepok::Socket",
-            "gepok.socket=Gepok::Socket",
+            "gepok.httpd_socket=Gepok::Socket::TCP",
+            "gepok.socket=Gepok::Socket::TCP",
             "gepok.start_request_time=[11,500000]",
             "gepok.unix_socket=0",
             "psgi.errors=GLOB",
@@ -114,6 +114,7 @@ fn every_key_and_no_other() {
             "psgix.harakiri=1",
             "psgix.informational=CODE",
             "psgix.input.buffered=1",
+            "psgix.io=Gepok::Socket::TCP",
         ]
     );
 }

@@ -12,7 +12,7 @@ fn in_use() -> usize {
     unsafe { libc::mallinfo2() }.uordblks
 }
 
-const APPS: [(&str, &str); 20] = [
+const APPS: [(&str, &str); 25] = [
     ("array", "[200, ['X-a', 1], ['a', 'b', 3]]"),
     ("many elements", "[200, [], [1 .. 20]]"),
     (
@@ -23,6 +23,20 @@ const APPS: [(&str, &str); 20] = [
     (
         "overloaded",
         "{ package Shown; use overload '\"\"' => sub { 'text' } } [200, ['X-a', bless []], [bless [], 'Shown']]",
+    ),
+    (
+        "socket kept for a while",
+        "our $kept = $_[0]{'psgix.io'}; [200, [], []]",
+    ),
+    ("socket closed", "close $_[0]{'psgix.io'}; [200, [], []]"),
+    ("socket fetched", "fileno $_[0]{'psgix.io'}; [200, [], []]"),
+    (
+        "socket taken",
+        "my $env = $_[0]; sub { print {$env->{'psgix.io'}} 'x' }",
+    ),
+    (
+        "socket taken and kept for a while",
+        "our $kept = $_[0]{'psgix.io'}; sub { print $kept 'x' }",
     ),
     ("exception", "die 'text'"),
     (

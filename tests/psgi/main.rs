@@ -9,6 +9,7 @@ mod env;
 #[cfg(target_env = "gnu")]
 mod leak;
 mod response;
+mod socket;
 mod stream;
 mod ways_out;
 mod world;

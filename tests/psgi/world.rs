@@ -1,8 +1,10 @@
 //! An interpreter with an app in it, and a `Respond` that writes down what it is told.
 
 use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +22,12 @@ pub(crate) struct Recorder {
     said: RefCell<Vec<String>>,
     /// The next chunk finds the client gone.
     pub(crate) gone: Cell<bool>,
+    /// The next chunk is interrupted by USR2 behind its first byte.
+    pub(crate) interrupt: Cell<bool>,
+    /// The client's end of the socket that was taken last.
+    pub(crate) client: RefCell<Option<UnixStream>>,
+    /// Such a client is at its end at once, but reads on.
+    pub(crate) hang_up: Cell<bool>,
 }
 
 impl Recorder {
@@ -53,14 +61,22 @@ impl Respond for Recorder {
         self.say(format!("{id} head {status} {} {length}", shown(fields)))
     }
 
-    fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost> {
+    fn chunk(&self, id: u64, content: &[u8]) -> Result<usize, Lost> {
         if self.gone.get() {
             return Err(Lost::Client);
         }
-        if content.len() > 1000 {
-            return self.say(format!("{id} chunk of {}", content.len()));
+        let mut content = content;
+        if self.interrupt.take() {
+            nix::sys::signal::raise(nix::sys::signal::SIGUSR2).unwrap();
+            content = &content[..1];
         }
-        self.say(format!("{id} chunk {}", content.escape_ascii()))
+        let shown = if content.len() > 1000 {
+            format!("of {}", content.len())
+        } else {
+            content.escape_ascii().to_string()
+        };
+        self.say(format!("{id} chunk {shown}"))?;
+        Ok(content.len())
     }
 
     fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
@@ -77,10 +93,17 @@ impl Respond for Recorder {
         self.say(format!("{id} end"))
     }
 
-    /// The one end of a socket pair; nobody holds the other.
+    /// The one end of a socket pair.
     fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
         self.say(format!("{id} take"))?;
-        let (one, _) = std::os::unix::net::UnixStream::pair().map_err(|_| Lost::Client)?;
+        if self.gone.get() {
+            return Err(Lost::Client);
+        }
+        let (one, other) = UnixStream::pair().map_err(|_| Lost::Client)?;
+        if self.hang_up.get() {
+            other.shutdown(Shutdown::Write).map_err(|_| Lost::Client)?;
+        }
+        *self.client.borrow_mut() = Some(other);
         Ok(one.into())
     }
 
@@ -220,6 +243,11 @@ impl World {
                 .to_owned(),
             other => panic!("{:?}", other.map(|_| ())),
         }
+    }
+
+    /// Ends the worker alone.
+    pub(crate) fn close(&mut self) {
+        self.psgi = None;
     }
 
     /// Ends the worker and the interpreter; the exit status.

@@ -35,6 +35,7 @@ typedef struct gp_exchange {
     unsigned head : 1;      /* the head was handed over */
     unsigned writer : 1;    /* a writer is in the app's hands */
     unsigned orphan : 1;    /* the writer was destroyed unclosed while the app still ran */
+    unsigned taken : 1;     /* the app has the client's socket */
     unsigned over : 1;      /* ended or aborted */
 } gp_exchange;
 
@@ -44,6 +45,17 @@ typedef struct gp_subs {
     CV *informational;
     CV *responder;
 } gp_subs;
+
+/* Address families of sockets, each with a class. */
+enum { GP_FAMILY_TCP, GP_FAMILY_UNIX, GP_FAMILIES };
+
+/* The client's socket as an app gets it: a handle that the next request takes again when nobody has used it. */
+typedef struct gp_link gp_link;
+typedef struct gp_socket {
+    GV *handle;
+    gp_link *link;
+    U32 flags[2]; /* of its two ends, as they were made */
+} gp_socket;
 
 /* A guarded piece of work. */
 typedef void (*gp_work)(pTHX_ void *argument);
@@ -68,7 +80,8 @@ struct gp_state {
     U32 hashes[GP_KEYS];
     GV *empty;         /* psgi.input of requests without content */
     SV *empty_content; /* what it reads */
-    HV *socket_stash;
+    HV *socket_stashes[GP_FAMILIES];
+    gp_socket sockets[GP_FAMILIES];
     HV *writer_stash;
     gp_subs subs;
 };
@@ -89,7 +102,14 @@ void gp_fill_env(pTHX_ HV *env, const gp_request *request);
 SV **gp_env_entry(pTHX_ HV *env, int key);
 
 /* input.c */
+GV *gp_new_handle(pTHX);
 SV *gp_input(pTHX_ const gp_request *request);
+
+/* socket.c */
+void gp_sockets_begin(pTHX);
+void gp_sockets_end(pTHX);
+SV *gp_client_socket(pTHX_ const gp_request *request);
+SV *gp_listener_socket(pTHX_ gp_slice facts);
 
 /* bytes.c */
 int gp_is_plain(pTHX_ SV *sv);
@@ -98,6 +118,7 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 
 /* answer.c */
 void gp_answer(pTHX_ gp_exchange *exchange, SV *response);
+int gp_content(pTHX_ gp_exchange *exchange, const gp_slice *pieces, size_t count);
 void gp_end(gp_exchange *exchange);
 
 /* respond.c */

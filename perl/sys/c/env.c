@@ -60,16 +60,12 @@ static SV *new_time(pTHX_ gp_time time)
     return new_pair(aTHX_(IV) time.seconds, (IV)time.micros);
 }
 
-static SV *new_socket(pTHX_ gp_slice facts)
-{
-    return sv_bless(newRV_noinc(newSVpvn(facts.ptr, facts.len)), gp.socket_stash);
-}
-
 /* Fills a new hash. It is the caller's all the time, because opening psgi.input may die. */
 void gp_fill_env(pTHX_ HV *env, const gp_request *request)
 {
     size_t i;
     int forked = gp.worker.multiprocess;
+    SV *socket = gp_client_socket(aTHX_ request);
 
     /* Not growing step by step is the best single saving. */
     hv_ksplit(env, 24 + request->entry_count);
@@ -101,6 +97,7 @@ void gp_fill_env(pTHX_ HV *env, const gp_request *request)
     put(aTHX_ env, KEY_INPUT_BUFFERED, newSViv(1));
     put(aTHX_ env, KEY_HARAKIRI, newSViv(forked));
     put(aTHX_ env, KEY_INFORMATIONAL, newRV_inc((SV *)gp.subs.informational));
+    put(aTHX_ env, KEY_IO, newRV_inc(socket));
     put(aTHX_ env, KEY_CLEANUP, newSViv(1));
     put(aTHX_ env, KEY_CLEANUP_HANDLERS, newRV_noinc((SV *)newAV()));
 
@@ -108,7 +105,7 @@ void gp_fill_env(pTHX_ HV *env, const gp_request *request)
     put(aTHX_ env, KEY_CONNECT_TIME, new_time(aTHX_ request->connected));
     put(aTHX_ env, KEY_START_TIME, new_time(aTHX_ request->started));
     put(aTHX_ env, KEY_FINISH_TIME, new_time(aTHX_ request->finished));
-    put(aTHX_ env, KEY_SOCKET, new_socket(aTHX_ request->socket));
+    put(aTHX_ env, KEY_SOCKET, newRV_inc(socket));
     if (request->listener < gp.worker.listener_count)
         put(aTHX_ env, KEY_HTTPD_SOCKET, newRV_inc(gp.listeners[request->listener]));
     put(aTHX_ env, KEY_UNIX_SOCKET, newSViv(request->flags & GP_UNIX ? 1 : 0));

@@ -2,7 +2,8 @@
 #include "boundary.h"
 #include "perliol.h"
 
-static GV *new_handle(pTHX)
+/* A handle without a name and with nothing open. */
+GV *gp_new_handle(pTHX)
 {
     GV *gv = (GV *)newSV(0);
     gv_init(gv, gv_stashpvs("Gepok", GV_ADD), "__ANONIO__", 10, FALSE);
@@ -12,7 +13,7 @@ static GV *new_handle(pTHX)
 /* A read-only handle over `content`, which it takes. */
 static GV *open_scalar(pTHX_ SV *content)
 {
-    GV *gv = new_handle(aTHX);
+    GV *gv = gp_new_handle(aTHX);
     SV *reference = sv_2mortal(newRV_noinc(content));
     if (!do_openn(gv, "<", 1, FALSE, 0, 0, NULL, &reference, 1))
         croak("Gepok: can't open psgi.input: %s", Strerror(errno));
@@ -21,7 +22,7 @@ static GV *open_scalar(pTHX_ SV *content)
 
 static GV *open_file(pTHX_ int fd)
 {
-    GV *gv = new_handle(aTHX);
+    GV *gv = gp_new_handle(aTHX);
     IO *io = GvIOn(gv);
     /* Its writer has left the position wherever it was. */
     PerlIO *file = lseek(fd, 0, SEEK_SET) == 0 ? PerlIO_fdopen(fd, "r") : NULL;

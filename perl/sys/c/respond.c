@@ -41,8 +41,11 @@ static void run_delayed(pTHX_ gp_exchange *exchange, SV *code)
         call_sv(code, G_VOID | G_DISCARD);
     }
     gp_leave_if_child(aTHX);
-    if (exchange->orphan)
+    /* The app answers, or has answered, by the client's socket. */
+    if (exchange->orphan || (exchange->taken && !exchange->responded)) {
         gp_end(exchange);
+        return;
+    }
     if (!exchange->responded)
         croak("Gepok: the app returned without calling the responder");
     if (!exchange->over && !exchange->writer)
@@ -123,16 +126,19 @@ static void server_error(uint64_t id)
     static const char text[] = "Internal Server Error";
     static const gp_pair fields[] = {{{"Content-Type", 12}, {"text/plain", 10}}};
     gp_slice content = {text, sizeof(text) - 1};
+    size_t taken;
     SINK.head(SELF, id, 500, fields, 1, (int64_t)content.len);
-    SINK.content(SELF, id, &content, 1);
+    /* Little enough to be taken whole. */
+    SINK.content(SELF, id, &content, 1, &taken);
     SINK.end(SELF, id);
 }
 
-/* Ends a response that the app will not: 500 as long as that is possible, else the connection is cut. */
+/* Ends a response that the app will not: 500 as long as that is possible, else the connection is cut. It is not where the
+ * app may have written to the client's socket itself. */
 static void fail(gp_exchange *exchange)
 {
     if (!exchange->over) {
-        if (exchange->head)
+        if (exchange->head || exchange->taken)
             SINK.abort(SELF, exchange->id);
         else
             server_error(exchange->id);

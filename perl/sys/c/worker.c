@@ -6,19 +6,15 @@ static void prepare(pTHX_ void *argument)
     size_t i;
     PERL_UNUSED_ARG(argument);
     gp_keys_begin(aTHX);
-    gp.socket_stash = gv_stashpvs("Gepok::Socket", GV_ADD);
+    gp_sockets_begin(aTHX);
     gp.writer_stash = gv_stashpvs("Gepok::Writer", GV_ADD);
     /* psgi.input and psgi.errors are called by method. */
     load_module(PERL_LOADMOD_NOIMPORT, newSVpvs("IO::Handle"), NULL);
     load_module(PERL_LOADMOD_NOIMPORT, newSVpvs("IO::File"), NULL);
     load_module(PERL_LOADMOD_NOIMPORT, newSVpvs("PerlIO::scalar"), NULL);
     Newxz(gp.listeners, gp.worker.listener_count + 1, SV *);
-    for (i = 0; i < gp.worker.listener_count; i++) {
-        const gp_slice *facts = &gp.worker.listeners[i];
-        SV *object = newSVpvn(facts->ptr, facts->len);
-        SvREFCNT_dec(sv_bless(newRV_inc(object), gp.socket_stash));
-        gp.listeners[i] = object;
-    }
+    for (i = 0; i < gp.worker.listener_count; i++)
+        gp.listeners[i] = gp_listener_socket(aTHX_ gp.worker.listeners[i]);
 }
 
 gp_outcome gp_open(gp_perl *perl, const gp_worker *worker)
@@ -47,6 +43,7 @@ static void unprepare(pTHX_ void *argument)
     SvREFCNT_dec((SV *)gp.subs.responder);
     SvREFCNT_dec(gp.subs.exchange);
     Zero(&gp.subs, 1, gp_subs);
+    gp_sockets_end(aTHX);
     SvREFCNT_dec((SV *)gp.empty);
     gp.empty = NULL;
     SvREFCNT_dec(gp.empty_content);

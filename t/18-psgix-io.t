@@ -1,0 +1,146 @@
+# psgix.io: the client's socket in the app's hands, for builtins, IO::Socket's methods and event loops; and what stays the
+# server's as long as the app does not use it.
+use strict;
+use warnings;
+
+use Test::More;
+
+use Gepok::Test;
+
+gepok_only();
+
+my %needs = (anyevent => 'AnyEvent::Handle', ioasync => 'IO::Async::Stream');
+
+# Whether the app echoes, when the first line comes along with the request (a relay) and when it comes later.
+sub echoes {
+    my ($server, $name, $kind) = @_;
+    if ($needs{$name} && !eval "require $needs{$name}; 1") {
+        return pass "$needs{$name} is missing: script/test installs it";
+    }
+    for my $early ('', "early\n") {
+        my $client = $server->connect($kind);
+        $client->send("GET /$name HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n$early");
+        my $head = eval { $client->head } or return fail "$name: $@" . $server->log;
+        my @lines = ($early || (), "one\n", "two\n" . 'x' x 100_000 . "\n", "quit\n");
+        my $echo  = '';
+        for my $line (@lines) {
+            $client->send($line) unless $line eq $early;
+            $echo .= $client->bytes(length $line);
+        }
+        is $head->status, 101, "$name: the app's own head";
+        ok $echo eq uc join('', @lines), "$name: an echo of every line" . ($early && ', the early one first');
+        ok $client->closed, "$name: the connection ends with the app's last copy";
+    }
+}
+
+my @echoes = qw(readline builtins methods anyevent ioasync child command);
+
+each_entry {
+    my $entry  = shift;
+    my $server = server(
+        entry   => $entry,
+        app     => app_file('psgix-io'),
+        options => {start_servers => 2},
+        listen  => [qw(tcp unix)],
+    );
+    for my $kind (qw(tcp unix)) {
+        check "$kind: $_" => sub { echoes($server, $_, $kind) } for @echoes;
+    }
+    check 'the worker serves on' => sub { like $server->get('/pid')->content, qr/^\d+$/ for 1 .. 4 };
+    unlike $server->log, qr/ at \S+ line \d+/, 'without a warning' or diag $server->log;
+};
+
+check 'in one process' => sub {
+    my $server = server(app => app_file('psgix-io'), options => {start_servers => 0}, listen => [qw(tcp unix)]);
+    echoes($server, $_, 'tcp')  for @echoes;
+    echoes($server, $_, 'unix') for qw(builtins anyevent);
+    looks($server);
+    keeps($server);
+};
+
+# One worker, so that the order is certain.
+my $server = server(entry => 'bin', app => app_file('psgix-io'), options => {start_servers => 1}, listen => [qw(tcp unix)]);
+
+sub get {
+    my ($client, $path) = @_;
+    $client->send("GET /$path HTTP/1.1\r\nHost: x\r\n\r\n");
+    return $client->response;
+}
+
+# An app that only looks.
+sub looks {
+    my $server = shift;
+    my $client = $server->connect('tcp');
+    my $port   = $client->socket->sockport;
+    for (1 .. 2) {
+        is get($client, 'addresses')->content, "Gepok::Socket::TCP 1 127.0.0.1 $port 127.0.0.1  connected",
+            'both keys are one handle, which knows the addresses; the connection persists';
+    }
+    is get($client, 'class')->content, join(' ', ('IO::Socket::INET', 'IO::Socket::IP') x 2), 'its classes';
+    is get($client, 'credentials')->content, '0 ', 'no peercred';
+    my $response = get($client, 'option');
+    is $response->content, "stream alive $port", 'options and names by builtins and methods, then a response as usual';
+    is $response->field('Connection'), 'close', 'behind which the connection is closed, since the app may have read from it';
+    ok $client->closed, 'and is';
+    $client = $server->connect('tcp');
+    is get($client, 'delayed/option')->content, 'stream alive ' . $client->socket->sockport, 'the same by a responder';
+
+    $client = $server->connect('unix');
+    is get($client, 'addresses')->content, 'Gepok::Socket::UNIX 1    ' . $server->path . ' connected', 'on a Unix socket';
+    is get($client, 'class')->content, join(' ', ('IO::Socket::UNIX') x 2), 'its class';
+    is get($client, 'credentials')->content, "3 $$ $> " . (split ' ', $))[0], 'peercred';
+    is get($client, 'option')->content, 'stream alive ', 'options';
+}
+
+# Handles that the app keeps.
+sub keeps {
+    my $server = shift;
+    my $client = $server->connect('tcp');
+    get($client, 'keep');
+    my $other = $server->connect('tcp');
+    is get($other,  'kept')->content, 'undef EBADF -1 127.0.0.1', 'one that was never fetched is dead behind its request';
+    is get($client, 'pid')->status, 200, 'its connection is the server\'s';
+
+    $client = $server->connect('tcp');
+    $client->send("GET /keep-fetched HTTP/1.1\r\nHost: x\r\n\r\n");
+    is $client->bytes(4), "now\n", 'one that was fetched is written to';
+    is get($other, 'pid')->status, 200, 'the worker is free';
+    ok $client->silent(0.2), 'the connection stays';
+    is get($other, 'later')->content, 'written', 'and is written to during another client\'s request';
+    is $client->rest, "later\n", 'that is all it gets';
+}
+
+check 'looking' => sub { looks($server) };
+check 'keeping' => sub { keeps($server) };
+
+check 'a process forked by the app' => sub {
+    my $client = $server->connect('tcp');
+    is get($client, 'child-unfetched')->content, 'undef EBADF, then fetched', 'cannot fetch; its parent can';
+};
+
+check 'an app that dies' => sub {
+    my $client = $server->connect('tcp');
+    $client->send("GET /die HTTP/1.1\r\nHost: x\r\n\r\n");
+    is $client->rest, "half\n", 'ends the connection without a response behind what it has written';
+    ok soon { $server->log =~ /^the app died$/m }, 'and the log tells';
+};
+
+check 'a client that leaves' => sub {
+    my $pid    = $server->get('/pid')->content;
+    my $client = $server->connect('tcp');
+    $client->send("GET /flood HTTP/1.1\r\nHost: x\r\n\r\n");
+    $client->bytes(100_000);
+    $client->close;
+    is $server->get('/flooded')->content, 'EPIPE', 'is an error of the write';
+    is $server->get('/pid')->content, $pid, 'and not the end of the worker';
+};
+
+check 'a stop' => sub {
+    my $client = $server->connect('tcp');
+    $client->send("GET /keep-fetched HTTP/1.1\r\nHost: x\r\n\r\n");
+    $client->bytes(4);
+    is $server->stop, 0, 'is not held up by a taken connection';
+    ok $client->closed, 'which ends with the process that holds it';
+};
+
+done_testing;
