@@ -20,7 +20,7 @@ find_cargo() {
     exit 1
 }
 
-# Installs what is missing of the packages for the purposes named: build, run, test.
+# Installs what is missing of the packages for the purposes named: build, run, test, check.
 install_packages() {
     wanted=
     for purpose in "$@"; do

@@ -70,6 +70,9 @@ impl Entry for PerlEntry {
 
     fn app(&mut self, facts: &ServerFacts, channel: Rc<WorkerEnd>) -> Result<Box<dyn App>, String> {
         let text = |failure: Failure| failure.to_string();
+        if facts.multiprocess {
+            psgi::take_signals(self.perl).map_err(text)?;
+        }
         let app = match self
             .source
             .take()
@@ -84,8 +87,12 @@ impl Entry for PerlEntry {
             }
             Source::Load(options) => load(self.perl, &options).map_err(text)?,
         };
-        let server = psgi_server(facts);
-        Ok(Box::new(PsgiApp::new(app, server, channel).map_err(text)?))
+        let app = PsgiApp::new(app, psgi_server(facts), channel).map_err(text)?;
+        if facts.multiprocess {
+            // Again, because the app may have set them while it was loaded.
+            psgi::take_signals(self.perl).map_err(text)?;
+        }
+        Ok(Box::new(app))
     }
 }
 

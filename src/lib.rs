@@ -3,8 +3,9 @@
 //! The modules in the order of a request's way, one straight line:
 //!
 //! ```text
-//! net::accept → http::connection → http::h1 → dispatch → channel ═ process border ═
-//!   worker → psgi::env → perl::call → psgi::response → channel ═ border ═ http::h1::write
+//! net::accept → http::h1::connection → spool → dispatch → channel ═ process border ═
+//!   worker → psgi → perl's app → psgi → channel ═ process border ═
+//!   dispatch → http::h1::respond → net::stream
 //! ```
 //!
 //! `docs/internals.md` draws the processes, the channel's frames and the boundary to Perl.

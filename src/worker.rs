@@ -5,11 +5,9 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use nix::sys::signal::Signal;
-
 use crate::channel::respond::Respond;
-use crate::channel::worker_end::{Incoming, LEAVE_FRAME, WAKE_FRAME, WorkerEnd};
-use crate::process::signal::{self, Note};
+use crate::channel::worker_end::{Incoming, WAKE_FRAME, WorkerEnd};
+use crate::process::signal;
 use crate::semantics::message::Request;
 
 /// How a call of the app ended.
@@ -33,33 +31,24 @@ pub trait App {
     fn signals(&mut self) -> Option<i32>;
 }
 
-/// TERM has come: leave after the request in hand.
+/// TERM has come: leave behind the request in hand.
 static LEAVE: AtomicBool = AtomicBool::new(false);
 /// The worker waits for the core, and nothing is being sent.
 static WAITING: AtomicBool = AtomicBool::new(false);
 
-/// Lets TERM end this worker behind the request in hand.
-///
-/// A worker that waits is woken by way of the core: the handler asks it for a Stop frame, so no signal
-/// is lost between the look at the flag and the wait.
-///
-/// # Errors
-/// What sigaction says.
-pub fn leave_on_term(channel: &WorkerEnd) -> io::Result<()> {
-    let note = Note {
-        socket: channel.socket(),
-        bytes: &LEAVE_FRAME,
-        seen: Some(&LEAVE),
-        when: Some(&WAITING),
-    };
-    signal::note(Signal::SIGTERM, note)
+/// Makes the worker leave behind the request in hand.
+pub fn leave() {
+    LEAVE.store(true, Ordering::SeqCst);
 }
 
 /// The channel's socket, for [`wake`].
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
 
-/// Wakes the worker if it waits, by way of the core as TERM does. For the signal handler of an interpreter that
-/// only notes what has come and runs the app's handler later; async-signal-safe.
+/// Wakes the worker if it waits. For the signal handler of an interpreter that only notes what has come and runs
+/// Perl's handler later; async-signal-safe.
+///
+/// The core sends the frame back: so no signal is lost between the look for signals and the wait, and a request
+/// at full speed costs no system call for that.
 pub extern "C" fn wake() {
     if WAITING.load(Ordering::SeqCst) {
         signal::send(SOCKET.load(Ordering::SeqCst), &WAKE_FRAME);

@@ -3,6 +3,8 @@
 use strict;
 use warnings;
 
+BEGIN { $ENV{GEPOK_TEST_LIMIT} ||= 600 }
+
 use POSIX ();
 use Test::More;
 
@@ -41,21 +43,23 @@ sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; 
 
     sub log { my $self = shift; substr $self->server->log, $self->{log} }
 
+    # What each worker says to a request that all of them get.
+    sub together {
+        my ($self, $path, $name) = @_;
+        my $count   = $self->{workers} || 1;
+        my $query   = "$name-" . ++$self->{round} . "=$count";
+        my @clients = map { $self->server->connect } 1 .. $count;
+        $_->send("GET $path?$query HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") for @clients;
+        return map { $_->response->content } @clients;
+    }
+
     # The pids that serve, each of which has been seen to.
     sub meet {
         my ($self, $name) = @_;
-        my $count   = $self->{workers} || 1;
-        my $server  = $self->server;
-        my $round   = ++$self->{round};
-        my @clients = map { $server->connect } 1 .. $count;
         my %pids;
-        for my $client (@clients) {
-            $client->send("GET /meet?$name-$round=$count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        }
-        for my $client (@clients) {
-            my $content = $client->response->content;
-            if (my ($pid) = $content =~ /^\Q$name-$round=$count\E (\d+) clean$/) { $pids{$pid}++ }
-            else { Test::More::diag("$name: $content") }
+        for my $content ($self->together('/meet', $name)) {
+            if ($content =~ /^\Q$name\E-\d+=\d+ (\d+) clean$/) { $pids{$1}++ }
+            else                                              { Test::More::diag("$name: $content") }
         }
         return \%pids;
     }
@@ -83,31 +87,19 @@ my %outside = (
     'fork-killed'     => sub { ended_once(@_, 0) },
     'fork-twice'      => sub { ended_once(@_, 2) },
     'fork-cleanup'    => sub { my $run = shift; soon { $run->notes(qr/^end \d+ 0/) } },
-    'none-late'       => sub {
-        my ($run) = @_;
-        # Another worker knows nothing of it.
-        soon { my $said = $run->server->get('/late')->content; $said =~ /Can't use an undefined/ ? 0 : $said };
-    },
+    'none-late'       => sub { $_[0]->together('/late', 'late') },
     'keep-env' => sub {
         my ($run) = @_;
         my $server = $run->server;
         $server->get("/way/keep-env?number-$_") for 1 .. 20;
-        my %kept;
-        for (1 .. 50) {
-            $kept{$_}++ for split / /, $server->get('/kept')->content;
-            last if keys %kept == 20;
-        }
+        my %kept = map { $_ => 1 } map { split / / } $run->together('/kept', 'kept');
         is_deeply [sort keys %kept], [sort map {"number-$_"} 1 .. 20], 'each env that was kept is still its own';
     },
 );
 
 # What happens while the client waits.
 my %meanwhile = (
-    'keep-writer' => sub {
-        my ($run) = @_;
-        # Any worker may take it, and only one has the writer.
-        $run->server->get('/drop') for 1 .. 20;
-    },
+    'keep-writer' => sub { $_[0]->together('/drop', 'drop') },
 );
 
 # Rows with a living child: the test must end it.
@@ -156,6 +148,10 @@ sub client_gets {
     my ($status, $content) = @$row{qw(status content)};
     is $response->status,  $status,  'status';
     is $response->content, $content, 'content' if $status < 400;
+    for my $letter ('a' .. 'e') {
+        my $value = $response->field("X-$letter") // next;
+        is $value, $letter x 50, "X-$letter is as it was when the head was read" if $row->{section} =~ /^Values/;
+    }
     unlike $response->content, qr/died|line \d+|\.psgi/, 'nothing of the inside is told' if $status == 500;
     return !$response->closes;
 }
@@ -197,7 +193,7 @@ sub leaves {
     my $alone = !$run->{workers};
     my ($how, $number) = $row->{worker} =~ /^(leaves|gone|gone by) (\w+)$/ or die "what is '$row->{worker}'?";
     if ($alone) {
-        my $status = $run->server->wait_exit(10);
+        my $status = $run->server->wait_exit(10 * ($ENV{GEPOK_TEST_SLOW} // 1));
         my $wanted = $how eq 'gone by' ? do { no strict 'refs'; &{"POSIX::SIG$number"}() } : $number << 8;
         is $status, $wanted, 'the process ends with this status' or diag $run->log;
     }

@@ -54,6 +54,28 @@ check 'children of the app' => sub {
     }
 };
 
+check 'local $SIG{TERM} in the app' => sub {
+    my $server = server(
+        app => <<'APP',
+sub {
+    my $go = shift->{QUERY_STRING} or return [200, [], [$$]];
+    { local $SIG{TERM} = 'IGNORE'; local $SIG{INT} = sub { }; }
+    kill INT => $$;
+    kill TERM => $$;
+    select undef, undef, undef, 0.02 until -e $go;
+    return [200, [], [$$]];
+}
+APP
+        options => {start_servers => 1});
+    my $pid    = $server->get('/')->content;
+    my $go     = $server->folder . '/go';
+    my $client = send_request($server, "/?$go");
+    ok $client->silent(0.2), 'the worker lives on';
+    open my $file, '>', $go or die $!;
+    is $client->response->content, $pid, 'its request is finished';
+    ok soon { !alive($pid) }, 'and then it leaves, as TERM means it to';
+};
+
 check 'SIGPIPE' => sub {
     my $server = server(
         entry   => 'bin',

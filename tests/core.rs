@@ -347,7 +347,7 @@ fn a_writer_learns_that_its_client_has_gone() {
         out.head(id, 200, &[], None).unwrap();
         let piece = vec![b'x'; 50_000];
         let lost = loop {
-            if let Err(lost) = out.chunk(id, &piece).and_then(|()| out.flush()) {
+            if let Err(lost) = out.chunk(id, &piece).and_then(|_| out.flush()) {
                 break lost;
             }
         };

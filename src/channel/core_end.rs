@@ -37,8 +37,6 @@ pub enum Message {
     Take(u64),
     /// The worker is ready for a request.
     Idle,
-    /// The worker wants to leave.
-    Leave,
     /// The worker wants to be woken.
     Wake,
 }
@@ -293,7 +291,6 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
         Kind::Abort => Message::Abort(id),
         Kind::Take => Message::Take(id),
         Kind::Idle => Message::Idle,
-        Kind::Leave => Message::Leave,
         Kind::Wake => Message::Wake,
         Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply => {
             return Err(Garbage("not a frame for the core"));

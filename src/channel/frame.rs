@@ -41,14 +41,12 @@ pub(super) enum Kind {
     Abort = 20,
     /// Worker to core: ready for a request.
     Idle = 21,
-    /// Worker to core: wants to leave, send Stop.
-    Leave = 22,
     /// A signal has come while the worker waited: it asks to be woken, and the core sends it back.
-    Wake = 25,
+    Wake = 24,
     /// Worker to core: a piece of content in a file, whose descriptor comes along.
-    File = 23,
+    File = 22,
     /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
-    Take = 24,
+    Take = 23,
 }
 
 impl Kind {
@@ -65,7 +63,6 @@ impl Kind {
             End,
             Abort,
             Idle,
-            Leave,
             File,
             Take,
             Wake,

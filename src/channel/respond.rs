@@ -27,8 +27,9 @@ pub trait Respond {
         fields: &[(&[u8], &[u8])],
         length: Option<u64>,
     ) -> Result<(), Lost>;
-    /// A piece of content, behind the head. Blocks while the client is too slow to take more.
-    fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost>;
+    /// A piece of content, behind the head. Blocks while the client is too slow to take more. Returns how many bytes
+    /// were taken: less than all where a signal came meanwhile.
+    fn chunk(&self, id: u64, content: &[u8]) -> Result<usize, Lost>;
     /// A piece of content, behind the head: `length` bytes of a regular file from `offset` on. The core
     /// sends it; a file that has become shorter by then costs the client's connection.
     fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost>;

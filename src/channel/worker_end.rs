@@ -19,18 +19,13 @@ const PIECE: usize = 64 * 1024;
 /// Content up to this size is copied behind the frames before it, larger content is written from where it is.
 const COPY: usize = 8 * 1024;
 
-/// The frame by which a worker asks to be let go, ready for a signal handler. To be sent only while
-/// nothing else is being sent.
-pub const LEAVE_FRAME: [u8; HEADER] = bare(Kind::Leave);
-
-/// The frame by which a worker asks to be woken, likewise.
-pub const WAKE_FRAME: [u8; HEADER] = bare(Kind::Wake);
-
-const fn bare(kind: Kind) -> [u8; HEADER] {
+/// The frame by which a worker asks to be woken, ready for a signal handler. To be sent only while nothing
+/// else is being sent.
+pub const WAKE_FRAME: [u8; HEADER] = {
     let mut frame = [0; HEADER];
-    frame[4] = kind as u8;
+    frame[4] = Kind::Wake as u8;
     frame
-}
+};
 
 /// What came from the core while the worker had nothing to do.
 #[expect(
@@ -197,29 +192,28 @@ impl WorkerEnd {
         Ok(())
     }
 
-    /// Waits until the client of `id` has taken enough of what was sent.
-    fn wait_for_credit(&self, id: u64) -> Result<(), Lost> {
+    /// Waits until the client of `id` has taken enough of what was sent; false where a signal came first.
+    fn wait_for_credit(&self, id: u64) -> Result<bool, Lost> {
         loop {
             self.check(id)?;
             let has = |open: &Open| open.id == id && open.credit > 0;
             if self.state.borrow().open.iter().any(has) {
-                return Ok(());
+                return Ok(true);
             }
             self.flush()?;
-            let frame = self.read_answer()?;
-            self.keep(frame);
+            match self.read_answer()? {
+                Some(frame) => self.keep(frame),
+                None => return Ok(false),
+            }
         }
     }
 
-    /// A frame, while a response is being written.
-    fn read_answer(&self) -> Result<Frame, Lost> {
-        loop {
-            match self.read_frame() {
-                Ok(Some(frame)) => return Ok(frame),
-                // The app's own handlers run when the call is over: a write is not the place for them.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(None) | Err(_) => return Err(Lost::Core),
-            }
+    /// A frame, while a response is being written; nothing where a signal came first.
+    fn read_answer(&self) -> Result<Option<Frame>, Lost> {
+        match self.read_frame() {
+            Ok(Some(frame)) => Ok(Some(frame)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Ok(None) | Err(_) => Err(Lost::Core),
         }
     }
 
@@ -299,9 +293,13 @@ impl Respond for WorkerEnd {
         )
     }
 
-    fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost> {
+    fn chunk(&self, id: u64, content: &[u8]) -> Result<usize, Lost> {
+        let mut taken = 0;
         for piece in content.chunks(PIECE) {
-            self.wait_for_credit(id)?;
+            if !self.wait_for_credit(id)? {
+                break;
+            }
+            taken += piece.len();
             self.spend(id, piece.len() as u64);
             let header = Header::new(Kind::Chunk, id).bytes(piece.len());
             self.state.borrow_mut().out.extend_from_slice(&header);
@@ -312,10 +310,9 @@ impl Respond for WorkerEnd {
             }
         }
         if self.state.borrow().out.len() > PIECE {
-            self.flush()
-        } else {
-            Ok(())
+            self.flush()?;
         }
+        Ok(taken)
     }
 
     fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
@@ -347,7 +344,10 @@ impl Respond for WorkerEnd {
         );
         self.flush()?;
         loop {
-            let frame = self.read_answer()?;
+            // The core answers at once: signals can wait.
+            let Some(frame) = self.read_answer()? else {
+                continue;
+            };
             if frame.kind == Kind::Reply && frame.id == id {
                 return frame.descriptor.ok_or(Lost::Client);
             }
@@ -406,8 +406,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_made_frames_are_what_the_codec_writes() {
-        assert_eq!(LEAVE_FRAME, Header::new(Kind::Leave, 0).bytes(0));
+    fn the_ready_made_frame_is_what_the_codec_writes() {
         assert_eq!(WAKE_FRAME, Header::new(Kind::Wake, 0).bytes(0));
     }
 }

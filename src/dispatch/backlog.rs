@@ -30,6 +30,9 @@ const PLENTY: u64 = 32 * 1024 * 1024;
 /// Disk space for one response, as nginx has it (proxy_max_temp_file_size); past it the worker waits.
 const DISK: u64 = 1024 * 1024 * 1024;
 
+/// From this size on the next piece goes to a new file: the old one gives its space back with its last piece.
+const SEGMENT: u64 = 64 * 1024 * 1024;
+
 /// A part of a response in its queue.
 #[derive(Debug)]
 pub(super) enum Part {
@@ -99,7 +102,10 @@ impl Stored {
     }
 }
 
-/// The file of one response, and what waits to be written to it.
+/// The newest file of one response, and what waits to be written to it.
+///
+/// No place in it is written twice: sendfile gives a socket the file's own pages, so that bytes which the client has not
+/// read yet would change even though they count as sent.
 #[derive(Debug, Default)]
 struct Spill {
     file: Option<Arc<File>>,
@@ -197,6 +203,10 @@ impl Backlog {
     async fn write_piece(&self, content: Bytes) -> io::Result<(Arc<File>, u64)> {
         let (file, offset) = {
             let mut spill = self.spill.borrow_mut();
+            if spill.end >= SEGMENT {
+                spill.file = None;
+                spill.end = 0;
+            }
             let file = match &spill.file {
                 Some(file) => Arc::clone(file),
                 None => {
@@ -205,10 +215,6 @@ impl Backlog {
                     file
                 }
             };
-            if self.on_disk.get() == 0 {
-                // All of it has been sent: the file need not grow.
-                spill.end = 0;
-            }
             let offset = spill.end;
             spill.end += content.len() as u64;
             (file, offset)
@@ -216,5 +222,61 @@ impl Backlog {
         let to = Arc::clone(&file);
         spool::blocking(move || to.write_all_at(&content, offset)).await?;
         Ok((file, offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A backlog whose memory is full, so that every further piece goes to its file.
+    fn full(folder: &std::path::Path) -> (Backlog, Part) {
+        let backlog = Backlog::new(&Rc::default(), folder);
+        let (part, _, _) = backlog.accept(vec![0; MEMORY as usize].into());
+        (backlog, part)
+    }
+
+    async fn stored(backlog: &Backlog, piece: Vec<u8>) -> FileSlice {
+        let length = piece.len() as u64;
+        let (part, now, start) = backlog.accept(piece.into());
+        assert!(now == 0 && start, "the piece is not for the disk");
+        let credited = Cell::new(0);
+        backlog.write(|amount| credited.set(amount)).await;
+        assert_eq!(credited.get(), length);
+        match part.take() {
+            (Event::File(slice), 0) => slice,
+            (event, credit) => panic!("{event:?} and credit of {credit}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (backlog, _memory) = full(folder.path());
+        let slice = stored(&backlog, vec![1; 1000]).await;
+        let (file, offset) = (Arc::clone(&slice.file), slice.offset);
+        // Sent as far as we know, but a socket may still refer to the file's pages.
+        drop(slice);
+        stored(&backlog, vec![2; 1000]).await;
+        let mut bytes = [0; 1000];
+        file.read_exact_at(&mut bytes, offset).unwrap();
+        assert_eq!(bytes, [1; 1000]);
+    }
+
+    #[tokio::test]
+    async fn an_endless_response_gives_its_disk_space_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (backlog, _memory) = full(folder.path());
+        let piece = 8 * 1024 * 1024;
+        // The client is always one piece behind: there is no moment at which all was sent.
+        let mut before = stored(&backlog, vec![0; piece]).await;
+        let first = Arc::downgrade(&before.file);
+        for _ in 0..SEGMENT / piece as u64 {
+            let next = stored(&backlog, vec![0; piece]).await;
+            assert!(next.offset + next.length <= SEGMENT + piece as u64);
+            before = next;
+        }
+        assert!(first.upgrade().is_none(), "the first file is still there");
+        drop(before);
     }
 }

@@ -176,12 +176,6 @@ impl Dispatch {
                     let _ = worker.end.send_wake();
                 }
             }
-            Message::Leave => {
-                self.idle.borrow_mut().retain(|&idle| idle != number);
-                if let Some(worker) = self.workers.borrow().get(&number) {
-                    let _ = worker.end.send_stop();
-                }
-            }
         }
     }
 

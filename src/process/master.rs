@@ -228,15 +228,7 @@ impl Master<'_> {
             (Signal::SIGINT, b"I"),
             (Signal::SIGCHLD, b"C"),
         ] {
-            signal::note(
-                signal,
-                Note {
-                    socket,
-                    bytes,
-                    seen: None,
-                    when: None,
-                },
-            )?;
+            signal::note(signal, Note { socket, bytes })?;
         }
         // Whoever read our log lines may have gone.
         signal::disregard(Signal::SIGPIPE)?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 
@@ -14,10 +14,6 @@ pub struct Note {
     pub socket: RawFd,
     /// The bytes, one whole message.
     pub bytes: &'static [u8],
-    /// Set when the signal has come, if there is someone to look.
-    pub seen: Option<&'static AtomicBool>,
-    /// The bytes are sent only while this is set.
-    pub when: Option<&'static AtomicBool>,
 }
 
 const SIGNALS: usize = 65;
@@ -51,12 +47,7 @@ extern "C" fn send_note(signal: libc::c_int) {
     let Some(note) = (unsafe { note.load(Ordering::Acquire).as_ref() }) else {
         return;
     };
-    if let Some(seen) = note.seen {
-        seen.store(true, Ordering::SeqCst);
-    }
-    if note.when.is_none_or(|when| when.load(Ordering::SeqCst)) {
-        send(note.socket, note.bytes);
-    }
+    send(note.socket, note.bytes);
 }
 
 /// Sends bytes from within a signal handler; what the socket does not take is lost.

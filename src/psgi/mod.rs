@@ -71,7 +71,24 @@ impl PsgiApp {
     }
 }
 
+/// Makes TERM end this worker behind the request in hand, and INT, QUIT and HUP do nothing: those reach every
+/// process of a terminal or a service at once, and only the master's word counts.
+///
+/// # Errors
+/// What magic of the app's on `%SIG` died with.
+pub fn take_signals(perl: Perl) -> Result<(), Failure> {
+    // SAFETY: the interpreter is this thread's.
+    match unsafe { perl_sys::gp_take_signals(perl.raw(), Some(leave_worker)) } {
+        gp_outcome::GP_OK => Ok(()),
+        other => Err(perl.failure(other)),
+    }
+}
+
 /// For C, whose function pointers are all unsafe to call.
+unsafe extern "C" fn leave_worker() {
+    worker::leave();
+}
+
 unsafe extern "C" fn wake_worker() {
     worker::wake();
 }

@@ -113,9 +113,11 @@ unsafe extern "C" fn content(
     id: u64,
     first: *const gp_slice,
     count: usize,
+    taken: *mut usize,
 ) -> c_int {
-    // SAFETY: see above.
+    // SAFETY: see above; `taken` is a number of C's.
     unsafe {
+        *taken = 0;
         with(sink, |respond| {
             let pieces = elements(first, count);
             let sum: usize = pieces.iter().map(|piece| piece.len).sum();
@@ -124,10 +126,15 @@ unsafe extern "C" fn content(
                 for &piece in pieces {
                     joined.extend_from_slice(bytes(piece));
                 }
-                return respond.chunk(id, &joined);
+                *taken = respond.chunk(id, &joined)?;
+                return Ok(());
             }
             for &piece in pieces {
-                respond.chunk(id, bytes(piece))?;
+                let some = respond.chunk(id, bytes(piece))?;
+                *taken += some;
+                if some < piece.len {
+                    break;
+                }
             }
             Ok(())
         })

@@ -5,6 +5,7 @@ use Fcntl ();
 use File::Temp ();
 use Hash::Util ();
 use POSIX ();
+use Scalar::Util ();
 use Tie::Array ();
 use Tie::Scalar ();
 use Time::HiRes qw(sleep time);
@@ -350,6 +351,10 @@ my %ways = (
         push @headers, Shown->of(sub { @headers = (); 'two' });
         [200, \@headers, ['header']];
     },
+    'overload-body-headers' => sub {
+        my @headers = map { ("X-$_" => $_ x 50) } 'a' .. 'e';
+        [200, \@headers, ['pa', Shown->of(sub { @headers = (); push @kept, map { 'y' x 50 } 1 .. 20; 'rt' })]];
+    },
     'overload-response' => sub {
         my $response = [200, [], ['a']];
         push @{$response->[2]}, Shown->of(sub { undef @$response; 'b' });
@@ -365,6 +370,19 @@ my %ways = (
         $response->[2] = Body->new(lines => [sub { @$response = (); 'part' }]);
         $response;
     },
+    'getline-headers' => sub {
+        my @headers = map { ("X-$_" => $_ x 50) } 'a' .. 'e';
+        my $code = sub { $_ = 'z' x 5000 for @headers[1, 3, 5]; push @kept, map { 'y' x 50 } 1 .. 20; 'part' };
+        [200, \@headers, Body->new(lines => [$code])];
+    },
+    'getline-responds' => sub {
+        sub {
+            my $respond = shift;
+            $respond->(body(lines => [sub { $respond->(text('nested')); 'part' }]));
+        }
+    },
+    'write-closes' => sub { streaming(sub { my $own = shift; $own->write(Shown->of(sub { $own->close; 'late' })) }) },
+    'write-dies'   => sub { streaming(sub { $_[0]->write(Shown->of(sub { die "text died\n" })) }) },
     'getline-reference' => sub { body(lines => [sub { Shown->of(sub {'overloaded'}) }]) },
     'close-redefined'   => sub {
         my $before = \&Body::getline;
@@ -447,6 +465,9 @@ my %ways = (
         open $_[0]{'psgi.input'}, '<', '/dev/null' or die $!;
         text('input');
     },
+    'input-closed'  => sub { close $_[0]{'psgi.input'}; text('closed') },
+    'input-blessed' => sub { bless $_[0]{'psgi.input'}, 'Plain'; text('blessed') },
+    'input-layer'   => sub { binmode $_[0]{'psgi.input'}, ':encoding(UTF-16)'; text('layer') },
     'env-errors'  => sub { $_[0]{'psgi.errors'} = Plain->new; die "nowhere to tell\n" },
     'write-keeps' => sub {
         sub {
@@ -503,6 +524,9 @@ sub leftovers {
     push @left, 'env not new'            if grep { !defined || /assigned/ } @$env{qw(REQUEST_METHOD psgi.input psgi.errors)};
     push @left, 'cleanup handlers'       if @{$env->{'psgix.cleanup.handlers'}};
     push @left, 'input'                  if read $env->{'psgi.input'}, my $buffer, 10;
+    push @left, 'input closed'           if !defined Scalar::Util::openhandle($env->{'psgi.input'});
+    push @left, 'input blessed'          if ref $env->{'psgi.input'} eq 'Plain';
+    push @left, 'input layers'           if grep {/encoding|utf8/} PerlIO::get_layers($env->{'psgi.input'});
     my $depth = 0;
     $depth++ while caller $depth;
     push @left, "depth $depth" if $depth > 20;
@@ -511,27 +535,27 @@ sub leftovers {
 
 sub {
     my ($path, $query) = @{$_[0]}{qw(PATH_INFO QUERY_STRING)};
+    if ($query =~ /^([\w-]+-\d+)=(\d+)$/) {
+        # Each waits until so many have come: so every worker must take one.
+        my $limit = time + 10;
+        open my $file, '+>>', "$ENV{GEPOK_TEST_NOTES}-$1" or die $!;
+        syswrite $file, "$$\n";
+        sleep 0.002 until -s $file >= $2 * length "$$\n" || time > $limit;
+    }
     if ($path eq '/next' || $path eq '/meet') {
         my @left = leftovers($_[0]);
-        if ($path eq '/meet') {
-            # Each waits until so many have come: so every worker must take one.
-            my ($name, $count) = split /=/, $query;
-            my $limit = time + 10;
-            open my $file, '+>>', "$ENV{GEPOK_TEST_NOTES}-$name" or die $!;
-            syswrite $file, "$$\n";
-            sleep 0.002 until -s $file >= $count * length "$$\n" || time > $limit;
-        }
         return text(join ' ', $query, $$, @left ? "left: @left" : 'clean');
     }
-    if ($path eq '/late') {
-        # What was kept from an earlier request.
-        my $said = eval { $responder->(text('late')); 'sent' } // $@;
-        $writer = $responder = undef;
-        print STDERR "late: $said";
-        return text($said);
+    # What was kept from an earlier request.
+    if ($path eq '/late' && $responder) {
+        eval { $responder->(text('late')) };
+        print STDERR "late: $@";
+        undef $responder;
     }
-    if ($path eq '/drop') { undef $writer; return text('dropped') }
-    if ($path eq '/kept') { return text(join ' ', map { ref eq 'HASH' && $_->{QUERY_STRING} ? $_->{QUERY_STRING} : () } @kept) }
+    undef $writer if $path eq '/drop';
+    if ($path =~ m{^/(?:late|drop|kept)$}) {
+        return text(join ' ', map { ref eq 'HASH' && $_->{QUERY_STRING} ? $_->{QUERY_STRING} : () } @kept);
+    }
     my ($name) = $path =~ m{^/way/(.*)} or return [404, [], []];
     my $way = $ways{$name} or return [404, [], ["there is no $name"]];
     note('begin', $name, $$);

@@ -299,3 +299,35 @@ fn responders_of_two_requests_do_not_mix() {
     world.get("/");
     assert_eq!(world.get("/")[2], "1 chunk to first");
 }
+
+#[test]
+fn signal_handlers_run_while_a_slow_client_is_waited_for() {
+    let mut world = World::new(
+        "my @parts = ('one', 'two', 'three');
+        $SIG{USR2} = sub { push @log, 'handler'; @parts = () };
+        sub { [200, [], \\@parts] }",
+    );
+    world.recorder.interrupt.set(true);
+    let said = world.get("/");
+    assert_eq!(
+        said[..3],
+        ["1 head 200 [] 11", "1 chunk o", "1 chunk netwothree"]
+    );
+    assert_eq!(world.text("join ' ', @log"), "handler");
+}
+
+#[test]
+fn a_handler_that_dies_ends_a_write_to_a_slow_client() {
+    let mut world = World::new(
+        "sub { sub {
+            local $SIG{USR2} = sub { die \"in time\\n\" };
+            my $writer = $_[0]->([200, []]);
+            push @log, eval { $writer->write('abc'); 1 } ? 'sent' : $@;
+            $writer->close;
+        } }",
+    );
+    world.recorder.interrupt.set(true);
+    let said = world.get("/");
+    assert_eq!(said[2..4], ["1 chunk a", "1 end"], "{said:?}");
+    assert_eq!(world.text("join ' ', @log"), "in time");
+}

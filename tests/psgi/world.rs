@@ -23,6 +23,8 @@ pub(crate) struct Recorder {
     said: RefCell<Vec<String>>,
     /// The next chunk finds the client gone.
     pub(crate) gone: Cell<bool>,
+    /// The next chunk is interrupted by USR2 behind its first byte.
+    pub(crate) interrupt: Cell<bool>,
     /// The client's end of the socket that was taken last.
     pub(crate) client: RefCell<Option<UnixStream>>,
     /// Such a client is at its end at once, but reads on.
@@ -60,14 +62,22 @@ impl Respond for Recorder {
         self.say(format!("{id} head {status} {} {length}", shown(fields)))
     }
 
-    fn chunk(&self, id: u64, content: &[u8]) -> Result<(), Lost> {
+    fn chunk(&self, id: u64, content: &[u8]) -> Result<usize, Lost> {
         if self.gone.get() {
             return Err(Lost::Client);
         }
-        if content.len() > 1000 {
-            return self.say(format!("{id} chunk of {}", content.len()));
+        let mut content = content;
+        if self.interrupt.take() {
+            nix::sys::signal::raise(nix::sys::signal::SIGUSR2).unwrap();
+            content = &content[..1];
         }
-        self.say(format!("{id} chunk {}", content.escape_ascii()))
+        let shown = if content.len() > 1000 {
+            format!("of {}", content.len())
+        } else {
+            content.escape_ascii().to_string()
+        };
+        self.say(format!("{id} chunk {shown}"))?;
+        Ok(content.len())
     }
 
     fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {

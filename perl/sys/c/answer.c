@@ -54,10 +54,43 @@ static void send_head(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fie
     gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length);
 }
 
+/* What the first `taken` bytes of the pieces leave, copied: a handler may change what the pieces point to. */
+static gp_slice copy_rest(pTHX_ const gp_slice *pieces, size_t count, size_t taken)
+{
+    SV *rest = newSVpvs_flags("", SVs_TEMP);
+    size_t i;
+    for (i = 0; i < count; i++) {
+        size_t skip = taken < pieces[i].len ? taken : pieces[i].len;
+        sv_catpvn(rest, pieces[i].ptr + skip, pieces[i].len - skip);
+        taken -= skip;
+    }
+    return (gp_slice){SvPVX(rest), SvCUR(rest)};
+}
+
+/* Hands content over. While a slow client is waited for, signal handlers run, and may die. */
+int gp_content(pTHX_ gp_exchange *exchange, const gp_slice *pieces, size_t count)
+{
+    size_t taken, i, length = 0;
+    gp_slice rest;
+    int sent = gp.worker.sink.content(gp.worker.self, exchange->id, pieces, count, &taken);
+    for (i = 0; i < count; i++)
+        length += pieces[i].len;
+    if (sent != GP_SENT || taken == length)
+        return sent;
+    rest = copy_rest(aTHX_ pieces, count, taken);
+    while (sent == GP_SENT && rest.len > 0) {
+        PERL_ASYNC_CHECK();
+        sent = gp.worker.sink.content(gp.worker.self, exchange->id, &rest, 1, &taken);
+        rest.ptr += taken;
+        rest.len -= taken;
+    }
+    return sent;
+}
+
 static int send_piece(pTHX_ gp_exchange *exchange, gp_slice piece)
 {
     gp_leave_if_child(aTHX);
-    return piece.len == 0 || gp.worker.sink.content(gp.worker.self, exchange->id, &piece, 1) == GP_SENT;
+    return piece.len == 0 || gp_content(aTHX_ exchange, &piece, 1) == GP_SENT;
 }
 
 /* The response is complete. */
@@ -108,7 +141,7 @@ static void answer_array(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields
     }
     send_head(aTHX_ exchange, status, fields, count, sum);
     if (pieces)
-        gp.worker.sink.content(gp.worker.self, exchange->id, slices, pieces);
+        gp_content(aTHX_ exchange, slices, pieces);
 }
 
 /* Calls `close`, where there is one. On the savestack, so that it is called once whatever way the reading ends. An exception

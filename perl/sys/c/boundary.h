@@ -118,6 +118,7 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 
 /* answer.c */
 void gp_answer(pTHX_ gp_exchange *exchange, SV *response);
+int gp_content(pTHX_ gp_exchange *exchange, const gp_slice *pieces, size_t count);
 void gp_end(gp_exchange *exchange);
 
 /* respond.c */

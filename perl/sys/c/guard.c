@@ -60,7 +60,8 @@ static void leave_child(pTHX_ gp_outcome outcome)
 gp_outcome gp_guarded(pTHX_ gp_work work, void *argument)
 {
     struct gp_frame frame;
-    gp_outcome outcome = GP_BAD;
+    /* Set behind the setjmp and read behind a longjmp. */
+    volatile gp_outcome outcome = GP_BAD;
     int jump;
     dSAVEDERRNO;
     dJMPENV;

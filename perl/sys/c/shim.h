@@ -126,8 +126,9 @@ typedef struct gp_sink {
     int (*informational)(void *self, uint64_t id, uint16_t status, const gp_pair *fields, size_t count);
     /** The final response's head; length -1 where unknown. */
     int (*head)(void *self, uint64_t id, uint16_t status, const gp_pair *fields, size_t count, int64_t length);
-    /** Pieces of content. */
-    int (*content)(void *self, uint64_t id, const gp_slice *pieces, size_t count);
+    /** Pieces of content. `taken` tells how many bytes of them were taken: less than all where a signal has come, whose
+     * handler may have to run before the rest. */
+    int (*content)(void *self, uint64_t id, const gp_slice *pieces, size_t count, size_t *taken);
     /** Content from a regular file; the descriptor stays the caller's. */
     int (*file)(void *self, uint64_t id, int fd, uint64_t offset, uint64_t length);
     /** The client's socket, the receiver's from then on; -1 where there is none to be had. */
@@ -217,6 +218,8 @@ void gp_close(gp_perl *perl);
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request);
 /** Nonzero where signals have come whose Perl handlers have not run yet. */
 int gp_signals_due(gp_perl *perl);
+/** Makes TERM, INT, QUIT and HUP what they are in a worker; TERM calls `leave`. */
+gp_outcome gp_take_signals(gp_perl *perl, void (*leave)(void));
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);
 

@@ -10,6 +10,9 @@
 #define ARGUMENTS number
 #endif
 
+/* What TERM calls in a worker. */
+static void (*leave_worker)(void);
+
 /* What perl would install of itself. */
 static Sighandler_t perls_handler;
 
@@ -41,6 +44,72 @@ void gp_signals_begin(pTHX)
         action.sa_handler = (void (*)(int))note_and_wake;
         sigaction(number, &action, NULL);
     }
+}
+
+/* In a process forked by the app a signal does what it does by default. */
+static int die_in_child(pTHX_ SV *name)
+{
+    I32 number;
+    if (!gp.in_child)
+        return 0;
+    number = whichsig_sv(name);
+    if (number > 0) {
+        rsignal(number, (Sighandler_t)SIG_DFL);
+        PerlProc_kill(PerlProc_getpid(), number);
+    }
+    return 1;
+}
+
+static XSPROTO(xs_leave)
+{
+    dXSARGS;
+    PERL_UNUSED_VAR(cv);
+    if (items < 1 || !die_in_child(aTHX_ ST(0)))
+        leave_worker();
+    XSRETURN_EMPTY;
+}
+
+static XSPROTO(xs_disregard)
+{
+    dXSARGS;
+    PERL_UNUSED_VAR(cv);
+    if (items > 0)
+        die_in_child(aTHX_ ST(0));
+    XSRETURN_EMPTY;
+}
+
+/* As Perl's own handlers, so that an app's `local $SIG{TERM}` finds and restores them. */
+static void set_handler(pTHX_ const char *name, CV *handler)
+{
+    SV **entry = hv_fetch(get_hv("SIG", GV_ADD), name, (I32)strlen(name), 1);
+    if (entry) {
+        sv_setsv(*entry, sv_2mortal(newRV_inc((SV *)handler)));
+        SvSETMAGIC(*entry);
+    }
+}
+
+/* TERM ends a worker behind the request in hand. INT, QUIT and HUP reach every process of a terminal or a service at
+ * once; there only the master's word counts. */
+static void take_signals(pTHX_ void *argument)
+{
+    CV *leave = get_cv("Gepok::_leave", 0);
+    CV *disregard = get_cv("Gepok::_disregard", 0);
+    if (!leave)
+        leave = newXS("Gepok::_leave", xs_leave, __FILE__);
+    if (!disregard)
+        disregard = newXS("Gepok::_disregard", xs_disregard, __FILE__);
+    set_handler(aTHX_ "TERM", leave);
+    set_handler(aTHX_ "INT", disregard);
+    set_handler(aTHX_ "QUIT", disregard);
+    set_handler(aTHX_ "HUP", disregard);
+    PERL_UNUSED_ARG(argument);
+}
+
+gp_outcome gp_take_signals(gp_perl *perl, void (*leave)(void))
+{
+    GP_PERL(perl);
+    leave_worker = leave;
+    return gp_guarded(aTHX_ take_signals, NULL);
 }
 
 int gp_signals_due(gp_perl *perl)

@@ -122,7 +122,7 @@ static XSPROTO(xs_write)
     if (!alive(exchange))
         sent = GP_OVER;
     else if (bytes.len) {
-        sent = gp.worker.sink.content(gp.worker.self, exchange->id, &bytes, 1);
+        sent = gp_content(aTHX_ exchange, &bytes, 1);
         if (sent == GP_SENT)
             sent = gp.worker.sink.flush(gp.worker.self);
     }

@@ -141,13 +141,14 @@ pub struct gp_sink {
             length: i64,
         ) -> ::std::os::raw::c_int,
     >,
-    #[doc = " Pieces of content."]
+    #[doc = " Pieces of content. `taken` tells how many bytes of them were taken: less than all where a signal has come, whose\n handler may have to run before the rest."]
     pub content: ::std::option::Option<
         unsafe extern "C" fn(
             self_: *mut ::std::os::raw::c_void,
             id: u64,
             pieces: *const gp_slice,
             count: usize,
+            taken: *mut usize,
         ) -> ::std::os::raw::c_int,
     >,
     #[doc = " Content from a regular file; the descriptor stays the caller's."]
@@ -311,6 +312,13 @@ unsafe extern "C" {
 unsafe extern "C" {
     #[doc = " Nonzero where signals have come whose Perl handlers have not run yet."]
     pub fn gp_signals_due(perl: *mut gp_perl) -> ::std::os::raw::c_int;
+}
+unsafe extern "C" {
+    #[doc = " Makes TERM, INT, QUIT and HUP what they are in a worker; TERM calls `leave`."]
+    pub fn gp_take_signals(
+        perl: *mut gp_perl,
+        leave: ::std::option::Option<unsafe extern "C" fn()>,
+    ) -> gp_outcome;
 }
 unsafe extern "C" {
     #[doc = " Runs the Perl signal handlers that are due. GP_OK or GP_EXIT."]

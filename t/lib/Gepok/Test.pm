@@ -98,7 +98,7 @@ sub json { JSON::PP->new->latin1->decode($_[0]) }
 # Waits until the block is true, at most so many seconds: for what the other side does in its own time.
 sub soon (&;$) {
     my ($block, $seconds) = @_;
-    my $limit = time + ($seconds || 5);
+    my $limit = time + ($seconds || 5) * ($ENV{GEPOK_TEST_SLOW} // 1);
     while (1) {
         my $value = $block->();
         return $value if $value;

@@ -22,7 +22,7 @@ sub new {
     setsockopt $socket, IPPROTO_TCP, TCP_NODELAY, 1 unless $args{path};
     $socket->autoflush(1);
     binmode $socket;
-    return bless {socket => $socket, seconds => $args{seconds} // 15, buffer => ''}, $class;
+    return bless {socket => $socket, seconds => ($args{seconds} // 15) * ($ENV{GEPOK_TEST_SLOW} // 1), buffer => ''}, $class;
 }
 
 sub socket { $_[0]{socket} }

@@ -52,7 +52,8 @@ sub new {
 
 sub start {
     my $self    = shift;
-    my @command = $self->command;
+    # GEPOK_TEST_PREFIX: words in front of the command, as of valgrind; GEPOK_TEST_SLOW: how much slower that is.
+    my @command = (split(' ', $ENV{GEPOK_TEST_PREFIX} // ''), $self->command);
     my $pid     = fork // die "fork: $!";
     if (!$pid) {
         # A group of its own, so that nothing it starts can outlive the test.

@@ -155,9 +155,14 @@ overload-dies    | one whose text dies | 500 | serves | text died
 overload-exits   | one whose text exits | 500 | leaves 13
 overload-clears  | one whose text empties the body | 200 ab | serves
 overload-clears-headers | one whose text empties the headers | 200 header | serves
+overload-body-headers | one in the body whose text empties the headers | 200 part | serves
 overload-response | one whose text undoes the response | 200 ab | serves
 getline-clears   | getline drops the body's last reference | 200 part | serves
 getline-response | getline empties the response | 200 part | serves
+getline-headers  | getline assigns to the headers' values | 200 part | serves
+getline-responds | getline calls the responder again | 500 | serves | called twice
+write-closes     | writes an object whose text closes the writer | 200 part | serves
+write-dies       | writes an object whose text dies | cut part | serves | text died
 getline-reference | getline returns an overloaded object | 200 overloaded | serves
 close-redefined  | redefines getline while it runs | 200 part | serves
 blessed-response | a blessed response array | 200 blessed | serves
@@ -206,6 +211,9 @@ env-replaced     | assigns to $_[0] | 200 replaced | serves
 env-cycle        | puts the env into itself | 200 cycle | serves
 env-cleanup      | makes the list of cleanup handlers something else | 200 cleanup | serves
 env-input        | replaces psgi.input and closes the old one | 200 input | serves
+input-closed     | closes psgi.input | 200 closed | serves
+input-blessed    | blesses psgi.input into another class | 200 blessed | serves
+input-layer      | puts a layer on psgi.input | 200 layer | serves
 env-errors       | replaces psgi.errors with an object that dies | 500 | serves
 write-keeps      | looks at $_, $@, $!, $/ around a write | 200 a kept kept 5 newline | serves
 print-words      | prints to psgi.errors with $, and $\ set | 200 printed | serves | one-two!

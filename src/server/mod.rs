@@ -9,27 +9,26 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
 
+use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
-use crate::channel::{self, Descriptors};
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Listener, Place, Remote};
 use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening};
-use crate::process::control::{self, ToCore, ToMaster};
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
-use crate::process::signal::{self, Note};
+use crate::process::signal;
 use crate::worker::{self, App, Left};
+
+mod single;
 
 /// How long a graceful stop waits for what is in work.
 const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,13 +90,15 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         listening: Vec::new(),
         facts: facts(config),
     };
-    server.bind()?;
-    let ended = if server.facts.multiprocess {
-        server.prefork()
-    } else {
-        server.single()
-    };
-    if !matches!(ended, Ok(Ended::Worker(_))) || !server.facts.multiprocess {
+    let ended = server.bind().and_then(|()| {
+        if server.facts.multiprocess {
+            server.prefork()
+        } else {
+            server.single()
+        }
+    });
+    let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
+    if !in_worker {
         server.remove_sockets();
     }
     ended
@@ -143,7 +144,8 @@ impl Server<'_> {
 
     /// Removes the socket files that we made.
     fn remove_sockets(&self) {
-        for listener in &self.config.listeners {
+        let bound = self.facts.listeners.len();
+        for listener in &self.config.listeners[..bound] {
             if let Place::Unix(path) = &listener.place {
                 let _ = std::fs::remove_file(path);
             }
@@ -157,86 +159,6 @@ impl Server<'_> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// One process: the core on a thread beside the one that runs the app.
-    fn single(&mut self) -> Result<Ended> {
-        let taken = [
-            Signal::SIGTERM,
-            Signal::SIGQUIT,
-            Signal::SIGINT,
-            Signal::SIGHUP,
-        ];
-        let saved = signal::save(&taken)?;
-        let (control, core_end) = control::pair()?;
-        let (core_side, worker_side) = channel::pair()?;
-        let listening = numbered(mem::take(&mut self.listening));
-        let settings = http_settings(self.config);
-        // All signals are the app's: the thread is born with every one blocked.
-        let core = signal::blocked(|| {
-            let name = "gepok-core".to_owned();
-            thread::Builder::new()
-                .name(name)
-                .spawn(|| core::run(listening, core_end, settings))
-        })?
-        .context("can't start the core's thread")?;
-        match control::hear_core(control.as_fd())? {
-            Some(ToMaster::Ready) => {}
-            _ => {
-                return Err(joined(core)
-                    .err()
-                    .unwrap_or_else(|| anyhow!("the core ended at once")));
-            }
-        }
-        control::tell_core(control.as_fd(), ToCore::Worker(1, core_side))?;
-        self.tell_listening().map_err(|message| anyhow!(message))?;
-
-        let channel = Rc::new(WorkerEnd::open(worker_side)?);
-        let mut app = self
-            .entry
-            .app(&self.facts, Rc::clone(&channel))
-            .map_err(|message| anyhow!(message))?;
-        let socket = control.as_raw_fd();
-        for (signal, bytes) in [
-            (Signal::SIGTERM, &control::DRAIN_WORD),
-            (Signal::SIGQUIT, &control::DRAIN_WORD),
-            (Signal::SIGINT, &control::QUIT_WORD),
-        ] {
-            signal::note(
-                signal,
-                Note {
-                    socket,
-                    bytes,
-                    seen: None,
-                    when: None,
-                },
-            )?;
-        }
-        signal::disregard(Signal::SIGHUP)?;
-        let left = worker::serve(&channel, app.as_mut(), 0);
-        drop(app);
-        saved.restore(&taken)?;
-        // What the app has answered reaches its clients, even where it has called exit. A core that has
-        // left already, as INT makes it, needs no word.
-        for word in [ToCore::Died(1), ToCore::NoWorkers] {
-            let _ = control::tell_core(control.as_fd(), word);
-        }
-        while let Err(error) = control::hear_core(control.as_fd())
-            && error.kind() == io::ErrorKind::Interrupted
-        {}
-        let _ = control::tell_core(control.as_fd(), ToCore::Quit);
-        joined(core)?;
-        Ok(match left {
-            Left::Finished => Ended::Master,
-            Left::Exit(status) => Ended::Worker(status),
-        })
-    }
-}
-
-fn joined(core: thread::JoinHandle<io::Result<()>>) -> Result<()> {
-    match core.join() {
-        Ok(ended) => ended.context("the core failed"),
-        Err(_) => Err(anyhow!("the core panicked")),
     }
 }
 
@@ -280,13 +202,10 @@ impl Roles for Server<'_> {
         let served = || -> Result<i32> {
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
-            worker::leave_on_term(&channel)?;
             let mut app = self
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
-            // Again, because the app may have set the signal while it was loaded.
-            worker::leave_on_term(&channel)?;
             let limit = self
                 .config
                 .max_requests_per_child

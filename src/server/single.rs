@@ -1,0 +1,107 @@
+//! One process (`start_servers 0`): the core on a thread beside the one that runs the app.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::sys::signal::Signal;
+
+use super::{Server, http_settings, numbered};
+use crate::channel;
+use crate::channel::worker_end::WorkerEnd;
+use crate::core;
+use crate::process::control::{self, ToCore, ToMaster};
+use crate::process::master::Ended;
+use crate::process::signal::{self, Note};
+use crate::worker::{self, Left};
+
+const TAKEN: [Signal; 4] = [
+    Signal::SIGTERM,
+    Signal::SIGQUIT,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+];
+
+impl Server<'_> {
+    /// Serves until a signal or the app ends it.
+    pub(super) fn single(&mut self) -> Result<Ended> {
+        let saved = signal::save(&TAKEN)?;
+        let (control, core_end) = control::pair()?;
+        let core = self.start_core(&control, core_end)?;
+        let (core_side, worker_side) = channel::pair()?;
+        control::tell_core(control.as_fd(), ToCore::Worker(1, core_side))?;
+        self.tell_listening().map_err(|message| anyhow!(message))?;
+
+        let channel = Rc::new(WorkerEnd::open(worker_side)?);
+        let app = self.entry.app(&self.facts, Rc::clone(&channel));
+        let mut app = app.map_err(|message| anyhow!(message))?;
+        take_signals(&control)?;
+        let left = worker::serve(&channel, app.as_mut(), 0);
+        drop(app);
+        saved.restore(&TAKEN)?;
+        finish(&control);
+        joined(core)?;
+        Ok(match left {
+            Left::Finished => Ended::Master,
+            Left::Exit(status) => Ended::Worker(status),
+        })
+    }
+
+    /// Starts the core's thread and waits until it accepts connections.
+    fn start_core(
+        &mut self,
+        control: &OwnedFd,
+        core_end: OwnedFd,
+    ) -> Result<JoinHandle<io::Result<()>>> {
+        let listening = numbered(mem::take(&mut self.listening));
+        let settings = http_settings(self.config);
+        // All signals are the app's: the thread is born with every one blocked.
+        let core = signal::blocked(|| {
+            thread::Builder::new()
+                .name("gepok-core".to_owned())
+                .spawn(|| core::run(listening, core_end, settings))
+        })?
+        .context("can't start the core's thread")?;
+        match control::hear_core(control.as_fd())? {
+            Some(ToMaster::Ready) => Ok(core),
+            _ => Err(joined(core)
+                .err()
+                .unwrap_or_else(|| anyhow!("the core ended at once"))),
+        }
+    }
+}
+
+/// Signals stop the core; its stop ends the worker's loop.
+fn take_signals(control: &OwnedFd) -> io::Result<()> {
+    let socket = control.as_raw_fd();
+    for (signal, bytes) in [
+        (Signal::SIGTERM, &control::DRAIN_WORD),
+        (Signal::SIGQUIT, &control::DRAIN_WORD),
+        (Signal::SIGINT, &control::QUIT_WORD),
+    ] {
+        signal::note(signal, Note { socket, bytes })?;
+    }
+    signal::disregard(Signal::SIGHUP)
+}
+
+/// Lets what the app has answered reach its clients, even where it has called exit, and ends the core. One that
+/// has left already, as INT makes it, needs no word.
+fn finish(control: &OwnedFd) {
+    for word in [ToCore::Died(1), ToCore::NoWorkers] {
+        let _ = control::tell_core(control.as_fd(), word);
+    }
+    while let Err(error) = control::hear_core(control.as_fd())
+        && error.kind() == io::ErrorKind::Interrupted
+    {}
+    let _ = control::tell_core(control.as_fd(), ToCore::Quit);
+}
+
+fn joined(core: JoinHandle<io::Result<()>>) -> Result<()> {
+    match core.join() {
+        Ok(ended) => ended.context("the core failed"),
+        Err(_) => Err(anyhow!("the core panicked")),
+    }
+}
