@@ -135,12 +135,15 @@ check 'a client that leaves' => sub {
     is $server->get('/pid')->content, $pid, 'and not the end of the worker';
 };
 
-check 'a stop' => sub {
-    my $client = $server->connect('tcp');
-    $client->send("GET /keep-fetched HTTP/1.1\r\nHost: x\r\n\r\n");
-    $client->bytes(4);
-    is $server->stop, 0, 'is not held up by a taken connection';
-    ok $client->closed, 'which ends with the process that holds it';
-};
+for my $early ('', "early\n") {
+    check 'a stop, ' . ($early ? 'with a relay' : 'with the socket') => sub {
+        $server = server(entry => 'bin', app => app_file('psgix-io'), options => {start_servers => 1}) if $early;
+        my $client = $server->connect('tcp');
+        $client->send("GET /keep-fetched HTTP/1.1\r\nHost: x\r\n\r\n$early");
+        $client->bytes(4);
+        is $server->stop, 0, 'is not held up by a taken connection';
+        ok $client->closed, 'which ends with the process that holds it';
+    };
+}
 
 done_testing;

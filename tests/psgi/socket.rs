@@ -135,6 +135,8 @@ fn an_unfetched_handle_is_dead_behind_its_request() {
                 $old->peerport, $old == $io ? 'same' : 'other', close $old);
         } $log[0] = $io; @seen",
     );
+    // Should it be fetched after all, reads shall not block.
+    world.recorder.hang_up.set(true);
     world.get("/");
     let said = world.get("/");
     assert_eq!(content(&said), "-1;undef;1;0;undef;4711;other;");

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gepok::channel::respond::{Lost, Respond};
 use gepok::perl::{Exit, Failure, Hooks, Interpreter, Perl};
@@ -100,6 +101,10 @@ impl Respond for Recorder {
             return Err(Lost::Client);
         }
         let (one, other) = UnixStream::pair().map_err(|_| Lost::Client)?;
+        // A test that waits for bytes in vain fails.
+        other
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .map_err(|_| Lost::Client)?;
         if self.hang_up.get() {
             other.shutdown(Shutdown::Write).map_err(|_| Lost::Client)?;
         }

@@ -138,7 +138,8 @@ An app that dies after it has fetched it ends the connection, without a 500.
 =item *
 
 Where the server has read bytes beyond the request already, the handle is one end of a socket pair that begins with them. The
-methods here still tell the client's addresses, the builtin C<getpeername> does not.
+methods here still tell the client's addresses, the builtin C<getpeername> does not; and it ends with the server, even in a
+process that the app has forked.
 
 =item *
 

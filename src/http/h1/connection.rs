@@ -101,7 +101,7 @@ pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context:
 
 /// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
 /// moment ago we may not know yet that its request has come.
-async fn drained(drain: &mut watch::Receiver<bool>) {
+pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
     // A core that is gone drains nothing.
     let _ = drain.wait_for(|&drain| drain).await;
     tokio::task::yield_now().await;
@@ -113,7 +113,7 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
     reader: HeadReader,
     pub(super) timer: Timer,
-    drain: watch::Receiver<bool>,
+    pub(super) drain: watch::Receiver<bool>,
     pub(super) context: Rc<Context>,
     listener: u16,
     endpoints: Endpoints,

@@ -2,12 +2,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::UnixStream;
 
-use super::connection::{Close, Connection};
+use super::connection::{Close, Connection, drained};
 use crate::dispatch::{Event, Exchange};
+
+/// What the app had written to a relay when the server drains may take this long to reach the client.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// Answers an app that asked for the socket. Returns the event that follows, where one has come already.
 ///
@@ -46,6 +50,7 @@ async fn relay(connection: &mut Connection, exchange: &Exchange) -> Result<Optio
     };
     exchange.hand_over(Some(theirs));
     let event = {
+        let mut drain = connection.drain.clone();
         let Connection { stream, buffer, .. } = connection;
         let copying = async {
             ours.write_all_buf(buffer).await?;
@@ -57,8 +62,14 @@ async fn relay(connection: &mut Connection, exchange: &Exchange) -> Result<Optio
             _ = &mut copying => return Ok(None),
         };
         if matches!(event, Event::End) {
-            // The app has returned; whoever holds its end now goes on.
-            let _ = copying.await;
+            // The app has returned; whoever holds its end now goes on, but holds up no stop.
+            tokio::select! {
+                _ = &mut copying => {}
+                () = async {
+                    drained(&mut drain).await;
+                    tokio::time::sleep(LAST_BYTES).await;
+                } => {}
+            }
         }
         event
     };
