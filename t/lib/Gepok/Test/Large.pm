@@ -29,13 +29,13 @@ my $PROOF = 3;
 # file, a sparse file of that length.
 #
 # {form, mib, slow, seconds, idle => {core, worker}, peak => {core, worker}, spool, probes, free, worst}: sizes in bytes;
-# `free` is when a second client was first answered, `worst` how long any later one of its requests took, in seconds.
+# `free` is how soon a second client was first answered, `worst` how long any later one of its requests took, in seconds.
 sub measure {
     my ($form, %how) = @_;
     my $server = server(
         entry   => $how{entry} // default_entry(),
         app     => app_file('large'),
-        options => {start_servers => 1},
+        options => {start_servers => 1, max_requests_per_child => 2_000_000_000},
         env     => {GEPOK_TEST_FILE => "$how{file}"},
     );
     my $worker = $server->get('/pid')->content;
@@ -46,7 +46,7 @@ sub measure {
 
     my %pids  = (core => $core, worker => $worker);
     my %idle  = map { $_ => resident($pids{$_}) } keys %pids;
-    my $watch = watch($server, $how{slow}, %pids);
+    my $watch = watch($server, %pids);
     my $start = time;
     my $done  = eval { transfer($server, $form, $watch, $how{mib}, %how); 1 };
     my $error = $@;
@@ -107,12 +107,14 @@ sub download {
 }
 
 # A brake to call behind each piece: `rate` for the first `slow` MiB, and on until a second client was answered, so that a
-# busy machine can't hide the proof. Then the probes stop: in the fast part of an upload the worker has work.
+# busy machine can't hide the proof. The probes begin with the first piece, when the worker has the request in hand, and
+# stop with the brake: in the fast part of an upload the worker has work.
 sub pace {
     my ($watch, %how) = @_;
     my ($total, $start, $fast) = (0, time, !$watch || !$how{slow});
     return sub {
         return if $fast;
+        $watch->{probe}->() if !$total;
         $total += shift;
         if ($total >= $how{slow} * $MIB && $watch->{proved}->()) {
             $fast = 1;
@@ -126,13 +128,13 @@ sub pace {
 
 # A process beside the client that looks at the server all the time, and asks it for something small again and again.
 sub watch {
-    my ($server, $probing, %pids) = @_;
+    my ($server, %pids) = @_;
     pipe my $words, my $parent or die "pipe: $!";
     pipe my $news,  my $child  or die "pipe: $!";
     my $pid = fork // die "fork: $!";
     if (!$pid) {
         close $parent;
-        my $ended = eval { look($server, $words, $child, $probing, %pids); 1 };
+        my $ended = eval { look($server, $words, $child, %pids); 1 };
         print {$child} JSON::PP::encode_json({error => $@}) if !$ended;
         close $child;
         POSIX::_exit(0);
@@ -140,7 +142,7 @@ sub watch {
     close $words;
     close $child;
     $parent->autoflush(1);
-    my ($proved, $text) = (!$probing, '');
+    my ($proved, $text) = (0, '');
     return {
         proved => sub {
             my $read = '';
@@ -152,6 +154,7 @@ sub watch {
             }
             return $proved;
         },
+        probe       => sub { print {$parent} 'p' },
         stop_probes => sub { print {$parent} 's' },
         report      => sub {
             close $parent;
@@ -167,9 +170,9 @@ sub watch {
 }
 
 sub look {
-    my ($server, $words, $out, $probing, %pids) = @_;
+    my ($server, $words, $out, %pids) = @_;
     my %seen = (peak => {map { $_ => 0 } keys %pids}, spool => 0, probes => 0, free => undef, worst => 0);
-    my ($client, $asked, $start) = (undef, 0, time);
+    my ($client, $probing, $asked, $start) = (undef, 0, 0);
     while (1) {
         for my $name (keys %pids) {
             my $size = resident($pids{$name});
@@ -199,8 +202,8 @@ sub look {
         }
         if (vec $read, fileno $words, 1) {
             last if !sysread $words, $word, 1;
-            # One that is under way is still awaited by nobody: the worker may have got other work.
-            ($probing, $asked, $client) = (0, 0, undef);
+            # An answer that is under way is awaited no more: the worker may have got other work.
+            ($probing, $asked, $client, $start) = ($word eq 'p', 0, undef, time);
         }
     }
     print {$out} JSON::PP::encode_json(\%seen);
