@@ -1,4 +1,5 @@
-# The source keeps its shape: what a layer may not know, how long a file may be, that its first line says what it is for.
+# The source keeps its shape: how long a file may be, that its first line says what it is for. (What a layer may know is in
+# tests/layers.rs.)
 use strict;
 use warnings;
 
@@ -6,22 +7,6 @@ use File::Find qw(find);
 use Test::More;
 
 use Gepok::Test;
-
-# What a module may not use; docs/internals.md says why. A module that is not listed here composes the others.
-my %ignorant_of = (
-    semantics => [qw(channel config core dispatch entry http log net perl process psgi server spool worker xs tokio)],
-    config    => [qw(channel core dispatch entry http log net perl process psgi server spool worker xs tokio)],
-    log       => [qw(channel core dispatch entry http net perl process psgi server spool worker xs tokio)],
-    spool     => [qw(channel config core dispatch entry http net perl process psgi server worker xs)],
-    net       => [qw(channel config core dispatch entry http perl process psgi server worker xs)],
-    http      => [qw(config core entry perl process psgi server worker xs)],
-    dispatch  => [qw(config core entry http perl psgi server worker xs)],
-    channel   => [qw(config core dispatch entry http net perl psgi server xs)],
-    process   => [qw(core dispatch entry http net perl psgi server worker xs tokio)],
-    worker    => [qw(config core dispatch entry http net perl psgi server xs tokio)],
-    perl      => [qw(channel config core dispatch http log net process psgi server spool worker tokio)],
-    psgi      => [qw(config core dispatch entry http net process server xs tokio)],
-);
 
 my @files;
 find({no_chdir => 1, wanted => sub { push @files, $_ if /\.rs$/ }}, root() . '/src');
@@ -31,20 +16,12 @@ for my $path (sort @files) {
     open my $file, '<', $path or die "$path: $!";
     my @lines = <$file>;
     (my $name = $path) =~ s{.*/src/}{};
-    my ($module) = $name =~ m{^(\w+)};
 
     like $lines[0], qr{^//! \S}, "$name: its first line says what it is for";
 
     my ($tests) = grep { $lines[$_] =~ /^#\[cfg\(test\)\]/ } 0 .. $#lines;
     my @code = @lines[0 .. ($tests // @lines) - 1];
     cmp_ok scalar @code, '<=', 520, "$name: not too long before its tests";
-
-    # Prose may name what the code may not know.
-    my $code = join '', grep { !m{^\s*//} } @code;
-    my %known = map { $_ => 1 } $code =~ /\bcrate::(\w+)/g, $code =~ /\b(tokio)::/g;
-    $known{$_} = 1 for map {/(\w+)(?:::(?:\w+|\{[^}]*\}))*/g} $code =~ /\bcrate::\{((?:[^{}]|\{[^}]*\})*)\}/g;
-    my @wrong = grep { $known{$_} } @{$ignorant_of{$module} // []};
-    is "@wrong", '', "$name keeps to its layer" if $ignorant_of{$module};
 }
 
 # Nothing of the machine it was written on.

@@ -115,6 +115,8 @@ struct Master<'a> {
     next_number: u32,
     not_before: Instant,
     phase: Phase,
+    /// Why the server can't go on.
+    failure: Option<String>,
     saved: Saved,
     notes: UnixStream,
     notes_end: UnixStream,
@@ -123,7 +125,7 @@ struct Master<'a> {
 /// Runs the server. Returns in the master when all has stopped, and in each worker when it is to exit.
 ///
 /// # Errors
-/// When the core can't be started, or the app's `server_ready` dies.
+/// When the core can't be started, at first or after its death, or the app's `server_ready` dies.
 pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     let start = |error: io::Error| format!("can't start: {error}");
     let saved = signal::save(&TAKEN).map_err(start)?;
@@ -140,6 +142,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         next_number: 1,
         not_before: Instant::now(),
         phase: Phase::Running,
+        failure: None,
         saved,
         notes,
         notes_end,
@@ -149,7 +152,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         master.finish();
         return Err(message);
     }
-    Ok(master.live())
+    master.live()
 }
 
 /// Forks the core and waits until it accepts connections.
@@ -235,10 +238,10 @@ impl Master<'_> {
         signal::disregard(Signal::SIGHUP)
     }
 
-    fn live(mut self) -> Ended {
+    fn live(mut self) -> Result<Ended, String> {
         loop {
             if let Some(birth) = self.fill_up() {
-                return Ended::Worker(self.become_worker(birth));
+                return Ok(Ended::Worker(self.become_worker(birth)));
             }
             self.wait();
             for note in self.take_notes() {
@@ -258,7 +261,7 @@ impl Master<'_> {
             }
             if matches!(self.phase, Phase::Stopping { .. }) && self.workers.is_empty() {
                 self.finish();
-                return Ended::Master;
+                return self.failure.map_or(Ok(Ended::Master), Err);
             }
         }
     }
@@ -422,20 +425,24 @@ impl Master<'_> {
     /// call and leave, because their channels are closed, and are replaced.
     fn core_died(&mut self) {
         let status = await_death(self.core.pid);
+        ::log::error!("the core died ({status:?})");
         if self.phase != Phase::Running {
+            // There is nobody left to serve.
+            self.core.dismissed = true;
             self.phase = Phase::Stopping {
                 until: Instant::now() + FAST_STOP,
             };
             self.signal_workers(Signal::SIGTERM);
+            return;
         }
-        ::log::error!("the core died ({status:?})");
         if self.core.born.elapsed() < RESPAWN_PAUSE {
             std::thread::sleep(RESPAWN_PAUSE);
         }
         match start_core(self.roles) {
             Ok(core) => self.core = core,
             Err(error) => {
-                ::log::error!("can't start a new core: {error}");
+                self.failure = Some(format!("can't start a new core: {error}"));
+                self.core.dismissed = true;
                 self.kill_all();
                 self.phase = Phase::Stopping {
                     until: Instant::now(),
