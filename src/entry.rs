@@ -12,15 +12,14 @@ use nix::unistd::Pid;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config::cli::{self, Parsed};
 use crate::config::options::App as AppOptions;
-use crate::config::resolved::Remote;
 use crate::config::{Config, Options, Said, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::Forked;
 use crate::process::master::Ended;
 use crate::process::signal;
 use crate::psgi::{self, PsgiApp};
-use crate::server::{self, Entry, ListenerFacts, ServerFacts};
-use crate::worker::App;
+use crate::server::{self, Entry};
+use crate::worker::{App, ServerFacts};
 use crate::xs;
 
 /// The exit status for a mistake of the operator's.
@@ -87,32 +86,12 @@ impl Entry for PerlEntry {
             }
             Source::Load(options) => load(self.perl, &options).map_err(text)?,
         };
-        let app = PsgiApp::new(app, psgi_server(facts), channel).map_err(text)?;
+        let app = PsgiApp::new(app, facts.clone(), channel).map_err(text)?;
         if facts.multiprocess {
             // Again, because the app may have set them while it was loaded.
             psgi::take_signals(self.perl).map_err(text)?;
         }
         Ok(Box::new(app))
-    }
-}
-
-fn psgi_server(facts: &ServerFacts) -> psgi::Server {
-    let listener = |facts: &ListenerFacts| psgi::Listener {
-        server_name: facts.server_name.clone().into(),
-        server_port: facts.server_port.clone().into(),
-        remote: match facts.remote {
-            Remote::Peer => psgi::Remote::Peer,
-            Remote::Gepok => psgi::Remote::Loopback,
-            Remote::Starlet => psgi::Remote::Undefined,
-        },
-        address: match facts.address {
-            Some(address) => psgi::Address::Ip(address),
-            None => psgi::Address::Unix(facts.path.clone()),
-        },
-    };
-    psgi::Server {
-        listeners: facts.listeners.iter().map(listener).collect(),
-        multiprocess: facts.multiprocess,
     }
 }
 

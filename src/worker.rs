@@ -3,6 +3,8 @@
 //! Knows no Perl and no HTTP wire: the app is anything that implements [`App`].
 
 use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use crate::channel::respond::Respond;
@@ -29,6 +31,48 @@ pub trait App {
     fn signals_due(&self) -> bool;
     /// Runs what signals have asked for while the worker waited; the status if a handler called `exit`.
     fn signals(&mut self) -> Option<i32>;
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+/// What `REMOTE_ADDR` and `REMOTE_PORT` are. Unix sockets have no such address; servers differ in what they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// The client's IP address and port.
+    Peer,
+    /// `127.0.0.1`, and no port: Gepok's `unix_sockets`.
+    Loopback,
+    /// Undefined, and port 0: Starlet's `--socket`.
+    Undefined,
+}
+
+/// One listener, as requests that came by it tell it.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// `SERVER_NAME`
+    pub server_name: String,
+    /// `SERVER_PORT`
+    pub server_port: String,
+    /// `REMOTE_ADDR` and `REMOTE_PORT`
+    pub remote: Remote,
+    /// Where it listens.
+    pub address: Address,
+}
+
+/// What an app is told of the server.
+#[derive(Clone, Debug)]
+pub struct ServerFacts {
+    /// The listeners, in the order of `Request::listener`.
+    pub listeners: Vec<Listener>,
+    /// Whether there are workers: `psgi.multiprocess`, and whether `psgix.harakiri` is offered.
+    pub multiprocess: bool,
 }
 
 /// TERM has come: leave behind the request in hand.

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use perl_sys::{GP_UNKNOWN_KEY, gp_entry, gp_slice};
 
-use super::listener::{Listener, Remote};
+use super::listener;
 use crate::perl::{UNDEF, bytes, slice};
 use crate::semantics::message::{Endpoints, Request};
 use crate::semantics::target::{Target, decode_path};
+use crate::worker::{Listener, Remote};
 
 /// Numbers of the keys that C knows beforehand, found by name.
 ///
@@ -137,11 +138,17 @@ impl Builder {
         let protocol = slice(request.head.version.as_str().as_bytes());
         self.put(self.fixed.server_protocol, protocol);
         self.put(self.fixed.client_protocol, protocol);
-        self.put(self.fixed.server_name, slice(&listener.server_name));
-        self.put(self.fixed.server_port, slice(&listener.server_port));
+        self.put(
+            self.fixed.server_name,
+            slice(listener.server_name.as_bytes()),
+        );
+        self.put(
+            self.fixed.server_port,
+            slice(listener.server_port.as_bytes()),
+        );
         let remote_port = self.put_remote(request, listener);
         self.put_fields(request, host);
-        listener.put_connection(&mut self.socket, &request.endpoints);
+        listener::put_connection(&mut self.socket, listener, &request.endpoints);
         Env {
             entries: &self.entries,
             socket: &self.socket,

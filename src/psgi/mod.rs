@@ -15,27 +15,16 @@ use perl_sys::{gp_outcome, gp_request, gp_slice, gp_time, gp_worker};
 use crate::channel::respond::Respond;
 use crate::perl::{Code, Failure, Perl, UNDEF, slice};
 use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
-use crate::worker::{self, App, Called};
-
-pub use listener::{Address, Listener, Remote};
+use crate::worker::{self, App, Called, ServerFacts};
 
 /// The class of `gepok.socket`, built in so that every entry has the one that fits.
 const SOCKET: &str = include_str!("../../perl/lib/Gepok/Socket.pm");
-
-/// What the app is told about the server.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// The listeners, in the order of `Request::listener`.
-    pub listeners: Vec<Listener>,
-    /// `psgi.multiprocess`, and whether `psgix.harakiri` is offered.
-    pub multiprocess: bool,
-}
 
 /// A PSGI application in this process's interpreter. There is at most one at a time.
 pub struct PsgiApp {
     perl: Perl,
     app: Code,
-    server: Server,
+    server: ServerFacts,
     env: env::Builder,
     /// What C hands response parts to; its address is C's.
     sink: Box<sink::Sink>,
@@ -43,11 +32,11 @@ pub struct PsgiApp {
 
 impl PsgiApp {
     /// Makes this process a worker that answers with `app` into `respond`.
-    pub fn new(app: Code, server: Server, respond: Rc<dyn Respond>) -> Result<Self, Failure> {
+    pub fn new(app: Code, server: ServerFacts, respond: Rc<dyn Respond>) -> Result<Self, Failure> {
         let perl = app.perl();
         perl.provide("Gepok/Socket.pm", SOCKET)?;
         let sink = Box::new(sink::Sink::new(respond));
-        let facts: Vec<Vec<u8>> = server.listeners.iter().map(Listener::facts).collect();
+        let facts: Vec<Vec<u8>> = server.listeners.iter().map(listener::facts).collect();
         let listeners: Vec<gp_slice> = facts.iter().map(|facts| slice(facts)).collect();
         let worker = gp_worker {
             sink: sink::FUNCTIONS,

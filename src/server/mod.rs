@@ -4,7 +4,6 @@
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config;
-use crate::config::resolved::{Config, Keepalive, Listener, Place, Remote};
+use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
@@ -26,36 +25,12 @@ use crate::net::listen::{self, Listening};
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::signal;
-use crate::worker::{self, App, Left};
+use crate::worker::{self, App, Left, ServerFacts};
 
 mod single;
 
 /// How long a graceful stop waits for what is in work.
 const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What an app is told of a listener, its port known by now.
-#[derive(Clone, Debug)]
-pub struct ListenerFacts {
-    /// SERVER_NAME
-    pub server_name: String,
-    /// SERVER_PORT
-    pub server_port: String,
-    /// REMOTE_ADDR and REMOTE_PORT
-    pub remote: Remote,
-    /// The address it is bound to, for TCP.
-    pub address: Option<SocketAddr>,
-    /// The path of a Unix socket.
-    pub path: PathBuf,
-}
-
-/// What an app is told of the server.
-#[derive(Clone, Debug)]
-pub struct ServerFacts {
-    /// The listeners, as requests number them.
-    pub listeners: Vec<ListenerFacts>,
-    /// Whether there are workers: psgi.multiprocess.
-    pub multiprocess: bool,
-}
 
 /// What an entry provides: the Perl side of the server.
 pub trait Entry {
@@ -126,9 +101,7 @@ impl Server<'_> {
                 Place::Unix(path) => listen::unix(path, self.config.backlog)?,
                 Place::Inherited(number) => listen::inherited(duplicate(*number)?)?,
             };
-            self.facts
-                .listeners
-                .push(listener_facts(listener, &listening));
+            self.facts.listeners.push(told(listener, &listening));
             self.listening.push(listening);
         }
         Ok(())
@@ -255,23 +228,31 @@ fn duplicate(number: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-fn listener_facts(listener: &Listener, listening: &Listening) -> ListenerFacts {
+/// What apps are told of a listener, its port known by now.
+fn told(listener: &config::resolved::Listener, listening: &Listening) -> worker::Listener {
     let path = listening.path.clone().unwrap_or_default();
-    let (name, port, remote) = match (listening.address, listener.remote) {
-        (Some(address), remote) => {
-            let name = config::address::bracketed(&address.ip().to_string());
-            (name, address.port().to_string(), remote)
-        }
-        // A Unix socket that was handed in is shown as Starlet shows it.
-        (None, Remote::Peer) => ("0".to_owned(), path.display().to_string(), Remote::Starlet),
-        (None, remote) => ("0".to_owned(), "0".to_owned(), remote),
+    let (name, port) = match listening.address {
+        Some(address) => (
+            config::address::bracketed(&address.ip().to_string()),
+            address.port().to_string(),
+        ),
+        // As Starlet has it, for a socket that was handed in.
+        None => ("0".to_owned(), path.display().to_string()),
     };
-    ListenerFacts {
+    let remote = match listener.remote {
+        Remote::Peer if listening.unix => worker::Remote::Undefined,
+        Remote::Peer => worker::Remote::Peer,
+        Remote::Gepok => worker::Remote::Loopback,
+        Remote::Starlet => worker::Remote::Undefined,
+    };
+    worker::Listener {
         server_name: listener.server_name.clone().unwrap_or(name),
         server_port: listener.server_port.clone().unwrap_or(port),
         remote,
-        address: listening.address,
-        path,
+        address: match listening.address {
+            Some(address) => worker::Address::Ip(address),
+            None => worker::Address::Unix(path),
+        },
     }
 }
 

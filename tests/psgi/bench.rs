@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use gepok::channel::respond::{Lost, Respond};
 use gepok::perl::Interpreter;
-use gepok::psgi::{PsgiApp, Server};
+use gepok::psgi::PsgiApp;
 use gepok::semantics::message::{Content, Request};
 use gepok::worker::App;
+use gepok::worker::ServerFacts;
 use gepok::xs::trampoline;
 
 use crate::world::{listeners, no_server, one_interpreter, request};
@@ -117,7 +118,7 @@ fn bench() {
         ),
     ] {
         let app = interpreter.perl().eval("app", &source).unwrap().unwrap();
-        let server = Server {
+        let server = ServerFacts {
             listeners: listeners(),
             multiprocess: true,
         };

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use gepok::channel::respond::{Lost, Respond};
 use gepok::perl::{Exit, Failure, Hooks, Interpreter, Perl};
-use gepok::psgi::{Address, Listener, PsgiApp, Remote, Server};
+use gepok::psgi::PsgiApp;
 use gepok::semantics::field::{Fields, Line, Span};
 use gepok::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Version};
+use gepok::worker::{Address, Listener, Remote, ServerFacts};
 use gepok::worker::{App, Called};
 use gepok::xs::trampoline;
 
@@ -148,20 +149,20 @@ pub(crate) fn no_server(_: Vec<(Vec<u8>, Vec<u8>)>, _: Hooks) -> Result<Exit, St
 pub(crate) fn listeners() -> Vec<Listener> {
     vec![
         Listener {
-            server_name: b"gepok.example".into(),
-            server_port: b"80".into(),
+            server_name: "gepok.example".into(),
+            server_port: "80".into(),
             remote: Remote::Peer,
             address: Address::Ip("127.0.0.1:80".parse().unwrap()),
         },
         Listener {
-            server_name: b"/run/gepok".into(),
-            server_port: b"0".into(),
+            server_name: "/run/gepok".into(),
+            server_port: "0".into(),
             remote: Remote::Loopback,
             address: Address::Unix("/run/gepok".into()),
         },
         Listener {
-            server_name: b"0".into(),
-            server_port: b"/run/starlet".into(),
+            server_name: "0".into(),
+            server_port: "/run/starlet".into(),
             remote: Remote::Undefined,
             address: Address::Unix("/run/starlet".into()),
         },
@@ -191,7 +192,7 @@ impl World {
         let source = format!("package T; use strict; use warnings; our (@log, $errors); {source}");
         let app = perl.eval("app", &source).unwrap().unwrap();
         let recorder = Rc::new(Recorder::default());
-        let server = Server {
+        let server = ServerFacts {
             listeners: listeners(),
             multiprocess,
         };
