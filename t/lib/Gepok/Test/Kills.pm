@@ -20,6 +20,11 @@ my @CLIENTS = (
     {connections => 2, depth => 4, forms => [qw(quick busy late)]},
 );
 
+# The master makes a pause when a worker dies younger than this, in seconds: most victims are older, or there would be little
+# load. Of the moments at which only young ones are there, so many are taken all the same.
+my $YOUNG      = 1.1;
+my $TAKE_YOUNG = 0.02;
+
 # Connections that are only held.
 my $HELD = 8;
 
@@ -72,10 +77,14 @@ sub load {
     my @reports;
     my @clients = map { client($state, $until, $_, $reports[@reports] = sprintf '%s/%d', $state->{folder},
         ++$state->{clients}) } @CLIENTS;
+    my $born = $state->{born} //= {};
     while (time < $until) {
-        sleep 0.02 + rand 0.15;
-        my @workers = grep { $_ != $state->{core} } $state->{server}->descendants or next;
-        my $victim = $workers[rand @workers];
+        sleep 0.02 + rand 0.1;
+        my @workers = grep { $_ != $state->{core} } $state->{server}->descendants;
+        $born->{$_} //= time for @workers;
+        my @old = grep { time - $born->{$_} > $YOUNG } @workers;
+        @workers = @old if rand() > $TAKE_YOUNG;
+        my $victim = $workers[rand @workers] // next;
         $state->{killed}{$victim} = 1 if kill KILL => $victim;
     }
     for (@clients) {
