@@ -90,8 +90,12 @@ impl CoreEnd {
         fcntl(&descriptors.socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(CoreEnd {
             claims: Claims::map(&descriptors.claims)?,
+            // Not for writing: a Unix socket reports room for it each time that the worker has read, which
+            // would wake the core for nothing.
             // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
-            socket: unsafe { AsyncFd::register(descriptors.socket) }?,
+            socket: unsafe {
+                AsyncFd::register_with_interest(descriptors.socket, Interest::READABLE)
+            }?,
             unframer: RefCell::default(),
             out: RefCell::default(),
             more_out: Notify::new(),
@@ -182,10 +186,7 @@ impl CoreEnd {
             beside,
         });
         if was_empty {
-            match self
-                .socket
-                .try_io(Interest::WRITABLE, |socket| self.write_out(socket))
-            {
+            match self.write_out(self.socket.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.more_out.notify_one();
                 }
@@ -227,12 +228,20 @@ impl CoreEnd {
                         return Ok(None);
                     }
                 }
-                written = self.socket.async_io(Interest::WRITABLE, |socket| self.write_out(socket)), if pending => {
-                    written?;
-                }
+                written = self.write_pending(), if pending => written?,
                 () = self.more_out.notified(), if !pending => {}
             }
         }
+    }
+
+    /// Writes queued frames, waiting for room.
+    async fn write_pending(&self) -> io::Result<()> {
+        let copy = self.socket.get_ref().try_clone()?;
+        // SAFETY: the copy is owned by the AsyncFd alone and closed with it.
+        let writable = unsafe { AsyncFd::register_with_interest(copy, Interest::WRITABLE) }?;
+        writable
+            .async_io(Interest::WRITABLE, |socket| self.write_out(socket))
+            .await
     }
 
     /// The next message among those sent already; nothing when there is no more.
