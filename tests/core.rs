@@ -592,3 +592,45 @@ fn an_empty_line_behind_a_request_does_not_begin_another() {
     client.until("POST /a\nx");
     assert_eq!(client.rest(), b"", "closed as an idle connection is");
 }
+
+#[test]
+fn nobody_waits_behind_a_long_call_though_quick_ones_are_sent_ahead() {
+    let mut server = Server::start(|_| {});
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Arc::new(std::sync::Mutex::new(gate));
+    for _ in 0..2 {
+        let gate = std::sync::Arc::clone(&gate);
+        server.worker(move |out, id, request| {
+            if request.head.target() == b"/long" {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            echo(out, id, request);
+        });
+    }
+    let mut clients: Vec<_> = (0..12).map(|_| server.client()).collect();
+    for round in 0..20 {
+        // Quick calls in numbers, so that the workers get some ahead.
+        for _ in 0..20 {
+            for client in &mut clients {
+                client.send("GET /quick HTTP/1.1\r\n\r\n");
+            }
+            for client in &mut clients {
+                client.until("GET /quick\n");
+            }
+        }
+        let (long, others) = clients.split_first_mut().unwrap();
+        long.send("GET /long HTTP/1.1\r\n\r\n");
+        for client in others.iter_mut() {
+            client.send("GET /other HTTP/1.1\r\n\r\n");
+        }
+        for client in others {
+            client.until("GET /other\n");
+        }
+        release.send(()).unwrap();
+        let response = long.until("GET /long\n");
+        assert!(
+            response.starts_with("HTTP/1.1 200 "),
+            "round {round}: {response}"
+        );
+    }
+}

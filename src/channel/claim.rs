@@ -52,6 +52,11 @@ pub struct Claims {
     words: NonNull<AtomicU64>,
 }
 
+// SAFETY: the words are atomics in memory that lives as long as the value, whichever thread uses it.
+unsafe impl Send for Claims {}
+// SAFETY: the same.
+unsafe impl Sync for Claims {}
+
 impl Claims {
     /// Maps the words behind `memory`.
     ///
@@ -85,6 +90,19 @@ impl Claims {
         while seen & !GONE == id << ID_SHIFT | SENT {
             let claimed = id << ID_SHIFT | CLAIMED | seen & GONE;
             match word.compare_exchange_weak(seen, claimed, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Core: takes request `id` back before the worker claims it; false where the worker was quicker.
+    pub fn revoke(&self, id: u64) -> bool {
+        let word = self.word(id);
+        let mut seen = word.load(Ordering::Acquire);
+        while seen & !GONE == id << ID_SHIFT | SENT {
+            match word.compare_exchange_weak(seen, FREE, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
             }
@@ -170,6 +188,35 @@ mod tests {
             "gone does not hinder a claim: the worker decides"
         );
         assert!(worker.is_gone(1) && core.is_claimed(1));
+    }
+
+    #[test]
+    fn core_and_worker_never_both_have_a_request() {
+        let (core, worker) = two_maps();
+        let mut revoked = 0;
+        for id in 1..=2000 {
+            core.offer(id);
+            let start = std::sync::Barrier::new(2);
+            let (claimed, taken_back) = std::thread::scope(|scope| {
+                let claim = scope.spawn(|| {
+                    start.wait();
+                    worker.claim(id)
+                });
+                start.wait();
+                let taken_back = core.revoke(id);
+                (claim.join().unwrap(), taken_back)
+            });
+            assert!(
+                claimed != taken_back,
+                "request {id}: {claimed} and {taken_back}"
+            );
+            revoked += u32::from(taken_back);
+            core.free(id);
+        }
+        assert!(
+            revoked > 0,
+            "the race was never won by the core: it is no race"
+        );
     }
 
     #[test]

@@ -4,17 +4,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
 use self::exchange::{InFlight, Place};
+use self::worker::{Worker, may_go_ahead};
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::{CoreEnd, Message};
@@ -22,17 +23,12 @@ use crate::semantics::message::Request;
 
 mod backlog;
 mod exchange;
+mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice};
 
-#[derive(Debug)]
-struct Worker {
-    end: Rc<CoreEnd>,
-    open: HashMap<u64, Rc<InFlight>>,
-    last_id: u64,
-    /// It is idle, but writers that its app keeps hold all of its slots.
-    starved: bool,
-}
+/// How often the watch looks for calls that take long.
+const TICK: Duration = Duration::from_millis(1);
 
 /// The workers and the requests that wait for one.
 #[derive(Debug)]
@@ -41,6 +37,8 @@ pub struct Dispatch {
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
+    /// The watch over requests that were sent ahead is running.
+    watching: Cell<bool>,
     /// Workers were told to leave; new ones are told so at once.
     stopped: Cell<bool>,
     /// No worker will come any more.
@@ -58,6 +56,7 @@ impl Dispatch {
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
+            watching: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
             memory: Rc::default(),
@@ -86,13 +85,7 @@ impl Dispatch {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
-        let worker = Worker {
-            end,
-            open: HashMap::new(),
-            last_id: 0,
-            starved: false,
-        };
-        self.workers.borrow_mut().insert(number, worker);
+        self.workers.borrow_mut().insert(number, Worker::new(end));
     }
 
     /// Tells all workers to leave when they are done.
@@ -112,36 +105,79 @@ impl Dispatch {
         }
     }
 
-    /// Sends queued requests to idle workers.
-    fn match_up(&self) {
-        while !self.queue.borrow().is_empty() {
-            let Some(number) = self.idle.borrow_mut().pop() else {
-                return;
-            };
-            let mut workers = self.workers.borrow_mut();
-            let Some(worker) = workers.get_mut(&number) else {
-                continue;
-            };
+    /// Sends queued requests to idle workers, then some ahead to quick ones.
+    fn match_up(self: &Rc<Self>) {
+        loop {
             let Some(state) = self.queue.borrow_mut().pop_front() else {
                 return;
             };
-            worker.last_id += 1;
-            while !worker.end.claims().is_free(worker.last_id) {
-                worker.last_id += 1;
-            }
-            let id = worker.last_id;
-            match worker.end.send_request(id, &state.request) {
-                Ok(()) => {
+            let idle = self.idle.borrow_mut().pop();
+            let Some(number) = idle.or_else(|| self.quickest(&state)) else {
+                self.queue.borrow_mut().push_front(state);
+                return;
+            };
+            let mut workers = self.workers.borrow_mut();
+            let sent = workers.get_mut(&number).map(|worker| worker.send(&state));
+            match sent {
+                Some(Ok(id)) => {
                     state.place.set(Place::Worker { number, id });
-                    worker.open.insert(id, state);
+                    if workers.get(&number).is_some_and(Worker::has_ahead) {
+                        drop(workers);
+                        self.watch();
+                    }
                 }
-                Err(error) => {
-                    // The worker is dead or dying; the master will tell. It was never sent whole.
-                    ::log::debug!("worker {number}: {error}");
-                    worker.end.claims().free(id);
-                    self.queue.borrow_mut().push_front(state);
-                }
+                // Dead or dying; the master will tell. The request was never sent whole.
+                Some(Err(_)) | None => self.queue.borrow_mut().push_front(state),
             }
+        }
+    }
+
+    /// The worker that holds least among those that may be sent a request ahead.
+    fn quickest(&self, state: &InFlight) -> Option<u32> {
+        if !may_go_ahead(state) {
+            return None;
+        }
+        let workers = self.workers.borrow();
+        let loads = workers
+            .iter()
+            .filter_map(|(&number, worker)| Some((worker.load()?, number)));
+        loads.min().map(|(_, number)| number)
+    }
+
+    /// While some worker holds requests ahead: takes them back from a call that takes long.
+    fn watch(self: &Rc<Self>) {
+        if self.watching.replace(true) {
+            return;
+        }
+        let dispatch = Rc::clone(self);
+        spawn_local(async move {
+            while dispatch.workers.borrow().values().any(Worker::has_ahead) {
+                tokio::time::sleep(TICK).await;
+                dispatch.take_back();
+            }
+            dispatch.watching.set(false);
+        });
+    }
+
+    fn take_back(self: &Rc<Self>) {
+        let now = Instant::now();
+        let mut taken = Vec::new();
+        for worker in self.workers.borrow_mut().values_mut() {
+            if worker.has_ahead() {
+                taken.extend(worker.take_back(now));
+            }
+        }
+        for state in taken {
+            self.requeue(state);
+        }
+        self.match_up();
+    }
+
+    /// Puts a request that was not run to the front, unless its client has left.
+    fn requeue(&self, state: Rc<InFlight>) {
+        if state.place.get() != Place::Over {
+            state.place.set(Place::Queued);
+            self.queue.borrow_mut().push_front(state);
         }
     }
 
@@ -168,7 +204,10 @@ impl Dispatch {
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
-                self.idle(number);
+                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
+                    worker.call_over();
+                }
+                self.look_at(number);
                 self.match_up();
             }
             Message::Wake => {
@@ -179,18 +218,17 @@ impl Dispatch {
         }
     }
 
-    /// Worker `number` has nothing to do.
-    fn idle(&self, number: u32) {
-        let mut workers = self.workers.borrow_mut();
-        let Some(worker) = workers.get_mut(&number) else {
+    /// Worker `number` has ended a call, or a response.
+    fn look_at(&self, number: u32) {
+        let workers = self.workers.borrow();
+        let Some(worker) = workers.get(&number).filter(|worker| worker.is_idle()) else {
             return;
         };
-        worker.starved = worker.open.len() >= SLOTS;
-        if worker.starved {
+        if worker.is_starved() {
             ::log::warn!(
                 "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"
             );
-        } else {
+        } else if !self.idle.borrow().contains(&number) {
             self.idle.borrow_mut().push(number);
         }
     }
@@ -246,20 +284,20 @@ impl Dispatch {
         }
     }
 
-    fn finish(&self, number: u32, id: u64, event: Event) {
+    fn finish(self: &Rc<Self>, number: u32, id: u64, event: Event) {
         let mut workers = self.workers.borrow_mut();
         let Some(worker) = workers.get_mut(&number) else {
             return;
         };
+        let was_starved = worker.is_starved();
         worker.end.claims().free(id);
         let state = worker.open.remove(&id);
-        let was_starved = mem::take(&mut worker.starved);
         drop(workers);
         if let Some(state) = state {
             state.finish(event);
         }
         if was_starved {
-            self.idle(number);
+            self.look_at(number);
             self.match_up();
         }
     }
@@ -308,9 +346,8 @@ impl Dispatch {
         for (id, state) in left {
             if end.claims().is_claimed(id) {
                 state.finish(Event::Failed);
-            } else if state.place.get() != Place::Over {
-                state.place.set(Place::Queued);
-                self.queue.borrow_mut().push_front(state);
+            } else {
+                self.requeue(state);
             }
         }
         self.match_up();
@@ -324,8 +361,12 @@ impl Dispatch {
                 .borrow_mut()
                 .retain(|queued| !Rc::ptr_eq(queued, state)),
             Place::Worker { number, id } => {
-                if let Some(worker) = self.workers.borrow().get(&number) {
-                    worker.end.claims().set_gone(id);
+                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
+                    if worker.revoke(id) {
+                        worker.open.remove(&id);
+                    } else {
+                        worker.end.claims().set_gone(id);
+                    }
                 }
                 // Whoever waits for credit hears of it.
                 self.give_credit(number, id, CREDIT);

@@ -1,0 +1,149 @@
+//! What the core knows of one worker: the requests that it holds, and how quick it is.
+//!
+//! A quick worker is sent some requests ahead, so that it need not wait for the core between two of them. What it has
+//! not claimed can be taken back.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::exchange::InFlight;
+use crate::channel::claim::SLOTS;
+use crate::channel::core_end::CoreEnd;
+use crate::semantics::message::Content;
+
+/// Requests that one worker holds at most, the one in work among them. More gained nothing when it was measured.
+const MOST: usize = 16;
+
+/// Work that may wait at one worker, in microseconds by its mean: an idle one could have taken it meanwhile.
+const AHEAD_MICROS: f32 = 400.0;
+
+/// What a worker is taken for that has not shown yet how quick it is.
+const UNKNOWN_MICROS: f32 = 2000.0;
+
+/// A call of the app that takes longer than this keeps nobody else waiting.
+const LONG_CALL: Duration = Duration::from_millis(1);
+
+/// One worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) end: Rc<CoreEnd>,
+    /// Requests whose responses are not over; writers that the app keeps are among them.
+    pub(super) open: HashMap<u64, Rc<InFlight>>,
+    last_id: u64,
+    /// Requests whose calls are not over, in their order: the first is in work, the others are ahead.
+    held: VecDeque<u64>,
+    /// It has loaded its app, and its channel works.
+    ready: bool,
+    /// Its call takes long: nothing is sent ahead until it is idle again.
+    slow: bool,
+    /// When the call in work began.
+    since: Instant,
+    /// How long a call takes, as a moving mean, in microseconds.
+    mean: f32,
+}
+
+impl Worker {
+    pub(super) fn new(end: Rc<CoreEnd>) -> Self {
+        Worker {
+            end,
+            open: HashMap::new(),
+            last_id: 0,
+            held: VecDeque::new(),
+            ready: false,
+            slow: false,
+            since: Instant::now(),
+            mean: UNKNOWN_MICROS,
+        }
+    }
+
+    /// Whether it has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ready && self.held.is_empty()
+    }
+
+    /// Whether writers that its app keeps hold all slots of the channel.
+    pub(super) fn is_starved(&self) -> bool {
+        self.open.len() >= SLOTS
+    }
+
+    /// How many requests it holds, if it may be sent one more ahead.
+    pub(super) fn load(&self) -> Option<usize> {
+        let room = (AHEAD_MICROS / self.mean) as usize;
+        let free = self.ready && !self.slow && !self.is_starved();
+        (free && self.held.len() < room.min(MOST)).then_some(self.held.len())
+    }
+
+    /// Whether requests wait behind the one in work.
+    pub(super) fn has_ahead(&self) -> bool {
+        self.held.len() > 1
+    }
+
+    /// Sends a request; the id under which the worker has it.
+    ///
+    /// # Errors
+    /// When the channel is broken: the worker is dead or dying, and gets nothing any more.
+    pub(super) fn send(&mut self, state: &Rc<InFlight>) -> io::Result<u64> {
+        self.last_id += 1;
+        while !self.end.claims().is_free(self.last_id) {
+            self.last_id += 1;
+        }
+        let id = self.last_id;
+        if let Err(error) = self.end.send_request(id, &state.request) {
+            self.end.claims().free(id);
+            self.ready = false;
+            return Err(error);
+        }
+        if self.held.is_empty() {
+            self.since = Instant::now();
+        }
+        self.held.push_back(id);
+        self.open.insert(id, Rc::clone(state));
+        Ok(id)
+    }
+
+    /// It has said that a call is over, or at first that it is ready.
+    pub(super) fn call_over(&mut self) {
+        self.ready = true;
+        if self.held.pop_front().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let took = now.duration_since(self.since).as_secs_f32() * 1e6;
+        self.since = now;
+        self.mean += (took - self.mean) / 8.0;
+        self.slow &= !self.held.is_empty();
+    }
+
+    /// Takes back what it has not claimed, the last one first, where its call takes long.
+    pub(super) fn take_back(&mut self, now: Instant) -> Vec<Rc<InFlight>> {
+        let mut taken = Vec::new();
+        if now.duration_since(self.since) < LONG_CALL {
+            return taken;
+        }
+        self.slow = true;
+        while self.has_ahead() {
+            let Some(&id) = self.held.back() else { break };
+            if !self.revoke(id) {
+                break;
+            }
+            taken.extend(self.open.remove(&id));
+        }
+        taken
+    }
+
+    /// Takes one request back; false where the worker has claimed it.
+    pub(super) fn revoke(&mut self, id: u64) -> bool {
+        let revoked = self.end.claims().revoke(id);
+        if revoked {
+            self.held.retain(|&held| held != id);
+        }
+        revoked
+    }
+}
+
+/// A descriptor does not travel ahead: the worker might die with it unread.
+pub(super) fn may_go_ahead(state: &InFlight) -> bool {
+    !matches!(state.request.content, Content::File { .. })
+}
