@@ -22,6 +22,28 @@ check '-o and -p' => sub {
     is json($server->get('/')->content)->{SERVER_PORT}, $server->port, '--port alone listens on every address';
 };
 
+check '-D' => sub {
+    return pass 'Gepok only' if server_name() ne 'Gepok';
+    my $app = 'sub { [200, [], [join " ", getppid, -t STDIN ? 1 : 0]] }';
+    for my $entry (['plackup', 'plackup', (map {'-I' . root() . "/blib/$_"} qw(arch lib)), '-s', 'Gepok'],
+        ['bin', root() . '/blib/script/gepok'])
+    {
+        my ($name, @command) = @$entry;
+        my $port   = free_port();
+        my @listen = ('-D', '-o', '127.0.0.1', '-p', $port, '-e', $app);
+        my ($status, $text) = run_command([@command, @listen]);
+        is $status, 0, "$name: returns when it listens" or diag $text;
+        my $client = Gepok::Test::Connection->new(port => $port);
+        $client->send("GET / HTTP/1.0\r\n\r\n");
+        my ($master) = split / /, $client->response->content;
+        ($status, $text) = run_command([@command, @listen]);
+        isnt $status, 0, "$name: a port in use is told to whoever starts it";
+        like $text, qr/\Q127.0.0.1:$port\E/, "$name: and named";
+        ok kill(TERM => $master), "$name: it serves";
+        ok soon { !kill 0 => $master }, "$name: and ends by TERM";
+    }
+};
+
 check '-S' => sub {
     my $folder = scratch();
     my $server = server(entry => 'plackup', app => app_file('env'), listen => 'none', path => "$folder/s",

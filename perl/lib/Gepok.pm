@@ -25,6 +25,7 @@ my @ATTRIBUTES = qw(
     start_servers
     max_workers
     max_requests_per_child
+    daemonize
     timeout
     header_timeout
     keepalive

@@ -49,6 +49,8 @@ pub struct Options {
     pub max_workers: Option<u32>,
     /// `max_requests_per_child`; zero is no limit
     pub max_requests_per_child: u32,
+    /// `daemonize`
+    pub daemonize: bool,
 
     /// `name`
     pub name: String,

@@ -34,6 +34,8 @@ pub struct Config {
     pub server: Option<String>,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
+    /// Whether to run in the background
+    pub daemonize: bool,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -115,6 +117,7 @@ impl Config {
             },
             server: server(options)?,
             server_ready: options.server_ready,
+            daemonize: options.daemonize,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Knows no tokio, no HTTP and no Perl: what core and workers do is given as [`master::Roles`].
 
 pub mod control;
+pub mod daemon;
 pub mod fork;
 pub mod master;
 pub mod signal;

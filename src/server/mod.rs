@@ -22,6 +22,7 @@ use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening};
+use crate::process::daemon::{self, Background};
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::signal;
@@ -64,8 +65,13 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         entry,
         listening: Vec::new(),
         facts: facts(config),
+        background: None,
     };
     let ended = server.bind().and_then(|()| {
+        if config.daemonize {
+            let background = daemon::detach(|| server.entry.fork());
+            server.background = Some(background.context("can't go to the background")?);
+        }
         if server.facts.multiprocess {
             server.prefork()
         } else {
@@ -91,6 +97,7 @@ struct Server<'a> {
     entry: &'a mut dyn Entry,
     listening: Vec<Listening>,
     facts: ServerFacts,
+    background: Option<Background>,
 }
 
 impl Server<'_> {
@@ -126,11 +133,15 @@ impl Server<'_> {
     }
 
     fn tell_listening(&mut self) -> Result<(), String> {
-        match self.facts.listeners.first() {
-            Some(first) if self.config.server_ready => {
-                self.entry.listening(&first.server_name, &first.server_port)
-            }
-            _ => Ok(()),
+        if let Some(first) = self.facts.listeners.first()
+            && self.config.server_ready
+        {
+            self.entry
+                .listening(&first.server_name, &first.server_port)?;
+        }
+        match self.background.take().map(Background::ready) {
+            Some(Err(error)) => Err(format!("can't go to the background: {error}")),
+            Some(Ok(())) | None => Ok(()),
         }
     }
 }

@@ -135,7 +135,6 @@ fn near_names_are_found() {
         ("max_request", Some("max_requests")),
         ("nam", Some("name")),
         ("xyz", None),
-        ("daemonize", None),
     ] {
         assert_eq!(nearest(typed, Entry::Perl), meant, "{typed}");
     }
