@@ -180,13 +180,12 @@ fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)
     )?;
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(received) = control {
-            // SAFETY: the kernel has just made these descriptors for this process; nobody else owns them.
-            descriptors.extend(
-                received
-                    .iter()
-                    .map(|&fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-            );
+        let ControlMessageOwned::ScmRights(received) = control else {
+            continue;
+        };
+        for fd in received {
+            // SAFETY: the kernel has just made this descriptor for this process; nobody else owns it.
+            descriptors.push(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
     let length = message.bytes;
