@@ -281,6 +281,22 @@ fn a_head_beyond_a_frame_is_502_and_the_worker_lives_on() {
 }
 
 #[test]
+fn a_response_that_was_whole_before_it_failed_costs_nothing() {
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, _| {
+        out.head(id, 200, &[], Some(5)).unwrap();
+        out.chunk(id, b"whole").unwrap();
+        out.flush().unwrap();
+        out.abort(id);
+    });
+    let mut client = server.client();
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\n\r\n");
+        client.until("whole");
+    }
+}
+
+#[test]
 fn a_dead_worker_costs_only_what_it_had_claimed() {
     let mut server = Server::start(|_| {});
     // Two workers of which one claims and one does not, before both die.

@@ -326,6 +326,11 @@ impl Encoder {
         Encoder { body }
     }
 
+    /// Whether all content that the head has promised is there, so that the client need not hear of an end.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.body, Body::Length(0) | Body::None)
+    }
+
     /// Whether only the connection's close ends the content, so that a cut must not look like one.
     pub fn ends_by_close(&self) -> bool {
         self.body == Body::UntilClose
