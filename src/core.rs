@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::channel::Descriptors;
-use crate::channel::core_end::CoreEnd;
+use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::Dispatch;
 use crate::http::h1::connection::{self, Context, Settings};
 use crate::net::accept::Acceptor;
@@ -119,7 +119,9 @@ async fn obey(
             })
             .await?;
         match word {
-            Some(ToCore::Worker(number, descriptors)) => add_worker(dispatch, number, descriptors)?,
+            Some(ToCore::Worker(number, descriptors)) => {
+                add_worker(control, dispatch, number, descriptors)?
+            }
             Some(ToCore::Died(number)) => dispatch.worker_died(number),
             // Said twice, it means that nobody wants to wait.
             Some(ToCore::Drain) if *start_drain.borrow() => {
@@ -159,14 +161,28 @@ fn drain(
     });
 }
 
-fn add_worker(dispatch: &Rc<Dispatch>, number: u32, descriptors: Descriptors) -> io::Result<()> {
+fn add_worker(
+    control: &Rc<AsyncFd<OwnedFd>>,
+    dispatch: &Rc<Dispatch>,
+    number: u32,
+    descriptors: Descriptors,
+) -> io::Result<()> {
     let end = Rc::new(CoreEnd::open(descriptors)?);
     dispatch.add_worker(number, Rc::clone(&end));
-    let dispatch = Rc::clone(dispatch);
+    let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     spawn_local(async move {
+        let mut serving = false;
         loop {
             match end.next().await {
-                Ok(Some(message)) => dispatch.message(number, message),
+                Ok(Some(message)) => {
+                    if !serving && matches!(message, Message::Idle) {
+                        serving = true;
+                        // A master that is gone needs no word.
+                        let word = ToMaster::Serving(number);
+                        let _ = control::tell_master(control.get_ref().as_fd(), word);
+                    }
+                    dispatch.message(number, message);
+                }
                 // Its death is told by the master, who knows it from waitpid.
                 Ok(None) => break,
                 Err(error) => {

@@ -76,6 +76,19 @@ APP
     ok soon { !alive($pid) }, 'and then it leaves, as TERM means it to';
 };
 
+check 'workers that die young' => sub {
+    my $server = server(app => 'sub { [200, [], [$$]] }', options => {start_servers => 1});
+    my $start  = time;
+    for (1 .. 6) {
+        my $pid = $server->get('/')->content;
+        kill KILL => $pid;
+        ok soon { !alive($pid) }, 'one is killed as soon as it has served';
+    }
+    ok $server->get('/')->content, 'there is another';
+    # With the pause that is meant for apps that do not start, six seconds at least.
+    cmp_ok time - $start, '<', 5, 'each was replaced without a pause';
+};
+
 check 'SIGPIPE' => sub {
     my $server = server(
         entry   => 'bin',

@@ -32,6 +32,8 @@ pub enum ToCore {
 pub enum ToMaster {
     /// The core accepts connections.
     Ready,
+    /// Worker number so-and-so has loaded its app and waits for requests.
+    Serving(u32),
     /// Nothing is in work any more, and the workers were told to stop.
     Drained,
 }
@@ -43,6 +45,7 @@ const QUIT: u8 = 4;
 const READY: u8 = 5;
 const DRAINED: u8 = 6;
 const NO_WORKERS: u8 = 7;
+const SERVING: u8 = 8;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -91,11 +94,16 @@ pub fn tell_core(control: BorrowedFd<'_>, word: ToCore) -> io::Result<()> {
 /// # Errors
 /// When the master is gone.
 pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
-    let byte = match word {
-        ToMaster::Ready => READY,
-        ToMaster::Drained => DRAINED,
-    };
-    send(control, &[byte], &[])
+    let mut bytes = Vec::with_capacity(8);
+    match word {
+        ToMaster::Ready => bytes.put_u8(READY),
+        ToMaster::Serving(number) => {
+            bytes.put_u8(SERVING);
+            bytes.put_u32_le(number);
+        }
+        ToMaster::Drained => bytes.put_u8(DRAINED),
+    }
+    send(control, &bytes, &[])
 }
 
 fn send(control: BorrowedFd<'_>, bytes: &[u8], descriptors: &[RawFd]) -> io::Result<()> {
@@ -156,6 +164,10 @@ pub fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
     {
         None => Ok(None),
         Some([READY]) => Ok(Some(ToMaster::Ready)),
+        Some([SERVING, number @ ..]) => match number.try_into() {
+            Ok(number) => Ok(Some(ToMaster::Serving(u32::from_le_bytes(number)))),
+            Err(_) => Err(garbage()),
+        },
         Some([DRAINED]) => Ok(Some(ToMaster::Drained)),
         Some(_) => Err(garbage()),
     }
@@ -209,6 +221,7 @@ mod tests {
         tell_core(master.as_fd(), ToCore::Worker(7, channel)).unwrap();
         tell_core(master.as_fd(), ToCore::Died(7)).unwrap();
         tell_core(master.as_fd(), ToCore::Drain).unwrap();
+        tell_master(core.as_fd(), ToMaster::Serving(70_000)).unwrap();
         tell_master(core.as_fd(), ToMaster::Drained).unwrap();
 
         assert!(matches!(
@@ -223,6 +236,10 @@ mod tests {
             hear_master(core.as_fd()).unwrap(),
             Some(ToCore::Drain)
         ));
+        assert_eq!(
+            hear_core(master.as_fd()).unwrap(),
+            Some(ToMaster::Serving(70_000))
+        );
         assert_eq!(hear_core(master.as_fd()).unwrap(), Some(ToMaster::Drained));
         drop(master);
         assert!(hear_master(core.as_fd()).unwrap().is_none());

@@ -29,8 +29,8 @@ const TAKEN: [Signal; 6] = [
     Signal::SIGPIPE,
 ];
 
-/// A child that lived shorter than this, and failed, is replaced only after as long a pause: an app that
-/// can't start must not keep the machine busy (Parallel::Prefork's err_respawn_interval).
+/// A worker that failed before it served is replaced only after a pause: an app that can't start must not keep
+/// the machine busy (Parallel::Prefork's err_respawn_interval). So is a core that lived shorter than this.
 const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a fast stop leaves the workers for their END blocks.
@@ -82,7 +82,8 @@ pub enum Ended {
 struct Worker {
     number: u32,
     pid: Pid,
-    born: Instant,
+    /// It has loaded its app.
+    serving: bool,
 }
 
 #[derive(Debug)]
@@ -300,7 +301,7 @@ impl Master<'_> {
                 self.workers.push(Worker {
                     number,
                     pid,
-                    born: Instant::now(),
+                    serving: false,
                 });
                 // A core that has just died is noticed in `wait`; its successor gets new workers.
                 let word = ToCore::Worker(number, core_side);
@@ -370,6 +371,10 @@ impl Master<'_> {
                 };
                 self.phase = Phase::Stopping { until };
             }
+            Ok(Some(ToMaster::Serving(number))) => {
+                let worker = self.workers.iter_mut().find(|w| w.number == number);
+                worker.into_iter().for_each(|worker| worker.serving = true);
+            }
             Ok(Some(ToMaster::Ready)) => {}
             Ok(None) => self.core_died(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -396,12 +401,12 @@ impl Master<'_> {
             |worker| match waitpid(worker.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => true,
                 status => {
-                    dead.push((worker.number, worker.pid, worker.born, status));
+                    dead.push((worker.number, worker.pid, worker.serving, status));
                     false
                 }
             },
         );
-        for (number, pid, born, status) in dead {
+        for (number, pid, was_serving, status) in dead {
             let _ = control::tell_core(self.core.control.as_fd(), ToCore::Died(number));
             let failed = match status {
                 Ok(WaitStatus::Exited(_, 0)) => false,
@@ -415,7 +420,7 @@ impl Master<'_> {
                 }
                 _ => true,
             };
-            if failed && born.elapsed() < RESPAWN_PAUSE {
+            if failed && !was_serving {
                 self.not_before = Instant::now() + RESPAWN_PAUSE;
             }
         }

@@ -93,9 +93,14 @@ fn finish(control: &OwnedFd) {
     for word in [ToCore::Died(1), ToCore::NoWorkers] {
         let _ = control::tell_core(control.as_fd(), word);
     }
-    while let Err(error) = control::hear_core(control.as_fd())
-        && error.kind() == io::ErrorKind::Interrupted
-    {}
+    loop {
+        match control::hear_core(control.as_fd()) {
+            Ok(Some(ToMaster::Drained) | None) => break,
+            Ok(Some(_)) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
     let _ = control::tell_core(control.as_fd(), ToCore::Quit);
 }
 
