@@ -1,4 +1,4 @@
-//! Which worker runs which request: any idle worker, else one queue for all.
+//! Which worker runs which request: any idle worker, else a quick one ahead of its time, else one queue for all.
 //!
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
@@ -112,7 +112,7 @@ impl Dispatch {
                 return;
             };
             let idle = self.idle.borrow_mut().pop();
-            let Some(number) = idle.or_else(|| self.quickest(&state)) else {
+            let Some(number) = idle.or_else(|| self.least_loaded(&state)) else {
                 self.queue.borrow_mut().push_front(state);
                 return;
             };
@@ -133,7 +133,7 @@ impl Dispatch {
     }
 
     /// The worker that holds least among those that may be sent a request ahead.
-    fn quickest(&self, state: &InFlight) -> Option<u32> {
+    fn least_loaded(&self, state: &InFlight) -> Option<u32> {
         if !may_go_ahead(state) {
             return None;
         }

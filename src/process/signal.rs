@@ -92,14 +92,6 @@ pub fn set_default(signal: Signal) -> io::Result<()> {
     handle(signal, SigHandler::SigDfl, SaFlags::empty())
 }
 
-/// Ignores `signal`.
-///
-/// # Errors
-/// What sigaction says.
-pub fn ignore(signal: Signal) -> io::Result<()> {
-    handle(signal, SigHandler::SigIgn, SaFlags::empty())
-}
-
 fn handle(signal: Signal, handler: SigHandler, flags: SaFlags) -> io::Result<()> {
     OWNER.store(nix::unistd::getpid().as_raw(), Ordering::SeqCst);
     let action = SigAction::new(handler, flags, SigSet::empty());

@@ -64,7 +64,10 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         config,
         entry,
         listening: Vec::new(),
-        facts: facts(config),
+        facts: ServerFacts {
+            listeners: Vec::new(),
+            multiprocess: config.workers.start > 0,
+        },
         background: None,
     };
     let ended = server.bind().and_then(|()| {
@@ -83,13 +86,6 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         server.remove_sockets();
     }
     ended
-}
-
-fn facts(config: &Config) -> ServerFacts {
-    ServerFacts {
-        listeners: Vec::new(),
-        multiprocess: config.workers.start > 0,
-    }
 }
 
 struct Server<'a> {
