@@ -26,6 +26,14 @@ pub struct Claims {
     words: [AtomicU64; SLOTS],
 }
 
+impl Default for Claims {
+    fn default() -> Self {
+        Claims {
+            words: std::array::from_fn(|_| AtomicU64::new(FREE)),
+        }
+    }
+}
+
 impl Claims {
     fn word(&self, id: u64) -> &AtomicU64 {
         &self.words[id as usize % SLOTS]
@@ -95,15 +103,9 @@ impl Claims {
 mod tests {
     use super::*;
 
-    fn claims() -> Claims {
-        Claims {
-            words: [const { AtomicU64::new(0) }; SLOTS],
-        }
-    }
-
     #[test]
     fn a_request_is_claimed_once_and_only_when_offered() {
-        let claims = claims();
+        let claims = Claims::default();
         let (core, worker) = (&claims, &claims);
         assert!(!worker.claim(7), "never offered");
         core.offer(7);
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_slot_used_again_is_not_confused() {
-        let claims = claims();
+        let claims = Claims::default();
         let (core, worker) = (&claims, &claims);
         core.offer(3);
         core.free(3);
@@ -129,7 +131,7 @@ mod tests {
 
     #[test]
     fn gone_is_seen_before_and_after_the_claim() {
-        let claims = claims();
+        let claims = Claims::default();
         let (core, worker) = (&claims, &claims);
         core.offer(1);
         core.set_gone(1);
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn core_and_worker_never_both_have_a_request() {
-        let claims = claims();
+        let claims = Claims::default();
         let (core, worker) = (&claims, &claims);
         let mut revoked = 0;
         for id in 1..=2000 {

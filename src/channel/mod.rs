@@ -18,6 +18,8 @@ pub mod fuzz;
 mod memory;
 pub mod respond;
 mod ring;
+#[cfg(test)]
+mod ring_tests;
 mod sync;
 mod transfer;
 pub mod worker_end;
