@@ -53,7 +53,7 @@ pub(super) enum Kind {
     /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
     Take = 23,
     /// Worker to core: there is something in the ring.
-    Ring = 25,
+    Ring = 26,
 }
 
 impl Kind {
