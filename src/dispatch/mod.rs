@@ -164,6 +164,7 @@ impl Dispatch {
         let mut taken = Vec::new();
         for worker in self.workers.borrow_mut().values_mut() {
             if worker.has_ahead() {
+                worker.end.look();
                 taken.extend(worker.take_back(now));
             }
         }
