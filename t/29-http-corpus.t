@@ -15,6 +15,9 @@ gepok_only();
 my @files = Gepok::Test::Corpus::files(root() . '/t/http-corpus');
 cmp_ok scalar(Gepok::Test::Corpus::cases(@files)), '>=', 300, 'the corpus is there';
 
+is slurp(root() . '/docs/http-conformance.md'), Gepok::Test::Corpus::document(@files),
+    'docs/http-conformance.md is made of it: script/http-corpus --write';
+
 # Sends the cases to a fresh server and tells which deviate. Each is called as often as it was answered and no more: a
 # request behind a closed one would show here, though its answer could not.
 sub run {
@@ -62,5 +65,11 @@ check 'pipelined requests cut at every byte' => sub {
         run('cut', {}, sub { my $cut = shift @cuts; (substr($_[0], 0, $cut), substr $_[0], $cut) }, @some);
     }
 };
+
+sub slurp {
+    open my $in, '<', $_[0] or return '';
+    local $/;
+    return scalar <$in>;
+}
 
 done_testing;

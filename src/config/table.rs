@@ -3,6 +3,7 @@
 mod app;
 mod connection;
 mod identity;
+mod limits;
 mod listen;
 mod process;
 
@@ -20,6 +21,7 @@ pub static CATEGORIES: &[&Category] = &[
     &listen::CATEGORY,
     &process::CATEGORY,
     &connection::CATEGORY,
+    &limits::CATEGORY,
     &identity::CATEGORY,
 ];
 
@@ -83,6 +85,8 @@ pub enum Kind {
     Integer(u32, u32, fn(&mut Options, u32)),
     /// A duration in seconds, fractions allowed
     Seconds(fn(&mut Options, Duration)),
+    /// A number of bytes; K, M and G behind it multiply
+    Size(fn(&mut Options, u64)),
     /// Any text
     Text(fn(&mut Options, String)),
     /// Any text, given once or more
@@ -164,6 +168,12 @@ impl Opt {
                 Some(value) => set(options, value),
                 None => bail!("option '{name}': '{text}' is not a number of seconds"),
             },
+            Kind::Size(set) => match size(text) {
+                Some(value) => set(options, value),
+                None => {
+                    bail!("option '{name}': '{text}' is not a number of bytes (1000, 64K, 10M, 1G)")
+                }
+            },
             Kind::Text(set) | Kind::Texts(set) => set(options, text.to_owned()),
             Kind::Host(set) => match address::host(text) {
                 Some(value) => set(options, value),
@@ -210,6 +220,17 @@ fn flag(text: &str) -> Option<bool> {
 fn integer(text: &str, min: u32, max: u32) -> Option<u32> {
     let value = text.trim().parse().ok()?;
     (min..=max).contains(&value).then_some(value)
+}
+
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (digits, shift) = match text.as_bytes().last()?.to_ascii_uppercase() {
+        b'K' => (&text[..text.len() - 1], 10),
+        b'M' => (&text[..text.len() - 1], 20),
+        b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 fn seconds(text: &str) -> Option<Duration> {

@@ -135,6 +135,43 @@ sub deviation {
     return;
 }
 
+my $INTRODUCTION = <<'END';
+# What Gepok does with each spelling of a request
+
+Raw bytes in, exact status and the connection's fate out: %d cases, each of them tested (t/29-http-corpus.t) as it stands, byte by
+byte, and, where requests are pipelined, cut at every byte. This page is made of the corpus in [t/http-corpus](../t/http-corpus/README) by
+`script/http-corpus --write`; a test fails when the two differ.
+
+`script/http-corpus --through nginx` and `--through haproxy` send the same bytes through those proxies, strict and as lax as they
+can be set, with connections to Gepok that are kept and shared. Required: the app sees no request that the proxy does not know to have sent,
+and the next client gets its own answer.
+
+How to read it: `\r`, `\n`, `\t`, `\0` and `\x0b` are single bytes, `{128*x}` is `x` 128 times. *keeps*: a request behind these bytes is
+served. *closes*: nothing behind them is read as a request. *waits*: they are only the beginning of something; the server waits for the rest, up to
+`header_timeout` or `timeout`, and a client that goes gets nothing.
+
+Requests in work: one for each connection. What a client sends ahead stays in the socket's buffer but for 16 KiB, so that pipelining needs no
+limit of its own.
+END
+
+# The page that shows the corpus.
+sub document {
+    my @files = @_;
+    my $page  = sprintf $INTRODUCTION, scalar cases(@files);
+    for my $group (map { @{$_->{groups}} } @files) {
+        $page .= "\n## $group->{title}\n\n$group->{text}\n| | bytes | answers | then it |\n|---|---|---|---|\n";
+        for my $case (@{$group->{cases}}) {
+            my $bytes = join '', @{$case->{lines}};
+            $bytes = substr($bytes, 0, 150) . ' ...' if length $bytes > 160;
+            $bytes = "`` $bytes ``";
+            s/\|/\\|/g for $bytes, my $name = $case->{name};
+            my $answers = join ', ', map { $_->{status} } @{$case->{answers}};
+            $page .= "| $name | $bytes | $answers | $case->{fate}s |\n";
+        }
+    }
+    return $page;
+}
+
 # How often the app was called for what came back.
 sub calls { scalar(() = $_[0]{in} =~ m{HTTP/1\.1 200 OK\r\n}g) }
 
