@@ -10,8 +10,10 @@ use super::address::{self, Address, Tcp, WILDCARD};
 use super::options::Options;
 use super::table::PATH_LIMIT;
 
+mod life;
 mod limits;
 
+pub use self::life::{Life, Share};
 pub use self::limits::Limits;
 
 /// What Gepok shall do.
@@ -24,8 +26,8 @@ pub struct Config {
     pub backlog: u32,
     /// How many workers
     pub workers: Workers,
-    /// Requests after which a worker is replaced; none: never
-    pub max_requests_per_child: Option<NonZeroU32>,
+    /// How their number changes, and what ends one
+    pub life: Life,
     /// How long a connection may make no progress; none: no limit
     pub timeout: Option<Duration>,
     /// How long a head may take in all; none: no limit
@@ -103,14 +105,12 @@ impl Config {
         let keepalive = options.keepalive
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
+        let (workers, life) = life::life(options)?;
         Ok(Config {
             listeners: listeners(options)?,
             backlog: options.backlog,
-            workers: Workers {
-                start: options.max_workers.unwrap_or(options.start_servers),
-                fixed: options.max_workers.is_some(),
-            },
-            max_requests_per_child: NonZeroU32::new(options.max_requests_per_child),
+            workers,
+            life,
             timeout: limit(options.timeout),
             header_timeout: limit(options.header_timeout),
             keepalive: keepalive.then_some(Keepalive {
