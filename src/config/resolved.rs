@@ -11,8 +11,10 @@ use super::options::Options;
 use super::table::PATH_LIMIT;
 
 mod life;
+mod limits;
 
 pub use self::life::{Life, Share};
+pub use self::limits::Limits;
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub server_ready: bool,
     /// Whether to run in the background
     pub daemonize: bool,
+    /// What clients may ask for
+    pub limits: Limits,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -120,6 +124,7 @@ impl Config {
             server: server(options)?,
             server_ready: options.server_ready,
             daemonize: options.daemonize,
+            limits: limits::limits(&options.limits)?,
         })
     }
 }

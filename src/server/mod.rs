@@ -4,9 +4,9 @@
 
 use std::io;
 use std::mem;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening};
+use crate::process::control::MasterEnd;
 use crate::process::daemon::{self, Background};
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
@@ -170,6 +171,10 @@ impl Roles for Server<'_> {
         }
     }
 
+    fn reread(&mut self, _core: &mut MasterEnd) -> Result<(), String> {
+        Ok(())
+    }
+
     fn listening(&mut self) -> Result<(), String> {
         self.tell_listening()
     }
@@ -271,7 +276,7 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
 
 fn http_settings(config: &Config) -> Settings {
     Settings {
-        limits: Limits::default(),
+        limits: http_limits(&config.limits),
         timeout: config.timeout.unwrap_or_default(),
         header_timeout: config.header_timeout.unwrap_or_default(),
         keepalive_timeout: config
@@ -286,7 +291,18 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        // Not the usual temporary folder, which may be memory.
-        spool_folder: PathBuf::from("/var/tmp"),
+        spool_folder: config.limits.spool_dir.clone(),
+    }
+}
+
+fn http_limits(limits: &config::resolved::Limits) -> Limits {
+    Limits {
+        field_section: limits.field_section,
+        fields: limits.fields,
+        target: limits.target,
+        content: limits.content.map(NonZeroU64::get),
+        bare_lf: limits.bare_lf,
+        te_cl: limits.te_cl,
+        underscore_names: limits.underscores,
     }
 }
