@@ -10,6 +10,10 @@ use super::address::{self, Address, Tcp, WILDCARD};
 use super::options::Options;
 use super::table::PATH_LIMIT;
 
+mod daemon;
+
+pub use daemon::{Daemon, PidPath};
+
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -18,6 +22,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// How many connections wait to be accepted, for listen(2)
     pub backlog: u32,
+    /// Who may connect to the Unix sockets that are made
+    pub unix_access: UnixAccess,
     /// How many workers
     pub workers: Workers,
     /// Requests after which a worker is replaced; none: never
@@ -34,8 +40,8 @@ pub struct Config {
     pub server: Option<String>,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
-    /// Whether to run in the background
-    pub daemonize: bool,
+    /// How the server stands in its system
+    pub daemon: Daemon,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -73,6 +79,17 @@ pub enum Remote {
     Starlet,
 }
 
+/// Permissions and owners of the files of Unix sockets; none: as the system makes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnixAccess {
+    /// Permission bits
+    pub mode: Option<u32>,
+    /// A user, by name or number
+    pub owner: Option<String>,
+    /// A group, by name or number
+    pub group: Option<String>,
+}
+
 /// How many workers to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
@@ -100,6 +117,11 @@ impl Config {
         Ok(Config {
             listeners: listeners(options)?,
             backlog: options.backlog,
+            unix_access: UnixAccess {
+                mode: options.unix_socket_mode,
+                owner: options.unix_socket_owner.clone(),
+                group: options.unix_socket_group.clone(),
+            },
             workers: Workers {
                 start: options.max_workers.unwrap_or(options.start_servers),
                 fixed: options.max_workers.is_some(),
@@ -111,14 +133,18 @@ impl Config {
                 timeout: options.keepalive_timeout,
                 max_requests: NonZeroU32::new(options.max_keepalive_reqs),
             }),
-            name: match options.name.as_str() {
-                "" => "gepok".to_owned(),
-                name => name.to_owned(),
-            },
+            name: name(options),
             server: server(options)?,
             server_ready: options.server_ready,
-            daemonize: options.daemonize,
+            daemon: Daemon::resolve(options)?,
         })
+    }
+}
+
+fn name(options: &Options) -> String {
+    match options.name.as_str() {
+        "" => "gepok".to_owned(),
+        name => name.to_owned(),
     }
 }
 
