@@ -14,6 +14,9 @@ our $VERSION = '0.300';
 my @ATTRIBUTES = qw(
     http_ports
     unix_sockets
+    unix_socket_mode
+    unix_socket_owner
+    unix_socket_group
     host
     port
     listen
@@ -25,7 +28,23 @@ my @ATTRIBUTES = qw(
     start_servers
     max_workers
     max_requests_per_child
+    max_clients
+    min_spare_servers
+    max_spare_servers
+    idle_worker_timeout
+    min_reqs_per_child
+    max_worker_age
+    max_worker_rss
+    request_timeout
+    child_exit
     daemonize
+    pid_path
+    chdir
+    umask
+    require_root
+    user
+    group
+    proctitle
     timeout
     header_timeout
     keepalive
@@ -58,6 +77,7 @@ sub run {
     my ($pairs, $hooks) = $self->_flatten;
     $hooks->{app} = Gepok::Loader::callable($app)
         or Carp::croak('run needs a PSGI app: a code reference, or an object with to_app');
+    $hooks->{handler} = $self;
     # The server may change its folder.
     Gepok::Loader::absolute_inc();
     _load();

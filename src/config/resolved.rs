@@ -11,8 +11,10 @@ use super::options::Options;
 use super::table::PATH_LIMIT;
 
 mod daemon;
+mod life;
 
-pub use daemon::{Daemon, PidPath};
+pub use self::daemon::{Daemon, PidPath};
+pub use self::life::{Life, Share};
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +28,8 @@ pub struct Config {
     pub unix_access: UnixAccess,
     /// How many workers
     pub workers: Workers,
-    /// Requests after which a worker is replaced; none: never
-    pub max_requests_per_child: Option<NonZeroU32>,
+    /// How their number changes, and what ends one
+    pub life: Life,
     /// How long a connection may make no progress; none: no limit
     pub timeout: Option<Duration>,
     /// How long a head may take in all; none: no limit
@@ -114,6 +116,7 @@ impl Config {
         let keepalive = options.keepalive
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
+        let (workers, life) = life::life(options)?;
         Ok(Config {
             listeners: listeners(options)?,
             backlog: options.backlog,
@@ -122,11 +125,8 @@ impl Config {
                 owner: options.unix_socket_owner.clone(),
                 group: options.unix_socket_group.clone(),
             },
-            workers: Workers {
-                start: options.max_workers.unwrap_or(options.start_servers),
-                fixed: options.max_workers.is_some(),
-            },
-            max_requests_per_child: NonZeroU32::new(options.max_requests_per_child),
+            workers,
+            life,
             timeout: limit(options.timeout),
             header_timeout: limit(options.header_timeout),
             keepalive: keepalive.then_some(Keepalive {
