@@ -679,3 +679,48 @@ fn nobody_waits_behind_a_long_call_though_quick_ones_are_sent_ahead() {
         );
     }
 }
+
+/// Protects: small parts go by the ring, large ones and files by the socket, and yet they arrive in order.
+#[test]
+fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
+    fn piece(number: usize, length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 + number) as u8).collect()
+    }
+    const LENGTHS: [usize; 12] = [
+        1, 40_000, 3, 500, 16_000, 9, 8_192, 8_193, 100_000, 1, 12_000, 7,
+    ];
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, _| {
+        out.head(id, 200, &[], None).unwrap();
+        for (number, &length) in LENGTHS.iter().enumerate() {
+            let content = piece(number, length);
+            if number % 5 == 4 {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(&content).unwrap();
+                out.file(id, file.as_fd(), 0, length as u64).unwrap();
+            } else {
+                let mut rest = &content[..];
+                while !rest.is_empty() {
+                    let taken = out.chunk(id, rest).unwrap();
+                    rest = &rest[taken..];
+                }
+            }
+            if number % 3 != 0 {
+                out.flush().unwrap();
+            }
+        }
+        out.end(id).unwrap();
+    });
+    let expected: Vec<u8> = LENGTHS
+        .iter()
+        .enumerate()
+        .flat_map(|(number, &length)| piece(number, length))
+        .collect();
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send("GET / HTTP/1.0\r\n\r\n");
+        let response = client.rest();
+        let head = response.windows(4).position(|end| end == b"\r\n\r\n");
+        assert!(response[head.unwrap() + 4..] == expected);
+    }
+}
