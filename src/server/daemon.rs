@@ -41,11 +41,6 @@ impl Daemon {
             (None, true) => None,
             (user, _) => Some(Identity::find(user.as_deref(), &config.groups)?),
         };
-        if geteuid().is_root() && config.user.is_none() {
-            ::log::warn!(
-                "the app runs as root: name a user by option 'user', or say 'user root' if that is meant"
-            );
-        }
         if let Some(mask) = config.umask {
             umask(Mode::from_bits_truncate(mask));
         }
@@ -62,6 +57,11 @@ impl Daemon {
                 Some(PidFile::take(&path).with_context(what)?)
             }
         };
+        if geteuid().is_root() && config.user.is_none() {
+            ::log::warn!(
+                "the app runs as root: name a user by option 'user', or say 'user root' if that is meant"
+            );
+        }
         Ok(Daemon {
             identity,
             pid_file,
