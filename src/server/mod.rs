@@ -23,10 +23,10 @@ use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
+use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::{privileges, signal};
-
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
@@ -187,6 +187,10 @@ impl Roles for Server<'_> {
             }
             Err(_) => 101,
         }
+    }
+
+    fn reread(&mut self, _core: &mut MasterEnd) -> Result<(), String> {
+        Ok(())
     }
 
     fn listening(&mut self) -> Result<(), String> {
