@@ -23,7 +23,7 @@ use crate::psgi::{self, ChildExit, PsgiApp};
 use crate::server::running::{self, Running, Unmoved};
 use crate::server::{self, Entry};
 use crate::worker::{App, ServerFacts};
-use crate::xs::{self, Called, Pairs};
+use crate::xs::{self, Entries, Pairs};
 
 /// The exit status for a mistake of the operator's.
 const MISTAKE: i32 = 2;
@@ -120,7 +120,7 @@ impl Entry for PerlEntry {
 }
 
 /// What Perl code calls.
-const CALLED: Called = Called {
+const ENTRIES: Entries = Entries {
     serve,
     command: move_from_perl,
 };
@@ -227,7 +227,7 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     if let Err(error) = signal::set_default(Signal::SIGPIPE) {
         return mistake(&error);
     }
-    let interpreter = match Interpreter::start(&[], xs::trampoline(CALLED)) {
+    let interpreter = match Interpreter::start(&[], xs::trampoline(ENTRIES)) {
         Ok(interpreter) => interpreter,
         Err(status) => return status,
     };
@@ -341,7 +341,7 @@ fn mistake(message: &dyn std::fmt::Display) -> i32 {
 #[cfg(perl_multiplicity)]
 pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_void) {
     // SAFETY: perl gives its interpreter.
-    unsafe { xs::boot(perl, CALLED) }
+    unsafe { xs::boot(perl, ENTRIES) }
 }
 
 /// As above, for a perl that has only one interpreter.
@@ -352,5 +352,5 @@ pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_
 #[cfg(not(perl_multiplicity))]
 pub unsafe extern "C" fn boot_Gepok(_: *mut std::ffi::c_void) {
     // SAFETY: NULL stands for the only interpreter.
-    unsafe { xs::boot(std::ptr::null_mut(), CALLED) }
+    unsafe { xs::boot(std::ptr::null_mut(), ENTRIES) }
 }

@@ -17,27 +17,27 @@ pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What Perl code calls. An error's text is what it dies with.
 #[derive(Clone, Copy, Debug)]
-pub struct Called {
+pub struct Entries {
     /// The server
     pub serve: fn(Pairs, Hooks) -> Result<Exit, String>,
     /// What a command does with a server that runs; its result, as the method of class Gepok returns it
     pub command: fn(&[u8], Pairs) -> Result<i32, String>,
 }
 
-static CALLED: OnceLock<Called> = OnceLock::new();
+static ENTRIES: OnceLock<Entries> = OnceLock::new();
 
 /// Defines the subs of package Gepok; for `boot_Gepok`, which XSLoader calls.
 ///
 /// # Safety
 /// `perl` must be the interpreter that calls, or NULL where perl was built to have only one.
-pub unsafe fn boot(perl: *mut gp_perl, called: Called) {
+pub unsafe fn boot(perl: *mut gp_perl, entries: Entries) {
     // SAFETY: the caller's promise.
-    unsafe { perl_sys::gp_boot(perl, trampoline(called)) }
+    unsafe { perl_sys::gp_boot(perl, trampoline(entries)) }
 }
 
 /// The function that C calls for both. The first ones given stay.
-pub fn trampoline(called: Called) -> gp_serve_fn {
-    CALLED.get_or_init(|| called);
+pub fn trampoline(entries: Entries) -> gp_serve_fn {
+    ENTRIES.get_or_init(|| entries);
     Some(run)
 }
 
@@ -56,7 +56,7 @@ unsafe extern "C" fn run(
     served: *mut gp_served,
 ) {
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        let called = CALLED.get().ok_or("Gepok was not booted")?;
+        let entries = ENTRIES.get().ok_or("Gepok was not booted")?;
         // SAFETY: C calls from that interpreter's thread and waits for our return; the arrays outlive the call, and the
         // hooks' reference counts are ours.
         let (perl, command, options, hooks) = unsafe {
@@ -73,7 +73,7 @@ unsafe extern "C" fn run(
             .map(|pair| unsafe { (bytes(pair.name).to_vec(), bytes(pair.value).to_vec()) })
             .collect();
         if !command.is_empty() {
-            return (called.command)(command, options).map(Returned::Number);
+            return (entries.command)(command, options).map(Returned::Number);
         }
         let named = hooks
             .iter()
@@ -83,7 +83,7 @@ unsafe extern "C" fn run(
                 Some(unsafe { (bytes(hook.name).to_vec(), Code::own(perl, code)) })
             })
             .collect();
-        (called.serve)(options, Hooks::new(perl, named)).map(Returned::Served)
+        (entries.serve)(options, Hooks::new(perl, named)).map(Returned::Served)
     }));
     // SAFETY: C gives a zeroed structure of its own.
     let served = unsafe { &mut *served };

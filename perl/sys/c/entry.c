@@ -1,14 +1,17 @@
 /* The entry from Perl: Gepok::_serve, and what else `use Gepok` defines. */
 #include "boundary.h"
 
+#define SERVE_USAGE "_serve(\\@pairs, \\%hooks)"
+#define MOVE_USAGE "_move($command, \\@pairs)"
+
 /* Flat names and values; an undefined value means that the option was not given. */
-static gp_pair *read_options(pTHX_ SV *list, size_t *count)
+static gp_pair *read_options(pTHX_ const char *usage, SV *list, size_t *count)
 {
     AV *av;
     SSize_t i, len;
     gp_pair *options;
     if (!SvROK(list) || SvTYPE(SvRV(list)) != SVt_PVAV)
-        croak("the options are to be a reference to an array");
+        croak("Usage: Gepok::%s", usage);
     av = (AV *)SvRV(list);
     len = (av_len(av) + 1) & ~(SSize_t)1;
     options = (gp_pair *)SvPVX(sv_2mortal(newSV((STRLEN)(len / 2 + 1) * sizeof(gp_pair))));
@@ -35,7 +38,7 @@ static gp_hook *read_hooks(pTHX_ SV *hash, size_t *count)
     HE *entry;
     gp_hook *hooks;
     if (!SvROK(hash) || SvTYPE(SvRV(hash)) != SVt_PVHV)
-        croak("Usage: Gepok::_serve(\\@pairs, \\%%hooks)");
+        croak("Usage: Gepok::%s", SERVE_USAGE);
     hv = (HV *)SvRV(hash);
     hooks = (gp_hook *)SvPVX(sv_2mortal(newSV((STRLEN)(HvUSEDKEYS(hv) + 1) * sizeof(gp_hook))));
     *count = 0;
@@ -60,10 +63,10 @@ static XSPROTO(xs_serve)
     gp_pair *options;
     gp_hook *hooks;
     if (items != 2)
-        croak("Usage: Gepok::_serve(\\@pairs, \\%%hooks)");
+        croak("Usage: Gepok::%s", SERVE_USAGE);
     PERL_UNUSED_VAR(cv);
 
-    options = read_options(aTHX_ ST(0), &option_count);
+    options = read_options(aTHX_ SERVE_USAGE, ST(0), &option_count);
     hooks = read_hooks(aTHX_ ST(1), &hook_count);
     gp_adopt(aTHX);
     gp_watch_forks();
@@ -92,10 +95,10 @@ static XSPROTO(xs_move)
     size_t option_count;
     gp_pair *options;
     if (items != 2)
-        croak("Usage: Gepok::_move($command, \\@pairs)");
+        croak("Usage: Gepok::%s", MOVE_USAGE);
     PERL_UNUSED_VAR(cv);
 
-    options = read_options(aTHX_ ST(1), &option_count);
+    options = read_options(aTHX_ MOVE_USAGE, ST(1), &option_count);
     memset(&served, 0, sizeof served);
     gp.serve(GP_OPAQUE, gp_octets(aTHX_ ST(0), 1), options, option_count, NULL, 0, &served);
     if (served.message_len)
