@@ -12,9 +12,11 @@ use super::table::PATH_LIMIT;
 
 mod daemon;
 mod life;
+mod limits;
 
 pub use self::daemon::{Daemon, PidPath};
 pub use self::life::{Life, Share};
+pub use self::limits::Limits;
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +46,8 @@ pub struct Config {
     pub server_ready: bool,
     /// How the server stands in its system
     pub daemon: Daemon,
+    /// What clients may ask for
+    pub limits: Limits,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -137,6 +141,7 @@ impl Config {
             server: server(options)?,
             server_ready: options.server_ready,
             daemon: Daemon::resolve(options)?,
+            limits: limits::limits(&options.limits)?,
         })
     }
 }

@@ -5,6 +5,7 @@ mod connection;
 mod daemon;
 mod identity;
 mod life;
+mod limits;
 mod listen;
 mod process;
 
@@ -24,6 +25,7 @@ pub static CATEGORIES: &[&Category] = &[
     &life::CATEGORY,
     &daemon::CATEGORY,
     &connection::CATEGORY,
+    &limits::CATEGORY,
     &identity::CATEGORY,
 ];
 
