@@ -79,6 +79,7 @@ async fn live(
         settings,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
+        scratch: Default::default(),
     });
     for (number, listening) in listening {
         let acceptor = Acceptor::new(listening)?;
