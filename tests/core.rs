@@ -19,7 +19,7 @@ use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
-use gepok::worker::{self, App, Called};
+use gepok::worker::{self, App, Called, Left, Share};
 
 struct Server {
     address: SocketAddr,
@@ -80,7 +80,11 @@ impl Server {
         let (_, descriptors) = self.channel();
         thread::spawn(move || {
             let channel = Rc::new(WorkerEnd::open(descriptors).unwrap());
-            worker::serve(&channel, &mut Closure(Rc::clone(&channel), app), 0);
+            worker::serve(
+                &channel,
+                &mut Closure(Rc::clone(&channel), app),
+                Share::endless(),
+            );
         })
     }
 
@@ -132,6 +136,10 @@ impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
 
     fn signals(&mut self) -> Option<i32> {
         None
+    }
+
+    fn leave(&mut self, left: Left) -> Left {
+        left
     }
 }
 
@@ -341,6 +349,26 @@ fn a_dead_worker_costs_only_what_it_had_claimed() {
     unlucky.until("Bad Gateway");
     unlucky.send("GET /again HTTP/1.1\r\n\r\n");
     unlucky.until("GET /again\n");
+}
+
+#[test]
+fn what_a_leaving_worker_has_not_claimed_goes_to_another() {
+    let mut server = Server::start(|_| {});
+    let (_, descriptors) = server.channel();
+    let leaving = WorkerEnd::open(descriptors).unwrap();
+    leaving.idle();
+    leaving.flush().unwrap();
+    let mut client = server.client();
+    client.send("GET /sent HTTP/1.1\r\n\r\n");
+    let Ok(Incoming::Request(id, _)) = leaving.next() else {
+        panic!()
+    };
+    leaving.leaving();
+    leaving.flush().unwrap();
+    server.worker(echo);
+    // The one that leaves takes its time: it is not dead yet.
+    client.until("GET /sent\n");
+    assert!(!leaving.claim(id), "it is another worker's by now");
 }
 
 #[test]

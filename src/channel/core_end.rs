@@ -37,6 +37,8 @@ pub enum Message {
     Take(u64),
     /// The worker is ready for a request.
     Idle,
+    /// The worker takes no request any more.
+    Leaving,
     /// The worker wants to be woken.
     Wake,
 }
@@ -300,6 +302,7 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
         Kind::Abort => Message::Abort(id),
         Kind::Take => Message::Take(id),
         Kind::Idle => Message::Idle,
+        Kind::Leaving => Message::Leaving,
         Kind::Wake => Message::Wake,
         Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply => {
             return Err(Garbage("not a frame for the core"));

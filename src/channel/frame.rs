@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Abort = 20,
     /// Worker to core: ready for a request.
     Idle = 21,
+    /// Worker to core: it takes no request any more, and has claimed what it will.
+    Leaving = 25,
     /// A signal has come while the worker waited: it asks to be woken, and the core sends it back.
     Wake = 24,
     /// Worker to core: a piece of content in a file, whose descriptor comes along.
@@ -66,6 +68,7 @@ impl Kind {
             File,
             Take,
             Wake,
+            Leaving,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == number)

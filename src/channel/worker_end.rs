@@ -135,6 +135,15 @@ impl WorkerEnd {
         claimed
     }
 
+    /// Tells the core that this worker takes no request any more. To be flushed.
+    pub fn leaving(&self) {
+        put(
+            &mut self.state.borrow_mut().out,
+            Header::new(Kind::Leaving, 0),
+            |_| {},
+        );
+    }
+
     /// The next frame, or nothing at the end of the stream.
     fn read_frame(&self) -> io::Result<Option<Frame>> {
         let mut state = self.state.borrow_mut();

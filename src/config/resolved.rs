@@ -10,9 +10,11 @@ use super::address::{self, Address, Tcp, WILDCARD};
 use super::options::Options;
 use super::table::PATH_LIMIT;
 
+mod life;
 pub mod tls;
 
-pub use tls::Tls;
+pub use self::life::{Life, Share};
+pub use self::tls::Tls;
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +28,8 @@ pub struct Config {
     pub backlog: u32,
     /// How many workers
     pub workers: Workers,
-    /// Requests after which a worker is replaced; none: never
-    pub max_requests_per_child: Option<NonZeroU32>,
+    /// How their number changes, and what ends one
+    pub life: Life,
     /// How long a connection may make no progress; none: no limit
     pub timeout: Option<Duration>,
     /// How long a head may take in all; none: no limit
@@ -107,15 +109,13 @@ impl Config {
             && !options.keepalive_timeout.is_zero();
         let listeners = listeners(options)?;
         let secure = listeners.iter().any(|listener| listener.tls);
+        let (workers, life) = life::life(options)?;
         Ok(Config {
             listeners,
             tls: secure.then(|| tls::tls(&options.tls)).transpose()?,
             backlog: options.backlog,
-            workers: Workers {
-                start: options.max_workers.unwrap_or(options.start_servers),
-                fixed: options.max_workers.is_some(),
-            },
-            max_requests_per_child: NonZeroU32::new(options.max_requests_per_child),
+            workers,
+            life,
             timeout: limit(options.timeout),
             header_timeout: limit(options.header_timeout),
             keepalive: keepalive.then_some(Keepalive {

@@ -133,6 +133,18 @@ impl Worker {
         taken
     }
 
+    /// Nothing is sent to it any more. Returns what it had not claimed, the last one first.
+    pub(super) fn retire(&mut self) -> Vec<Rc<InFlight>> {
+        self.ready = false;
+        let held: Vec<_> = self.held.iter().rev().copied().collect();
+        let unclaimed = held.into_iter().filter(|&id| self.revoke(id));
+        let unclaimed: Vec<_> = unclaimed.collect();
+        unclaimed
+            .iter()
+            .filter_map(|id| self.open.remove(id))
+            .collect()
+    }
+
     /// Takes one request back; false where the worker has claimed it.
     pub(super) fn revoke(&mut self, id: u64) -> bool {
         let revoked = self.end.claims().revoke(id);

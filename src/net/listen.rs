@@ -18,6 +18,8 @@ pub struct Listening {
     pub socket: OwnedFd,
     /// Whether it is a Unix socket.
     pub unix: bool,
+    /// Whether clients speak TLS there; no, until somebody says so.
+    pub tls: bool,
     /// The address it is really bound to, for TCP: a port 0 has become a number.
     pub address: Option<SocketAddr>,
     /// The path of a Unix socket.
@@ -41,6 +43,7 @@ pub fn tcp(host: &str, port: u16, backlog: u32) -> Result<Listening> {
                 return Ok(Listening {
                     socket: socket.into(),
                     unix: false,
+                    tls: false,
                     address,
                     path: None,
                 });
@@ -88,6 +91,7 @@ pub fn unix(path: &Path, backlog: u32) -> Result<Listening> {
     Ok(Listening {
         socket,
         unix: true,
+        tls: false,
         address: None,
         path: Some(path.to_owned()),
     })
@@ -124,6 +128,7 @@ pub fn inherited(descriptor: OwnedFd) -> Result<Listening> {
     let address = socket.local_addr().context(what)?;
     Ok(Listening {
         unix: address.is_unix(),
+        tls: false,
         path: address.as_pathname().map(Path::to_owned),
         address: address.as_socket(),
         socket: descriptor,
