@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,8 +22,9 @@ use crate::http::h1::connection::{self, Context, Origin, Settings};
 use crate::net::accept::Acceptor;
 use crate::net::listen::Listening;
 use crate::net::stream::Stream;
+use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
-use crate::process::control::{self, ToCore, ToMaster};
+use crate::process::control::{self, TlsFile, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
 
 /// A handshake that has begun when the server drains may take this long.
@@ -123,7 +125,7 @@ async fn live(
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
-    obey(&control, &dispatch, &live, &start_drain).await
+    obey(&control, &dispatch, tls.as_ref(), &live, &start_drain).await
 }
 
 /// Serves a connection: HTTP, behind a handshake where TLS is spoken.
@@ -159,9 +161,11 @@ async fn serve(
 async fn obey(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
+    tls: Option<&Rc<tls::Server>>,
     live: &Rc<Live>,
     start_drain: &watch::Sender<bool>,
 ) -> io::Result<()> {
+    let mut files = Vec::new();
     loop {
         let word = control
             .async_io(Interest::READABLE, |socket| {
@@ -185,6 +189,14 @@ async fn obey(
                     drain(control, dispatch, live, start_drain);
                 }
             }
+            Some(ToCore::TlsFile(TlsFile { role, path, file })) => {
+                files.extend(Role::from_number(role).map(|role| Opened {
+                    role,
+                    path,
+                    file: file.into(),
+                }));
+            }
+            Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());
@@ -208,6 +220,20 @@ fn drain(
         // no word: its absence ends the core.
         let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
         dispatch.stop_workers();
+    });
+}
+
+/// Has TLS go by these files, and tells the master what came of it.
+fn read_tls(control: &Rc<AsyncFd<OwnedFd>>, tls: Option<&Rc<tls::Server>>, files: Vec<Opened>) {
+    let (control, tls) = (Rc::clone(control), tls.cloned());
+    spawn_local(async move {
+        let read = match tls {
+            Some(tls) => tls.load(files).await,
+            None => Ok(()),
+        };
+        let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
+        // A master that is gone needs no answer.
+        let _ = control::tell_master(control.get_ref().as_fd(), answer);
     });
 }
 

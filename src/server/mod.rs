@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -22,6 +22,7 @@ use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening};
+use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::daemon::{self, Background};
 use crate::process::fork::{self, Forked};
@@ -30,6 +31,7 @@ use crate::process::signal;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod single;
+mod tls;
 
 /// How long a graceful stop waits for what is in work.
 const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +72,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
             multiprocess: config.workers.start > 0,
         },
         background: None,
+        certificates: config.tls.as_ref().map(tls::files).transpose()?,
     };
     let ended = server.bind().and_then(|()| {
         if config.daemonize {
@@ -95,16 +98,22 @@ struct Server<'a> {
     listening: Vec<Listening>,
     facts: ServerFacts,
     background: Option<Background>,
+    /// Where certificates and keys are, if TLS is spoken.
+    certificates: Option<Files>,
 }
 
 impl Server<'_> {
     fn bind(&mut self) -> Result<()> {
         for listener in &self.config.listeners {
-            let listening = match &listener.place {
+            let mut listening = match &listener.place {
                 Place::Tcp(tcp) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
                 Place::Unix(path) => listen::unix(path, self.config.backlog)?,
                 Place::Inherited(number) => listen::inherited(duplicate(*number)?)?,
             };
+            listening.tls = listener.tls;
+            if listening.tls && listening.unix {
+                bail!("option 'ssl': TLS is not spoken on Unix sockets, and 'listen_sock' is one");
+            }
             self.facts.listeners.push(told(listener, &listening));
             self.listening.push(listening);
         }
@@ -157,9 +166,10 @@ impl Roles for Server<'_> {
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = http_settings(self.config);
+        let tls = self.config.tls.as_ref().map(tls::settings);
         let live = AssertUnwindSafe(move || {
             core_process(&keep)?;
-            core::run(listening, control, settings, None)
+            core::run(listening, control, settings, tls)
         });
         match catch_unwind(live) {
             Ok(Ok(())) => 0,
@@ -171,8 +181,11 @@ impl Roles for Server<'_> {
         }
     }
 
-    fn reread(&mut self, _core: &mut MasterEnd) -> Result<(), String> {
-        Ok(())
+    fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        match &self.certificates {
+            Some(files) => tls::reread(files, core),
+            None => Ok(()),
+        }
     }
 
     fn listening(&mut self) -> Result<(), String> {
