@@ -51,6 +51,21 @@ my @ATTRIBUTES = qw(
     keepalive
     keepalive_timeout
     max_keepalive_reqs
+    max_content
+    max_target_size
+    max_header_size
+    max_headers
+    min_content_rate
+    max_connections
+    max_connections_per_address
+    max_queue
+    queue_timeout
+    spool_dir
+    max_spool
+    bare_lf
+    te_cl
+    underscores_in_headers
+    worker_no_new_privs
     name
     product_name
     product_version

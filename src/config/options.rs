@@ -62,6 +62,8 @@ pub struct Options {
     /// The category of options about TLS
     pub tls: Tls,
 
+    /// The category of options that bound what clients may ask for
+    pub limits: Limits,
     /// The category of options about the life of workers
     pub life: Life,
 
@@ -103,6 +105,41 @@ pub enum VerifyCallback {
     Code,
     /// `1`: every certificate is good; `0`: none is
     Constant(bool),
+}
+
+/// What clients may ask for. Sizes are in bytes; where zero is allowed, it is no limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// `max_content`
+    pub content: u64,
+    /// `max_target_size`
+    pub target: u64,
+    /// `max_header_size`
+    pub field_section: u64,
+    /// `max_headers`
+    pub fields: u32,
+    /// `min_content_rate`, bytes a second
+    pub content_rate: u64,
+    /// `max_connections`
+    pub connections: u32,
+    /// `max_connections_per_address`
+    pub connections_per_address: u32,
+    /// `max_queue`
+    pub queue: u32,
+    /// `queue_timeout`
+    pub queue_time: Duration,
+    /// `spool_dir`
+    pub spool_dir: Option<String>,
+    /// `max_spool`
+    pub spool: u64,
+    /// `bare_lf`
+    pub bare_lf: bool,
+    /// `te_cl`
+    pub te_cl: bool,
+    /// `underscores_in_headers`
+    pub underscores: bool,
+    /// `worker_no_new_privs`
+    pub worker_no_new_privs: bool,
 }
 
 /// How many workers there are, what each may use, and what ends it.

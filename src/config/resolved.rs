@@ -11,9 +11,11 @@ use super::options::Options;
 use super::table::PATH_LIMIT;
 
 mod life;
+mod limits;
 pub mod tls;
 
 pub use self::life::{Life, Share};
+pub use self::limits::Limits;
 pub use self::tls::Tls;
 
 /// What Gepok shall do.
@@ -44,6 +46,8 @@ pub struct Config {
     pub server_ready: bool,
     /// Whether to run in the background
     pub daemonize: bool,
+    /// What clients may ask for
+    pub limits: Limits,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -129,6 +133,7 @@ impl Config {
             server: server(options)?,
             server_ready: options.server_ready,
             daemonize: options.daemonize,
+            limits: limits::limits(&options.limits)?,
         })
     }
 }

@@ -4,6 +4,7 @@ mod app;
 mod connection;
 mod identity;
 mod life;
+mod limits;
 mod listen;
 mod process;
 mod tls;
@@ -24,6 +25,7 @@ pub static CATEGORIES: &[&Category] = &[
     &process::CATEGORY,
     &life::CATEGORY,
     &connection::CATEGORY,
+    &limits::CATEGORY,
     &identity::CATEGORY,
 ];
 

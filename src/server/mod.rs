@@ -4,9 +4,9 @@
 
 use std::io;
 use std::mem;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -289,7 +289,7 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
 
 fn http_settings(config: &Config) -> Settings {
     Settings {
-        limits: Limits::default(),
+        limits: http_limits(&config.limits),
         timeout: config.timeout.unwrap_or_default(),
         header_timeout: config.header_timeout.unwrap_or_default(),
         keepalive_timeout: config
@@ -304,7 +304,18 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        // Not the usual temporary folder, which may be memory.
-        spool_folder: PathBuf::from("/var/tmp"),
+        spool_folder: config.limits.spool_dir.clone(),
+    }
+}
+
+fn http_limits(limits: &config::resolved::Limits) -> Limits {
+    Limits {
+        field_section: limits.field_section,
+        fields: limits.fields,
+        target: limits.target,
+        content: limits.content.map(NonZeroU64::get),
+        bare_lf: limits.bare_lf,
+        te_cl: limits.te_cl,
+        underscore_names: limits.underscores,
     }
 }
