@@ -368,6 +368,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Reads what nobody wants, until the client ends.
+    async fn discard(&mut self) {
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(READ);
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                break;
+            }
+        }
+    }
+
     async fn close(mut self, close: Close) {
         if close == Close::Cut {
             self.stream.reset_on_close();
@@ -376,17 +387,13 @@ impl Connection {
         // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
         let unread = close == Close::Refused || !self.buffer.is_empty();
         if unread || self.stream.is_tls() {
-            let discard = async {
+            let end = async {
                 let _ = self.stream.shutdown().await;
-                while unread {
-                    self.buffer.clear();
-                    self.buffer.reserve(READ);
-                    if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
-                        break;
-                    }
+                if unread {
+                    self.discard().await;
                 }
             };
-            let _ = tokio::time::timeout(LINGER, discard).await;
+            let _ = tokio::time::timeout(LINGER, end).await;
         }
     }
 }
