@@ -111,9 +111,9 @@ impl Config {
         let keepalive = options.keepalive
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
+        let (workers, life) = life::life(options)?;
         let listeners = listeners(options)?;
         let secure = listeners.iter().any(|listener| listener.tls);
-        let (workers, life) = life::life(options)?;
         Ok(Config {
             listeners,
             tls: secure.then(|| tls::tls(&options.tls)).transpose()?,
