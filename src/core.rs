@@ -19,13 +19,15 @@ use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::Dispatch;
 use crate::http::h1::connection::{self, Context, Origin, Settings};
-use crate::net::accept::Acceptor;
+use crate::net::accept::{Acceptor, Phase};
 use crate::net::listen::Listening;
 use crate::net::stream::Stream;
 use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, TlsFile, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
+
+mod check;
 
 /// A handshake that has begun when the server drains may take this long.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
@@ -83,7 +85,7 @@ async fn live(
 ) -> io::Result<()> {
     let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
     let live = Rc::new(Live::default());
-    let (start_drain, drain) = watch::channel(false);
+    let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
         settings,
@@ -100,7 +102,7 @@ async fn live(
             if let Some(tls) = &tls {
                 tokio::select! {
                     () = tls.ready() => {}
-                    _ = drain.wait_for(|&drain| drain) => {}
+                    _ = drain.wait_for(|phase| phase.is_last()) => {}
                 }
             }
             acceptor
@@ -143,7 +145,7 @@ async fn serve(
         biased;
         accepted = tls.accept(stream) => accepted,
         () = async {
-            let _ = drain.wait_for(|&drain| drain).await;
+            let _ = drain.wait_for(|&phase| phase == Phase::Draining).await;
             tokio::time::sleep(LAST_HANDSHAKE).await;
         } => return,
     };
@@ -163,7 +165,7 @@ async fn obey(
     dispatch: &Rc<Dispatch>,
     tls: Option<&Rc<tls::Server>>,
     live: &Rc<Live>,
-    start_drain: &watch::Sender<bool>,
+    start_drain: &watch::Sender<Phase>,
 ) -> io::Result<()> {
     let mut files = Vec::new();
     loop {
@@ -173,20 +175,39 @@ async fn obey(
             })
             .await?;
         match word {
-            Some(ToCore::Worker(number, descriptors)) => {
-                add_worker(control, dispatch, number, descriptors)?
+            Some(ToCore::Accept) => {
+                start_drain.send_if_modified(|phase| {
+                    let waiting = *phase == Phase::Waiting;
+                    if waiting {
+                        *phase = Phase::Serving;
+                    }
+                    waiting
+                });
             }
+            Some(ToCore::Worker(number, descriptors)) => {
+                add_worker(control, dispatch, number, descriptors, false)?
+            }
+            Some(ToCore::Candidate(number, descriptors)) => {
+                add_worker(control, dispatch, number, descriptors, true)?
+            }
+            Some(ToCore::Check(number, path)) => start_check(control, dispatch, number, path),
+            Some(ToCore::Admit(number)) => dispatch.admit(number),
+            Some(ToCore::Retire(number)) => dispatch.retire(number),
             Some(ToCore::Died(number)) => dispatch.worker_died(number),
             // Said twice, it means that nobody wants to wait.
-            Some(ToCore::Drain) if *start_drain.borrow() => {
+            Some(ToCore::Drain | ToCore::GiveWay) if start_drain.borrow().is_last() => {
                 dispatch.stop_workers();
                 return Ok(());
             }
-            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain),
+            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain, Phase::Draining),
+            Some(ToCore::GiveWay) => drain(control, dispatch, live, start_drain, Phase::GivingWay),
+            Some(ToCore::Ping) => {
+                control::tell_master(control.get_ref().as_fd(), ToMaster::Alive)?;
+            }
             Some(ToCore::NoWorkers) => {
                 dispatch.no_workers();
-                if !*start_drain.borrow() {
-                    drain(control, dispatch, live, start_drain);
+                if !start_drain.borrow().is_last() {
+                    drain(control, dispatch, live, start_drain, Phase::Draining);
                 }
             }
             Some(ToCore::TlsFile(TlsFile { role, path, file })) => {
@@ -209,9 +230,10 @@ fn drain(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
     live: &Rc<Live>,
-    start_drain: &watch::Sender<bool>,
+    start_drain: &watch::Sender<Phase>,
+    phase: Phase,
 ) {
-    start_drain.send_replace(true);
+    start_drain.send_replace(phase);
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     let live = Rc::clone(live);
     spawn_local(async move {
@@ -237,14 +259,26 @@ fn read_tls(control: &Rc<AsyncFd<OwnedFd>>, tls: Option<&Rc<tls::Server>>, files
     });
 }
 
+/// Has a candidate answer a request, and tells the master how.
+fn start_check(control: &Rc<AsyncFd<OwnedFd>>, dispatch: &Rc<Dispatch>, number: u32, path: String) {
+    let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
+    spawn_local(async move {
+        let checked = check::check(&dispatch, number, &path).await;
+        // A master that is gone needs no word.
+        let word = ToMaster::Checked(number, checked);
+        let _ = control::tell_master(control.get_ref().as_fd(), word);
+    });
+}
+
 fn add_worker(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
     number: u32,
     descriptors: Descriptors,
+    candidate: bool,
 ) -> io::Result<()> {
     let end = Rc::new(CoreEnd::open(descriptors)?);
-    dispatch.add_worker(number, Rc::clone(&end));
+    dispatch.add_worker(number, Rc::clone(&end), candidate);
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     spawn_local(async move {
         let mut serving = false;
