@@ -31,6 +31,7 @@ my @ATTRIBUTES = qw(
     keepalive
     keepalive_timeout
     max_keepalive_reqs
+    ssl_env
     name
     product_name
     product_version

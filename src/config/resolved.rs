@@ -32,6 +32,8 @@ pub struct Config {
     pub name: String,
     /// The value of the field Server (RFC 9110 section 10.2.4); none: no such field
     pub server: Option<String>,
+    /// Whether requests over TLS get the keys `SSL_*`
+    pub ssl_env: bool,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
     /// Whether to run in the background
@@ -116,6 +118,7 @@ impl Config {
                 name => name.to_owned(),
             },
             server: server(options)?,
+            ssl_env: options.environment.ssl_env,
             server_ready: options.server_ready,
             daemonize: options.daemonize,
         })

@@ -2,6 +2,7 @@
 
 mod app;
 mod connection;
+mod environment;
 mod identity;
 mod listen;
 mod process;
@@ -20,6 +21,7 @@ pub static CATEGORIES: &[&Category] = &[
     &listen::CATEGORY,
     &process::CATEGORY,
     &connection::CATEGORY,
+    &environment::CATEGORY,
     &identity::CATEGORY,
 ];
 

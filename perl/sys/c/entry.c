@@ -104,5 +104,6 @@ void gp_boot(gp_perl *perl, gp_serve_fn serve)
         return;
     gp.serve = serve;
     newXS("Gepok::_serve", xs_serve, __FILE__);
+    gp_sockets_boot(aTHX);
     gp_stream_boot(aTHX);
 }
