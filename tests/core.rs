@@ -6,10 +6,10 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
@@ -17,13 +17,13 @@ use gepok::core;
 use gepok::http::h1::connection::Settings;
 use gepok::http::limits::Limits;
 use gepok::net::listen;
-use gepok::process::control::{self, ToCore, ToMaster};
+use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
-use gepok::worker::{self, App, Called};
+use gepok::worker::{self, App, Called, Left, Share};
 
 struct Server {
     address: SocketAddr,
-    control: OwnedFd,
+    control: MasterEnd,
     core: Option<JoinHandle<()>>,
     workers: u32,
 }
@@ -54,14 +54,12 @@ impl Server {
             core: None,
             workers: 0,
         };
+        server.tell(ToCore::Accept);
         before(&mut server);
         server.core = Some(thread::spawn(move || {
             core::run(vec![(0, listening)], core_end, settings).unwrap();
         }));
-        assert_eq!(
-            control::hear_core(server.control.as_fd()).unwrap(),
-            Some(ToMaster::Ready)
-        );
+        assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Ready));
         server
     }
 
@@ -78,20 +76,17 @@ impl Server {
         app: impl FnMut(&WorkerEnd, u64, Request) + Send + 'static,
     ) -> JoinHandle<()> {
         let (_, descriptors) = self.channel();
-        thread::spawn(move || {
-            let channel = Rc::new(WorkerEnd::open(descriptors).unwrap());
-            worker::serve(&channel, &mut Closure(Rc::clone(&channel), app), 0);
-        })
+        serve(descriptors, app)
     }
 
     fn tell(&self, word: ToCore) {
-        control::tell_core(self.control.as_fd(), word).unwrap();
+        self.control.tell(word).unwrap();
     }
 
     /// Waits for the word that nothing is in work; that workers serve may come first.
-    fn hear_drained(&self) {
+    fn hear_drained(&mut self) {
         loop {
-            match control::hear_core(self.control.as_fd()).unwrap() {
+            match self.control.hear().unwrap() {
                 Some(ToMaster::Serving(_)) => {}
                 word => return assert_eq!(word, Some(ToMaster::Drained)),
             }
@@ -109,12 +104,26 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = control::tell_core(self.control.as_fd(), ToCore::Quit);
+        let _ = self.control.tell(ToCore::Quit);
         let ended = self.core.take().unwrap().join();
         if !thread::panicking() {
             ended.unwrap();
         }
     }
+}
+
+fn serve(
+    descriptors: channel::Descriptors,
+    app: impl FnMut(&WorkerEnd, u64, Request) + Send + 'static,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let channel = Rc::new(WorkerEnd::open(descriptors).unwrap());
+        worker::serve(
+            &channel,
+            &mut Closure(Rc::clone(&channel), app),
+            Share::endless(),
+        );
+    })
 }
 
 struct Closure<F>(Rc<WorkerEnd>, F);
@@ -132,6 +141,10 @@ impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
 
     fn signals(&mut self) -> Option<i32> {
         None
+    }
+
+    fn leave(&mut self, left: Left) -> Left {
+        left
     }
 }
 
@@ -157,6 +170,14 @@ impl Client {
             all.push(byte[0]);
         }
         String::from_utf8(all).unwrap()
+    }
+
+    /// Nothing comes for a moment.
+    fn silent(&mut self) {
+        let limit = |limit| self.0.set_read_timeout(Some(limit)).unwrap();
+        limit(Duration::from_millis(100));
+        assert!(self.0.peek(&mut [0]).is_err());
+        limit(Duration::from_secs(20));
     }
 
     fn rest(&mut self) -> Vec<u8> {
@@ -341,6 +362,26 @@ fn a_dead_worker_costs_only_what_it_had_claimed() {
     unlucky.until("Bad Gateway");
     unlucky.send("GET /again HTTP/1.1\r\n\r\n");
     unlucky.until("GET /again\n");
+}
+
+#[test]
+fn what_a_leaving_worker_has_not_claimed_goes_to_another() {
+    let mut server = Server::start(|_| {});
+    let (_, descriptors) = server.channel();
+    let leaving = WorkerEnd::open(descriptors).unwrap();
+    leaving.idle();
+    leaving.flush().unwrap();
+    let mut client = server.client();
+    client.send("GET /sent HTTP/1.1\r\n\r\n");
+    let Ok(Incoming::Request(id, _)) = leaving.next() else {
+        panic!()
+    };
+    leaving.leaving();
+    leaving.flush().unwrap();
+    server.worker(echo);
+    // The one that leaves takes its time: it is not dead yet.
+    client.until("GET /sent\n");
+    assert!(!leaving.claim(id), "it is another worker's by now");
 }
 
 #[test]
@@ -557,7 +598,7 @@ fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
 #[test]
 fn a_request_in_the_backlog_is_answered_by_a_core_that_drains() {
     let mut client = None;
-    let server = Server::start_after(
+    let mut server = Server::start_after(
         |_| {},
         |server| {
             server.worker(echo);
@@ -650,4 +691,146 @@ fn nobody_waits_behind_a_long_call_though_quick_ones_are_sent_ahead() {
             "round {round}: {response}"
         );
     }
+}
+
+/// Protects: small parts go by the ring, large ones and files by the socket, and yet they arrive in order.
+#[test]
+fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
+    fn piece(number: usize, length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 + number) as u8).collect()
+    }
+    const LENGTHS: [usize; 12] = [
+        1, 40_000, 3, 500, 16_000, 9, 8_192, 8_193, 100_000, 1, 12_000, 7,
+    ];
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, _| {
+        out.head(id, 200, &[], None).unwrap();
+        for (number, &length) in LENGTHS.iter().enumerate() {
+            let content = piece(number, length);
+            if number % 5 == 4 {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(&content).unwrap();
+                out.file(id, file.as_fd(), 0, length as u64).unwrap();
+            } else {
+                let mut rest = &content[..];
+                while !rest.is_empty() {
+                    let taken = out.chunk(id, rest).unwrap();
+                    rest = &rest[taken..];
+                }
+            }
+            if number % 3 != 0 {
+                out.flush().unwrap();
+            }
+        }
+        out.end(id).unwrap();
+    });
+    let expected: Vec<u8> = LENGTHS
+        .iter()
+        .enumerate()
+        .flat_map(|(number, &length)| piece(number, length))
+        .collect();
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send("GET / HTTP/1.0\r\n\r\n");
+        let response = client.rest();
+        let head = response.windows(4).position(|end| end == b"\r\n\r\n");
+        assert!(response[head.unwrap() + 4..] == expected);
+    }
+}
+
+/// One worker's app that answers with the number in its path as the status.
+fn status(out: &WorkerEnd, id: u64, request: Request) {
+    let number = String::from_utf8_lossy(&request.head.target()[1..]).parse();
+    out.head(id, number.unwrap_or(200), &[], Some(0)).unwrap();
+    out.end(id).unwrap();
+}
+
+#[test]
+fn a_core_that_gives_way_answers_one_more_request_on_each_connection() {
+    let mut server = Server::start(|_| {});
+    server.worker(echo);
+    let (mut busy, mut idle) = (server.client(), server.client());
+    for client in [&mut busy, &mut idle] {
+        client.send("GET / HTTP/1.1\r\n\r\n");
+        assert!(!client.until("GET /\n").contains("Connection: close"));
+    }
+    let start = Instant::now();
+    server.tell(ToCore::GiveWay);
+    thread::sleep(Duration::from_millis(100));
+    busy.send("GET / HTTP/1.1\r\n\r\n");
+    let response = busy.until("GET /\n");
+    assert!(response.contains("\r\nConnection: close\r\n"), "{response}");
+    assert_eq!(idle.rest(), b"", "an idle connection ends");
+    assert!(start.elapsed() > Duration::from_millis(500), "not at once");
+    server.hear_drained();
+}
+
+#[test]
+fn a_candidate_gets_no_request_before_it_is_admitted() {
+    let mut server = Server::start(|_| {});
+    let (core_side, worker_side) = channel::pair().unwrap();
+    server.tell(ToCore::Candidate(9, core_side));
+    serve(worker_side, status);
+    let mut client = server.client();
+    client.send("GET /201 HTTP/1.1\r\n\r\n");
+    assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Serving(9)));
+    for (path, answer) in [
+        ("/404", Ok(())),
+        (
+            "/503",
+            Err("check_path /503 was answered with 503".to_owned()),
+        ),
+    ] {
+        server.tell(ToCore::Check(9, path.to_owned()));
+        let word = server.control.hear().unwrap();
+        assert_eq!(word, Some(ToMaster::Checked(9, answer)));
+    }
+    client.silent();
+    server.tell(ToCore::Admit(9));
+    assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 201"));
+}
+
+#[test]
+fn a_candidate_that_dies_on_its_check_hands_it_to_nobody() {
+    let mut server = Server::start(|_| {});
+    server.worker(status);
+    let (core_side, worker_side) = channel::pair().unwrap();
+    server.tell(ToCore::Candidate(9, core_side));
+    let channel = WorkerEnd::open(worker_side).unwrap();
+    server.tell(ToCore::Check(9, "/200".to_owned()));
+    drop(channel);
+    server.tell(ToCore::Died(9));
+    loop {
+        match server.control.hear().unwrap() {
+            Some(ToMaster::Serving(_)) => {}
+            word => {
+                let why = Err("check_path /200 was not answered".to_owned());
+                return assert_eq!(word, Some(ToMaster::Checked(9, why)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_retires_finishes_what_it_has_begun_and_gets_nothing_more() {
+    let mut server = Server::start(|_| {});
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let retired = server.worker(move |channel, id, request| {
+        if request.head.target() == b"/slow" {
+            wait.recv().unwrap();
+        }
+        echo(channel, id, request);
+    });
+    let (mut first, mut second) = (server.client(), server.client());
+    first.send("GET /slow HTTP/1.1\r\n\r\n");
+    first.silent();
+    server.tell(ToCore::Retire(1));
+    second.send("GET /quick HTTP/1.1\r\n\r\n");
+    second.silent();
+    go.send(()).unwrap();
+    first.until("GET /slow\n");
+    retired.join().unwrap();
+    second.silent();
+    server.worker(echo);
+    second.until("GET /quick\n");
 }

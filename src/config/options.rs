@@ -15,6 +15,12 @@ pub struct Options {
     pub http_ports: Vec<Tcp>,
     /// `unix_sockets`, absolute paths
     pub unix_sockets: Vec<PathBuf>,
+    /// `unix_socket_mode`, permission bits
+    pub unix_socket_mode: Option<u32>,
+    /// `unix_socket_owner`, a name or a number
+    pub unix_socket_owner: Option<String>,
+    /// `unix_socket_group`, a name or a number
+    pub unix_socket_group: Option<String>,
     /// `host`; none also for a wildcard
     pub host: Option<String>,
     /// `port`
@@ -49,8 +55,9 @@ pub struct Options {
     pub max_workers: Option<u32>,
     /// `max_requests_per_child`; zero is no limit
     pub max_requests_per_child: u32,
-    /// `daemonize`
-    pub daemonize: bool,
+
+    /// The category of options about the background, files and privileges
+    pub daemon: Daemon,
 
     /// `name`
     pub name: String,
@@ -61,9 +68,92 @@ pub struct Options {
 
     /// The category of options that say what the app is told of a request
     pub environment: Environment,
+    /// The category of options that bound what clients may ask for
+    pub limits: Limits,
+    /// The category of options about the life of workers
+    pub life: Life,
 
     /// The category of options that say which app the binary serves
     pub app: App,
+}
+
+/// How the server stands in its system.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Daemon {
+    /// `daemonize`
+    pub daemonize: bool,
+    /// `pid_path`; empty is no such file
+    pub pid_path: Option<PathBuf>,
+    /// `chdir`
+    pub chdir: Option<PathBuf>,
+    /// `umask`, permission bits
+    pub umask: Option<u32>,
+    /// `require_root`
+    pub require_root: bool,
+    /// `user`, a name or a number
+    pub user: Option<String>,
+    /// `group`, names or numbers, the primary one first
+    pub groups: Vec<String>,
+    /// `proctitle`
+    pub proctitle: bool,
+}
+
+/// What clients may ask for. Sizes are in bytes; where zero is allowed, it is no limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// `max_content`
+    pub content: u64,
+    /// `max_target_size`
+    pub target: u64,
+    /// `max_header_size`
+    pub field_section: u64,
+    /// `max_headers`
+    pub fields: u32,
+    /// `min_content_rate`, bytes a second
+    pub content_rate: u64,
+    /// `max_connections`
+    pub connections: u32,
+    /// `max_connections_per_address`
+    pub connections_per_address: u32,
+    /// `max_queue`
+    pub queue: u32,
+    /// `queue_timeout`
+    pub queue_time: Duration,
+    /// `spool_dir`
+    pub spool_dir: Option<String>,
+    /// `max_spool`
+    pub spool: u64,
+    /// `bare_lf`
+    pub bare_lf: bool,
+    /// `te_cl`
+    pub te_cl: bool,
+    /// `underscores_in_headers`
+    pub underscores: bool,
+    /// `worker_no_new_privs`
+    pub worker_no_new_privs: bool,
+}
+
+/// How many workers there are, what each may use, and what ends it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Life {
+    /// `max_clients`, workers
+    pub max_clients: Option<u32>,
+    /// `min_spare_servers`
+    pub min_spare_servers: u32,
+    /// `max_spare_servers`
+    pub max_spare_servers: Option<u32>,
+    /// `idle_worker_timeout`
+    pub idle_worker_timeout: Duration,
+    /// `min_reqs_per_child`; zero is none
+    pub min_reqs_per_child: u32,
+    /// `max_worker_age`; zero is none
+    pub max_worker_age: Duration,
+    /// `max_worker_rss`, bytes; zero is none
+    pub max_worker_rss: u64,
+    /// `request_timeout`; zero is none
+    pub request_timeout: Duration,
+    /// `child_exit`: Perl source, or [`table::CODE`] where a code reference waits on Perl's side
+    pub child_exit: Option<String>,
 }
 
 /// Which app the binary loads, and how.

@@ -10,6 +10,14 @@ use super::address::{self, Address, Tcp, WILDCARD};
 use super::options::Options;
 use super::table::PATH_LIMIT;
 
+mod daemon;
+mod life;
+mod limits;
+
+pub use self::daemon::{Daemon, PidPath};
+pub use self::life::{Life, Share};
+pub use self::limits::Limits;
+
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -18,10 +26,12 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// How many connections wait to be accepted, for listen(2)
     pub backlog: u32,
+    /// Who may connect to the Unix sockets that are made
+    pub unix_access: UnixAccess,
     /// How many workers
     pub workers: Workers,
-    /// Requests after which a worker is replaced; none: never
-    pub max_requests_per_child: Option<NonZeroU32>,
+    /// How their number changes, and what ends one
+    pub life: Life,
     /// How long a connection may make no progress; none: no limit
     pub timeout: Option<Duration>,
     /// How long a head may take in all; none: no limit
@@ -36,8 +46,10 @@ pub struct Config {
     pub ssl_env: bool,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
-    /// Whether to run in the background
-    pub daemonize: bool,
+    /// How the server stands in its system
+    pub daemon: Daemon,
+    /// What clients may ask for
+    pub limits: Limits,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -75,6 +87,17 @@ pub enum Remote {
     Starlet,
 }
 
+/// Permissions and owners of the files of Unix sockets; none: as the system makes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnixAccess {
+    /// Permission bits
+    pub mode: Option<u32>,
+    /// A user, by name or number
+    pub owner: Option<String>,
+    /// A group, by name or number
+    pub group: Option<String>,
+}
+
 /// How many workers to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
@@ -99,29 +122,37 @@ impl Config {
         let keepalive = options.keepalive
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
+        let (workers, life) = life::life(options)?;
         Ok(Config {
             listeners: listeners(options)?,
             backlog: options.backlog,
-            workers: Workers {
-                start: options.max_workers.unwrap_or(options.start_servers),
-                fixed: options.max_workers.is_some(),
+            unix_access: UnixAccess {
+                mode: options.unix_socket_mode,
+                owner: options.unix_socket_owner.clone(),
+                group: options.unix_socket_group.clone(),
             },
-            max_requests_per_child: NonZeroU32::new(options.max_requests_per_child),
+            workers,
+            life,
             timeout: limit(options.timeout),
             header_timeout: limit(options.header_timeout),
             keepalive: keepalive.then_some(Keepalive {
                 timeout: options.keepalive_timeout,
                 max_requests: NonZeroU32::new(options.max_keepalive_reqs),
             }),
-            name: match options.name.as_str() {
-                "" => "gepok".to_owned(),
-                name => name.to_owned(),
-            },
+            name: name(options),
             server: server(options)?,
             ssl_env: options.environment.ssl_env,
             server_ready: options.server_ready,
-            daemonize: options.daemonize,
+            daemon: Daemon::resolve(options)?,
+            limits: limits::limits(&options.limits)?,
         })
+    }
+}
+
+fn name(options: &Options) -> String {
+    match options.name.as_str() {
+        "" => "gepok".to_owned(),
+        name => name.to_owned(),
     }
 }
 

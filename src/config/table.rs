@@ -2,8 +2,11 @@
 
 mod app;
 mod connection;
+mod daemon;
 mod environment;
 mod identity;
+mod life;
+mod limits;
 mod listen;
 mod process;
 
@@ -20,8 +23,11 @@ pub static CATEGORIES: &[&Category] = &[
     &app::CATEGORY,
     &listen::CATEGORY,
     &process::CATEGORY,
+    &life::CATEGORY,
+    &daemon::CATEGORY,
     &connection::CATEGORY,
     &environment::CATEGORY,
+    &limits::CATEGORY,
     &identity::CATEGORY,
 ];
 
@@ -85,10 +91,16 @@ pub enum Kind {
     Integer(u32, u32, fn(&mut Options, u32)),
     /// A duration in seconds, fractions allowed
     Seconds(fn(&mut Options, Duration)),
+    /// Permission bits, written in octal as chmod(1) takes them
+    Mode(fn(&mut Options, u32)),
+    /// Bytes; K, M or G behind the number stand for powers of 1024
+    Bytes(fn(&mut Options, u64)),
     /// Any text
     Text(fn(&mut Options, String)),
     /// Any text, given once or more
     Texts(fn(&mut Options, String)),
+    /// Names, separated by blanks or commas or repeated
+    Names(fn(&mut Options, String)),
     /// A host's name or address
     Host(fn(&mut Options, String)),
     /// TCP addresses, separated by commas or repeated
@@ -99,6 +111,8 @@ pub enum Kind {
     Addresses(fn(&mut Options, Address)),
     /// A code reference, which stays on Perl's side: the text is only [`CODE`]
     Code(fn(&mut Options)),
+    /// Perl source that gives a code reference, or [`CODE`] for one that stays on Perl's side
+    Source(fn(&mut Options, String)),
 }
 
 /// What stands in a pair for a code reference.
@@ -106,6 +120,9 @@ pub const CODE: &str = "CODE";
 
 /// The longest path that fits sockaddr_un of unix(7), in bytes.
 pub const PATH_LIMIT: usize = 107;
+
+// What f64 counts without loss.
+const MOST_BYTES: u64 = 1 << 53;
 
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -166,7 +183,22 @@ impl Opt {
                 Some(value) => set(options, value),
                 None => bail!("option '{name}': '{text}' is not a number of seconds"),
             },
-            Kind::Text(set) | Kind::Texts(set) => set(options, text.to_owned()),
+            Kind::Mode(set) => match mode(text) {
+                Some(value) => set(options, value),
+                None => bail!("option '{name}': '{text}' is not an octal number from 0 to 777"),
+            },
+            Kind::Names(set) => items(text)
+                .flat_map(str::split_whitespace)
+                .for_each(|item| set(options, item.to_owned())),
+            Kind::Bytes(set) => match bytes(text) {
+                Some(value) => set(options, value),
+                None => bail!(
+                    "option '{name}': '{text}' is not a number of bytes, as 1000000, 500K, 300M or 1.5G"
+                ),
+            },
+            Kind::Text(set) | Kind::Texts(set) | Kind::Source(set) => {
+                set(options, text.to_owned());
+            }
             Kind::Host(set) => match address::host(text) {
                 Some(value) => set(options, value),
                 None => bail!("option '{name}': '{text}' is not a host name or address"),
@@ -217,6 +249,31 @@ fn integer(text: &str, min: u32, max: u32) -> Option<u32> {
 fn seconds(text: &str) -> Option<Duration> {
     let value = Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()?;
     (value <= LONGEST).then_some(value)
+}
+
+fn mode(text: &str) -> Option<u32> {
+    let digits = text.trim().trim_start_matches("0o");
+    let octal = !digits.is_empty() && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let value = octal
+        .then(|| u32::from_str_radix(digits, 8).ok())
+        .flatten()?;
+    (value <= 0o777).then_some(value)
+}
+
+// A number, and a unit of powers of 1024: K, KB or KiB, as people write it.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let factor: u64 = match text[digits.len()..].trim_start() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    let number: f64 = digits.parse().ok()?;
+    let value = number * factor as f64;
+    (value >= 0.0 && value <= MOST_BYTES as f64).then_some(value as u64)
 }
 
 // The end of a list may be a comma, as Gepok always had it.

@@ -23,6 +23,7 @@ use crate::semantics::message::Request;
 
 mod backlog;
 mod exchange;
+mod generation;
 mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice};
@@ -80,12 +81,13 @@ impl Dispatch {
         }
     }
 
-    /// A new worker: it gets requests when it says that it is idle.
-    pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>) {
+    /// A new worker: it gets requests when it says that it is idle, and is no candidate.
+    pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
-        self.workers.borrow_mut().insert(number, Worker::new(end));
+        let worker = Worker::new(end, !candidate);
+        self.workers.borrow_mut().insert(number, worker);
     }
 
     /// Tells all workers to leave when they are done.
@@ -175,7 +177,9 @@ impl Dispatch {
 
     /// Puts a request that was not run to the front, unless its client has left.
     fn requeue(&self, state: Rc<InFlight>) {
-        if state.place.get() != Place::Over {
+        if state.is_pinned() {
+            state.finish(Event::Failed);
+        } else if state.place.get() != Place::Over {
             state.place.set(Place::Queued);
             self.queue.borrow_mut().push_front(state);
         }
@@ -210,6 +214,7 @@ impl Dispatch {
                 self.look_at(number);
                 self.match_up();
             }
+            Message::Leaving => self.worker_leaves(number),
             Message::Wake => {
                 if let Some(worker) = self.workers.borrow().get(&number) {
                     let _ = worker.end.send_wake();
@@ -312,6 +317,19 @@ impl Dispatch {
         if let Some(worker) = self.workers.borrow().get(&number) {
             let _ = worker.end.send_credit(id, amount);
         }
+    }
+
+    /// Worker `number` takes no request any more: what it has not claimed goes to the front of the queue.
+    fn worker_leaves(self: &Rc<Self>, number: u32) {
+        self.idle.borrow_mut().retain(|&idle| idle != number);
+        let taken = match self.workers.borrow_mut().get_mut(&number) {
+            Some(worker) => worker.retire(),
+            None => return,
+        };
+        for state in taken {
+            self.requeue(state);
+        }
+        self.match_up();
     }
 
     /// Worker `number` is dead, as waitpid told the master. What it had sent is taken; what it had not

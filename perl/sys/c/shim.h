@@ -172,11 +172,11 @@ typedef struct gp_hook {
     gp_sv *code;
 } gp_hook;
 
-/** What a run of the server ended with. */
+/** What a run of the server, or a command to one that runs, ended with. */
 typedef struct gp_served {
     /** Nonzero: the process shall exit with `status`; zero: return to the Perl caller. */
     int leave;
-    /** Exit status where `leave` is set. */
+    /** Exit status where `leave` is set; a command's result. */
     int status;
     /** Length of the message; nonzero makes the caller die with it. */
     size_t message_len;
@@ -184,9 +184,9 @@ typedef struct gp_served {
     char message[4096];
 } gp_served;
 
-/** The server's entry in Rust: runs until the server has ended. */
-typedef void (*gp_serve_fn)(gp_perl *perl, const gp_pair *options, size_t option_count, const gp_hook *hooks,
-                            size_t hook_count, gp_served *served);
+/** The server's entry in Rust: runs until the server has ended, or does what `command` says with one that runs. */
+typedef void (*gp_serve_fn)(gp_perl *perl, gp_slice command, const gp_pair *options, size_t option_count,
+                            const gp_hook *hooks, size_t hook_count, gp_served *served);
 
 /** Defines Gepok's XSUBs in the interpreter; `perl` may be NULL for a perl that has only one. */
 void gp_boot(gp_perl *perl, gp_serve_fn serve);
@@ -227,6 +227,10 @@ int gp_signals_due(gp_perl *perl);
 gp_outcome gp_take_signals(gp_perl *perl, void (*leave)(void));
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);
+
+/** Calls `hook`, the last thing a worker does, with `handler` (NULL for undef) and `app`. Behind an exit of the app's it will
+ * run as the first END block. GP_OK, GP_DIED or GP_EXIT. */
+gp_outcome gp_child_exit(gp_perl *perl, gp_sv *hook, gp_sv *handler, gp_sv *app);
 
 /** Forks as Perl's fork does; the child is a new process of ours, not one of the app's. Returns as fork(2). */
 int gp_fork(gp_perl *perl);

@@ -208,23 +208,24 @@ pub struct gp_hook {
     #[doc = " The code reference, owned by the receiver."]
     pub code: *mut gp_sv,
 }
-#[doc = " What a run of the server ended with."]
+#[doc = " What a run of the server, or a command to one that runs, ended with."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct gp_served {
     #[doc = " Nonzero: the process shall exit with `status`; zero: return to the Perl caller."]
     pub leave: ::std::os::raw::c_int,
-    #[doc = " Exit status where `leave` is set."]
+    #[doc = " Exit status where `leave` is set; a command's result."]
     pub status: ::std::os::raw::c_int,
     #[doc = " Length of the message; nonzero makes the caller die with it."]
     pub message_len: usize,
     #[doc = " The message."]
     pub message: [::std::os::raw::c_char; 4096usize],
 }
-#[doc = " The server's entry in Rust: runs until the server has ended."]
+#[doc = " The server's entry in Rust: runs until the server has ended, or does what `command` says with one that runs."]
 pub type gp_serve_fn = ::std::option::Option<
     unsafe extern "C" fn(
         perl: *mut gp_perl,
+        command: gp_slice,
         options: *const gp_pair,
         option_count: usize,
         hooks: *const gp_hook,
@@ -326,6 +327,15 @@ unsafe extern "C" {
 unsafe extern "C" {
     #[doc = " Runs the Perl signal handlers that are due. GP_OK or GP_EXIT."]
     pub fn gp_signals(perl: *mut gp_perl) -> gp_outcome;
+}
+unsafe extern "C" {
+    #[doc = " Calls `hook`, the last thing a worker does, with `handler` (NULL for undef) and `app`. Behind an exit of the app's it will\n run as the first END block. GP_OK, GP_DIED or GP_EXIT."]
+    pub fn gp_child_exit(
+        perl: *mut gp_perl,
+        hook: *mut gp_sv,
+        handler: *mut gp_sv,
+        app: *mut gp_sv,
+    ) -> gp_outcome;
 }
 unsafe extern "C" {
     #[doc = " Forks as Perl's fork does; the child is a new process of ours, not one of the app's. Returns as fork(2)."]
