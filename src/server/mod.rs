@@ -85,6 +85,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         facts: ServerFacts {
             listeners: Vec::new(),
             multiprocess: config.workers.start > 0,
+            ssl_env: config.ssl_env,
         },
         daemon,
         master: getpid(),
