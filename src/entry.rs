@@ -53,6 +53,8 @@ struct PerlEntry {
     server_ready: Option<Code>,
     /// Nothing also in a worker, which has it with its app.
     child_exit: Option<ChildExit>,
+    /// The same.
+    verify_callback: Option<Code>,
 }
 
 impl Entry for PerlEntry {
@@ -108,6 +110,9 @@ impl Entry for PerlEntry {
             Source::Load(options) => load(self.perl, &options).map_err(text)?,
         };
         let mut app = PsgiApp::new(app, facts.clone(), channel).map_err(text)?;
+        if let Some(callback) = self.verify_callback.take() {
+            app.at_certificate(callback);
+        }
         if facts.multiprocess {
             if let Some(hook) = self.child_exit.take() {
                 app.at_exit(hook);
@@ -151,6 +156,7 @@ pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         before_prefork: hooks.take("before_prefork"),
         server_ready: hooks.take("server_ready"),
         child_exit: child_exit(&said.options, &mut hooks)?,
+        verify_callback: hooks.take("ssl_verify_callback"),
     };
     match run(&said.options, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
@@ -252,6 +258,7 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
         before_prefork: None,
         server_ready: None,
         child_exit,
+        verify_callback: None,
     };
     match run(options, &mut entry) {
         Ok(Ended::Master) => 0,

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
 use self::exchange::{InFlight, Place};
+use self::verify::{Question, Taken};
 use self::worker::{Worker, may_go_ahead};
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
@@ -24,6 +25,7 @@ use crate::semantics::message::Request;
 mod backlog;
 mod exchange;
 mod generation;
+mod verify;
 mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice};
@@ -38,6 +40,10 @@ pub struct Dispatch {
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
+    /// Clients' certificates that wait for the app's verdict.
+    questions: RefCell<VecDeque<Question>>,
+    /// Certificates that the app has taken.
+    taken: RefCell<Taken>,
     /// The watch over requests that were sent ahead is running.
     watching: Cell<bool>,
     /// Workers were told to leave; new ones are told so at once.
@@ -57,6 +63,8 @@ impl Dispatch {
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
+            questions: RefCell::default(),
+            taken: RefCell::default(),
             watching: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
@@ -105,10 +113,12 @@ impl Dispatch {
         for state in self.queue.borrow_mut().drain(..) {
             state.finish(Event::Failed);
         }
+        self.questions.borrow_mut().clear();
     }
 
-    /// Sends queued requests to idle workers, then some ahead to quick ones.
+    /// Sends questions, then queued requests to idle workers, then some ahead to quick ones.
     fn match_up(self: &Rc<Self>) {
+        self.ask();
         loop {
             let Some(state) = self.queue.borrow_mut().pop_front() else {
                 return;
@@ -206,6 +216,7 @@ impl Dispatch {
                 Some(state) if state.place.get() != Place::Over => state.ask(),
                 _ => self.reply(number, id, None),
             },
+            Message::Verdict(id, good) => self.verdict(number, id, good),
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
@@ -357,9 +368,10 @@ impl Dispatch {
         // A child that the app forked may hold the other end open.
         end.close();
         self.idle.borrow_mut().retain(|&idle| idle != number);
-        let Some(worker) = self.workers.borrow_mut().remove(&number) else {
+        let Some(mut worker) = self.workers.borrow_mut().remove(&number) else {
             return;
         };
+        let question = worker.unanswered();
         let left = worker.open.into_iter().rev();
         for (id, state) in left {
             if end.claims().is_claimed(id) {
@@ -367,6 +379,9 @@ impl Dispatch {
             } else {
                 self.requeue(state);
             }
+        }
+        if let Some(question) = question {
+            self.questions.borrow_mut().push_front(question);
         }
         self.match_up();
     }

@@ -187,6 +187,20 @@ sub _x509 {
     return $made->{$der} ||= Gepok::Socket::X509::from_der($der);
 }
 
+# Asks ssl_verify_callback (perl/sys/c/verify.c), with the arguments of IO::Socket::SSL's SSL_verify_callback. There is no
+# store of OpenSSL's, and the certificate is the client's own always.
+sub _verify {
+    my ($callback, $der, $error) = @_;
+    my $texts = _read($der);
+    my $names = $texts ? "$texts->{issuer}$texts->{subject}" : '';
+    my $made  = Gepok::Socket::X509->new;
+    my $x509  = $made->{$der} = do {
+        local ($@, $SIG{__DIE__});
+        eval { Gepok::Socket::X509::from_der($der) };
+    };
+    return $callback->(defined $error ? 0 : 1, 0, $names, defined $error ? $error : 0, $x509, 0);
+}
+
 package Gepok::Socket::X509;
 
 sub new { bless {}, $_[0] }
