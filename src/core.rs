@@ -253,6 +253,17 @@ async fn obey(
                 dispatch.forget_verdicts();
                 read_tls(control, tls, mem::take(&mut files));
             }
+            Some(ToCore::Reread) => {
+                dispatch.forget_verdicts();
+                let tls = tls.cloned();
+                spawn_local(async move {
+                    if let Some(tls) = tls
+                        && let Err(error) = tls.reread().await
+                    {
+                        ::log::error!("{error:#}; the certificates read before stay in use");
+                    }
+                });
+            }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());

@@ -59,6 +59,8 @@ pub enum ToCore {
     TlsFile(TlsFile),
     /// Those were all; the answer says whether TLS goes by them from now on.
     ReadTls,
+    /// Open and read such files yourself: said where there is no master, but one process.
+    Reread,
 }
 
 /// A file that the master has opened for the core to read: no process that runs the app holds what is in it.
@@ -110,6 +112,7 @@ const ALIVE: u8 = 18;
 const CHECKED: u8 = 19;
 const TLS_FILE: u8 = 20;
 const READ_TLS: u8 = 21;
+const REREAD: u8 = 22;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -117,6 +120,8 @@ pub const DRAIN_WORD: [u8; 1] = [DRAIN];
 pub const GIVE_WAY_WORD: [u8; 1] = [GIVE_WAY];
 /// `Quit` as it stands on the wire, for a signal handler.
 pub const QUIT_WORD: [u8; 1] = [QUIT];
+/// `Reread` as it stands on the wire, for a signal handler.
+pub const REREAD_WORD: [u8; 1] = [REREAD];
 
 /// Makes the two ends: the master's, then the core's.
 ///
@@ -249,6 +254,7 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
             descriptors.push(file.file.as_raw_fd());
         }
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
+        ToCore::Reread => bytes.put_slice(&REREAD_WORD),
     }
     (bytes, descriptors)
 }
@@ -351,6 +357,7 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
             ToCore::TlsFile(TlsFile { role, path, file })
         }
         READ_TLS => ToCore::ReadTls,
+        REREAD => ToCore::Reread,
         _ => return Err(garbage()),
     };
     Ok(Some(word))
