@@ -10,17 +10,26 @@ use std::rc::Rc;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
-use crate::dispatch::Dispatch;
-use crate::http::h1::connection::{self, Context, Settings};
+use crate::dispatch::{self, Dispatch, Report};
+use crate::http::h1::connection::{self, Context};
 use crate::net::accept::Acceptor;
 use crate::net::listen::Listening;
 use crate::process::control::{self, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
+
+/// How the core works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How connections behave.
+    pub http: connection::Settings,
+    /// How requests are dispatched.
+    pub dispatch: dispatch::Settings,
+}
 
 /// Runs the core until the master says so, or has gone.
 ///
@@ -71,12 +80,13 @@ async fn live(
     control: OwnedFd,
     settings: Settings,
 ) -> io::Result<()> {
-    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
+    let (report, reports) = mpsc::unbounded_channel();
+    let dispatch = Rc::new(Dispatch::new(settings.dispatch, report));
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(false);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
-        settings,
+        settings: settings.http,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
     });
@@ -102,7 +112,19 @@ async fn live(
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
+    spawn_local(forward(Rc::clone(&control), reports));
     obey(&control, &dispatch, &live, &start_drain).await
+}
+
+/// Tells the master what the dispatch reports. A master that is gone needs no word.
+async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedReceiver<Report>) {
+    while let Some(report) = reports.recv().await {
+        let word = match report {
+            Report::Leaving(number) => ToMaster::Leaving(number),
+            Report::Hung { number, request } => ToMaster::Hung(number, request),
+        };
+        let _ = control::tell_master(control.get_ref().as_fd(), word);
+    }
 }
 
 /// Does what the master says.

@@ -5,5 +5,6 @@
 pub mod control;
 pub mod daemon;
 pub mod fork;
+pub mod hung;
 pub mod master;
 pub mod signal;

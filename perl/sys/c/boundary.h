@@ -127,6 +127,9 @@ void gp_log_error(pTHX_ HV *env);
 /* signals.c */
 void gp_signals_begin(pTHX);
 
+/* where.c */
+SV *gp_where(pTHX);
+
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);
 void gp_stream_boot(pTHX);
