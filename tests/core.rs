@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,13 +18,13 @@ use gepok::dispatch;
 use gepok::http::h1::connection::Settings;
 use gepok::http::limits::Limits;
 use gepok::net::listen;
-use gepok::process::control::{self, ToCore, ToMaster};
+use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
 use gepok::worker::{self, App, Called, Left, Share};
 
 struct Server {
     address: SocketAddr,
-    control: OwnedFd,
+    control: MasterEnd,
     core: Option<JoinHandle<()>>,
     workers: u32,
 }
@@ -66,10 +66,7 @@ impl Server {
         server.core = Some(thread::spawn(move || {
             core::run(vec![(0, listening)], core_end, settings).unwrap();
         }));
-        assert_eq!(
-            control::hear_core(server.control.as_fd()).unwrap(),
-            Some(ToMaster::Ready)
-        );
+        assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Ready));
         server
     }
 
@@ -97,13 +94,13 @@ impl Server {
     }
 
     fn tell(&self, word: ToCore) {
-        control::tell_core(self.control.as_fd(), word).unwrap();
+        self.control.tell(word).unwrap();
     }
 
     /// Waits for the word that nothing is in work; that workers serve may come first.
-    fn hear_drained(&self) {
+    fn hear_drained(&mut self) {
         loop {
-            match control::hear_core(self.control.as_fd()).unwrap() {
+            match self.control.hear().unwrap() {
                 Some(ToMaster::Serving(_)) => {}
                 word => return assert_eq!(word, Some(ToMaster::Drained)),
             }
@@ -121,7 +118,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = control::tell_core(self.control.as_fd(), ToCore::Quit);
+        let _ = self.control.tell(ToCore::Quit);
         let ended = self.core.take().unwrap().join();
         if !thread::panicking() {
             ended.unwrap();
@@ -593,7 +590,7 @@ fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
 #[test]
 fn a_request_in_the_backlog_is_answered_by_a_core_that_drains() {
     let mut client = None;
-    let server = Server::start_after(
+    let mut server = Server::start_after(
         |_| {},
         |server| {
             server.worker(echo);
@@ -685,5 +682,50 @@ fn nobody_waits_behind_a_long_call_though_quick_ones_are_sent_ahead() {
             response.starts_with("HTTP/1.1 200 "),
             "round {round}: {response}"
         );
+    }
+}
+
+/// Protects: small parts go by the ring, large ones and files by the socket, and yet they arrive in order.
+#[test]
+fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
+    fn piece(number: usize, length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 + number) as u8).collect()
+    }
+    const LENGTHS: [usize; 12] = [
+        1, 40_000, 3, 500, 16_000, 9, 8_192, 8_193, 100_000, 1, 12_000, 7,
+    ];
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, _| {
+        out.head(id, 200, &[], None).unwrap();
+        for (number, &length) in LENGTHS.iter().enumerate() {
+            let content = piece(number, length);
+            if number % 5 == 4 {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(&content).unwrap();
+                out.file(id, file.as_fd(), 0, length as u64).unwrap();
+            } else {
+                let mut rest = &content[..];
+                while !rest.is_empty() {
+                    let taken = out.chunk(id, rest).unwrap();
+                    rest = &rest[taken..];
+                }
+            }
+            if number % 3 != 0 {
+                out.flush().unwrap();
+            }
+        }
+        out.end(id).unwrap();
+    });
+    let expected: Vec<u8> = LENGTHS
+        .iter()
+        .enumerate()
+        .flat_map(|(number, &length)| piece(number, length))
+        .collect();
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send("GET / HTTP/1.0\r\n\r\n");
+        let response = client.rest();
+        let head = response.windows(4).position(|end| end == b"\r\n\r\n");
+        assert!(response[head.unwrap() + 4..] == expected);
     }
 }

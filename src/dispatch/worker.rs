@@ -96,7 +96,10 @@ impl Worker {
             self.last_id += 1;
         }
         let id = self.last_id;
-        if let Err(error) = self.end.send_request(id, &state.request) {
+        if let Err(error) = self
+            .end
+            .send_request(id, &state.request, !self.held.is_empty())
+        {
             self.end.claims().free(id);
             self.ready = false;
             return Err(error);
