@@ -101,7 +101,7 @@ impl Server {
     fn hear_drained(&mut self) {
         loop {
             match self.control.hear().unwrap() {
-                Some(ToMaster::Serving(_)) => {}
+                Some(ToMaster::Serving(_) | ToMaster::Leaving(_)) => {}
                 word => return assert_eq!(word, Some(ToMaster::Drained)),
             }
         }

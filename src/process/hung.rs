@@ -40,11 +40,6 @@ impl Hung {
         }
     }
 
-    /// Whether it is this worker.
-    pub fn is(&self, pid: Pid) -> bool {
-        self.pid == pid
-    }
-
     /// When its time is over.
     pub fn until(&self) -> Instant {
         self.until
@@ -90,7 +85,10 @@ mod tests {
     #[test]
     fn the_kernel_is_asked() {
         let known = Known(nix::unistd::getpid()).to_string();
-        assert!(known.starts_with("R (running)") || known.starts_with("S (sleeping)"), "{known}");
+        assert!(
+            known.starts_with("R (running)") || known.starts_with("S (sleeping)"),
+            "{known}"
+        );
         assert_eq!(Known(Pid::from_raw(i32::MAX)).to_string(), "unknown");
     }
 }

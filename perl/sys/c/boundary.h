@@ -128,6 +128,7 @@ void gp_log_error(pTHX_ HV *env);
 void gp_signals_begin(pTHX);
 
 /* where.c */
+void gp_interrupted(void);
 SV *gp_where(pTHX);
 
 /* stream.c */

@@ -18,6 +18,8 @@ static Sighandler_t perls_handler;
 static void note_and_wake(PARAMETERS)
 {
     int saved = errno;
+    if (number == calls.where_signal)
+        gp_interrupted();
     perls_handler(ARGUMENTS);
     if (gp.worker.wake && !gp.in_child)
         gp.worker.wake();

@@ -4,6 +4,17 @@
 /* Calls that are told; a recursion without an end has more. */
 #define MOST 50
 
+/* What was run when the signal came. A system call that it interrupts returns, and the call around it may be over before
+ * we get to look. */
+static const COP *volatile interrupted;
+
+/* In a signal handler: a pointer is all that can be taken. */
+void gp_interrupted(void)
+{
+    GP_PERL(gp.perl);
+    interrupted = PL_curcop;
+}
+
 static void name(pTHX_ SV *text, const PERL_CONTEXT *cx)
 {
     switch (CxTYPE(cx)) {
@@ -16,14 +27,22 @@ static void name(pTHX_ SV *text, const PERL_CONTEXT *cx)
     }
 }
 
-/* A mortal: "NAME at FILE line N" for each call within the guard, the innermost first. */
+/* A mortal: what was interrupted, where that is over by now, then "NAME at FILE line N" for each call within the guard,
+ * the innermost first. */
 SV *gp_where(pTHX)
 {
     SV *text = sv_2mortal(newSVpvs(""));
     const COP *cop = PL_curcop;
-    const PERL_SI *info;
+    const PERL_SI *info = PL_curstackinfo;
     int count = 0;
-    for (info = PL_curstackinfo; info; info = info->si_prev) {
+    if (interrupted && interrupted != cop)
+        sv_catpvf(text, "    (interrupted) at %s line %lu\n", CopFILE(interrupted) ? CopFILE(interrupted) : "?",
+                  (unsigned long)CopLINE(interrupted));
+    interrupted = NULL;
+    /* Perl's own call of the handler that asks. */
+    if (info->si_type == PERLSI_SIGNAL)
+        info = info->si_prev;
+    for (; info; info = info->si_prev) {
         /* The guard's stack begins with an eval of its own. */
         int guarded = info->si_type == PERLSI_UNKNOWN;
         I32 level;
