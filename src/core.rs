@@ -4,8 +4,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
@@ -16,10 +18,13 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::{self, Dispatch, Report};
-use crate::http::h1::connection::{self, Context};
-use crate::net::accept::Acceptor;
+use crate::http::h1::connection::{self, Context, Origin};
+use crate::net::accept::{Acceptor, Phase};
 use crate::net::listen::Listening;
-use crate::process::control::{self, ToCore, ToMaster};
+use crate::net::stream::Stream;
+use crate::net::tls::files::{Opened, Role};
+use crate::net::tls::{self, Accepted};
+use crate::process::control::{self, TlsFile, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
 
 /// How the core works.
@@ -30,6 +35,10 @@ pub struct Settings {
     /// How requests are dispatched.
     pub dispatch: dispatch::Settings,
 }
+mod check;
+
+/// A handshake that has begun when the server drains may take this long.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// Runs the core until the master says so, or has gone.
 ///
@@ -39,11 +48,12 @@ pub fn run(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
     settings: Settings,
+    tls: Option<tls::Settings>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, live(listening, control, settings))
+    LocalSet::new().block_on(&runtime, live(listening, control, settings, tls))
 }
 
 /// Counts what must be over before the core is drained.
@@ -79,26 +89,41 @@ async fn live(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
     settings: Settings,
+    tls: Option<tls::Settings>,
 ) -> io::Result<()> {
     let (report, reports) = mpsc::unbounded_channel();
     let dispatch = Rc::new(Dispatch::new(settings.dispatch, report));
     let live = Rc::new(Live::default());
-    let (start_drain, drain) = watch::channel(false);
+    let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
         settings: settings.http,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
+        scratch: Default::default(),
     });
+    let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
     for (number, listening) in listening {
+        let tls = tls.clone().filter(|_| listening.tls);
         let acceptor = Acceptor::new(listening)?;
-        let (context, live, drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
+        let (context, live, mut drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
         spawn_local(async move {
             let accepting = live.enter();
+            if let Some(tls) = &tls {
+                tokio::select! {
+                    () = tls.ready() => {}
+                    _ = drain.wait_for(|phase| phase.is_last()) => {}
+                }
+            }
             acceptor
                 .run(drain, |stream, endpoints| {
                     let entered = live.enter();
-                    let serve = connection::serve(stream, number, endpoints, Rc::clone(&context));
+                    let origin = Origin {
+                        listener: number,
+                        endpoints,
+                        tls: None,
+                    };
+                    let serve = serve(stream, origin, tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
                         serve.await;
                         drop(entered);
@@ -113,7 +138,36 @@ async fn live(
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
     spawn_local(forward(Rc::clone(&control), reports));
-    obey(&control, &dispatch, &live, &start_drain).await
+    obey(&control, &dispatch, tls.as_ref(), &live, &start_drain).await
+}
+
+/// Serves a connection: HTTP, behind a handshake where TLS is spoken.
+async fn serve(
+    stream: Stream,
+    mut origin: Origin,
+    tls: Option<Rc<tls::Server>>,
+    context: Rc<Context>,
+) {
+    let Some(tls) = tls else {
+        return connection::serve(stream, origin, context).await;
+    };
+    let mut drain = context.drain.clone();
+    let accepted = tokio::select! {
+        biased;
+        accepted = tls.accept(stream) => accepted,
+        () = async {
+            let _ = drain.wait_for(|&phase| phase == Phase::Draining).await;
+            tokio::time::sleep(LAST_HANDSHAKE).await;
+        } => return,
+    };
+    match accepted {
+        Accepted::Secure(stream, facts) => {
+            origin.tls = Some(facts);
+            connection::serve(stream, origin, context).await;
+        }
+        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
+        Accepted::Gone => {}
+    }
 }
 
 /// Tells the master what the dispatch reports. A master that is gone needs no word.
@@ -131,9 +185,11 @@ async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedRece
 async fn obey(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
+    tls: Option<&Rc<tls::Server>>,
     live: &Rc<Live>,
-    start_drain: &watch::Sender<bool>,
+    start_drain: &watch::Sender<Phase>,
 ) -> io::Result<()> {
+    let mut files = Vec::new();
     loop {
         let word = control
             .async_io(Interest::READABLE, |socket| {
@@ -141,22 +197,49 @@ async fn obey(
             })
             .await?;
         match word {
-            Some(ToCore::Worker(number, descriptors)) => {
-                add_worker(control, dispatch, number, descriptors)?
+            Some(ToCore::Accept) => {
+                start_drain.send_if_modified(|phase| {
+                    let waiting = *phase == Phase::Waiting;
+                    if waiting {
+                        *phase = Phase::Serving;
+                    }
+                    waiting
+                });
             }
+            Some(ToCore::Worker(number, descriptors)) => {
+                add_worker(control, dispatch, number, descriptors, false)?
+            }
+            Some(ToCore::Candidate(number, descriptors)) => {
+                add_worker(control, dispatch, number, descriptors, true)?
+            }
+            Some(ToCore::Check(number, path)) => start_check(control, dispatch, number, path),
+            Some(ToCore::Admit(number)) => dispatch.admit(number),
+            Some(ToCore::Retire(number)) => dispatch.retire(number),
             Some(ToCore::Died(number)) => dispatch.worker_died(number),
             // Said twice, it means that nobody wants to wait.
-            Some(ToCore::Drain) if *start_drain.borrow() => {
+            Some(ToCore::Drain | ToCore::GiveWay) if start_drain.borrow().is_last() => {
                 dispatch.stop_workers();
                 return Ok(());
             }
-            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain),
+            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain, Phase::Draining),
+            Some(ToCore::GiveWay) => drain(control, dispatch, live, start_drain, Phase::GivingWay),
+            Some(ToCore::Ping) => {
+                control::tell_master(control.get_ref().as_fd(), ToMaster::Alive)?;
+            }
             Some(ToCore::NoWorkers) => {
                 dispatch.no_workers();
-                if !*start_drain.borrow() {
-                    drain(control, dispatch, live, start_drain);
+                if !start_drain.borrow().is_last() {
+                    drain(control, dispatch, live, start_drain, Phase::Draining);
                 }
             }
+            Some(ToCore::TlsFile(TlsFile { role, path, file })) => {
+                files.extend(Role::from_number(role).map(|role| Opened {
+                    role,
+                    path,
+                    file: file.into(),
+                }));
+            }
+            Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());
@@ -169,9 +252,10 @@ fn drain(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
     live: &Rc<Live>,
-    start_drain: &watch::Sender<bool>,
+    start_drain: &watch::Sender<Phase>,
+    phase: Phase,
 ) {
-    start_drain.send_replace(true);
+    start_drain.send_replace(phase);
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     let live = Rc::clone(live);
     spawn_local(async move {
@@ -183,14 +267,40 @@ fn drain(
     });
 }
 
+/// Has TLS go by these files, and tells the master what came of it.
+fn read_tls(control: &Rc<AsyncFd<OwnedFd>>, tls: Option<&Rc<tls::Server>>, files: Vec<Opened>) {
+    let (control, tls) = (Rc::clone(control), tls.cloned());
+    spawn_local(async move {
+        let read = match tls {
+            Some(tls) => tls.load(files).await,
+            None => Ok(()),
+        };
+        let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
+        // A master that is gone needs no answer.
+        let _ = control::tell_master(control.get_ref().as_fd(), answer);
+    });
+}
+
+/// Has a candidate answer a request, and tells the master how.
+fn start_check(control: &Rc<AsyncFd<OwnedFd>>, dispatch: &Rc<Dispatch>, number: u32, path: String) {
+    let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
+    spawn_local(async move {
+        let checked = check::check(&dispatch, number, &path).await;
+        // A master that is gone needs no word.
+        let word = ToMaster::Checked(number, checked);
+        let _ = control::tell_master(control.get_ref().as_fd(), word);
+    });
+}
+
 fn add_worker(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
     number: u32,
     descriptors: Descriptors,
+    candidate: bool,
 ) -> io::Result<()> {
     let end = Rc::new(CoreEnd::open(descriptors)?);
-    dispatch.add_worker(number, Rc::clone(&end));
+    dispatch.add_worker(number, Rc::clone(&end), candidate);
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     spawn_local(async move {
         let mut serving = false;

@@ -64,6 +64,8 @@ pub(super) struct InFlight {
     pub(super) request: Rc<Request>,
     pub(super) place: Cell<Place>,
     pub(super) backlog: Backlog,
+    /// It is for one worker only.
+    pinned: bool,
     /// The app waits for the client's socket.
     asked: Cell<bool>,
     /// The app has asked for it.
@@ -78,11 +80,24 @@ impl InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
             backlog,
+            pinned: false,
             asked: Cell::new(false),
             taken: Cell::new(false),
             parts: RefCell::default(),
             waker: RefCell::default(),
         }
+    }
+
+    /// A request that no other worker shall run than the one that gets it.
+    pub(super) fn pinned(request: Request, backlog: Backlog) -> Self {
+        InFlight {
+            pinned: true,
+            ..InFlight::new(request, backlog)
+        }
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     pub(super) fn push(&self, part: Part) {

@@ -3,7 +3,7 @@
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -25,6 +25,7 @@ use crate::semantics::message::Request;
 mod backlog;
 mod deadline;
 mod exchange;
+mod generation;
 mod report;
 mod worker;
 
@@ -49,7 +50,7 @@ pub struct Dispatch {
     settings: Settings,
     /// Who hears of the workers.
     reports: UnboundedSender<Report>,
-    workers: RefCell<HashMap<u32, Worker>>,
+    workers: RefCell<BTreeMap<u32, Worker>>,
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
@@ -98,12 +99,13 @@ impl Dispatch {
         }
     }
 
-    /// A new worker: it gets requests when it says that it is idle.
-    pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>) {
+    /// A new worker: it gets requests when it says that it is idle, and is no candidate.
+    pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
-        self.workers.borrow_mut().insert(number, Worker::new(end));
+        let worker = Worker::new(end, !candidate);
+        self.workers.borrow_mut().insert(number, worker);
     }
 
     /// Tells all workers to leave when they are done.
@@ -183,6 +185,7 @@ impl Dispatch {
         let mut taken = Vec::new();
         for worker in self.workers.borrow_mut().values_mut() {
             if worker.has_ahead() {
+                worker.end.look();
                 taken.extend(worker.take_back(now));
             }
         }
@@ -194,7 +197,9 @@ impl Dispatch {
 
     /// Puts a request that was not run to the front, unless its client has left.
     fn requeue(&self, state: Rc<InFlight>) {
-        if state.place.get() != Place::Over {
+        if state.is_pinned() {
+            state.finish(Event::Failed);
+        } else if state.place.get() != Place::Over {
             state.place.set(Place::Queued);
             self.queue.borrow_mut().push_front(state);
         }
@@ -395,8 +400,7 @@ impl Dispatch {
         let Some(worker) = self.workers.borrow_mut().remove(&number) else {
             return;
         };
-        let mut left: Vec<_> = worker.open.into_iter().collect();
-        left.sort_unstable_by_key(|&(id, _)| std::cmp::Reverse(id));
+        let left = worker.open.into_iter().rev();
         for (id, state) in left {
             if end.claims().is_claimed(id) {
                 state.finish(Event::Failed);

@@ -3,7 +3,7 @@
 //! A quick worker is sent some requests ahead, so that it need not wait for the core between two of them. What it has
 //! not claimed can be taken back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -30,12 +30,14 @@ const LONG_CALL: Duration = Duration::from_millis(1);
 pub(super) struct Worker {
     pub(super) end: Rc<CoreEnd>,
     /// Requests whose responses are not over; writers that the app keeps are among them.
-    pub(super) open: HashMap<u64, Rc<InFlight>>,
+    pub(super) open: BTreeMap<u64, Rc<InFlight>>,
     last_id: u64,
     /// Requests whose calls are not over, in their order: the first is in work, the others are ahead.
     pub(super) held: VecDeque<u64>,
     /// It has loaded its app, and its channel works.
     ready: bool,
+    /// It may get requests: it is no candidate any more, and is not leaving.
+    pub(super) admitted: bool,
     /// Its call takes long: nothing is sent ahead until it is idle again.
     slow: bool,
     /// When the call in work began.
@@ -49,13 +51,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(end: Rc<CoreEnd>) -> Self {
+    pub(super) fn new(end: Rc<CoreEnd>, admitted: bool) -> Self {
         Worker {
             end,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             last_id: 0,
             held: VecDeque::new(),
             ready: false,
+            admitted,
             slow: false,
             since: Instant::now(),
             progress: Instant::now(),
@@ -66,7 +69,7 @@ impl Worker {
 
     /// Whether it has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready && self.held.is_empty()
+        self.ready && self.admitted && self.held.is_empty()
     }
 
     /// Whether writers that its app keeps hold all slots of the channel.
@@ -77,7 +80,7 @@ impl Worker {
     /// How many requests it holds, if it may be sent one more ahead.
     pub(super) fn load(&self) -> Option<usize> {
         let room = (AHEAD_MICROS / self.mean) as usize;
-        let free = self.ready && !self.slow && !self.is_starved();
+        let free = self.ready && self.admitted && !self.slow && !self.is_starved();
         (free && self.held.len() < room.min(MOST)).then_some(self.held.len())
     }
 
@@ -149,7 +152,7 @@ impl Worker {
 
     /// Nothing is sent to it any more. Returns what it had not claimed, the last one first.
     pub(super) fn retire(&mut self) -> Vec<Rc<InFlight>> {
-        self.ready = false;
+        self.admitted = false;
         let held: Vec<_> = self.held.iter().rev().copied().collect();
         let unclaimed = held.into_iter().filter(|&id| self.revoke(id));
         let unclaimed: Vec<_> = unclaimed.collect();

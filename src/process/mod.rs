@@ -7,4 +7,6 @@ pub mod daemon;
 pub mod fork;
 pub mod hung;
 pub mod master;
+pub mod pid_file;
+pub mod privileges;
 pub mod signal;

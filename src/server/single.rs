@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Server, core_settings, numbered};
+use super::{Server, core_settings, numbered, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
@@ -37,6 +37,7 @@ impl Server<'_> {
             joined(core)?;
             return Err(anyhow!(message));
         }
+        control.tell(ToCore::Accept)?;
         control.tell(ToCore::Worker(1, core_side))?;
         self.tell_listening().map_err(|message| anyhow!(message))?;
 
@@ -63,11 +64,12 @@ impl Server<'_> {
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
+        let tls = self.config.tls.as_ref().map(tls::settings);
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
                 .name("gepok-core".to_owned())
-                .spawn(|| core::run(listening, core_end, settings))
+                .spawn(|| core::run(listening, core_end, settings, tls))
         })?
         .context("can't start the core's thread")?;
         match control.hear()? {

@@ -87,12 +87,14 @@ typedef struct gp_time {
 #define GP_HEAD_ONLY 2
 /** The connection came by a Unix socket. */
 #define GP_UNIX 4
+/** The connection uses TLS. */
+#define GP_TLS 8
 
 /** One request, ready to become an env. */
 typedef struct gp_request {
     /** Number by which the response's parts name it. */
     uint64_t id;
-    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX. */
+    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS. */
     uint32_t flags;
     /** GP_CONTENT_*. */
     uint32_t content_kind;
@@ -155,6 +157,9 @@ typedef struct gp_worker {
     size_t listener_count;
     /** Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe. */
     void (*wake)(void);
+    /** The texts of a certificate, packed for Gepok::Socket; undef where it can't be read. They stay good until the
+     * thread's next call. */
+    gp_slice (*certificate_texts)(gp_slice der);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
 } gp_worker;
@@ -167,11 +172,11 @@ typedef struct gp_hook {
     gp_sv *code;
 } gp_hook;
 
-/** What a run of the server ended with. */
+/** What a run of the server, or a command to one that runs, ended with. */
 typedef struct gp_served {
     /** Nonzero: the process shall exit with `status`; zero: return to the Perl caller. */
     int leave;
-    /** Exit status where `leave` is set. */
+    /** Exit status where `leave` is set; a command's result. */
     int status;
     /** Length of the message; nonzero makes the caller die with it. */
     size_t message_len;
@@ -179,9 +184,9 @@ typedef struct gp_served {
     char message[4096];
 } gp_served;
 
-/** The server's entry in Rust: runs until the server has ended. */
-typedef void (*gp_serve_fn)(gp_perl *perl, const gp_pair *options, size_t option_count, const gp_hook *hooks,
-                            size_t hook_count, gp_served *served);
+/** The server's entry in Rust: runs until the server has ended, or does what `command` says with one that runs. */
+typedef void (*gp_serve_fn)(gp_perl *perl, gp_slice command, const gp_pair *options, size_t option_count,
+                            const gp_hook *hooks, size_t hook_count, gp_served *served);
 
 /** Defines Gepok's XSUBs in the interpreter; `perl` may be NULL for a perl that has only one. */
 void gp_boot(gp_perl *perl, gp_serve_fn serve);

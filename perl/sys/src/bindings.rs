@@ -7,6 +7,7 @@ pub const GP_CONTENT_FILE: u32 = 2;
 pub const GP_LAST: u32 = 1;
 pub const GP_HEAD_ONLY: u32 = 2;
 pub const GP_UNIX: u32 = 4;
+pub const GP_TLS: u32 = 8;
 #[doc = " An interpreter."]
 #[repr(C)]
 #[derive(Debug)]
@@ -89,7 +90,7 @@ pub struct gp_time {
 pub struct gp_request {
     #[doc = " Number by which the response's parts name it."]
     pub id: u64,
-    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX."]
+    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS."]
     pub flags: u32,
     #[doc = " GP_CONTENT_*."]
     pub content_kind: u32,
@@ -193,6 +194,8 @@ pub struct gp_worker {
     pub listener_count: usize,
     #[doc = " Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe."]
     pub wake: ::std::option::Option<unsafe extern "C" fn()>,
+    #[doc = " The texts of a certificate, packed for Gepok::Socket; undef where it can't be read. They stay good until the\n thread's next call."]
+    pub certificate_texts: ::std::option::Option<unsafe extern "C" fn(der: gp_slice) -> gp_slice>,
     #[doc = " psgi.multiprocess, and whether psgix.harakiri is offered."]
     pub multiprocess: ::std::os::raw::c_int,
 }
@@ -205,23 +208,24 @@ pub struct gp_hook {
     #[doc = " The code reference, owned by the receiver."]
     pub code: *mut gp_sv,
 }
-#[doc = " What a run of the server ended with."]
+#[doc = " What a run of the server, or a command to one that runs, ended with."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct gp_served {
     #[doc = " Nonzero: the process shall exit with `status`; zero: return to the Perl caller."]
     pub leave: ::std::os::raw::c_int,
-    #[doc = " Exit status where `leave` is set."]
+    #[doc = " Exit status where `leave` is set; a command's result."]
     pub status: ::std::os::raw::c_int,
     #[doc = " Length of the message; nonzero makes the caller die with it."]
     pub message_len: usize,
     #[doc = " The message."]
     pub message: [::std::os::raw::c_char; 4096usize],
 }
-#[doc = " The server's entry in Rust: runs until the server has ended."]
+#[doc = " The server's entry in Rust: runs until the server has ended, or does what `command` says with one that runs."]
 pub type gp_serve_fn = ::std::option::Option<
     unsafe extern "C" fn(
         perl: *mut gp_perl,
+        command: gp_slice,
         options: *const gp_pair,
         option_count: usize,
         hooks: *const gp_hook,

@@ -1,13 +1,16 @@
 //! One connection: read a request, have it answered, again, until one side closes.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -20,9 +23,11 @@ use crate::channel::INLINE_CONTENT;
 use crate::dispatch::Dispatch;
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
+use crate::net::accept::Phase;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
-use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp};
+use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
+use crate::semantics::status;
 use crate::spool::Spool;
 
 /// Bytes that one read asks for.
@@ -31,7 +36,8 @@ const READ: usize = 16 * 1024;
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A head that has begun when the server drains may take this long: a slow client must not hold up a stop.
+/// A head that has begun when the server drains may take this long: a slow client must not hold up a stop. So long an
+/// idle connection stays open where a successor serves.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
 /// What all connections share.
@@ -43,8 +49,20 @@ pub struct Context {
     pub settings: Settings,
     /// The current date, formatted.
     pub date: RefCell<DateCache>,
-    /// True when the server drains: connections end as soon as their request is answered.
-    pub drain: watch::Receiver<bool>,
+    /// Whether the server drains: connections end as soon as their request is answered.
+    pub drain: watch::Receiver<Phase>,
+    /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
+    pub scratch: Scratch,
+}
+
+/// Memory to read into, for whichever connection is being polled.
+#[derive(Debug)]
+pub struct Scratch(RefCell<Box<[u8; READ]>>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch(RefCell::new(Box::new([0; READ])))
+    }
 }
 
 /// How connections behave. Durations of zero are no limit.
@@ -77,20 +95,20 @@ pub(super) enum Close {
     Cut,
 }
 
+/// Where a connection comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// Number of the listener that accepted it.
+    pub listener: u16,
+    /// Its two ends.
+    pub endpoints: Endpoints,
+    /// What its TLS is like; none for plain HTTP.
+    pub tls: Option<Rc<Tls>>,
+}
+
 /// Serves `stream` until it closes.
-pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context: Rc<Context>) {
-    let mut connection = Connection {
-        stream,
-        buffer: BytesMut::new(),
-        reader: HeadReader::new(),
-        timer: Timer::new(Instant::now()),
-        drain: context.drain.clone(),
-        context,
-        listener,
-        endpoints,
-        connected: Timestamp::now(),
-        served: 0,
-    };
+pub async fn serve(stream: Stream, origin: Origin, context: Rc<Context>) {
+    let mut connection = Connection::new(stream, origin, context);
     let close = loop {
         if let Err(close) = connection.exchange().await {
             break close;
@@ -99,12 +117,37 @@ pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context:
     connection.close(close).await;
 }
 
+/// Tells a client that it has spoken plain HTTP where TLS is spoken.
+pub async fn refuse_plain(stream: Stream, origin: Origin, context: Rc<Context>) {
+    let mut connection = Connection::new(stream, origin, context);
+    let text = "This port speaks HTTPS, and the request came as plain HTTP: use https://\n";
+    let close = connection.refuse_with(400, text, "plain HTTP on a port for HTTPS");
+    let close = close.await;
+    connection.close(close).await;
+}
+
 /// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
 /// moment ago we may not know yet that its request has come.
-pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
+pub(super) async fn drained(drain: &mut watch::Receiver<Phase>) {
     // A core that is gone drains nothing.
-    let _ = drain.wait_for(|&drain| drain).await;
+    let _ = drain.wait_for(|phase| phase.is_last()).await;
     tokio::task::yield_now().await;
+}
+
+/// Reads what is there, and appends it to `buffer`.
+async fn read_through(
+    stream: &mut Stream,
+    scratch: &Scratch,
+    buffer: &mut BytesMut,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut scratch = scratch.0.borrow_mut();
+        let mut read = ReadBuf::new(&mut scratch[..]);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
 pub(super) struct Connection {
@@ -113,15 +156,28 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
     reader: HeadReader,
     pub(super) timer: Timer,
-    pub(super) drain: watch::Receiver<bool>,
+    pub(super) drain: watch::Receiver<Phase>,
     pub(super) context: Rc<Context>,
-    listener: u16,
-    endpoints: Endpoints,
+    origin: Origin,
     connected: Timestamp,
     served: u32,
 }
 
 impl Connection {
+    fn new(stream: Stream, origin: Origin, context: Rc<Context>) -> Self {
+        Connection {
+            stream,
+            buffer: BytesMut::new(),
+            reader: HeadReader::new(),
+            timer: Timer::new(Instant::now()),
+            drain: context.drain.clone(),
+            context,
+            origin,
+            connected: Timestamp::now(),
+            served: 0,
+        }
+    }
+
     /// One request and its response; `Ok` means that another may follow.
     async fn exchange(&mut self) -> Result<(), Close> {
         let (head, started) = self.read_head().await?;
@@ -136,9 +192,9 @@ impl Connection {
             head,
             content,
             content_length,
-            listener: self.listener,
-            endpoints: self.endpoints.clone(),
-            tls: None,
+            listener: self.origin.listener,
+            endpoints: self.origin.endpoints.clone(),
+            tls: self.origin.tls.clone(),
             connected: self.connected,
             started,
             finished: Timestamp::now(),
@@ -154,7 +210,7 @@ impl Connection {
     pub(super) fn may_persist(&self) -> bool {
         let settings = &self.context.settings;
         let more = settings.max_keepalive_reqs == 0 || self.served < settings.max_keepalive_reqs;
-        more && !settings.keepalive_timeout.is_zero() && !*self.drain.borrow()
+        more && !settings.keepalive_timeout.is_zero() && !self.drain.borrow().is_last()
     }
 
     /// The next request's head, and when its first byte came.
@@ -172,7 +228,9 @@ impl Connection {
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
                 started = Timestamp::now();
-                if !first {
+                if hurried {
+                    self.timer.set(LAST_HEAD);
+                } else if !first {
                     self.timer.set(self.context.settings.header_timeout);
                 }
             }
@@ -193,18 +251,21 @@ impl Connection {
             }
             let idle = started == Timestamp::default();
             let mut drain = self.drain.clone();
-            self.buffer.reserve(READ);
+            let scratch = &self.context.scratch;
             let read = self.timer.limit(async {
                 tokio::select! {
                     biased;
-                    read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                    read = read_through(&mut self.stream, scratch, &mut self.buffer) => Some(read),
                     () = drained(&mut drain), if !hurried => None,
                 }
             });
             match read.await {
                 Ok(Some(Ok(0) | Err(_))) => return Err(Close::Done),
                 Ok(Some(Ok(_))) => {}
-                Ok(None) if idle => return Err(Close::Done),
+                Ok(None) if idle && *self.drain.borrow() == Phase::Draining => {
+                    return Err(Close::Done);
+                }
+                // Where a successor serves, the next request may be on its way: it is answered.
                 Ok(None) => {
                     hurried = true;
                     self.timer.set(LAST_HEAD);
@@ -303,11 +364,16 @@ impl Connection {
 
     /// Answers what can't be served, and ends the connection.
     async fn refuse(&mut self, status: u16, why: impl std::fmt::Display) -> Close {
+        self.refuse_with(status, status::reason(status), why).await
+    }
+
+    /// As `refuse`, with a text for the client.
+    async fn refuse_with(&mut self, status: u16, text: &str, why: impl std::fmt::Display) -> Close {
         ::log::debug!("refused with {status}: {why}");
         let mut out = Vec::new();
         let date = self.date();
         let server = self.context.settings.server.as_deref();
-        write::canned(&mut out, &Facts::UNREAD, status, &date, server);
+        write::explained(&mut out, &Facts::UNREAD, status, text, &date, server);
         match self.write_all(&mut out, &[]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,
@@ -331,7 +397,24 @@ impl Connection {
             }
         }
         out.clear();
+        while self.stream.holds_back() {
+            self.timer.set(self.context.settings.timeout);
+            if !matches!(self.timer.limit(self.stream.hand_over()).await, Ok(Ok(()))) {
+                return Err(Close::Done);
+            }
+        }
         Ok(())
+    }
+
+    /// Reads what nobody wants, until the client ends.
+    async fn discard(&mut self) {
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(READ);
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                break;
+            }
+        }
     }
 
     async fn close(mut self, close: Close) {
@@ -340,18 +423,15 @@ impl Connection {
             return;
         }
         // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
-        if close == Close::Refused || !self.buffer.is_empty() {
-            let _ = self.stream.shutdown().await;
-            let discard = async {
-                loop {
-                    self.buffer.clear();
-                    self.buffer.reserve(READ);
-                    if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
-                        break;
-                    }
+        let unread = close == Close::Refused || !self.buffer.is_empty();
+        if unread || self.stream.is_tls() {
+            let end = async {
+                let _ = self.stream.shutdown().await;
+                if unread {
+                    self.discard().await;
                 }
             };
-            let _ = tokio::time::timeout(LINGER, discard).await;
+            let _ = tokio::time::timeout(LINGER, end).await;
         }
     }
 }

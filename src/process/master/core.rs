@@ -75,6 +75,7 @@ impl Master<'_> {
             Ok(Some(ToMaster::Leaving(number))) => self.worker_leaves(number),
             Ok(Some(ToMaster::Hung(number, request))) => self.worker_hangs(number, &request),
             Ok(Some(ToMaster::Ready)) => {}
+            Ok(Some(ToMaster::Checked(..) | ToMaster::Alive)) => {}
             // To a question that took too long.
             Ok(Some(ToMaster::Answer(answer))) => {
                 ::log::warn!("a late answer of the core: {answer:?}")
@@ -109,6 +110,8 @@ impl Master<'_> {
             Ok(core) => {
                 self.core = core;
                 self.reread();
+                // A core that has died again shows in `wait`.
+                let _ = self.accept();
             }
             Err(error) => {
                 self.failure = Some(format!("can't start a new core: {error}"));
