@@ -18,9 +18,11 @@ use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::Dispatch;
 use crate::http::h1::connection::{self, Context, Settings};
 use crate::net::accept::Acceptor;
+use crate::net::admission::Admission;
 use crate::net::listen::Listening;
 use crate::process::control::{self, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
+use crate::spool::Room;
 
 /// Runs the core until the master says so, or has gone.
 ///
@@ -71,27 +73,32 @@ async fn live(
     control: OwnedFd,
     settings: Settings,
 ) -> io::Result<()> {
-    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
+    let bounds = &settings.bounds;
+    let room = Rc::new(Room::new(bounds.spool_folder.clone(), bounds.spool));
+    let dispatch = Rc::new(Dispatch::new(Rc::clone(&room), bounds.patience));
+    let admission = Admission::new(bounds.connections, bounds.connections_per_address);
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(false);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
         settings,
+        room,
+        scratch: connection::scratch(),
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
     });
     for (number, listening) in listening {
-        let acceptor = Acceptor::new(listening)?;
+        let acceptor = Acceptor::new(listening, Rc::clone(&admission))?;
         let (context, live, drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
         spawn_local(async move {
             let accepting = live.enter();
             acceptor
-                .run(drain, |stream, endpoints| {
+                .run(drain, |stream, endpoints, admitted| {
                     let entered = live.enter();
                     let serve = connection::serve(stream, number, endpoints, Rc::clone(&context));
                     spawn_local(async move {
                         serve.await;
-                        drop(entered);
+                        drop((admitted, entered));
                     });
                 })
                 .await;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
 use gepok::core;
-use gepok::http::h1::connection::Settings;
+use gepok::http::h1::connection::{Bounds, Settings};
 use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
@@ -44,7 +44,11 @@ impl Server {
             keepalive_timeout: Duration::from_secs(20),
             max_keepalive_reqs: 0,
             server: Some("test".into()),
-            spool_folder: std::env::temp_dir(),
+            content_rate: 0,
+            bounds: Bounds {
+                spool_folder: std::env::temp_dir(),
+                ..Bounds::default()
+            },
         };
         change(&mut settings);
         let (control, core_end) = control::pair().unwrap();

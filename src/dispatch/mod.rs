@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,12 +19,15 @@ use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::semantics::message::Request;
+use crate::spool::Room;
 
 mod backlog;
 mod exchange;
+mod queue;
 mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice};
+pub use self::queue::Patience;
 
 /// How often the watch looks for calls that take long.
 const TICK: Duration = Duration::from_millis(1);
@@ -37,6 +39,10 @@ pub struct Dispatch {
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
+    patience: Patience,
+    /// The watch over requests that wait is running.
+    queue_watched: Cell<bool>,
+    overload_told: Cell<Option<Instant>>,
     /// The watch over requests that were sent ahead is running.
     watching: Cell<bool>,
     /// Workers were told to leave; new ones are told so at once.
@@ -45,33 +51,36 @@ pub struct Dispatch {
     deserted: Cell<bool>,
     /// Memory that responses hold.
     memory: Rc<Cell<u64>>,
-    /// Folder for responses that are too large for memory.
-    spool_folder: PathBuf,
+    /// Where responses wait that are too large for memory.
+    room: Rc<Room>,
 }
 
 impl Dispatch {
-    /// Without workers yet. Responses that their clients take too slowly wait in `spool_folder`.
-    pub fn new(spool_folder: PathBuf) -> Self {
+    /// Without workers yet. Responses that their clients take too slowly wait in `room`.
+    pub fn new(room: Rc<Room>, patience: Patience) -> Self {
         Dispatch {
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
+            patience,
+            queue_watched: Cell::new(false),
+            overload_told: Cell::new(None),
             watching: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
             memory: Rc::default(),
-            spool_folder,
+            room,
         }
     }
 
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
-        let backlog = Backlog::new(&self.memory, &self.spool_folder);
+        let backlog = Backlog::new(&self.memory, &self.room);
         let state = Rc::new(InFlight::new(request, backlog));
         if self.deserted.get() {
             state.finish(Event::Failed);
         } else {
-            self.queue.borrow_mut().push_back(Rc::clone(&state));
+            self.enqueue(&state);
             self.match_up();
         }
         Exchange {
@@ -114,6 +123,7 @@ impl Dispatch {
             let idle = self.idle.borrow_mut().pop();
             let Some(number) = idle.or_else(|| self.least_loaded(&state)) else {
                 self.queue.borrow_mut().push_front(state);
+                self.watch_queue();
                 return;
             };
             let mut workers = self.workers.borrow_mut();

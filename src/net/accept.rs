@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::admission::{Admission, Admitted};
 use super::listen::Listening;
 use super::stream::Stream;
 use crate::semantics::message::Endpoints;
@@ -29,6 +31,7 @@ enum Listener {
 #[derive(Debug)]
 pub struct Acceptor {
     listener: Listener,
+    admission: Rc<Admission>,
     /// From this number on, descriptors are not for clients.
     reserved: RawFd,
 }
@@ -38,7 +41,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the socket can't be polled.
-    pub fn new(listening: Listening) -> io::Result<Self> {
+    pub fn new(listening: Listening, admission: Rc<Admission>) -> io::Result<Self> {
         let listener = if listening.unix {
             let socket = std::os::unix::net::UnixListener::from(listening.socket);
             socket.set_nonblocking(true)?;
@@ -52,6 +55,7 @@ impl Acceptor {
         let reserved = limit.saturating_sub(RESERVE).max(limit / 2);
         Ok(Acceptor {
             listener,
+            admission,
             reserved: reserved.try_into().unwrap_or(RawFd::MAX),
         })
     }
@@ -60,8 +64,10 @@ impl Acceptor {
     pub async fn run(
         self,
         mut drain: watch::Receiver<bool>,
-        mut serve: impl FnMut(Stream, Endpoints),
+        mut serve: impl FnMut(Stream, Endpoints, Admitted),
     ) {
+        // Told once, until all is well again.
+        let mut told = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -71,14 +77,19 @@ impl Acceptor {
             match accepted {
                 Ok((stream, endpoints)) => {
                     let crowded = stream.number() >= self.reserved;
-                    serve(stream, endpoints);
+                    if let Some(admitted) = self.admission.admit(&endpoints) {
+                        serve(stream, endpoints, admitted);
+                    }
                     if crowded {
-                        self.wait_for_room(&mut drain).await;
+                        self.wait_for_room(&mut drain, &mut told).await;
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    ::log::error!("can't accept connections for a moment: {error}");
+                    if !told {
+                        ::log::error!("can't accept connections for now: {error}");
+                        told = true;
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -87,15 +98,15 @@ impl Acceptor {
     }
 
     /// While all but the last descriptors are in use, new clients wait in the backlog.
-    async fn wait_for_room(&self, drain: &mut watch::Receiver<bool>) {
-        let mut told = false;
+    async fn wait_for_room(&self, drain: &mut watch::Receiver<bool>, told: &mut bool) {
         while !*drain.borrow() && !self.has_room() {
-            if !told {
+            if !*told {
                 ::log::warn!("clients have taken all descriptors: new ones wait");
-                told = true;
+                *told = true;
             }
             tokio::time::sleep(PAUSE).await;
         }
+        *told = false;
     }
 
     /// The kernel gives the lowest number that is free.
@@ -109,6 +120,7 @@ impl Acceptor {
     }
 
     async fn accept(&self) -> io::Result<(Stream, Endpoints)> {
+        self.admission.room().await;
         match &self.listener {
             Listener::Tcp(listener) => tcp(listener.accept().await?.0),
             Listener::Unix(listener) => unix(listener.accept().await?.0),
@@ -116,7 +128,7 @@ impl Acceptor {
     }
 
     /// Takes what the kernel has accepted already: those clients have been promised an answer.
-    fn sweep(self, mut serve: impl FnMut(Stream, Endpoints)) {
+    fn sweep(self, mut serve: impl FnMut(Stream, Endpoints, Admitted)) {
         let accepted: Box<dyn Fn() -> io::Result<(Stream, Endpoints)>> = match self.listener {
             Listener::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else {
@@ -141,7 +153,11 @@ impl Acceptor {
         };
         loop {
             match accepted() {
-                Ok((stream, endpoints)) => serve(stream, endpoints),
+                Ok((stream, endpoints)) => {
+                    if let Some(admitted) = self.admission.admit(&endpoints) {
+                        serve(stream, endpoints, admitted);
+                    }
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => return,
             }

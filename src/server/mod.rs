@@ -19,7 +19,8 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
-use crate::http::h1::connection::Settings;
+use crate::dispatch::Patience;
+use crate::http::h1::connection::{Bounds, Settings};
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening};
 use crate::process::control::MasterEnd;
@@ -291,7 +292,21 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        spool_folder: config.limits.spool_dir.clone(),
+        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
+        bounds: bounds(&config.limits),
+    }
+}
+
+fn bounds(limits: &config::resolved::Limits) -> Bounds {
+    Bounds {
+        connections: limits.connections,
+        connections_per_address: limits.connections_per_address,
+        patience: Patience {
+            length: limits.queue.map(|queue| queue.get() as usize),
+            time: limits.queue_time,
+        },
+        spool_folder: limits.spool_dir.clone(),
+        spool: limits.spool.map(NonZeroU64::get),
     }
 }
 

@@ -1,13 +1,17 @@
 //! One connection: read a request, have it answered, again, until one side closes.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -17,13 +21,13 @@ use super::parse::HeadReader;
 use super::respond::Response;
 use super::write;
 use crate::channel::INLINE_CONTENT;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Patience};
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp};
-use crate::spool::Spool;
+use crate::spool::{Kept, Room, Spool};
 
 /// Bytes that one read asks for.
 const READ: usize = 16 * 1024;
@@ -34,6 +38,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A head that has begun when the server drains may take this long: a slow client must not hold up a stop.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
+/// How long content may come more slowly than `Settings::content_rate`: what is short is read in any case.
+const CONTENT_GRACE: Duration = Duration::from_secs(20);
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Context {
@@ -41,6 +48,10 @@ pub struct Context {
     pub dispatch: Rc<Dispatch>,
     /// How connections behave.
     pub settings: Settings,
+    /// Room for content that is too large for memory.
+    pub room: Rc<Room>,
+    /// Where heads are read to before they are kept: a connection that waits holds no memory for reading.
+    pub scratch: RefCell<Box<[u8]>>,
     /// The current date, formatted.
     pub date: RefCell<DateCache>,
     /// True when the server drains: connections end as soon as their request is answered.
@@ -62,8 +73,55 @@ pub struct Settings {
     pub max_keepalive_reqs: u32,
     /// Value of the Server field, if there is to be one.
     pub server: Option<Bytes>,
-    /// Folder for request content that is too large for memory.
+    /// Bytes a second that content must come at, from [`CONTENT_GRACE`] on; 0 is no limit.
+    pub content_rate: u64,
+    /// What all connections may take together.
+    pub bounds: Bounds,
+}
+
+/// What all connections may take together; none is no limit.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// Connections.
+    pub connections: Option<NonZeroU32>,
+    /// Connections of one address.
+    pub connections_per_address: Option<NonZeroU32>,
+    /// The queue for workers.
+    pub patience: Patience,
+    /// Folder for content that is too large for memory.
     pub spool_folder: PathBuf,
+    /// Bytes of content there.
+    pub spool: Option<u64>,
+}
+
+/// Memory for [`Context::scratch`].
+pub fn scratch() -> RefCell<Box<[u8]>> {
+    RefCell::new(vec![0; READ].into_boxed_slice())
+}
+
+/// How a request's content comes.
+struct Pace {
+    since: Instant,
+    read: u64,
+    rate: u64,
+}
+
+impl Pace {
+    /// How long more content may take to come.
+    fn patience(&self, timeout: Duration) -> Duration {
+        let Some(earned) = self.read.checked_div(self.rate) else {
+            return timeout;
+        };
+        let due = CONTENT_GRACE + Duration::from_secs(earned);
+        let left = due.saturating_sub(self.since.elapsed());
+        // Zero would be no limit.
+        let left = left.max(Duration::from_millis(1));
+        if timeout.is_zero() {
+            left
+        } else {
+            left.min(timeout)
+        }
+    }
 }
 
 /// Why a connection ends.
@@ -99,6 +157,22 @@ pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context:
     connection.close(close).await;
 }
 
+/// Reads into `scratch`, and puts what came into `buffer`.
+async fn read_into(
+    stream: &mut Stream,
+    scratch: &RefCell<Box<[u8]>>,
+    buffer: &mut BytesMut,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut scratch = scratch.borrow_mut();
+        let mut read = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
+}
+
 /// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
 /// moment ago we may not know yet that its request has come.
 pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
@@ -131,7 +205,7 @@ impl Connection {
         };
         self.served += 1;
         facts.persistent &= self.may_persist();
-        let (content, content_length) = self.read_content(&facts).await?;
+        let (content, content_length, _kept) = self.read_content(&facts).await?;
         let request = Request {
             head,
             content,
@@ -167,6 +241,10 @@ impl Connection {
             settings.keepalive_timeout
         };
         self.timer.set(wait);
+        if self.buffer.is_empty() {
+            // What the last head has left of its memory.
+            self.buffer = BytesMut::new();
+        }
         let mut started = Timestamp::default();
         let mut hurried = false;
         loop {
@@ -193,11 +271,10 @@ impl Connection {
             }
             let idle = started == Timestamp::default();
             let mut drain = self.drain.clone();
-            self.buffer.reserve(READ);
             let read = self.timer.limit(async {
                 tokio::select! {
                     biased;
-                    read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                    read = read_into(&mut self.stream, &self.context.scratch, &mut self.buffer) => Some(read),
                     () = drained(&mut drain), if !hurried => None,
                 }
             });
@@ -215,32 +292,44 @@ impl Connection {
         }
     }
 
-    /// Reads more into the buffer; content that stops coming ends the connection.
-    async fn read_more(&mut self) -> Result<(), Close> {
+    /// Reads more into the buffer; content that comes too slowly ends the connection.
+    async fn read_more(&mut self, pace: &mut Pace) -> Result<(), Close> {
         self.buffer.reserve(READ);
-        self.timer.set(self.context.settings.timeout);
+        let timeout = self.context.settings.timeout;
+        self.timer.set(pace.patience(timeout));
         match self
             .timer
             .limit(self.stream.read_buf(&mut self.buffer))
             .await
         {
             Ok(Ok(0) | Err(_)) => Err(Close::Done),
-            Ok(Ok(_)) => Ok(()),
-            Err(_) => Err(self.refuse(408, "the content stopped coming").await),
+            Ok(Ok(read)) => {
+                pace.read += read as u64;
+                Ok(())
+            }
+            Err(_) => Err(self.refuse(408, "the content came too slowly").await),
         }
     }
 
-    /// The request's content, complete, and the length that it has or was said to have.
-    async fn read_content(&mut self, facts: &Facts) -> Result<(Content, Option<u64>), Close> {
+    /// The request's content, complete, the length that it has or was said to have, and the room that it holds.
+    async fn read_content(
+        &mut self,
+        facts: &Facts,
+    ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
         // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
         if facts.expects_continue && self.buffer.is_empty() {
             self.write_all(&mut write::CONTINUE.to_vec(), &[]).await?;
         }
+        let mut pace = Pace {
+            since: Instant::now(),
+            read: 0,
+            rate: self.context.settings.content_rate,
+        };
         match facts.content {
-            Framing::None => Ok((Content::Empty, None)),
+            Framing::None => Ok((Content::Empty, None, None)),
             Framing::Length(length) if length <= INLINE_CONTENT as u64 => {
                 while (self.buffer.len() as u64) < length {
-                    self.read_more().await?;
+                    self.read_more(&mut pace).await?;
                 }
                 let content = self.buffer.split_to(length as usize).freeze();
                 let content = if length == 0 {
@@ -248,13 +337,13 @@ impl Connection {
                 } else {
                     Content::Inline(content)
                 };
-                Ok((content, Some(length)))
+                Ok((content, Some(length), None))
             }
             Framing::Length(length) => {
                 let mut spool = self.spool();
                 while spool.length() < length {
                     if self.buffer.is_empty() {
-                        self.read_more().await?;
+                        self.read_more(&mut pace).await?;
                     }
                     let left = usize::try_from(length - spool.length()).unwrap_or(usize::MAX);
                     let piece = self.buffer.split_to(left.min(self.buffer.len())).freeze();
@@ -268,7 +357,7 @@ impl Connection {
                 loop {
                     match decoder.decode(&mut self.buffer) {
                         Ok(Piece::Data(piece)) => self.push(&mut spool, piece).await?,
-                        Ok(Piece::More) => self.read_more().await?,
+                        Ok(Piece::More) => self.read_more(&mut pace).await?,
                         Ok(Piece::End) => return self.spooled(spool).await,
                         Err(error) => return Err(self.refuse(error.status(), &error).await),
                     }
@@ -278,7 +367,7 @@ impl Connection {
     }
 
     fn spool(&self) -> Spool {
-        Spool::new(INLINE_CONTENT, &self.context.settings.spool_folder)
+        Spool::new(INLINE_CONTENT, &self.context.room)
     }
 
     async fn push(&mut self, spool: &mut Spool, piece: Bytes) -> Result<(), Close> {
@@ -288,17 +377,26 @@ impl Connection {
         }
     }
 
-    async fn spooled(&mut self, spool: Spool) -> Result<(Content, Option<u64>), Close> {
+    async fn spooled(
+        &mut self,
+        spool: Spool,
+    ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
         let length = spool.length();
         match spool.finish() {
-            Ok(content) => Ok((content, Some(length))),
+            Ok((content, kept)) => Ok((content, Some(length), Some(kept))),
             Err(error) => Err(self.cannot_keep(error).await),
         }
     }
 
     async fn cannot_keep(&mut self, error: io::Error) -> Close {
-        ::log::error!("can't keep a request's content: {error}");
-        self.refuse(500, &error).await
+        let status = match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _)
+            | (io::ErrorKind::FileTooLarge, _) => 507,
+            (io::ErrorKind::OutOfMemory, _) | (_, Some(libc::EMFILE | libc::ENFILE)) => 503,
+            _ => 500,
+        };
+        ::log::error!("a request's content can't be kept, {status}: {error}");
+        self.refuse(status, &error).await
     }
 
     /// Answers what can't be served, and ends the connection.
