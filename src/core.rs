@@ -17,12 +17,14 @@ use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::Dispatch;
 use crate::http::h1::connection::{self, Context, Settings};
-use crate::net::accept::Acceptor;
+use crate::net::accept::{Acceptor, Phase};
 use crate::net::admission::Admission;
 use crate::net::listen::Listening;
 use crate::process::control::{self, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
 use crate::spool::Room;
+
+mod check;
 
 /// Runs the core until the master says so, or has gone.
 ///
@@ -78,7 +80,7 @@ async fn live(
     let dispatch = Rc::new(Dispatch::new(Rc::clone(&room), bounds.patience));
     let admission = Admission::new(bounds.connections, bounds.connections_per_address);
     let live = Rc::new(Live::default());
-    let (start_drain, drain) = watch::channel(false);
+    let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
         settings,
@@ -117,7 +119,7 @@ async fn obey(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
     live: &Rc<Live>,
-    start_drain: &watch::Sender<bool>,
+    start_drain: &watch::Sender<Phase>,
 ) -> io::Result<()> {
     loop {
         let word = control
@@ -126,20 +128,39 @@ async fn obey(
             })
             .await?;
         match word {
-            Some(ToCore::Worker(number, descriptors)) => {
-                add_worker(control, dispatch, number, descriptors)?
+            Some(ToCore::Accept) => {
+                start_drain.send_if_modified(|phase| {
+                    let waiting = *phase == Phase::Waiting;
+                    if waiting {
+                        *phase = Phase::Serving;
+                    }
+                    waiting
+                });
             }
+            Some(ToCore::Worker(number, descriptors)) => {
+                add_worker(control, dispatch, number, descriptors, false)?
+            }
+            Some(ToCore::Candidate(number, descriptors)) => {
+                add_worker(control, dispatch, number, descriptors, true)?
+            }
+            Some(ToCore::Check(number, path)) => start_check(control, dispatch, number, path),
+            Some(ToCore::Admit(number)) => dispatch.admit(number),
+            Some(ToCore::Retire(number)) => dispatch.retire(number),
             Some(ToCore::Died(number)) => dispatch.worker_died(number),
             // Said twice, it means that nobody wants to wait.
-            Some(ToCore::Drain) if *start_drain.borrow() => {
+            Some(ToCore::Drain | ToCore::GiveWay) if start_drain.borrow().is_last() => {
                 dispatch.stop_workers();
                 return Ok(());
             }
-            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain),
+            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain, Phase::Draining),
+            Some(ToCore::GiveWay) => drain(control, dispatch, live, start_drain, Phase::GivingWay),
+            Some(ToCore::Ping) => {
+                control::tell_master(control.get_ref().as_fd(), ToMaster::Alive)?;
+            }
             Some(ToCore::NoWorkers) => {
                 dispatch.no_workers();
-                if !*start_drain.borrow() {
-                    drain(control, dispatch, live, start_drain);
+                if !start_drain.borrow().is_last() {
+                    drain(control, dispatch, live, start_drain, Phase::Draining);
                 }
             }
             Some(ToCore::Quit) | None => {
@@ -154,9 +175,10 @@ fn drain(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
     live: &Rc<Live>,
-    start_drain: &watch::Sender<bool>,
+    start_drain: &watch::Sender<Phase>,
+    phase: Phase,
 ) {
-    start_drain.send_replace(true);
+    start_drain.send_replace(phase);
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     let live = Rc::clone(live);
     spawn_local(async move {
@@ -168,14 +190,26 @@ fn drain(
     });
 }
 
+/// Has a candidate answer a request, and tells the master how.
+fn start_check(control: &Rc<AsyncFd<OwnedFd>>, dispatch: &Rc<Dispatch>, number: u32, path: String) {
+    let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
+    spawn_local(async move {
+        let checked = check::check(&dispatch, number, &path).await;
+        // A master that is gone needs no word.
+        let word = ToMaster::Checked(number, checked);
+        let _ = control::tell_master(control.get_ref().as_fd(), word);
+    });
+}
+
 fn add_worker(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
     number: u32,
     descriptors: Descriptors,
+    candidate: bool,
 ) -> io::Result<()> {
     let end = Rc::new(CoreEnd::open(descriptors)?);
-    dispatch.add_worker(number, Rc::clone(&end));
+    dispatch.add_worker(number, Rc::clone(&end), candidate);
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     spawn_local(async move {
         let mut serving = false;

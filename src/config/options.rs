@@ -15,6 +15,12 @@ pub struct Options {
     pub http_ports: Vec<Tcp>,
     /// `unix_sockets`, absolute paths
     pub unix_sockets: Vec<PathBuf>,
+    /// `unix_socket_mode`, permission bits
+    pub unix_socket_mode: Option<u32>,
+    /// `unix_socket_owner`, a name or a number
+    pub unix_socket_owner: Option<String>,
+    /// `unix_socket_group`, a name or a number
+    pub unix_socket_group: Option<String>,
     /// `host`; none also for a wildcard
     pub host: Option<String>,
     /// `port`
@@ -49,8 +55,9 @@ pub struct Options {
     pub max_workers: Option<u32>,
     /// `max_requests_per_child`; zero is no limit
     pub max_requests_per_child: u32,
-    /// `daemonize`
-    pub daemonize: bool,
+
+    /// The category of options about the background, files and privileges
+    pub daemon: Daemon,
 
     /// `name`
     pub name: String,
@@ -66,6 +73,27 @@ pub struct Options {
 
     /// The category of options that say which app the binary serves
     pub app: App,
+}
+
+/// How the server stands in its system.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Daemon {
+    /// `daemonize`
+    pub daemonize: bool,
+    /// `pid_path`; empty is no such file
+    pub pid_path: Option<PathBuf>,
+    /// `chdir`
+    pub chdir: Option<PathBuf>,
+    /// `umask`, permission bits
+    pub umask: Option<u32>,
+    /// `require_root`
+    pub require_root: bool,
+    /// `user`, a name or a number
+    pub user: Option<String>,
+    /// `group`, names or numbers, the primary one first
+    pub groups: Vec<String>,
+    /// `proctitle`
+    pub proctitle: bool,
 }
 
 /// What clients may ask for. Sizes are in bytes; where zero is allowed, it is no limit.

@@ -31,6 +31,9 @@ fn unknown(name: &str) -> String {
     if table::find(name, Entry::Binary).is_some() {
         return format!("option '{name}' is one of the command gepok and does nothing here");
     }
+    if name.replace('-', "_").starts_with("net_server_") {
+        return format!("option '{name}' configures Net::Server, which Gepok does not use");
+    }
     let nearest = match table::nearest(name, Entry::Perl) {
         Some(known) => format!(", did you mean '{known}'?"),
         None => String::new(),
@@ -83,7 +86,7 @@ mod tests {
             read(pairs).expect("read").warnings,
             [
                 "unknown option 'strat_servers', did you mean 'start_servers'?",
-                "unknown option 'net_server_foo'",
+                "option 'net_server_foo' configures Net::Server, which Gepok does not use",
                 "option 'preload_app' is one of the command gepok and does nothing here",
             ]
         );

@@ -10,9 +10,11 @@ use super::address::{self, Address, Tcp, WILDCARD};
 use super::options::Options;
 use super::table::PATH_LIMIT;
 
+mod daemon;
 mod life;
 mod limits;
 
+pub use self::daemon::{Daemon, PidPath};
 pub use self::life::{Life, Share};
 pub use self::limits::Limits;
 
@@ -24,6 +26,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// How many connections wait to be accepted, for listen(2)
     pub backlog: u32,
+    /// Who may connect to the Unix sockets that are made
+    pub unix_access: UnixAccess,
     /// How many workers
     pub workers: Workers,
     /// How their number changes, and what ends one
@@ -40,8 +44,8 @@ pub struct Config {
     pub server: Option<String>,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
-    /// Whether to run in the background
-    pub daemonize: bool,
+    /// How the server stands in its system
+    pub daemon: Daemon,
     /// What clients may ask for
     pub limits: Limits,
 }
@@ -81,6 +85,17 @@ pub enum Remote {
     Starlet,
 }
 
+/// Permissions and owners of the files of Unix sockets; none: as the system makes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnixAccess {
+    /// Permission bits
+    pub mode: Option<u32>,
+    /// A user, by name or number
+    pub owner: Option<String>,
+    /// A group, by name or number
+    pub group: Option<String>,
+}
+
 /// How many workers to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
@@ -109,6 +124,11 @@ impl Config {
         Ok(Config {
             listeners: listeners(options)?,
             backlog: options.backlog,
+            unix_access: UnixAccess {
+                mode: options.unix_socket_mode,
+                owner: options.unix_socket_owner.clone(),
+                group: options.unix_socket_group.clone(),
+            },
             workers,
             life,
             timeout: limit(options.timeout),
@@ -117,15 +137,19 @@ impl Config {
                 timeout: options.keepalive_timeout,
                 max_requests: NonZeroU32::new(options.max_keepalive_reqs),
             }),
-            name: match options.name.as_str() {
-                "" => "gepok".to_owned(),
-                name => name.to_owned(),
-            },
+            name: name(options),
             server: server(options)?,
             server_ready: options.server_ready,
-            daemonize: options.daemonize,
+            daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,
         })
+    }
+}
+
+fn name(options: &Options) -> String {
+    match options.name.as_str() {
+        "" => "gepok".to_owned(),
+        name => name.to_owned(),
     }
 }
 

@@ -67,6 +67,8 @@ pub(super) struct InFlight {
     /// When it came.
     pub(super) since: Instant,
     pub(super) backlog: Backlog,
+    /// It is for one worker only.
+    pinned: bool,
     /// The app waits for the client's socket.
     asked: Cell<bool>,
     parts: RefCell<VecDeque<Part>>,
@@ -80,10 +82,23 @@ impl InFlight {
             place: Cell::new(Place::Queued),
             since: Instant::now(),
             backlog,
+            pinned: false,
             asked: Cell::new(false),
             parts: RefCell::default(),
             waker: RefCell::default(),
         }
+    }
+
+    /// A request that no other worker shall run than the one that gets it.
+    pub(super) fn pinned(request: Request, backlog: Backlog) -> Self {
+        InFlight {
+            pinned: true,
+            ..InFlight::new(request, backlog)
+        }
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     pub(super) fn push(&self, part: Part) {

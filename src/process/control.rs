@@ -27,12 +27,27 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// What the master tells the core.
 #[derive(Debug)]
 pub enum ToCore {
+    /// Connections may be accepted from now on.
+    Accept,
     /// A worker was started; these are the core's descriptors of its channel.
     Worker(u32, Descriptors),
+    /// As `Worker`, but it gets no request before it is admitted.
+    Candidate(u32, Descriptors),
+    /// A candidate, which is serving, shall answer GET of this path; the answer is `Checked`.
+    Check(u32, String),
+    /// A candidate gets requests from now on.
+    Admit(u32),
+    /// This worker gets no more requests, and is told to leave behind what it has in work.
+    Retire(u32),
     /// Worker number so-and-so is dead, as waitpid told.
     Died(u32),
     /// Accept no more, finish what is in work, then say `Drained`.
     Drain,
+    /// As `Drain`, but a successor listens on the same sockets: a connection's next request is still answered,
+    /// so that none races with a close.
+    GiveWay,
+    /// Is the core alive? The answer is `Alive`.
+    Ping,
     /// Leave at once.
     Quit,
     /// As `Drain`, but no worker is there any more, nor will one come: what waits for one has failed.
@@ -46,6 +61,10 @@ pub enum ToMaster {
     Ready,
     /// Worker number so-and-so has loaded its app and waits for requests.
     Serving(u32),
+    /// How worker number so-and-so has answered `Check`: well, or one sentence that says why not.
+    Checked(u32, Result<(), String>),
+    /// To `Ping`.
+    Alive,
     /// Nothing is in work any more, and the workers were told to stop.
     Drained,
     /// The answer to a question ([`MasterEnd::ask`]): done, or one sentence that says why not.
@@ -62,9 +81,20 @@ const NO_WORKERS: u8 = 7;
 const SERVING: u8 = 8;
 const DONE: u8 = 9;
 const REFUSED: u8 = 10;
+const ACCEPT: u8 = 11;
+const CANDIDATE: u8 = 12;
+const CHECK: u8 = 13;
+const ADMIT: u8 = 14;
+const RETIRE: u8 = 15;
+const GIVE_WAY: u8 = 16;
+const PING: u8 = 17;
+const ALIVE: u8 = 18;
+const CHECKED: u8 = 19;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
+/// `GiveWay` as it stands on the wire, for a signal handler.
+pub const GIVE_WAY_WORD: [u8; 1] = [GIVE_WAY];
 /// `Quit` as it stands on the wire, for a signal handler.
 pub const QUIT_WORD: [u8; 1] = [QUIT];
 
@@ -163,11 +193,28 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
     let mut bytes = Vec::with_capacity(8);
     let mut descriptors = Vec::new();
     match word {
-        ToCore::Worker(number, channel) => {
-            bytes.put_u8(WORKER);
+        ToCore::Worker(number, channel) | ToCore::Candidate(number, channel) => {
+            let candidate = matches!(word, ToCore::Candidate(..));
+            bytes.put_u8(if candidate { CANDIDATE } else { WORKER });
             bytes.put_u32_le(*number);
             descriptors.extend([channel.socket.as_raw_fd(), channel.memory.as_raw_fd()]);
         }
+        ToCore::Check(number, path) => {
+            bytes.put_u8(CHECK);
+            bytes.put_u32_le(*number);
+            bytes.put_slice(path.as_bytes());
+        }
+        ToCore::Admit(number) => {
+            bytes.put_u8(ADMIT);
+            bytes.put_u32_le(*number);
+        }
+        ToCore::Retire(number) => {
+            bytes.put_u8(RETIRE);
+            bytes.put_u32_le(*number);
+        }
+        ToCore::Accept => bytes.put_u8(ACCEPT),
+        ToCore::GiveWay => bytes.put_slice(&GIVE_WAY_WORD),
+        ToCore::Ping => bytes.put_u8(PING),
         ToCore::Died(number) => {
             bytes.put_u8(DIED);
             bytes.put_u32_le(*number);
@@ -192,6 +239,12 @@ pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
             bytes.put_u32_le(number);
         }
         ToMaster::Drained => bytes.put_u8(DRAINED),
+        ToMaster::Alive => bytes.put_u8(ALIVE),
+        ToMaster::Checked(number, checked) => {
+            bytes.put_u8(CHECKED);
+            bytes.put_u32_le(number);
+            bytes.put_slice(checked.err().unwrap_or_default().as_bytes());
+        }
         ToMaster::Answer(Ok(())) => bytes.put_u8(DONE),
         ToMaster::Answer(Err(why)) => {
             bytes.put_u8(REFUSED);
@@ -242,10 +295,24 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
     let mut from = &bytes[..];
     let number = |mut from: &[u8]| from.try_get_u32_le().map_err(|_| garbage());
     let word = match from.try_get_u8().map_err(|_| garbage())? {
-        WORKER => {
+        kind @ (WORKER | CANDIDATE) => {
             let [socket, memory] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| garbage())?;
-            ToCore::Worker(number(from)?, Descriptors { socket, memory })
+            let channel = Descriptors { socket, memory };
+            match kind {
+                WORKER => ToCore::Worker(number(from)?, channel),
+                _ => ToCore::Candidate(number(from)?, channel),
+            }
         }
+        CHECK => {
+            let number = from.try_get_u32_le().map_err(|_| garbage())?;
+            let path = String::from_utf8(from.to_vec()).map_err(|_| garbage())?;
+            ToCore::Check(number, path)
+        }
+        ADMIT => ToCore::Admit(number(from)?),
+        RETIRE => ToCore::Retire(number(from)?),
+        ACCEPT => ToCore::Accept,
+        GIVE_WAY => ToCore::GiveWay,
+        PING => ToCore::Ping,
         DIED => ToCore::Died(number(from)?),
         DRAIN => ToCore::Drain,
         QUIT => ToCore::Quit,
@@ -266,6 +333,15 @@ fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
             ToMaster::Serving(u32::from_le_bytes(number))
         }
         [DRAINED] => ToMaster::Drained,
+        [ALIVE] => ToMaster::Alive,
+        [CHECKED, rest @ ..] => {
+            let (number, why) = rest.split_first_chunk().ok_or_else(garbage)?;
+            let checked = match why {
+                [] => Ok(()),
+                why => Err(String::from_utf8_lossy(why).into_owned()),
+            };
+            ToMaster::Checked(u32::from_le_bytes(*number), checked)
+        }
         [DONE] => ToMaster::Answer(Ok(())),
         [REFUSED, why @ ..] => ToMaster::Answer(Err(String::from_utf8_lossy(why).into_owned())),
         _ => return Err(garbage()),

@@ -37,6 +37,7 @@ impl Server<'_> {
             joined(core)?;
             return Err(anyhow!(message));
         }
+        control.tell(ToCore::Accept)?;
         control.tell(ToCore::Worker(1, core_side))?;
         self.tell_listening().map_err(|message| anyhow!(message))?;
 

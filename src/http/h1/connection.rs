@@ -24,6 +24,7 @@ use crate::channel::INLINE_CONTENT;
 use crate::dispatch::{Dispatch, Patience};
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
+use crate::net::accept::Phase;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp};
@@ -35,7 +36,8 @@ const READ: usize = 16 * 1024;
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A head that has begun when the server drains may take this long: a slow client must not hold up a stop.
+/// A head that has begun when the server drains may take this long: a slow client must not hold up a stop. So long an
+/// idle connection stays open where a successor serves.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
 /// How long content may come more slowly than `Settings::content_rate`: what is short is read in any case.
@@ -54,8 +56,8 @@ pub struct Context {
     pub scratch: RefCell<Box<[u8]>>,
     /// The current date, formatted.
     pub date: RefCell<DateCache>,
-    /// True when the server drains: connections end as soon as their request is answered.
-    pub drain: watch::Receiver<bool>,
+    /// Whether the server drains: connections end as soon as their request is answered.
+    pub drain: watch::Receiver<Phase>,
 }
 
 /// How connections behave. Durations of zero are no limit.
@@ -175,9 +177,9 @@ async fn read_into(
 
 /// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
 /// moment ago we may not know yet that its request has come.
-pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
+pub(super) async fn drained(drain: &mut watch::Receiver<Phase>) {
     // A core that is gone drains nothing.
-    let _ = drain.wait_for(|&drain| drain).await;
+    let _ = drain.wait_for(|phase| phase.is_last()).await;
     tokio::task::yield_now().await;
 }
 
@@ -187,7 +189,7 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
     reader: HeadReader,
     pub(super) timer: Timer,
-    pub(super) drain: watch::Receiver<bool>,
+    pub(super) drain: watch::Receiver<Phase>,
     pub(super) context: Rc<Context>,
     listener: u16,
     endpoints: Endpoints,
@@ -228,7 +230,7 @@ impl Connection {
     pub(super) fn may_persist(&self) -> bool {
         let settings = &self.context.settings;
         let more = settings.max_keepalive_reqs == 0 || self.served < settings.max_keepalive_reqs;
-        more && !settings.keepalive_timeout.is_zero() && !*self.drain.borrow()
+        more && !settings.keepalive_timeout.is_zero() && !self.drain.borrow().is_last()
     }
 
     /// The next request's head, and when its first byte came.
@@ -250,7 +252,9 @@ impl Connection {
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
                 started = Timestamp::now();
-                if !first {
+                if hurried {
+                    self.timer.set(LAST_HEAD);
+                } else if !first {
                     self.timer.set(self.context.settings.header_timeout);
                 }
             }
@@ -281,7 +285,10 @@ impl Connection {
             match read.await {
                 Ok(Some(Ok(0) | Err(_))) => return Err(Close::Done),
                 Ok(Some(Ok(_))) => {}
-                Ok(None) if idle => return Err(Close::Done),
+                Ok(None) if idle && *self.drain.borrow() == Phase::Draining => {
+                    return Err(Close::Done);
+                }
+                // Where a successor serves, the next request may be on its way: it is answered.
                 Ok(None) => {
                     hurried = true;
                     self.timer.set(LAST_HEAD);
