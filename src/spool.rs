@@ -237,6 +237,20 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .map_err(io::Error::other)?
 }
 
+/// Whether files can be made in `folder`: better told at the start than to the first client who needs one.
+///
+/// # Errors
+/// One sentence for the operator.
+pub fn check(folder: &Path) -> anyhow::Result<()> {
+    match unlinked_file(folder) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let folder = folder.display();
+            anyhow::bail!("option 'spool_dir': no file can be made in '{folder}': {error}")
+        }
+    }
+}
+
 /// A file without a name, readable by nobody else.
 pub(crate) fn unlinked_file(folder: &Path) -> io::Result<File> {
     let mut options = File::options();

@@ -23,6 +23,7 @@ use super::write;
 use crate::channel::INLINE_CONTENT;
 use crate::dispatch::{Dispatch, Patience};
 use crate::http::limits::Limits;
+use crate::http::pace::Pace;
 use crate::http::timer::Timer;
 use crate::net::accept::Phase;
 use crate::net::stream::Stream;
@@ -39,9 +40,6 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A head that has begun when the server drains may take this long: a slow client must not hold up a stop. So long an
 /// idle connection stays open where a successor serves.
 const LAST_HEAD: Duration = Duration::from_secs(1);
-
-/// How long content may come more slowly than `Settings::content_rate`: what is short is read in any case.
-const CONTENT_GRACE: Duration = Duration::from_secs(20);
 
 /// What all connections share.
 #[derive(Debug)]
@@ -75,7 +73,7 @@ pub struct Settings {
     pub max_keepalive_reqs: u32,
     /// Value of the Server field, if there is to be one.
     pub server: Option<Bytes>,
-    /// Bytes a second that content must come at, from [`CONTENT_GRACE`] on; 0 is no limit.
+    /// Bytes a second that content must come at, from the 20th second on; 0 is no limit.
     pub content_rate: u64,
     /// What all connections may take together.
     pub bounds: Bounds,
@@ -99,31 +97,6 @@ pub struct Bounds {
 /// Memory for [`Context::scratch`].
 pub fn scratch() -> RefCell<Box<[u8]>> {
     RefCell::new(vec![0; READ].into_boxed_slice())
-}
-
-/// How a request's content comes.
-struct Pace {
-    since: Instant,
-    read: u64,
-    rate: u64,
-}
-
-impl Pace {
-    /// How long more content may take to come.
-    fn patience(&self, timeout: Duration) -> Duration {
-        let Some(earned) = self.read.checked_div(self.rate) else {
-            return timeout;
-        };
-        let due = CONTENT_GRACE + Duration::from_secs(earned);
-        let left = due.saturating_sub(self.since.elapsed());
-        // Zero would be no limit.
-        let left = left.max(Duration::from_millis(1));
-        if timeout.is_zero() {
-            left
-        } else {
-            left.min(timeout)
-        }
-    }
 }
 
 /// Why a connection ends.
@@ -311,7 +284,7 @@ impl Connection {
         {
             Ok(Ok(0) | Err(_)) => Err(Close::Done),
             Ok(Ok(read)) => {
-                pace.read += read as u64;
+                pace.count(read);
                 Ok(())
             }
             Err(_) => Err(self.refuse(408, "the content came too slowly").await),
@@ -327,11 +300,7 @@ impl Connection {
         if facts.expects_continue && self.buffer.is_empty() {
             self.write_all(&mut write::CONTINUE.to_vec(), &[]).await?;
         }
-        let mut pace = Pace {
-            since: Instant::now(),
-            read: 0,
-            rate: self.context.settings.content_rate,
-        };
+        let mut pace = Pace::new(self.context.settings.content_rate);
         match facts.content {
             Framing::None => Ok((Content::Empty, None, None)),
             Framing::Length(length) if length <= INLINE_CONTENT as u64 => {
