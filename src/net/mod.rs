@@ -7,3 +7,4 @@ pub mod admission;
 pub mod listen;
 pub mod sendfile;
 pub mod stream;
+pub mod tls;
