@@ -17,7 +17,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Patience};
 use crate::http::h1::connection::{self, Context, Origin, Settings};
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::admission::Admission;
@@ -87,7 +87,11 @@ async fn live(
 ) -> io::Result<()> {
     let bounds = &settings.bounds;
     let room = Rc::new(Room::new(bounds.spool_folder.clone(), bounds.spool));
-    let dispatch = Rc::new(Dispatch::new(Rc::clone(&room), bounds.patience));
+    let patience = Patience {
+        length: bounds.queue,
+        time: bounds.queue_time,
+    };
+    let dispatch = Rc::new(Dispatch::new(Rc::clone(&room), patience));
     let admission = Admission::new(bounds.connections, bounds.connections_per_address);
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(Phase::Waiting);

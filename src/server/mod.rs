@@ -20,7 +20,6 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
-use crate::dispatch::Patience;
 use crate::http::h1::connection::{Bounds, Settings};
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
@@ -357,10 +356,8 @@ fn bounds(limits: &config::resolved::Limits) -> Bounds {
     Bounds {
         connections: limits.connections,
         connections_per_address: limits.connections_per_address,
-        patience: Patience {
-            length: limits.queue.map(|queue| queue.get() as usize),
-            time: limits.queue_time,
-        },
+        queue: limits.queue.map(|queue| queue.get() as usize),
+        queue_time: limits.queue_time,
         spool_folder: limits.spool_dir.clone(),
         spool: limits.spool.map(NonZeroU64::get),
     }

@@ -21,7 +21,7 @@ use super::parse::HeadReader;
 use super::respond::Response;
 use super::write;
 use crate::channel::INLINE_CONTENT;
-use crate::dispatch::{Dispatch, Patience};
+use crate::dispatch::Dispatch;
 use crate::http::limits::Limits;
 use crate::http::pace::Pace;
 use crate::http::timer::Timer;
@@ -97,8 +97,10 @@ pub struct Bounds {
     pub connections: Option<NonZeroU32>,
     /// Connections of one address.
     pub connections_per_address: Option<NonZeroU32>,
-    /// The queue for workers.
-    pub patience: Patience,
+    /// Requests that may wait for a worker.
+    pub queue: Option<usize>,
+    /// How long each of them may.
+    pub queue_time: Option<Duration>,
     /// Folder for content that is too large for memory.
     pub spool_folder: PathBuf,
     /// Bytes of content there.
