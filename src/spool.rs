@@ -21,28 +21,35 @@ const MEMORY: u64 = 1024 * 1024;
 /// Memory that all such content may hold; when it is taken, content goes to disk at once.
 const MEMORY_IN_ALL: u64 = 64 * 1024 * 1024;
 
+/// Where what is too large for memory goes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder of its files.
+    pub folder: PathBuf,
+    /// Bytes that they may hold together; none: no limit.
+    pub limit: Option<u64>,
+}
+
 /// Room for what is spooled, shared by all requests and responses.
 #[derive(Debug)]
 pub struct Room {
-    folder: PathBuf,
-    limit: Option<u64>,
+    settings: Settings,
     on_disk: Rc<Cell<u64>>,
     in_memory: Rc<Cell<u64>>,
 }
 
 impl Room {
-    /// Files go to `folder` and hold at most `limit` bytes together.
-    pub fn new(folder: PathBuf, limit: Option<u64>) -> Self {
+    /// Room that is empty yet.
+    pub fn new(settings: Settings) -> Self {
         Room {
-            folder,
-            limit,
+            settings,
             on_disk: Rc::default(),
             in_memory: Rc::default(),
         }
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        &self.settings.folder
     }
 
     /// Takes space for files.
@@ -51,7 +58,7 @@ impl Room {
     /// StorageFull where there is not so much left.
     pub(crate) fn disk(&self, bytes: u64) -> io::Result<Held> {
         let taken = self.on_disk.get().checked_add(bytes);
-        if taken.is_none_or(|taken| self.limit.is_some_and(|limit| taken > limit)) {
+        if taken.is_none_or(|taken| self.settings.limit.is_some_and(|limit| taken > limit)) {
             let text = "the space that option 'max_spool' allows is taken";
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
@@ -154,7 +161,7 @@ impl Spool {
                 }
                 None => {
                     let held = self.room.disk(self.length)?;
-                    let disk = Arc::new(unlinked_file(&self.room.folder)?);
+                    let disk = Arc::new(unlinked_file(self.room.folder())?);
                     let to = Arc::clone(&disk);
                     blocking(move || to.write_all_at(&written, 0)).await?;
                     Place::Disk(disk, held)
@@ -170,7 +177,7 @@ impl Spool {
                 return Ok(());
             }
             let held = self.room.disk(self.length)?;
-            let disk = unlinked_file(&self.room.folder)?;
+            let disk = unlinked_file(self.room.folder())?;
             let memory = memory.try_clone()?;
             let written = self.length;
             let disk = blocking(move || {
@@ -274,7 +281,7 @@ mod tests {
 
     async fn spooled(pieces: &[usize]) -> (Vec<u8>, Content) {
         let folder = tempfile::tempdir().unwrap();
-        let room = Rc::new(Room::new(folder.path().to_owned(), None));
+        let room = Rc::new(in_folder(folder.path(), None));
         spooled_in(&room, pieces).await
     }
 
@@ -292,6 +299,13 @@ mod tests {
             "no name is left"
         );
         (all, spool.finish().unwrap().0)
+    }
+
+    fn in_folder(folder: &Path, limit: Option<u64>) -> Room {
+        Room::new(Settings {
+            folder: folder.to_owned(),
+            limit,
+        })
     }
 
     fn is_whole(all: &[u8], content: Content) -> bool {
@@ -322,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn room_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
-        let room = Rc::new(Room::new(folder.path().to_owned(), Some(3_000_000)));
+        let room = Rc::new(in_folder(folder.path(), Some(3_000_000)));
         let held = |room: &Room| (room.in_memory.get(), room.on_disk.get());
         let mut spool = Spool::new(16, &room);
         spool.push(vec![0; 1000].into()).await.unwrap();
@@ -344,7 +358,7 @@ mod tests {
     #[tokio::test]
     async fn where_memory_is_taken_content_goes_to_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let room = Rc::new(Room::new(folder.path().to_owned(), None));
+        let room = Rc::new(in_folder(folder.path(), None));
         let _taken = room.memory(MEMORY_IN_ALL - 100).unwrap();
         for pieces in [&[10, 90][..], &[90, 90, 90], &[10, 200, 200]] {
             let (all, content) = spooled_in(&room, pieces).await;

@@ -104,6 +104,8 @@ pub(super) struct Backlog {
     room: Rc<Room>,
     /// Credit that is too small for a frame of its own.
     pub(super) owed: Cell<u64>,
+    /// Bytes that the worker has sent and that were not credited.
+    pub(super) ahead: Cell<u64>,
 }
 
 impl Backlog {
@@ -115,6 +117,7 @@ impl Backlog {
             spill: RefCell::default(),
             room: Rc::clone(room),
             owed: Cell::new(0),
+            ahead: Cell::new(0),
         }
     }
 
@@ -208,7 +211,10 @@ mod tests {
 
     /// A backlog whose memory is full, so that every further piece goes to its file.
     fn full(folder: &std::path::Path) -> (Backlog, Part) {
-        let room = Rc::new(Room::new(folder.to_owned(), None));
+        let room = Rc::new(Room::new(spool::Settings {
+            folder: folder.to_owned(),
+            limit: None,
+        }));
         let backlog = Backlog::new(&Rc::default(), &room);
         let (part, _, _) = backlog.accept(vec![0; MEMORY as usize].into());
         (backlog, part)

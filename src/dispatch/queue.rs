@@ -8,15 +8,6 @@ use tokio::task::spawn_local;
 use super::exchange::{Event, InFlight};
 use super::{Dispatch, Place};
 
-/// Bounds of the queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Patience {
-    /// Requests that may wait; none: no limit.
-    pub length: Option<usize>,
-    /// How long each may; none: no limit.
-    pub time: Option<Duration>,
-}
-
 /// An overload is told once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -25,8 +16,8 @@ impl Dispatch {
     pub(super) fn enqueue(&self, state: &Rc<InFlight>) {
         let mut queue = self.queue.borrow_mut();
         if self
-            .patience
-            .length
+            .settings
+            .queue
             .is_some_and(|most| queue.len() >= most && self.idle.borrow().is_empty())
         {
             self.tell_overload("too many requests wait for a worker");
@@ -38,7 +29,7 @@ impl Dispatch {
 
     /// While requests wait: answers those that have waited too long.
     pub(super) fn watch_queue(self: &Rc<Self>) {
-        let Some(longest) = self.patience.time else {
+        let Some(longest) = self.settings.queue_time else {
             return;
         };
         if self.queue_watched.replace(true) {
@@ -46,7 +37,7 @@ impl Dispatch {
         }
         let dispatch = Rc::clone(self);
         spawn_local(async move {
-            while let Some(wait) = dispatch.give_up(longest) {
+            while let Some(wait) = dispatch.refuse_late(longest) {
                 tokio::time::sleep(wait).await;
             }
             dispatch.queue_watched.set(false);
@@ -54,7 +45,7 @@ impl Dispatch {
     }
 
     /// How long the request may wait that is next to have waited too long; nothing when none waits.
-    fn give_up(&self, longest: Duration) -> Option<Duration> {
+    fn refuse_late(&self, longest: Duration) -> Option<Duration> {
         loop {
             // In the order in which they came: what was handed back stands before what is newer.
             let mut queue = self.queue.borrow_mut();

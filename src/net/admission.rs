@@ -10,11 +10,19 @@ use tokio::sync::Notify;
 
 use crate::semantics::message::Endpoints;
 
+/// How many connections may be open; none is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// In all.
+    pub all: Option<NonZeroU32>,
+    /// Of one client's address.
+    pub of_one: Option<NonZeroU32>,
+}
+
 /// Counts the connections of all listeners.
 #[derive(Debug)]
 pub struct Admission {
-    most: Option<NonZeroU32>,
-    most_of_one: Option<NonZeroU32>,
+    settings: Settings,
     open: Cell<u32>,
     /// Connections of each address that has any; empty where they are not limited.
     of_one: RefCell<HashMap<IpAddr, u32>>,
@@ -22,11 +30,10 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// With these limits; none is no limit.
-    pub fn new(most: Option<NonZeroU32>, most_of_one: Option<NonZeroU32>) -> Rc<Self> {
+    /// Without connections yet.
+    pub fn new(settings: Settings) -> Rc<Self> {
         Rc::new(Admission {
-            most,
-            most_of_one,
+            settings,
             open: Cell::new(0),
             of_one: RefCell::default(),
             left: Notify::new(),
@@ -35,7 +42,11 @@ impl Admission {
 
     /// Waits until another connection may be accepted.
     pub(super) async fn room(&self) {
-        while self.most.is_some_and(|most| self.open.get() >= most.get()) {
+        while self
+            .settings
+            .all
+            .is_some_and(|most| self.open.get() >= most.get())
+        {
             self.left.notified().await;
         }
     }
@@ -43,7 +54,7 @@ impl Admission {
     /// Counts a connection until the result is dropped; nothing if its address has too many already.
     pub(super) fn admit(self: &Rc<Self>, endpoints: &Endpoints) -> Option<Admitted> {
         let mut address = None;
-        if let (Some(most), Endpoints::Ip { peer, .. }) = (self.most_of_one, endpoints) {
+        if let (Some(most), Endpoints::Ip { peer, .. }) = (self.settings.of_one, endpoints) {
             let network = network(peer.ip());
             let mut of_one = self.of_one.borrow_mut();
             let count = of_one.entry(network).or_default();
@@ -111,6 +122,13 @@ mod tests {
         }
     }
 
+    fn limited(all: Option<u32>, of_one: Option<u32>) -> Rc<Admission> {
+        Admission::new(Settings {
+            all: all.and_then(NonZeroU32::new),
+            of_one: of_one.and_then(NonZeroU32::new),
+        })
+    }
+
     const UNIX: Endpoints = Endpoints::Unix {
         pid: 1,
         uid: 2,
@@ -119,7 +137,7 @@ mod tests {
 
     #[test]
     fn one_address_has_so_many_and_no_more() {
-        let admission = Admission::new(None, NonZeroU32::new(2));
+        let admission = limited(None, Some(2));
         let admit = |address| admission.admit(&from(address));
         let first = admit("192.0.2.1").unwrap();
         let _second = admit("192.0.2.1").unwrap();
@@ -133,7 +151,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_ipv6_network_count_together() {
-        let admission = Admission::new(None, NonZeroU32::new(1));
+        let admission = limited(None, Some(1));
         let _first = admission.admit(&from("2001:db8::1")).unwrap();
         assert!(admission.admit(&from("2001:db8::2:3:4:5")).is_none());
         assert!(admission.admit(&from("2001:db8:0:1::1")).is_some());
@@ -141,7 +159,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_who_has_left() {
-        let admission = Admission::new(None, NonZeroU32::new(1));
+        let admission = limited(None, Some(1));
         drop(admission.admit(&from("192.0.2.1")));
         assert!(admission.of_one.borrow().is_empty());
         assert_eq!(admission.open.get(), 0);
@@ -149,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_last_waits() {
-        let admission = Admission::new(NonZeroU32::new(1), None);
+        let admission = limited(Some(1), None);
         admission.room().await;
         let first = admission.admit(&UNIX).unwrap();
         let waited = tokio::time::timeout(std::time::Duration::from_millis(1), admission.room());

@@ -20,8 +20,10 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
-use crate::http::h1::connection::{Bounds, Settings};
+use crate::dispatch;
+use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
@@ -185,7 +187,7 @@ impl Roles for Server<'_> {
             .collect();
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = http_settings(self.config);
+        let settings = core_settings(self.config);
         let tls = self.config.tls.as_ref().map(tls::settings);
         let (daemon, master) = (&self.daemon, self.master);
         let live = AssertUnwindSafe(move || {
@@ -330,6 +332,30 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
     }
 }
 
+fn core_settings(config: &Config) -> core::Settings {
+    let limits = &config.limits;
+    core::Settings {
+        http: http_settings(config),
+        dispatch: dispatch::Settings {
+            // One process can't be killed and replaced.
+            request_timeout: config
+                .life
+                .request_timeout
+                .filter(|_| config.workers.start > 0),
+            queue: limits.queue.map(|queue| queue.get() as usize),
+            queue_time: limits.queue_time,
+        },
+        admission: admission::Settings {
+            all: limits.connections,
+            of_one: limits.connections_per_address,
+        },
+        spool: spool::Settings {
+            folder: limits.spool_dir.clone(),
+            limit: limits.spool.map(NonZeroU64::get),
+        },
+    }
+}
+
 fn http_settings(config: &Config) -> Settings {
     Settings {
         limits: http_limits(&config.limits),
@@ -348,18 +374,6 @@ fn http_settings(config: &Config) -> Settings {
         },
         server: config.server.clone().map(Bytes::from),
         content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
-        bounds: bounds(&config.limits),
-    }
-}
-
-fn bounds(limits: &config::resolved::Limits) -> Bounds {
-    Bounds {
-        connections: limits.connections,
-        connections_per_address: limits.connections_per_address,
-        queue: limits.queue.map(|queue| queue.get() as usize),
-        queue_time: limits.queue_time,
-        spool_folder: limits.spool_dir.clone(),
-        spool: limits.spool.map(NonZeroU64::get),
     }
 }
 

@@ -3,8 +3,6 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -86,25 +84,6 @@ pub struct Settings {
     pub server: Option<Bytes>,
     /// Bytes a second that content must come at, from the 20th second on; 0 is no limit.
     pub content_rate: u64,
-    /// What all connections may take together.
-    pub bounds: Bounds,
-}
-
-/// What all connections may take together; none is no limit.
-#[derive(Clone, Debug, Default)]
-pub struct Bounds {
-    /// Connections.
-    pub connections: Option<NonZeroU32>,
-    /// Connections of one address.
-    pub connections_per_address: Option<NonZeroU32>,
-    /// Requests that may wait for a worker.
-    pub queue: Option<usize>,
-    /// How long each of them may.
-    pub queue_time: Option<Duration>,
-    /// Folder for content that is too large for memory.
-    pub spool_folder: PathBuf,
-    /// Bytes of content there.
-    pub spool: Option<u64>,
 }
 
 /// Why a connection ends.
