@@ -20,14 +20,17 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
+use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::{privileges, signal};
+use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
@@ -76,6 +79,7 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start();
+    spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
     let mut server = Server {
         config,
@@ -188,7 +192,7 @@ impl Roles for Server<'_> {
             .collect();
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = http_settings(self.config);
+        let settings = core_settings(self.config);
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
@@ -342,6 +346,30 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
     }
 }
 
+fn core_settings(config: &Config) -> core::Settings {
+    let limits = &config.limits;
+    core::Settings {
+        http: http_settings(config),
+        dispatch: dispatch::Settings {
+            // One process can't be killed and replaced.
+            request_timeout: config
+                .life
+                .request_timeout
+                .filter(|_| config.workers.start > 0),
+            queue: limits.queue.map(|queue| queue.get() as usize),
+            queue_time: limits.queue_time,
+        },
+        admission: admission::Settings {
+            all: limits.connections,
+            of_one: limits.connections_per_address,
+        },
+        spool: spool::Settings {
+            folder: limits.spool_dir.clone(),
+            limit: limits.spool.map(NonZeroU64::get),
+        },
+    }
+}
+
 fn http_settings(config: &Config) -> Settings {
     Settings {
         limits: http_limits(&config.limits),
@@ -359,7 +387,7 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        spool_folder: config.limits.spool_dir.clone(),
+        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
     }
 }
 

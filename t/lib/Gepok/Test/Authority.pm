@@ -68,14 +68,16 @@ sub revoke {
     push @{$self->{revoked}}, $pair->{serial};
 }
 
-# The path of the list of what was revoked, valid for so many days.
+# The path of the list of what was revoked. `old`: its time is over; `version`: 1 for one of the first version.
 sub crl {
-    my ($self, $days) = @_;
+    my ($self, %how) = @_;
     my $base = $self->{base};
     spew("$base.index", join '', map { sprintf "R\t401231235959Z\t250101000000Z\t%X\tunknown\t/CN=x\n", $_ } @{$self->{revoked}});
-    spew("$base.cnf", "[ca]\ndefault_ca=d\n[d]\ndatabase=$base.index\ndefault_md=sha256\n");
+    spew("$base.crlnumber", "01\n");
+    spew("$base.cnf", "[ca]\ndefault_ca=d\n[d]\ndatabase=$base.index\ndefault_md=sha256\n"
+            . ($how{version} && $how{version} == 1 ? '' : "crlnumber=$base.crlnumber\n"));
     openssl(qw(ca -gencrl), '-config', "$base.cnf", '-keyfile', "$base.key", '-cert', $self->cert,
-        (defined $days && $days < 0 ? qw(-crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z) : (-crldays => 10)),
+        ($how{old} ? qw(-crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z) : (-crldays => 10)),
         '-out', "$base.crl");
     return "$base.crl";
 }
