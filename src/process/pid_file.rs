@@ -183,9 +183,9 @@ fn kept_through_exec(path: &Path) -> Option<File> {
         }
         // SAFETY: what is not ours, because its lock or its pid is another's, is given back below.
         let mut file = unsafe { File::from_raw_fd(number) };
-        let ours = lock(&file).unwrap_or(false)
-            && file.rewind().is_ok()
+        let ours = file.rewind().is_ok()
             && read(&mut file).is_ok_and(|pid| pid == Some(getpid()))
+            && lock(&file).unwrap_or(false)
             && fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok();
         if !ours {
             let _ = file.into_raw_fd();
