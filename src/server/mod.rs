@@ -20,14 +20,17 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
+use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::{privileges, signal};
+use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
@@ -57,11 +60,11 @@ pub trait Entry {
     /// The text that the hook died with.
     fn before_prefork(&mut self) -> Result<(), String>;
 
-    /// Everything listens; called once, in the master, with host and port of the first listener.
+    /// Everything listens; called once, in the master, with host, port and scheme of the first listener.
     ///
     /// # Errors
     /// The text that the app's hook died with.
-    fn listening(&mut self, host: &str, port: &str) -> Result<(), String>;
+    fn listening(&mut self, host: &str, port: &str, scheme: &str) -> Result<(), String>;
 
     /// The app, in the process that will run it.
     ///
@@ -76,6 +79,7 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start();
+    spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
     let mut server = Server {
         config,
@@ -90,6 +94,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         daemon,
         master: getpid(),
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
+        reread: false,
     };
     let ended = server.live();
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
@@ -111,6 +116,8 @@ struct Server<'a> {
     master: Pid,
     /// Where certificates and keys are, if TLS is spoken.
     certificates: Option<Files>,
+    /// They were read before.
+    reread: bool,
 }
 
 impl Server<'_> {
@@ -163,8 +170,10 @@ impl Server<'_> {
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
         {
+            let secure = self.config.listeners.first().is_some_and(|first| first.tls);
+            let scheme = if secure { "https" } else { "http" };
             self.entry
-                .listening(&first.server_name, &first.server_port)?;
+                .listening(&first.server_name, &first.server_port, scheme)?;
         }
         self.daemon.ready()
     }
@@ -183,8 +192,9 @@ impl Roles for Server<'_> {
             .collect();
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = http_settings(self.config);
-        let tls = self.config.tls.as_ref().map(tls::settings);
+        let settings = core_settings(self.config);
+        let tls = self.config.tls.as_ref();
+        let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
@@ -201,9 +211,17 @@ impl Roles for Server<'_> {
     }
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        match &self.certificates {
-            Some(files) => tls::reread(files, core),
-            None => Ok(()),
+        let Some(files) = &self.certificates else {
+            return Ok(());
+        };
+        match tls::reread(files, core) {
+            Err(message) if self.reread => Err(format!(
+                "{message}; the certificates read before stay in use"
+            )),
+            read => {
+                self.reread = true;
+                read
+            }
         }
     }
 
@@ -328,6 +346,30 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
     }
 }
 
+fn core_settings(config: &Config) -> core::Settings {
+    let limits = &config.limits;
+    core::Settings {
+        http: http_settings(config),
+        dispatch: dispatch::Settings {
+            // One process can't be killed and replaced.
+            request_timeout: config
+                .life
+                .request_timeout
+                .filter(|_| config.workers.start > 0),
+            queue: limits.queue.map(|queue| queue.get() as usize),
+            queue_time: limits.queue_time,
+        },
+        admission: admission::Settings {
+            all: limits.connections,
+            of_one: limits.connections_per_address,
+        },
+        spool: spool::Settings {
+            folder: limits.spool_dir.clone(),
+            limit: limits.spool.map(NonZeroU64::get),
+        },
+    }
+}
+
 fn http_settings(config: &Config) -> Settings {
     Settings {
         limits: http_limits(&config.limits),
@@ -345,7 +387,7 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        spool_folder: config.limits.spool_dir.clone(),
+        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
     }
 }
 
