@@ -36,10 +36,6 @@ const RING_FRAME: [u8; HEADER] = {
 };
 
 /// What came from the core while the worker had nothing to do.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and it lives on the stack"
-)]
 #[derive(Debug)]
 pub enum Incoming {
     /// A request, not yet claimed.
