@@ -8,6 +8,7 @@ mod life;
 mod limits;
 mod listen;
 mod process;
+mod reload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub static CATEGORIES: &[&Category] = &[
     &app::CATEGORY,
     &listen::CATEGORY,
     &process::CATEGORY,
+    &reload::CATEGORY,
     &life::CATEGORY,
     &daemon::CATEGORY,
     &connection::CATEGORY,
