@@ -4,8 +4,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
@@ -16,13 +18,19 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::Dispatch;
-use crate::http::h1::connection::{self, Context, Settings};
+use crate::http::h1::connection::{self, Context, Origin, Settings};
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::listen::Listening;
-use crate::process::control::{self, ToCore, ToMaster};
+use crate::net::stream::Stream;
+use crate::net::tls::files::{Opened, Role};
+use crate::net::tls::{self, Accepted};
+use crate::process::control::{self, TlsFile, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
 
 mod check;
+
+/// A handshake that has begun when the server drains may take this long.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// Runs the core until the master says so, or has gone.
 ///
@@ -32,11 +40,12 @@ pub fn run(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
     settings: Settings,
+    tls: Option<tls::Settings>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, live(listening, control, settings))
+    LocalSet::new().block_on(&runtime, live(listening, control, settings, tls))
 }
 
 /// Counts what must be over before the core is drained.
@@ -72,6 +81,7 @@ async fn live(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
     settings: Settings,
+    tls: Option<tls::Settings>,
 ) -> io::Result<()> {
     let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
     let live = Rc::new(Live::default());
@@ -81,16 +91,30 @@ async fn live(
         settings,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
+        scratch: Default::default(),
     });
+    let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
     for (number, listening) in listening {
+        let tls = tls.clone().filter(|_| listening.tls);
         let acceptor = Acceptor::new(listening)?;
-        let (context, live, drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
+        let (context, live, mut drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
         spawn_local(async move {
             let accepting = live.enter();
+            if let Some(tls) = &tls {
+                tokio::select! {
+                    () = tls.ready() => {}
+                    _ = drain.wait_for(|phase| phase.is_last()) => {}
+                }
+            }
             acceptor
                 .run(drain, |stream, endpoints| {
                     let entered = live.enter();
-                    let serve = connection::serve(stream, number, endpoints, Rc::clone(&context));
+                    let origin = Origin {
+                        listener: number,
+                        endpoints,
+                        tls: None,
+                    };
+                    let serve = serve(stream, origin, tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
                         serve.await;
                         drop(entered);
@@ -104,16 +128,47 @@ async fn live(
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
-    obey(&control, &dispatch, &live, &start_drain).await
+    obey(&control, &dispatch, tls.as_ref(), &live, &start_drain).await
+}
+
+/// Serves a connection: HTTP, behind a handshake where TLS is spoken.
+async fn serve(
+    stream: Stream,
+    mut origin: Origin,
+    tls: Option<Rc<tls::Server>>,
+    context: Rc<Context>,
+) {
+    let Some(tls) = tls else {
+        return connection::serve(stream, origin, context).await;
+    };
+    let mut drain = context.drain.clone();
+    let accepted = tokio::select! {
+        biased;
+        accepted = tls.accept(stream) => accepted,
+        () = async {
+            let _ = drain.wait_for(|&phase| phase == Phase::Draining).await;
+            tokio::time::sleep(LAST_HANDSHAKE).await;
+        } => return,
+    };
+    match accepted {
+        Accepted::Secure(stream, facts) => {
+            origin.tls = Some(facts);
+            connection::serve(stream, origin, context).await;
+        }
+        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
+        Accepted::Gone => {}
+    }
 }
 
 /// Does what the master says.
 async fn obey(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
+    tls: Option<&Rc<tls::Server>>,
     live: &Rc<Live>,
     start_drain: &watch::Sender<Phase>,
 ) -> io::Result<()> {
+    let mut files = Vec::new();
     loop {
         let word = control
             .async_io(Interest::READABLE, |socket| {
@@ -156,6 +211,14 @@ async fn obey(
                     drain(control, dispatch, live, start_drain, Phase::Draining);
                 }
             }
+            Some(ToCore::TlsFile(TlsFile { role, path, file })) => {
+                files.extend(Role::from_number(role).map(|role| Opened {
+                    role,
+                    path,
+                    file: file.into(),
+                }));
+            }
+            Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());
@@ -180,6 +243,20 @@ fn drain(
         // no word: its absence ends the core.
         let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
         dispatch.stop_workers();
+    });
+}
+
+/// Has TLS go by these files, and tells the master what came of it.
+fn read_tls(control: &Rc<AsyncFd<OwnedFd>>, tls: Option<&Rc<tls::Server>>, files: Vec<Opened>) {
+    let (control, tls) = (Rc::clone(control), tls.cloned());
+    spawn_local(async move {
+        let read = match tls {
+            Some(tls) => tls.load(files).await,
+            None => Ok(()),
+        };
+        let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
+        // A master that is gone needs no answer.
+        let _ = control::tell_master(control.get_ref().as_fd(), answer);
     });
 }
 

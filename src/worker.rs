@@ -80,6 +80,8 @@ pub struct ServerFacts {
     pub listeners: Vec<Listener>,
     /// Whether there are workers: `psgi.multiprocess`, and whether `psgix.harakiri` is offered.
     pub multiprocess: bool,
+    /// Whether requests over TLS get the keys `SSL_PROTOCOL`, `SSL_CLIENT_S_DN` and so on.
+    pub ssl_env: bool,
 }
 
 /// TERM has come: leave behind the request in hand.

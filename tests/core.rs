@@ -57,7 +57,7 @@ impl Server {
         server.tell(ToCore::Accept);
         before(&mut server);
         server.core = Some(thread::spawn(move || {
-            core::run(vec![(0, listening)], core_end, settings).unwrap();
+            core::run(vec![(0, listening)], core_end, settings, None).unwrap();
         }));
         assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Ready));
         server

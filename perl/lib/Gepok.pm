@@ -25,6 +25,17 @@ my @ATTRIBUTES = qw(
     listen_sock
     default_port
     server_ready
+    https_ports
+    ssl
+    ssl_cert_file
+    ssl_key_file
+    ssl_self_signed
+    ssl_handshake_timeout
+    ssl_verify_mode
+    ssl_ca_file
+    ssl_ca_path
+    ssl_crl_file
+    ssl_verify_callback
     start_servers
     max_workers
     max_requests_per_child
@@ -55,6 +66,7 @@ my @ATTRIBUTES = qw(
     keepalive
     keepalive_timeout
     max_keepalive_reqs
+    ssl_env
     max_content
     max_target_size
     max_header_size

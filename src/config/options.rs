@@ -66,6 +66,11 @@ pub struct Options {
     /// `product_version`; empty is none
     pub product_version: String,
 
+    /// The category of options that say what the app is told of a request
+    pub environment: Environment,
+    /// The category of options about TLS
+    pub tls: Tls,
+
     /// The category of options that bound what clients may ask for
     pub limits: Limits,
     /// The category of options about the life of workers
@@ -76,6 +81,42 @@ pub struct Options {
 
     /// The category of options that say which app the binary serves
     pub app: App,
+}
+
+/// Where TLS is spoken, as whom, and which clients may connect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// `https_ports`
+    pub https_ports: Vec<Tcp>,
+    /// `ssl`: the addresses of plackup's options speak TLS
+    pub ssl: bool,
+    /// `ssl_cert_file`: paths, or `HOST=PATH`
+    pub cert_file: Vec<String>,
+    /// `ssl_key_file`: paths, or `HOST=PATH`
+    pub key_file: Vec<String>,
+    /// `ssl_self_signed`
+    pub self_signed: bool,
+    /// `ssl_handshake_timeout`; zero is none
+    pub handshake_timeout: Duration,
+    /// `ssl_verify_mode`, the bits of IO::Socket::SSL
+    pub verify_mode: u32,
+    /// `ssl_ca_file`
+    pub ca_file: Vec<String>,
+    /// `ssl_ca_path`
+    pub ca_path: Vec<String>,
+    /// `ssl_crl_file`
+    pub crl_file: Vec<String>,
+    /// `ssl_verify_callback`
+    pub verify_callback: Option<VerifyCallback>,
+}
+
+/// Who decides about a client's certificate, in place of the certificate authorities alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyCallback {
+    /// The app's code, in a worker
+    Code,
+    /// `1`: every certificate is good; `0`: none is
+    Constant(bool),
 }
 
 /// How the server stands in its system.
@@ -187,6 +228,13 @@ pub struct App {
     pub env: Option<String>,
     /// `preload_app`
     pub preload: bool,
+}
+
+/// What the app is told of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Environment {
+    /// `ssl_env`
+    pub ssl_env: bool,
 }
 
 impl Options {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::table::{self, Entry};
+use super::table::{self, Entry, Opt};
 use super::{Options, Said};
 
 /// Reads the attributes of `Gepok->new`, or what plackup passes.
@@ -14,7 +14,7 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)
     let mut warnings: Vec<String> = Vec::new();
     for (name, value) in pairs {
         let name = name.as_ref();
-        match table::find(name, Entry::Perl) {
+        match table::find(name, Entry::Perl).or_else(|| enabled(name)) {
             Some(option) => option.set(&mut options, value.as_ref())?,
             None => {
                 let warning = unknown(name);
@@ -25,6 +25,12 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)
         }
     }
     Ok(Said { options, warnings })
+}
+
+// A flag in the words of a command line (`enable_ssl`): plackup takes them apart, a program may not.
+fn enabled(name: &str) -> Option<&'static Opt> {
+    let name = name.strip_prefix("enable")?.strip_prefix(['_', '-'])?;
+    table::find(name, Entry::Perl).filter(|option| option.is_flag())
 }
 
 fn unknown(name: &str) -> String {

@@ -3,12 +3,14 @@
 mod app;
 mod connection;
 mod daemon;
+mod environment;
 mod identity;
 mod life;
 mod limits;
 mod listen;
 mod process;
 mod reload;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,11 +24,13 @@ use super::options::Options;
 pub static CATEGORIES: &[&Category] = &[
     &app::CATEGORY,
     &listen::CATEGORY,
+    &tls::CATEGORY,
     &process::CATEGORY,
     &reload::CATEGORY,
     &life::CATEGORY,
     &daemon::CATEGORY,
     &connection::CATEGORY,
+    &environment::CATEGORY,
     &limits::CATEGORY,
     &identity::CATEGORY,
 ];
@@ -111,6 +115,8 @@ pub enum Kind {
     Addresses(fn(&mut Options, Address)),
     /// A code reference, which stays on Perl's side: the text is only [`CODE`]
     Code(fn(&mut Options)),
+    /// As `Code`, or 0 or 1 for code that does nothing but return that
+    CodeOrConstant(fn(&mut Options, Option<bool>)),
     /// Perl source that gives a code reference, or [`CODE`] for one that stays on Perl's side
     Source(fn(&mut Options, String)),
 }
@@ -223,10 +229,21 @@ impl Opt {
             }
             Kind::Addresses(set) => match address::any(text) {
                 Some(value) => set(options, value),
-                None => bail!("option '{name}': '{text}' is not host:port, :port or a path"),
+                None => {
+                    bail!(
+                        "option '{name}': '{text}' is not host:port, :port, host:port:ssl or a path"
+                    )
+                }
             },
             Kind::Code(set) if text == CODE => set(options),
+            Kind::CodeOrConstant(set) if text == CODE => set(options, None),
+            Kind::CodeOrConstant(set) if matches!(text, "0" | "1") => {
+                set(options, Some(text == "1"));
+            }
             Kind::Code(_) => bail!("option '{name}': '{text}' is not a code reference"),
+            Kind::CodeOrConstant(_) => {
+                bail!("option '{name}': '{text}' is neither a code reference nor 0 or 1")
+            }
         }
         Ok(())
     }

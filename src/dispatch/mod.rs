@@ -3,7 +3,7 @@
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// The workers and the requests that wait for one.
 #[derive(Debug)]
 pub struct Dispatch {
-    workers: RefCell<HashMap<u32, Worker>>,
+    workers: RefCell<BTreeMap<u32, Worker>>,
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
@@ -166,6 +166,7 @@ impl Dispatch {
         let mut taken = Vec::new();
         for worker in self.workers.borrow_mut().values_mut() {
             if worker.has_ahead() {
+                worker.end.look();
                 taken.extend(worker.take_back(now));
             }
         }
@@ -359,8 +360,7 @@ impl Dispatch {
         let Some(worker) = self.workers.borrow_mut().remove(&number) else {
             return;
         };
-        let mut left: Vec<_> = worker.open.into_iter().collect();
-        left.sort_unstable_by_key(|&(id, _)| std::cmp::Reverse(id));
+        let left = worker.open.into_iter().rev();
         for (id, state) in left {
             if end.claims().is_claimed(id) {
                 state.finish(Event::Failed);

@@ -3,7 +3,7 @@
 //! A quick worker is sent some requests ahead, so that it need not wait for the core between two of them. What it has
 //! not claimed can be taken back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ const LONG_CALL: Duration = Duration::from_millis(1);
 pub(super) struct Worker {
     pub(super) end: Rc<CoreEnd>,
     /// Requests whose responses are not over; writers that the app keeps are among them.
-    pub(super) open: HashMap<u64, Rc<InFlight>>,
+    pub(super) open: BTreeMap<u64, Rc<InFlight>>,
     last_id: u64,
     /// Requests whose calls are not over, in their order: the first is in work, the others are ahead.
     held: VecDeque<u64>,
@@ -50,7 +50,7 @@ impl Worker {
     pub(super) fn new(end: Rc<CoreEnd>, admitted: bool) -> Self {
         Worker {
             end,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             last_id: 0,
             held: VecDeque::new(),
             ready: false,

@@ -19,6 +19,8 @@ pub struct Listening {
     pub socket: OwnedFd,
     /// Whether it is a Unix socket.
     pub unix: bool,
+    /// Whether clients speak TLS there; no, until somebody says so.
+    pub tls: bool,
     /// The address it is really bound to, for TCP: a port 0 has become a number.
     pub address: Option<SocketAddr>,
     /// The path of a Unix socket.
@@ -63,6 +65,7 @@ pub fn tcp(host: &str, port: u16, backlog: u32) -> Result<Listening> {
                 return Ok(Listening {
                     socket: socket.into(),
                     unix: false,
+                    tls: false,
                     address,
                     path: None,
                     file: None,
@@ -119,6 +122,7 @@ pub fn unix(path: &Path, access: UnixAccess, backlog: u32) -> Result<Listening> 
     Ok(Listening {
         socket: socket.into(),
         unix: true,
+        tls: false,
         address: None,
         path: Some(path.to_owned()),
         file: Some(file),
@@ -187,6 +191,7 @@ pub fn inherited(descriptor: OwnedFd) -> Result<Listening> {
     let address = socket.local_addr().context(what)?;
     Ok(Listening {
         unix: address.is_unix(),
+        tls: false,
         path: address.as_pathname().map(Path::to_owned),
         address: address.as_socket(),
         socket: descriptor,

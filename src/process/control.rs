@@ -1,8 +1,11 @@
 //! Words between master and core: one SEQPACKET message each, with descriptors where they belong.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut};
@@ -52,6 +55,21 @@ pub enum ToCore {
     Quit,
     /// As `Drain`, but no worker is there any more, nor will one come: what waits for one has failed.
     NoWorkers,
+    /// A file of certificates or keys, to be read at `ReadTls`.
+    TlsFile(TlsFile),
+    /// Those were all; the answer says whether TLS goes by them from now on.
+    ReadTls,
+}
+
+/// A file that the master has opened for the core to read: no process that runs the app holds what is in it.
+#[derive(Debug)]
+pub struct TlsFile {
+    /// What it is for, as a number (`net::tls::files::Role`).
+    pub role: u8,
+    /// Its name, for messages.
+    pub path: PathBuf,
+    /// The file, not yet read.
+    pub file: OwnedFd,
 }
 
 /// What the core tells the master.
@@ -90,6 +108,8 @@ const GIVE_WAY: u8 = 16;
 const PING: u8 = 17;
 const ALIVE: u8 = 18;
 const CHECKED: u8 = 19;
+const TLS_FILE: u8 = 20;
+const READ_TLS: u8 = 21;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -222,6 +242,13 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
         ToCore::Drain => bytes.put_slice(&DRAIN_WORD),
         ToCore::Quit => bytes.put_slice(&QUIT_WORD),
         ToCore::NoWorkers => bytes.put_u8(NO_WORKERS),
+        ToCore::TlsFile(file) => {
+            bytes.put_u8(TLS_FILE);
+            bytes.put_u8(file.role);
+            bytes.put_slice(file.path.as_os_str().as_bytes());
+            descriptors.push(file.file.as_raw_fd());
+        }
+        ToCore::ReadTls => bytes.put_u8(READ_TLS),
     }
     (bytes, descriptors)
 }
@@ -317,6 +344,13 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
         DRAIN => ToCore::Drain,
         QUIT => ToCore::Quit,
         NO_WORKERS => ToCore::NoWorkers,
+        TLS_FILE => {
+            let [file] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| garbage())?;
+            let role = from.try_get_u8().map_err(|_| garbage())?;
+            let path = PathBuf::from(OsStr::from_bytes(from));
+            ToCore::TlsFile(TlsFile { role, path, file })
+        }
+        READ_TLS => ToCore::ReadTls,
         _ => return Err(garbage()),
     };
     Ok(Some(word))
@@ -401,6 +435,12 @@ mod tests {
         let (channel, _worker) = crate::channel::pair().unwrap();
         master.tell(ToCore::Worker(7, channel)).unwrap();
         master.tell(ToCore::Died(7)).unwrap();
+        let file = TlsFile {
+            role: 2,
+            path: PathBuf::from("/etc/key.pem"),
+            file: std::fs::File::open("/dev/null").unwrap().into(),
+        };
+        master.tell(ToCore::TlsFile(file)).unwrap();
         master.tell(ToCore::Drain).unwrap();
         tell_master(core.as_fd(), ToMaster::Serving(70_000)).unwrap();
         tell_master(core.as_fd(), ToMaster::Drained).unwrap();
@@ -413,6 +453,12 @@ mod tests {
             hear_master(core.as_fd()).unwrap(),
             Some(ToCore::Died(7))
         ));
+        match hear_master(core.as_fd()).unwrap() {
+            Some(ToCore::TlsFile(file)) => {
+                assert_eq!((file.role, file.path.to_str()), (2, Some("/etc/key.pem")));
+            }
+            word => panic!("{word:?}"),
+        }
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
             Some(ToCore::Drain)
@@ -457,7 +503,7 @@ mod tests {
     #[test]
     fn what_is_no_word_is_refused() {
         let (master, core) = pair().unwrap();
-        for bytes in [&[99][..], &[WORKER, 1, 0, 0, 0], &[DIED, 1]] {
+        for bytes in [&[99][..], &[WORKER, 1, 0, 0, 0], &[DIED, 1], &[TLS_FILE, 1]] {
             send(master.as_fd(), bytes, &[]).unwrap();
             assert!(hear_master(core.as_fd()).is_err());
         }

@@ -6,6 +6,7 @@
 mod env;
 mod listener;
 mod sink;
+mod tls;
 
 use std::os::fd::IntoRawFd;
 use std::rc::Rc;
@@ -53,6 +54,7 @@ impl PsgiApp {
             listeners: listeners.as_ptr(),
             listener_count: listeners.len(),
             wake: Some(wake_worker),
+            certificate_texts: Some(tls::certificate_texts),
             multiprocess: server.multiprocess.into(),
         };
         // SAFETY: `worker` outlives the call, the sink lives until `gp_close` in drop.
@@ -60,8 +62,8 @@ impl PsgiApp {
             gp_outcome::GP_OK => Ok(PsgiApp {
                 perl,
                 app,
+                env: env::Builder::new(server.ssl_env),
                 server,
-                env: env::Builder::new(),
                 sink,
                 last_hook: None,
             }),
@@ -129,6 +131,7 @@ impl App for PsgiApp {
                 matches!(request.endpoints, Endpoints::Unix { .. }),
                 perl_sys::GP_UNIX,
             ),
+            (request.tls.is_some(), perl_sys::GP_TLS),
         ] {
             if set {
                 flags |= flag;

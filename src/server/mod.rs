@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Pid, Uid, getpid};
@@ -22,6 +22,7 @@ use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
+use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
@@ -31,6 +32,7 @@ use crate::worker::{self, App, Left, ServerFacts, Share};
 mod daemon;
 pub mod running;
 mod single;
+mod tls;
 
 use daemon::Daemon;
 
@@ -79,9 +81,11 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         facts: ServerFacts {
             listeners: Vec::new(),
             multiprocess: config.workers.start > 0,
+            ssl_env: config.ssl_env,
         },
         daemon,
         master: getpid(),
+        certificates: config.tls.as_ref().map(tls::files).transpose()?,
     };
     let ended = server.live();
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
@@ -101,6 +105,8 @@ struct Server<'a> {
     facts: ServerFacts,
     daemon: Daemon,
     master: Pid,
+    /// Where certificates and keys are, if TLS is spoken.
+    certificates: Option<Files>,
 }
 
 impl Server<'_> {
@@ -124,6 +130,10 @@ impl Server<'_> {
                 Place::Inherited(number) => listen::inherited(duplicate(*number)?)?,
             };
             self.files.extend(listening.file.take());
+            listening.tls = listener.tls;
+            if listening.tls && listening.unix {
+                bail!("option 'ssl': TLS is not spoken on Unix sockets, and 'listen_sock' is one");
+            }
             self.facts.listeners.push(told(listener, &listening));
             self.listening.push(listening);
         }
@@ -175,10 +185,11 @@ impl Roles for Server<'_> {
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = http_settings(self.config);
+        let tls = self.config.tls.as_ref().map(tls::settings);
         let (daemon, master) = (&self.daemon, self.master);
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
-            core::run(listening, control, settings)
+            core::run(listening, control, settings, tls)
         });
         match catch_unwind(live) {
             Ok(Ok(())) => 0,
@@ -190,8 +201,11 @@ impl Roles for Server<'_> {
         }
     }
 
-    fn reread(&mut self, _core: &mut MasterEnd) -> Result<(), String> {
-        Ok(())
+    fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        match &self.certificates {
+            Some(files) => tls::reread(files, core),
+            None => Ok(()),
+        }
     }
 
     fn listening(&mut self) -> Result<(), String> {

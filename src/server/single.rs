@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Server, http_settings, numbered};
+use super::{Server, http_settings, numbered, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
@@ -64,11 +64,12 @@ impl Server<'_> {
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
         let settings = http_settings(self.config);
+        let tls = self.config.tls.as_ref().map(tls::settings);
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
                 .name("gepok-core".to_owned())
-                .spawn(|| core::run(listening, core_end, settings))
+                .spawn(|| core::run(listening, core_end, settings, tls))
         })?
         .context("can't start the core's thread")?;
         match control.hear()? {

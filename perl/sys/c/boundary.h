@@ -106,6 +106,7 @@ GV *gp_new_handle(pTHX);
 SV *gp_input(pTHX_ const gp_request *request);
 
 /* socket.c */
+void gp_sockets_boot(pTHX);
 void gp_sockets_begin(pTHX);
 void gp_sockets_end(pTHX);
 SV *gp_client_socket(pTHX_ const gp_request *request);

@@ -87,12 +87,14 @@ typedef struct gp_time {
 #define GP_HEAD_ONLY 2
 /** The connection came by a Unix socket. */
 #define GP_UNIX 4
+/** The connection uses TLS. */
+#define GP_TLS 8
 
 /** One request, ready to become an env. */
 typedef struct gp_request {
     /** Number by which the response's parts name it. */
     uint64_t id;
-    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX. */
+    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS. */
     uint32_t flags;
     /** GP_CONTENT_*. */
     uint32_t content_kind;
@@ -155,6 +157,9 @@ typedef struct gp_worker {
     size_t listener_count;
     /** Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe. */
     void (*wake)(void);
+    /** The texts of a certificate, packed for Gepok::Socket; undef where it can't be read. They stay good until the
+     * thread's next call. */
+    gp_slice (*certificate_texts)(gp_slice der);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
 } gp_worker;

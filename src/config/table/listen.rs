@@ -97,7 +97,8 @@ pub(super) static CATEGORY: Category = Category {
             value: "ADDRESS",
             preset: Preset::None,
             short: "host:port, :port or a path, repeatable",
-            long: "An address to listen on: C<host:port>, C<:port> or the path of a Unix socket. Can be repeated. \
+            long: "An address to listen on: C<host:port>, C<:port>, C<host:port:ssl> for HTTPS, or the path of a Unix \
+                   socket. Can be repeated. \
                    A host given here is C<SERVER_NAME>; on a Unix socket the app sees what C<socket> tells.",
             entry: Entry::All,
         },

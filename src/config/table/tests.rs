@@ -84,13 +84,14 @@ fn every_option_reaches_a_field() {
         let text = match option.kind {
             Kind::Flag(_) if option.preset == Preset::Value("1") => "0",
             Kind::Flag(_) => "1",
+            Kind::Integer(_, 0..17, _) => "3",
             Kind::Integer(..) | Kind::Seconds(_) | Kind::Ports(_) | Kind::Addresses(_) => "17",
             Kind::Mode(_) | Kind::Bytes(_) => "17",
             Kind::Text(_) | Kind::Texts(_) | Kind::Names(_) | Kind::Host(_) | Kind::Source(_) => {
                 "text"
             }
             Kind::Paths(_) => "/path",
-            Kind::Code(_) => CODE,
+            Kind::Code(_) | Kind::CodeOrConstant(_) => CODE,
         };
         let mut options = Options::new();
         option.set(&mut options, text).expect(option.name);

@@ -1,13 +1,16 @@
 //! One connection: read a request, have it answered, again, until one side closes.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -23,7 +26,8 @@ use crate::http::timer::Timer;
 use crate::net::accept::Phase;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
-use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp};
+use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
+use crate::semantics::status;
 use crate::spool::Spool;
 
 /// Bytes that one read asks for.
@@ -47,6 +51,18 @@ pub struct Context {
     pub date: RefCell<DateCache>,
     /// Whether the server drains: connections end as soon as their request is answered.
     pub drain: watch::Receiver<Phase>,
+    /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
+    pub scratch: Scratch,
+}
+
+/// Memory to read into, for whichever connection is being polled.
+#[derive(Debug)]
+pub struct Scratch(RefCell<Box<[u8; READ]>>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch(RefCell::new(Box::new([0; READ])))
+    }
 }
 
 /// How connections behave. Durations of zero are no limit.
@@ -79,25 +95,34 @@ pub(super) enum Close {
     Cut,
 }
 
+/// Where a connection comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// Number of the listener that accepted it.
+    pub listener: u16,
+    /// Its two ends.
+    pub endpoints: Endpoints,
+    /// What its TLS is like; none for plain HTTP.
+    pub tls: Option<Rc<Tls>>,
+}
+
 /// Serves `stream` until it closes.
-pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context: Rc<Context>) {
-    let mut connection = Connection {
-        stream,
-        buffer: BytesMut::new(),
-        reader: HeadReader::new(),
-        timer: Timer::new(Instant::now()),
-        drain: context.drain.clone(),
-        context,
-        listener,
-        endpoints,
-        connected: Timestamp::now(),
-        served: 0,
-    };
+pub async fn serve(stream: Stream, origin: Origin, context: Rc<Context>) {
+    let mut connection = Connection::new(stream, origin, context);
     let close = loop {
         if let Err(close) = connection.exchange().await {
             break close;
         }
     };
+    connection.close(close).await;
+}
+
+/// Tells a client that it has spoken plain HTTP where TLS is spoken.
+pub async fn refuse_plain(stream: Stream, origin: Origin, context: Rc<Context>) {
+    let mut connection = Connection::new(stream, origin, context);
+    let text = "This port speaks HTTPS, and the request came as plain HTTP: use https://\n";
+    let close = connection.refuse_with(400, text, "plain HTTP on a port for HTTPS");
+    let close = close.await;
     connection.close(close).await;
 }
 
@@ -109,6 +134,22 @@ pub(super) async fn drained(drain: &mut watch::Receiver<Phase>) {
     tokio::task::yield_now().await;
 }
 
+/// Reads what is there, and appends it to `buffer`.
+async fn read_through(
+    stream: &mut Stream,
+    scratch: &Scratch,
+    buffer: &mut BytesMut,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut scratch = scratch.0.borrow_mut();
+        let mut read = ReadBuf::new(&mut scratch[..]);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
+}
+
 pub(super) struct Connection {
     pub(super) stream: Stream,
     /// Bytes read and not yet understood.
@@ -117,13 +158,26 @@ pub(super) struct Connection {
     pub(super) timer: Timer,
     pub(super) drain: watch::Receiver<Phase>,
     pub(super) context: Rc<Context>,
-    listener: u16,
-    endpoints: Endpoints,
+    origin: Origin,
     connected: Timestamp,
     served: u32,
 }
 
 impl Connection {
+    fn new(stream: Stream, origin: Origin, context: Rc<Context>) -> Self {
+        Connection {
+            stream,
+            buffer: BytesMut::new(),
+            reader: HeadReader::new(),
+            timer: Timer::new(Instant::now()),
+            drain: context.drain.clone(),
+            context,
+            origin,
+            connected: Timestamp::now(),
+            served: 0,
+        }
+    }
+
     /// One request and its response; `Ok` means that another may follow.
     async fn exchange(&mut self) -> Result<(), Close> {
         let (head, started) = self.read_head().await?;
@@ -138,9 +192,9 @@ impl Connection {
             head,
             content,
             content_length,
-            listener: self.listener,
-            endpoints: self.endpoints.clone(),
-            tls: None,
+            listener: self.origin.listener,
+            endpoints: self.origin.endpoints.clone(),
+            tls: self.origin.tls.clone(),
             connected: self.connected,
             started,
             finished: Timestamp::now(),
@@ -197,11 +251,11 @@ impl Connection {
             }
             let idle = started == Timestamp::default();
             let mut drain = self.drain.clone();
-            self.buffer.reserve(READ);
+            let scratch = &self.context.scratch;
             let read = self.timer.limit(async {
                 tokio::select! {
                     biased;
-                    read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                    read = read_through(&mut self.stream, scratch, &mut self.buffer) => Some(read),
                     () = drained(&mut drain), if !hurried => None,
                 }
             });
@@ -310,11 +364,16 @@ impl Connection {
 
     /// Answers what can't be served, and ends the connection.
     async fn refuse(&mut self, status: u16, why: impl std::fmt::Display) -> Close {
+        self.refuse_with(status, status::reason(status), why).await
+    }
+
+    /// As `refuse`, with a text for the client.
+    async fn refuse_with(&mut self, status: u16, text: &str, why: impl std::fmt::Display) -> Close {
         ::log::debug!("refused with {status}: {why}");
         let mut out = Vec::new();
         let date = self.date();
         let server = self.context.settings.server.as_deref();
-        write::canned(&mut out, &Facts::UNREAD, status, &date, server);
+        write::explained(&mut out, &Facts::UNREAD, status, text, &date, server);
         match self.write_all(&mut out, &[]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,
@@ -338,7 +397,24 @@ impl Connection {
             }
         }
         out.clear();
+        while self.stream.holds_back() {
+            self.timer.set(self.context.settings.timeout);
+            if !matches!(self.timer.limit(self.stream.hand_over()).await, Ok(Ok(()))) {
+                return Err(Close::Done);
+            }
+        }
         Ok(())
+    }
+
+    /// Reads what nobody wants, until the client ends.
+    async fn discard(&mut self) {
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(READ);
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                break;
+            }
+        }
     }
 
     async fn close(mut self, close: Close) {
@@ -347,18 +423,15 @@ impl Connection {
             return;
         }
         // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
-        if close == Close::Refused || !self.buffer.is_empty() {
-            let _ = self.stream.shutdown().await;
-            let discard = async {
-                loop {
-                    self.buffer.clear();
-                    self.buffer.reserve(READ);
-                    if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
-                        break;
-                    }
+        let unread = close == Close::Refused || !self.buffer.is_empty();
+        if unread || self.stream.is_tls() {
+            let end = async {
+                let _ = self.stream.shutdown().await;
+                if unread {
+                    self.discard().await;
                 }
             };
-            let _ = tokio::time::timeout(LINGER, discard).await;
+            let _ = tokio::time::timeout(LINGER, end).await;
         }
     }
 }

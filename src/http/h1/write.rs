@@ -274,7 +274,19 @@ pub fn canned(
     date: &[u8],
     server: Option<&[u8]>,
 ) -> bool {
-    let text = status::reason(status).as_bytes();
+    explained(out, facts, status, status::reason(status), date, server)
+}
+
+/// As [`canned`], with `text` as content.
+pub fn explained(
+    out: &mut Vec<u8>,
+    facts: &Facts,
+    status: u16,
+    text: &str,
+    date: &[u8],
+    server: Option<&[u8]>,
+) -> bool {
+    let text = text.as_bytes();
     status_line(out, status);
     field(out, b"Date", date);
     if let Some(server) = server {
