@@ -12,13 +12,13 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
-use crate::dispatch::Dispatch;
-use crate::http::h1::connection::{self, Context, Origin, Settings};
+use crate::dispatch::{self, Dispatch, Report};
+use crate::http::h1::connection::{self, Context, Origin};
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::listen::Listening;
 use crate::net::stream::Stream;
@@ -27,6 +27,14 @@ use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, TlsFile, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
 
+/// How the core works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How connections behave.
+    pub http: connection::Settings,
+    /// How requests are dispatched.
+    pub dispatch: dispatch::Settings,
+}
 mod check;
 
 /// A handshake that has begun when the server drains may take this long.
@@ -83,12 +91,13 @@ async fn live(
     settings: Settings,
     tls: Option<tls::Settings>,
 ) -> io::Result<()> {
-    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
+    let (report, reports) = mpsc::unbounded_channel();
+    let dispatch = Rc::new(Dispatch::new(settings.dispatch, report));
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
-        settings,
+        settings: settings.http,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
         scratch: Default::default(),
@@ -128,6 +137,7 @@ async fn live(
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
+    spawn_local(forward(Rc::clone(&control), reports));
     obey(&control, &dispatch, tls.as_ref(), &live, &start_drain).await
 }
 
@@ -157,6 +167,17 @@ async fn serve(
         }
         Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
         Accepted::Gone => {}
+    }
+}
+
+/// Tells the master what the dispatch reports. A master that is gone needs no word.
+async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedReceiver<Report>) {
+    while let Some(report) = reports.recv().await {
+        let word = match report {
+            Report::Leaving(number) => ToMaster::Leaving(number),
+            Report::Hung { number, request } => ToMaster::Hung(number, request),
+        };
+        let _ = control::tell_master(control.get_ref().as_fd(), word);
     }
 }
 

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http",      &["semantics", "spool", "net", "channel", "dispatch"]),
     ("worker",    &["semantics", "channel", "process"]),
     ("core",      &["semantics", "net", "channel", "process", "dispatch", "http"]),
-    ("server",    &["config", "log", "net", "channel", "process", "http", "worker", "core"]),
+    ("server",    &["config", "log", "net", "channel", "process", "dispatch", "http", "worker", "core"]),
     ("perl",      &[]),
     ("psgi",      &["semantics", "certificate", "channel", "worker", "perl"]),
     ("xs",        &["perl"]),

@@ -19,6 +19,7 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
+use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
@@ -184,7 +185,7 @@ impl Roles for Server<'_> {
             .collect();
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = http_settings(self.config);
+        let settings = core_settings(self.config);
         let tls = self.config.tls.as_ref().map(tls::settings);
         let (daemon, master) = (&self.daemon, self.master);
         let live = AssertUnwindSafe(move || {
@@ -326,6 +327,21 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
         requests: share.requests,
         age: share.age,
         rss: share.rss,
+    }
+}
+
+fn core_settings(config: &Config) -> core::Settings {
+    let http = http_settings(config);
+    core::Settings {
+        dispatch: dispatch::Settings {
+            // One process can't be killed and replaced.
+            request_timeout: config
+                .life
+                .request_timeout
+                .filter(|_| config.workers.start > 0),
+            spool_folder: http.spool_folder.clone(),
+        },
+        http,
     }
 }
 

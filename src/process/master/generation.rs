@@ -9,6 +9,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 
 use super::super::control::ToCore;
+use super::leaving::Ending;
 use super::workers::{State, Worker};
 use super::{FAST_STOP, Master};
 
@@ -55,7 +56,8 @@ impl Master<'_> {
 
     /// A worker has loaded its app.
     pub(super) fn serves(&mut self, number: u32) {
-        let Some(worker) = self.workers.iter_mut().find(|w| w.number == number) else {
+        let check = self.settings.check_path.clone();
+        let Some(worker) = self.worker(number) else {
             return;
         };
         if worker.state != State::Loading {
@@ -64,7 +66,7 @@ impl Master<'_> {
         if !worker.candidate {
             worker.state = State::Serving;
             self.begun = true;
-        } else if let Some(path) = self.settings.check_path.clone() {
+        } else if let Some(path) = check {
             worker.state = State::Checking;
             let _ = self.core.control.tell(ToCore::Check(number, path));
         } else {
@@ -88,7 +90,7 @@ impl Master<'_> {
 
     /// A candidate is good. When all that are tried together are, they replace as many old ones.
     fn passed(&mut self, number: u32) {
-        let Some(worker) = self.workers.iter_mut().find(|w| w.number == number) else {
+        let Some(worker) = self.worker(number) else {
             return;
         };
         if worker.state == State::Leaving {
@@ -174,9 +176,9 @@ impl Master<'_> {
     /// Has a worker leave that no client waits for.
     pub(super) fn abandon(&mut self, number: u32) {
         self.retire(number);
-        let deadline = Instant::now() + FAST_STOP;
-        if let Some(worker) = self.workers.iter_mut().find(|w| w.number == number) {
-            worker.deadline = Some(deadline);
+        let until = Instant::now() + FAST_STOP;
+        if let Some(worker) = self.worker(number) {
+            worker.ending = Some(Ending::Abandoned(until));
             let _ = kill(worker.pid, Signal::SIGTERM);
         }
     }

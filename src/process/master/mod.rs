@@ -26,6 +26,7 @@ use crate::channel::Descriptors;
 
 mod core;
 mod generation;
+mod leaving;
 mod signals;
 mod stop;
 mod workers;
@@ -217,9 +218,8 @@ impl Master<'_> {
     /// When something is due next, whatever signals and words come.
     fn next_due(&self) -> Option<Instant> {
         let birth = self.is_birth_due().then_some(self.not_before);
-        let deadlines = self.workers.iter().filter_map(|worker| worker.deadline);
-        let dues = [birth, self.phase.due()];
-        dues.into_iter().flatten().chain(deadlines).min()
+        let dues = [birth, self.phase.due(), self.next_ending()];
+        dues.into_iter().flatten().min()
     }
 
     /// The core takes anew what it read from files; what can't be read leaves it as it was.

@@ -48,12 +48,7 @@ impl Master<'_> {
     /// Does what is due by the clock.
     pub(super) fn be_punctual(&mut self) {
         let now = Instant::now();
-        for worker in &mut self.workers {
-            if worker.deadline.is_some_and(|deadline| now >= deadline) {
-                worker.deadline = None;
-                let _ = kill(worker.pid, Signal::SIGKILL);
-            }
-        }
+        self.kill_overdue();
         match self.phase {
             Phase::Ebbing { next } if now >= next => self.ebb(),
             Phase::Draining { until } if now >= until => {
@@ -137,7 +132,7 @@ impl Master<'_> {
 
     /// Lets a worker go behind what it has in work.
     pub(super) fn retire(&mut self, number: u32) {
-        if let Some(worker) = self.workers.iter_mut().find(|w| w.number == number) {
+        if let Some(worker) = self.worker(number) {
             worker.state = State::Leaving;
         }
         let _ = self.core.control.tell(ToCore::Retire(number));

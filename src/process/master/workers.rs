@@ -11,6 +11,7 @@ use super::super::control::ToCore;
 use super::super::fork::{self, Forked};
 use super::super::signal::{self, Saved};
 use super::Master;
+use super::leaving::Ending;
 use super::signals::TAKEN;
 use super::stop::Phase;
 use crate::channel::{self, Descriptors};
@@ -28,8 +29,8 @@ pub(super) struct Worker {
     /// It was born to be tried before it gets requests.
     pub(super) candidate: bool,
     pub(super) state: State,
-    /// It is killed when it lives at this time.
-    pub(super) deadline: Option<Instant>,
+    /// How it ends, if it may not take the time it likes for that.
+    pub(super) ending: Option<Ending>,
 }
 
 /// How far a worker is.
@@ -135,7 +136,7 @@ impl Master<'_> {
                     generation,
                     candidate,
                     state: State::Loading,
-                    deadline: None,
+                    ending: None,
                 });
                 let word = if candidate {
                     ToCore::Candidate(number, core_side)
@@ -220,7 +221,7 @@ impl Master<'_> {
             Ok(WaitStatus::Signaled(_, signal, _)) => format!("was ended by {signal}"),
             _ => "is gone".to_owned(),
         };
-        if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && worker.deadline.is_none() {
+        if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && worker.ending.is_none() {
             ::log::warn!("worker {pid} {how}");
         }
         if matches!(self.phase, Phase::Stopping { .. }) || worker.state == State::Leaving {
