@@ -105,7 +105,7 @@ check 'new code that is broken' => sub {
 
 check 'HUP behind HUP' => sub {
     my ($server, $write) = delayed('bin');
-    $write->('v2', 'select undef, undef, undef, 0.3;');
+    $write->('v2', 'select undef, undef, undef, 1;');
     $server->signal('HUP');
     ok soon { (() = $server->descendants) == 5 }, 'new workers load the app beside the old ones';
     $write->('v3');
