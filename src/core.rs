@@ -12,20 +12,35 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
-use crate::dispatch::Dispatch;
-use crate::http::h1::connection::{self, Context, Origin, Settings};
+use crate::dispatch::{self, Dispatch, Report};
+use crate::http::h1::connection::{self, Context, Origin};
 use crate::net::accept::{Acceptor, Phase};
+use crate::net::admission::{self, Admission};
 use crate::net::listen::Listening;
 use crate::net::stream::Stream;
 use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, TlsFile, ToCore, ToMaster};
 use crate::semantics::date::DateCache;
+use crate::spool::{self, Room};
+
+/// How the core works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How connections behave.
+    pub http: connection::Settings,
+    /// How requests are dispatched.
+    pub dispatch: dispatch::Settings,
+    /// How many connections there may be.
+    pub admission: admission::Settings,
+    /// Where large content goes.
+    pub spool: spool::Settings,
+}
 
 mod check;
 
@@ -83,12 +98,16 @@ async fn live(
     settings: Settings,
     tls: Option<tls::Settings>,
 ) -> io::Result<()> {
-    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
+    let room = Rc::new(Room::new(settings.spool));
+    let admission = Admission::new(settings.admission);
+    let (report, reports) = mpsc::unbounded_channel();
+    let dispatch = Rc::new(Dispatch::new(settings.dispatch, Rc::clone(&room), report));
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
-        settings,
+        settings: settings.http,
+        room,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
         scratch: Default::default(),
@@ -96,7 +115,7 @@ async fn live(
     let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
     for (number, listening) in listening {
         let tls = tls.clone().filter(|_| listening.tls);
-        let acceptor = Acceptor::new(listening)?;
+        let acceptor = Acceptor::new(listening, Rc::clone(&admission))?;
         let (context, live, mut drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
         spawn_local(async move {
             let accepting = live.enter();
@@ -107,7 +126,7 @@ async fn live(
                 }
             }
             acceptor
-                .run(drain, |stream, endpoints| {
+                .run(drain, |stream, endpoints, admitted| {
                     let entered = live.enter();
                     let origin = Origin {
                         listener: number,
@@ -117,7 +136,7 @@ async fn live(
                     let serve = serve(stream, origin, tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
                         serve.await;
-                        drop(entered);
+                        drop((admitted, entered));
                     });
                 })
                 .await;
@@ -128,6 +147,7 @@ async fn live(
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
+    spawn_local(forward(Rc::clone(&control), reports));
     obey(&control, &dispatch, tls.as_ref(), &live, &start_drain).await
 }
 
@@ -157,6 +177,17 @@ async fn serve(
         }
         Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
         Accepted::Gone => {}
+    }
+}
+
+/// Tells the master what the dispatch reports. A master that is gone needs no word.
+async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedReceiver<Report>) {
+    while let Some(report) = reports.recv().await {
+        let word = match report {
+            Report::Leaving(number) => ToMaster::Leaving(number),
+            Report::Hung { number, request } => ToMaster::Hung(number, request),
+        };
+        let _ = control::tell_master(control.get_ref().as_fd(), word);
     }
 }
 
@@ -219,6 +250,16 @@ async fn obey(
                 }));
             }
             Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
+            Some(ToCore::Reread) => {
+                let tls = tls.cloned();
+                spawn_local(async move {
+                    if let Some(tls) = tls
+                        && let Err(error) = tls.reread().await
+                    {
+                        ::log::error!("{error:#}; the certificates read before stay in use");
+                    }
+                });
+            }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());

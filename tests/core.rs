@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
 use gepok::core;
+use gepok::dispatch;
 use gepok::http::h1::connection::Settings;
 use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
+use gepok::spool;
 use gepok::worker::{self, App, Called, Left, Share};
 
 struct Server {
@@ -44,9 +46,22 @@ impl Server {
             keepalive_timeout: Duration::from_secs(20),
             max_keepalive_reqs: 0,
             server: Some("test".into()),
-            spool_folder: std::env::temp_dir(),
+            content_rate: 0,
         };
         change(&mut settings);
+        let settings = core::Settings {
+            dispatch: dispatch::Settings {
+                request_timeout: None,
+                queue: None,
+                queue_time: None,
+            },
+            admission: Default::default(),
+            spool: spool::Settings {
+                folder: std::env::temp_dir(),
+                limit: None,
+            },
+            http: settings,
+        };
         let (control, core_end) = control::pair().unwrap();
         let mut server = Server {
             address,
@@ -87,7 +102,7 @@ impl Server {
     fn hear_drained(&mut self) {
         loop {
             match self.control.hear().unwrap() {
-                Some(ToMaster::Serving(_)) => {}
+                Some(ToMaster::Serving(_) | ToMaster::Leaving(_)) => {}
                 word => return assert_eq!(word, Some(ToMaster::Drained)),
             }
         }

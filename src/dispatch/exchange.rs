@@ -8,12 +8,15 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::Dispatch;
-use super::backlog::{Backlog, Held, Part};
+use super::backlog::{Backlog, Part};
+use crate::channel::CREDIT;
 use crate::semantics::message::{Request, ResponseHead};
+use crate::spool::Held;
 
 /// A part of a response, as a connection gets it.
 #[derive(Debug)]
@@ -32,6 +35,10 @@ pub enum Event {
     End,
     /// No worker will complete this response: 502, or a cut where its head has left.
     Failed,
+    /// No worker will take this request in time: 503. It was not run.
+    Overloaded,
+    /// The app has taken too long: 504, or a cut where its head has left.
+    TimedOut,
 }
 
 /// Content in a file.
@@ -43,8 +50,8 @@ pub struct FileSlice {
     pub offset: u64,
     /// Number of bytes.
     pub length: u64,
-    /// Disk space of ours that it holds.
-    pub(super) _held: Option<Held>,
+    /// Disk space of ours that it holds: this response's, and that of all.
+    pub(super) _held: Option<[Held; 2]>,
 }
 
 /// Where a request is.
@@ -60,11 +67,15 @@ pub(super) enum Place {
 pub(super) struct InFlight {
     pub(super) request: Rc<Request>,
     pub(super) place: Cell<Place>,
+    /// When it came.
+    pub(super) since: Instant,
     pub(super) backlog: Backlog,
     /// It is for one worker only.
     pinned: bool,
     /// The app waits for the client's socket.
     asked: Cell<bool>,
+    /// The app has asked for it.
+    taken: Cell<bool>,
     parts: RefCell<VecDeque<Part>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -74,9 +85,11 @@ impl InFlight {
         InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
+            since: Instant::now(),
             backlog,
             pinned: false,
             asked: Cell::new(false),
+            taken: Cell::new(false),
             parts: RefCell::default(),
             waker: RefCell::default(),
         }
@@ -107,12 +120,19 @@ impl InFlight {
 
     pub(super) fn ask(&self) {
         self.asked.set(true);
+        self.taken.set(true);
         self.tell(Event::Take);
     }
 
     /// Whether the app waits for a socket; whoever hears it must answer.
     pub(super) fn answer(&self) -> bool {
         self.asked.replace(false)
+    }
+
+    /// Whether the app may be silent: it has the client's socket, or waits until the client takes what it has sent.
+    pub(super) fn is_excused(&self) -> bool {
+        let waits = self.place.get() != Place::Over && self.backlog.ahead.get() >= CREDIT;
+        self.taken.get() || waits
     }
 
     pub(super) fn finish(&self, event: Event) {
@@ -133,7 +153,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The next part of the response. Behind `End` or `Failed` nothing comes.
+    /// The next part of the response. Behind `End`, `Failed` or `TimedOut` nothing comes.
     pub async fn next(&self) -> Event {
         poll_fn(|context| match self.next_here() {
             Some(event) => Poll::Ready(event),

@@ -5,12 +5,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
@@ -20,59 +20,88 @@ use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::semantics::message::Request;
+use crate::spool::Room;
 
 mod backlog;
+mod deadline;
 mod exchange;
 mod generation;
+mod queue;
+mod report;
 mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice};
+pub use self::report::Report;
 
 /// How often the watch looks for calls that take long.
 const TICK: Duration = Duration::from_millis(1);
 
+/// How requests are dispatched.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long the app may be silent on a request; nothing: for ever.
+    pub request_timeout: Option<Duration>,
+    /// Requests that may wait for a worker; none: no limit.
+    pub queue: Option<usize>,
+    /// How long each of them may; none: no limit.
+    pub queue_time: Option<Duration>,
+}
+
 /// The workers and the requests that wait for one.
 #[derive(Debug)]
 pub struct Dispatch {
+    settings: Settings,
+    /// Who hears of the workers.
+    reports: UnboundedSender<Report>,
     workers: RefCell<BTreeMap<u32, Worker>>,
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
+    /// The watch over requests that wait is running.
+    queue_watched: Cell<bool>,
+    overload_told: Cell<Option<Instant>>,
     /// The watch over requests that were sent ahead is running.
     watching: Cell<bool>,
+    /// The watch over calls that take too long is running.
+    timing: Cell<bool>,
     /// Workers were told to leave; new ones are told so at once.
     stopped: Cell<bool>,
     /// No worker will come any more.
     deserted: Cell<bool>,
     /// Memory that responses hold.
     memory: Rc<Cell<u64>>,
-    /// Folder for responses that are too large for memory.
-    spool_folder: PathBuf,
+    /// Where responses wait that are too large for memory.
+    room: Rc<Room>,
 }
 
 impl Dispatch {
-    /// Without workers yet. Responses that their clients take too slowly wait in `spool_folder`.
-    pub fn new(spool_folder: PathBuf) -> Self {
+    /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` is told of workers.
+    pub fn new(settings: Settings, room: Rc<Room>, reports: UnboundedSender<Report>) -> Self {
         Dispatch {
+            settings,
+            reports,
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
+            queue_watched: Cell::new(false),
+            overload_told: Cell::new(None),
             watching: Cell::new(false),
+            timing: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
             memory: Rc::default(),
-            spool_folder,
+            room,
         }
     }
 
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
-        let backlog = Backlog::new(&self.memory, &self.spool_folder);
+        let backlog = Backlog::new(&self.memory, &self.room);
         let state = Rc::new(InFlight::new(request, backlog));
         if self.deserted.get() {
             state.finish(Event::Failed);
         } else {
-            self.queue.borrow_mut().push_back(Rc::clone(&state));
+            self.enqueue(&state);
             self.match_up();
         }
         Exchange {
@@ -116,6 +145,7 @@ impl Dispatch {
             let idle = self.idle.borrow_mut().pop();
             let Some(number) = idle.or_else(|| self.least_loaded(&state)) else {
                 self.queue.borrow_mut().push_front(state);
+                self.watch_queue();
                 return;
             };
             let mut workers = self.workers.borrow_mut();
@@ -123,6 +153,7 @@ impl Dispatch {
             match sent {
                 Some(Ok(id)) => {
                     state.place.set(Place::Worker { number, id });
+                    self.watch_calls();
                     if workers.get(&number).is_some_and(Worker::has_ahead) {
                         drop(workers);
                         self.watch();
@@ -188,6 +219,11 @@ impl Dispatch {
 
     /// What worker `number` said.
     pub fn message(self: &Rc<Self>, number: u32, message: Message) {
+        if self.settings.request_timeout.is_some()
+            && let Some(worker) = self.workers.borrow_mut().get_mut(&number)
+        {
+            worker.heard();
+        }
         match message {
             Message::Informational(id, head) => self.tell(number, id, Event::Informational(head)),
             Message::Head(id, head, length) => self.tell(number, id, Event::Head(head, length)),
@@ -215,7 +251,10 @@ impl Dispatch {
                 self.look_at(number);
                 self.match_up();
             }
-            Message::Leaving => self.worker_leaves(number),
+            Message::Leaving => {
+                self.worker_leaves(number);
+                self.report(Report::Leaving(number));
+            }
             Message::Wake => {
                 if let Some(worker) = self.workers.borrow().get(&number) {
                     let _ = worker.end.send_wake();
@@ -263,6 +302,8 @@ impl Dispatch {
             self.give_credit(number, id, content.len() as u64);
             return;
         }
+        let ahead = &state.backlog.ahead;
+        ahead.set(ahead.get() + content.len() as u64);
         let (part, credit, start) = state.backlog.accept(content);
         self.credit(&state, credit);
         if start {
@@ -286,6 +327,8 @@ impl Dispatch {
         let enough = owed >= CREDIT / 4;
         state.backlog.owed.set(if enough { 0 } else { owed });
         if enough {
+            let ahead = &state.backlog.ahead;
+            ahead.set(ahead.get().saturating_sub(owed));
             self.give_credit(number, id, owed);
         }
     }
@@ -315,9 +358,18 @@ impl Dispatch {
     }
 
     fn give_credit(&self, number: u32, id: u64, amount: u64) {
-        if let Some(worker) = self.workers.borrow().get(&number) {
+        if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
             let _ = worker.end.send_credit(id, amount);
+            // From now on it can go on.
+            if self.settings.request_timeout.is_some() {
+                worker.heard();
+            }
         }
+    }
+
+    /// Tells whoever looks after the workers. Without anybody there, the core ends.
+    fn report(&self, report: Report) {
+        let _ = self.reports.send(report);
     }
 
     /// Worker `number` takes no request any more: what it has not claimed goes to the front of the queue.

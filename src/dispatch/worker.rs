@@ -33,7 +33,7 @@ pub(super) struct Worker {
     pub(super) open: BTreeMap<u64, Rc<InFlight>>,
     last_id: u64,
     /// Requests whose calls are not over, in their order: the first is in work, the others are ahead.
-    held: VecDeque<u64>,
+    pub(super) held: VecDeque<u64>,
     /// It has loaded its app, and its channel works.
     ready: bool,
     /// It may get requests: it is no candidate any more, and is not leaving.
@@ -41,7 +41,11 @@ pub(super) struct Worker {
     /// Its call takes long: nothing is sent ahead until it is idle again.
     slow: bool,
     /// When the call in work began.
-    since: Instant,
+    pub(super) since: Instant,
+    /// The last sign of the call in work, as far as calls are timed.
+    pub(super) progress: Instant,
+    /// Its call has taken too long: it is being killed.
+    pub(super) hung: bool,
     /// How long a call takes, as a moving mean, in microseconds.
     mean: f32,
 }
@@ -57,6 +61,8 @@ impl Worker {
             admitted,
             slow: false,
             since: Instant::now(),
+            progress: Instant::now(),
+            hung: false,
             mean: UNKNOWN_MICROS,
         }
     }
@@ -120,6 +126,11 @@ impl Worker {
         self.since = now;
         self.mean += (took - self.mean) / 8.0;
         self.slow &= !self.held.is_empty();
+    }
+
+    /// It has said something, or can go on.
+    pub(super) fn heard(&mut self) {
+        self.progress = Instant::now();
     }
 
     /// Takes back what it has not claimed, the last one first, where its call takes long.

@@ -1,14 +1,19 @@
 //! The accept loop of one listening socket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::admission::{Admission, Admitted};
 use super::listen::Listening;
 use super::stream::Stream;
 use crate::semantics::message::Endpoints;
@@ -42,7 +47,11 @@ impl Phase {
 
 #[derive(Debug)]
 enum Listener {
-    Tcp(TcpListener),
+    Tcp {
+        listener: AsyncFd<TcpListener>,
+        /// Where its connections arrive, unless it listens on several addresses.
+        local: Option<SocketAddr>,
+    },
     Unix(UnixListener),
 }
 
@@ -50,6 +59,7 @@ enum Listener {
 #[derive(Debug)]
 pub struct Acceptor {
     listener: Listener,
+    admission: Rc<Admission>,
     /// From this number on, descriptors are not for clients.
     reserved: RawFd,
 }
@@ -59,20 +69,28 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the socket can't be polled.
-    pub fn new(listening: Listening) -> io::Result<Self> {
+    pub fn new(listening: Listening, admission: Rc<Admission>) -> io::Result<Self> {
         let listener = if listening.unix {
             let socket = std::os::unix::net::UnixListener::from(listening.socket);
             socket.set_nonblocking(true)?;
             Listener::Unix(UnixListener::from_std(socket)?)
         } else {
-            let socket = std::net::TcpListener::from(listening.socket);
+            let socket = TcpListener::from(listening.socket);
             socket.set_nonblocking(true)?;
-            Listener::Tcp(TcpListener::from_std(socket)?)
+            // Its connections inherit it: a small response must not wait for the acknowledgement of the one before.
+            SockRef::from(&socket).set_tcp_nodelay(true)?;
+            let local = socket.local_addr()?;
+            Listener::Tcp {
+                // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
+                listener: unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?,
+                local: (!local.ip().is_unspecified()).then(|| canonical(local)),
+            }
         };
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let reserved = limit.saturating_sub(RESERVE).max(limit / 2);
         Ok(Acceptor {
             listener,
+            admission,
             reserved: reserved.try_into().unwrap_or(RawFd::MAX),
         })
     }
@@ -81,10 +99,12 @@ impl Acceptor {
     pub async fn run(
         self,
         mut drain: watch::Receiver<Phase>,
-        mut serve: impl FnMut(Stream, Endpoints),
+        mut serve: impl FnMut(Stream, Endpoints, Admitted),
     ) {
         // A core that is gone accepts nothing.
         let _ = drain.wait_for(|&phase| phase != Phase::Waiting).await;
+        // Told once, until all is well again.
+        let mut told = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -94,14 +114,19 @@ impl Acceptor {
             match accepted {
                 Ok((stream, endpoints)) => {
                     let crowded = stream.number() >= self.reserved;
-                    serve(stream, endpoints);
+                    if let Some(admitted) = self.admission.admit(&endpoints) {
+                        serve(stream, endpoints, admitted);
+                    }
                     if crowded {
-                        self.wait_for_room(&mut drain).await;
+                        self.wait_for_room(&mut drain, &mut told).await;
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    ::log::error!("can't accept connections for a moment: {error}");
+                    if !told {
+                        ::log::error!("can't accept connections for now: {error}");
+                        told = true;
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -110,21 +135,21 @@ impl Acceptor {
     }
 
     /// While all but the last descriptors are in use, new clients wait in the backlog.
-    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>) {
-        let mut told = false;
+    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>, told: &mut bool) {
         while !drain.borrow().is_last() && !self.has_room() {
-            if !told {
+            if !*told {
                 ::log::warn!("clients have taken all descriptors: new ones wait");
-                told = true;
+                *told = true;
             }
             tokio::time::sleep(PAUSE).await;
         }
+        *told = false;
     }
 
     /// The kernel gives the lowest number that is free.
     fn has_room(&self) -> bool {
         let listener = match &self.listener {
-            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Tcp { listener, .. } => listener.as_fd(),
             Listener::Unix(listener) => listener.as_fd(),
         };
         let next = listener.try_clone_to_owned();
@@ -132,24 +157,22 @@ impl Acceptor {
     }
 
     async fn accept(&self) -> io::Result<(Stream, Endpoints)> {
+        self.admission.room().await;
         match &self.listener {
-            Listener::Tcp(listener) => tcp(listener.accept().await?.0),
+            Listener::Tcp { listener, local } => {
+                let accept = |listener: &TcpListener| tcp(listener.accept()?, *local);
+                listener.async_io(Interest::READABLE, accept).await
+            }
             Listener::Unix(listener) => unix(listener.accept().await?.0),
         }
     }
 
     /// Takes what the kernel has accepted already: those clients have been promised an answer.
-    fn sweep(self, mut serve: impl FnMut(Stream, Endpoints)) {
+    fn sweep(self, mut serve: impl FnMut(Stream, Endpoints, Admitted)) {
         let accepted: Box<dyn Fn() -> io::Result<(Stream, Endpoints)>> = match self.listener {
-            Listener::Tcp(listener) => {
-                let Ok(listener) = listener.into_std() else {
-                    return;
-                };
-                Box::new(move || {
-                    let stream = listener.accept()?.0;
-                    stream.set_nonblocking(true)?;
-                    tcp(TcpStream::from_std(stream)?)
-                })
+            Listener::Tcp { listener, local } => {
+                let listener = listener.into_inner();
+                Box::new(move || tcp(listener.accept()?, local))
             }
             Listener::Unix(listener) => {
                 let Ok(listener) = listener.into_std() else {
@@ -164,7 +187,11 @@ impl Acceptor {
         };
         loop {
             match accepted() {
-                Ok((stream, endpoints)) => serve(stream, endpoints),
+                Ok((stream, endpoints)) => {
+                    if let Some(admitted) = self.admission.admit(&endpoints) {
+                        serve(stream, endpoints, admitted);
+                    }
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => return,
             }
@@ -172,12 +199,17 @@ impl Acceptor {
     }
 }
 
-fn tcp(stream: TcpStream) -> io::Result<(Stream, Endpoints)> {
-    // A small response must not wait for the acknowledgement of the one before.
-    stream.set_nodelay(true)?;
-    let peer = canonical(stream.peer_addr()?);
-    let local = canonical(stream.local_addr()?);
-    Ok((Stream::Tcp(stream), Endpoints::Ip { peer, local }))
+fn tcp(
+    (stream, peer): (TcpStream, SocketAddr),
+    local: Option<SocketAddr>,
+) -> io::Result<(Stream, Endpoints)> {
+    stream.set_nonblocking(true)?;
+    let local = match local {
+        Some(local) => local,
+        None => canonical(stream.local_addr()?),
+    };
+    let peer = canonical(peer);
+    Ok((Stream::Fresh(stream), Endpoints::Ip { peer, local }))
 }
 
 fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {

@@ -8,7 +8,6 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
@@ -20,14 +19,17 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
+use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::{privileges, signal};
+use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
@@ -36,9 +38,6 @@ mod single;
 mod tls;
 
 use daemon::Daemon;
-
-/// How long a graceful stop waits for what is in work.
-const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What an entry provides: the Perl side of the server.
 pub trait Entry {
@@ -57,11 +56,11 @@ pub trait Entry {
     /// The text that the hook died with.
     fn before_prefork(&mut self) -> Result<(), String>;
 
-    /// Everything listens; called once, in the master, with host and port of the first listener.
+    /// Everything listens; called once, in the master, with host, port and scheme of the first listener.
     ///
     /// # Errors
     /// The text that the app's hook died with.
-    fn listening(&mut self, host: &str, port: &str) -> Result<(), String>;
+    fn listening(&mut self, host: &str, port: &str, scheme: &str) -> Result<(), String>;
 
     /// The app, in the process that will run it.
     ///
@@ -76,6 +75,7 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start();
+    spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
     let mut server = Server {
         config,
@@ -90,6 +90,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         daemon,
         master: getpid(),
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
+        reread: false,
     };
     let ended = server.live();
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
@@ -111,6 +112,8 @@ struct Server<'a> {
     master: Pid,
     /// Where certificates and keys are, if TLS is spoken.
     certificates: Option<Files>,
+    /// They were read before.
+    reread: bool,
 }
 
 impl Server<'_> {
@@ -145,9 +148,14 @@ impl Server<'_> {
     }
 
     fn prefork(&mut self) -> Result<Ended> {
+        let reload = &self.config.reload;
         let settings = master::Settings {
             workers: self.config.workers.start as usize,
-            graceful_timeout: GRACEFUL_TIMEOUT,
+            graceful_timeout: reload.graceful_timeout,
+            spawn_interval: reload.spawn_interval,
+            err_respawn_interval: reload.err_respawn_interval,
+            check_path: reload.check_path.clone(),
+            has_successor: false,
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
@@ -155,7 +163,7 @@ impl Server<'_> {
     /// The sockets listen, and files are open: what is left to do before the first worker.
     fn tell_listening(&mut self) -> Result<(), String> {
         // What the app can do in this process, it shall not do as root.
-        if self.entry.loaded() {
+        if self.entry.loaded() || !self.facts.multiprocess {
             let dropped = self.daemon.drop_privileges();
             dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
         }
@@ -163,8 +171,10 @@ impl Server<'_> {
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
         {
+            let secure = self.config.listeners.first().is_some_and(|first| first.tls);
+            let scheme = if secure { "https" } else { "http" };
             self.entry
-                .listening(&first.server_name, &first.server_port)?;
+                .listening(&first.server_name, &first.server_port, scheme)?;
         }
         self.daemon.ready()
     }
@@ -183,8 +193,9 @@ impl Roles for Server<'_> {
             .collect();
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = http_settings(self.config);
-        let tls = self.config.tls.as_ref().map(tls::settings);
+        let settings = core_settings(self.config);
+        let tls = self.config.tls.as_ref();
+        let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
@@ -201,9 +212,17 @@ impl Roles for Server<'_> {
     }
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        match &self.certificates {
-            Some(files) => tls::reread(files, core),
-            None => Ok(()),
+        let Some(files) = &self.certificates else {
+            return Ok(());
+        };
+        match tls::reread(files, core) {
+            Err(message) if self.reread => Err(format!(
+                "{message}; the certificates read before stay in use"
+            )),
+            read => {
+                self.reread = true;
+                read
+            }
         }
     }
 
@@ -328,6 +347,30 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
     }
 }
 
+fn core_settings(config: &Config) -> core::Settings {
+    let limits = &config.limits;
+    core::Settings {
+        http: http_settings(config),
+        dispatch: dispatch::Settings {
+            // One process can't be killed and replaced.
+            request_timeout: config
+                .life
+                .request_timeout
+                .filter(|_| config.workers.start > 0),
+            queue: limits.queue.map(|queue| queue.get() as usize),
+            queue_time: limits.queue_time,
+        },
+        admission: admission::Settings {
+            all: limits.connections,
+            of_one: limits.connections_per_address,
+        },
+        spool: spool::Settings {
+            folder: limits.spool_dir.clone(),
+            limit: limits.spool.map(NonZeroU64::get),
+        },
+    }
+}
+
 fn http_settings(config: &Config) -> Settings {
     Settings {
         limits: http_limits(&config.limits),
@@ -345,7 +388,7 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        spool_folder: config.limits.spool_dir.clone(),
+        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
     }
 }
 

@@ -128,6 +128,10 @@ void gp_log_error(pTHX_ HV *env);
 /* signals.c */
 void gp_signals_begin(pTHX);
 
+/* where.c */
+void gp_interrupted(void);
+SV *gp_where(pTHX);
+
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);
 void gp_stream_boot(pTHX);

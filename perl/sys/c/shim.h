@@ -223,8 +223,18 @@ void gp_close(gp_perl *perl);
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request);
 /** Nonzero where signals have come whose Perl handlers have not run yet. */
 int gp_signals_due(gp_perl *perl);
-/** Makes TERM, INT, QUIT and HUP what they are in a worker; TERM calls `leave`. */
-gp_outcome gp_take_signals(gp_perl *perl, void (*leave)(void));
+/** What a worker's signals do; called where Perl code may run. */
+typedef struct gp_signal_calls {
+    /** TERM: the worker shall leave. */
+    void (*leave)(void);
+    /** `where_signal` has asked where the Perl code is: one line for each call, the innermost first. */
+    void (*where)(gp_slice text);
+    /** Number of the signal that asks. */
+    int where_signal;
+} gp_signal_calls;
+
+/** Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker. */
+gp_outcome gp_take_signals(gp_perl *perl, const gp_signal_calls *calls);
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);
 

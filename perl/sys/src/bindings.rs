@@ -317,12 +317,20 @@ unsafe extern "C" {
     #[doc = " Nonzero where signals have come whose Perl handlers have not run yet."]
     pub fn gp_signals_due(perl: *mut gp_perl) -> ::std::os::raw::c_int;
 }
+#[doc = " What a worker's signals do; called where Perl code may run."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct gp_signal_calls {
+    #[doc = " TERM: the worker shall leave."]
+    pub leave: ::std::option::Option<unsafe extern "C" fn()>,
+    #[doc = " `where_signal` has asked where the Perl code is: one line for each call, the innermost first."]
+    pub where_: ::std::option::Option<unsafe extern "C" fn(text: gp_slice)>,
+    #[doc = " Number of the signal that asks."]
+    pub where_signal: ::std::os::raw::c_int,
+}
 unsafe extern "C" {
-    #[doc = " Makes TERM, INT, QUIT and HUP what they are in a worker; TERM calls `leave`."]
-    pub fn gp_take_signals(
-        perl: *mut gp_perl,
-        leave: ::std::option::Option<unsafe extern "C" fn()>,
-    ) -> gp_outcome;
+    #[doc = " Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker."]
+    pub fn gp_take_signals(perl: *mut gp_perl, calls: *const gp_signal_calls) -> gp_outcome;
 }
 unsafe extern "C" {
     #[doc = " Runs the Perl signal handlers that are due. GP_OK or GP_EXIT."]
