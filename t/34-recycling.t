@@ -156,10 +156,10 @@ check 'child_exit that fails' => sub {
         like $server->log, $code =~ /exit/ ? qr/END 5/ : qr/child_exit: no/, 'the log or the status tells';
         # Those of the workers before must be there, or they could be taken for this one's.
         my $status = $code =~ /exit/ ? 5 : 3;
-        my $ends   = sub { $server->log =~ /END (\d)/g };
-        ok soon { $ends->() == 3 }, 'END blocks run';
+        my $ends   = sub { join '', $server->log =~ /END (\d)/g };
+        ok soon { $ends->() =~ /^...$/ }, 'END blocks run';
         is $server->get('/exit')->status, 500, 'behind an exit of the app';
-        ok soon { $ends->() == 4 && ($ends->())[-1] == $status }, 'as well';
+        ok soon { $ends->() =~ /^...$status$/ }, 'as well';
         is $server->stop, 0, 'and the server stops';
     }
 };
