@@ -51,6 +51,7 @@ impl Server {
         let settings = core::Settings {
             dispatch: dispatch::Settings {
                 request_timeout: None,
+                tell_load: false,
                 spool_folder: settings.spool_folder.clone(),
             },
             http: settings,

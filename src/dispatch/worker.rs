@@ -67,9 +67,14 @@ impl Worker {
         }
     }
 
+    /// Whether it serves, or can.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready && self.admitted
+    }
+
     /// Whether it has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready && self.admitted && self.held.is_empty()
+        self.is_ready() && self.held.is_empty()
     }
 
     /// Whether writers that its app keeps hold all slots of the channel.
@@ -115,17 +120,18 @@ impl Worker {
         Ok(id)
     }
 
-    /// It has said that a call is over, or at first that it is ready.
-    pub(super) fn call_over(&mut self) {
-        self.ready = true;
+    /// It has said that a call is over, or at first that it is ready. Returns whether it is the first time.
+    pub(super) fn call_over(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.ready, true);
         if self.held.pop_front().is_none() {
-            return;
+            return first;
         }
         let now = Instant::now();
         let took = now.duration_since(self.since).as_secs_f32() * 1e6;
         self.since = now;
         self.mean += (took - self.mean) / 8.0;
         self.slow &= !self.held.is_empty();
+        first
     }
 
     /// It has said something, or can go on.

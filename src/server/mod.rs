@@ -329,6 +329,19 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
     }
 }
 
+/// Between which numbers of workers the pool moves; nothing where it does not.
+fn sizes(config: &Config) -> Option<Sizes> {
+    let (workers, life) = (&config.workers, &config.life);
+    let fixed = workers.fixed || workers.start == 0 || life.most == workers.start;
+    (!fixed).then(|| Sizes {
+        least: workers.start as usize,
+        most: life.most as usize,
+        min_spare: life.min_spare as usize,
+        max_spare: life.max_spare as usize,
+        idle_timeout: life.idle_timeout,
+    })
+}
+
 fn core_settings(config: &Config) -> core::Settings {
     let http = http_settings(config);
     core::Settings {
@@ -338,6 +351,7 @@ fn core_settings(config: &Config) -> core::Settings {
                 .life
                 .request_timeout
                 .filter(|_| config.workers.start > 0),
+            tell_load: sizes(config).is_some(),
             spool_folder: http.spool_folder.clone(),
         },
         http,
