@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,12 +21,14 @@ use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::semantics::message::Request;
+use crate::spool::Room;
 
 mod backlog;
 mod deadline;
 mod exchange;
 mod generation;
 mod load;
+mod queue;
 mod report;
 mod worker;
 
@@ -44,8 +45,10 @@ pub struct Settings {
     pub request_timeout: Option<Duration>,
     /// Whether somebody wants to know how busy the workers are.
     pub tell_load: bool,
-    /// Folder for responses that are too large for memory.
-    pub spool_folder: PathBuf,
+    /// Requests that may wait for a worker; none: no limit.
+    pub queue: Option<usize>,
+    /// How long each of them may; none: no limit.
+    pub queue_time: Option<Duration>,
 }
 
 /// The workers and the requests that wait for one.
@@ -59,6 +62,9 @@ pub struct Dispatch {
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
     marks: Marks,
+    /// The watch over requests that wait is running.
+    queue_watched: Cell<bool>,
+    overload_told: Cell<Option<Instant>>,
     /// The watch over requests that were sent ahead is running.
     watching: Cell<bool>,
     /// The watch over calls that take too long is running.
@@ -69,11 +75,13 @@ pub struct Dispatch {
     deserted: Cell<bool>,
     /// Memory that responses hold.
     memory: Rc<Cell<u64>>,
+    /// Where responses wait that are too large for memory.
+    room: Rc<Room>,
 }
 
 impl Dispatch {
-    /// Without workers yet. `reports` is told of them.
-    pub fn new(settings: Settings, reports: UnboundedSender<Report>) -> Self {
+    /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` is told of workers.
+    pub fn new(settings: Settings, room: Rc<Room>, reports: UnboundedSender<Report>) -> Self {
         Dispatch {
             settings,
             reports,
@@ -81,22 +89,25 @@ impl Dispatch {
             idle: RefCell::default(),
             queue: RefCell::default(),
             marks: Marks::default(),
+            queue_watched: Cell::new(false),
+            overload_told: Cell::new(None),
             watching: Cell::new(false),
             timing: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
             memory: Rc::default(),
+            room,
         }
     }
 
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
-        let backlog = Backlog::new(&self.memory, &self.settings.spool_folder);
+        let backlog = Backlog::new(&self.memory, &self.room);
         let state = Rc::new(InFlight::new(request, backlog));
         if self.deserted.get() {
             state.finish(Event::Failed);
         } else {
-            self.queue.borrow_mut().push_back(Rc::clone(&state));
+            self.enqueue(&state);
             self.stir();
             self.match_up();
         }
@@ -147,6 +158,7 @@ impl Dispatch {
             self.marks.idle(self.idle.borrow().len());
             let Some(number) = idle.or_else(|| self.least_loaded(&state)) else {
                 self.queue.borrow_mut().push_front(state);
+                self.watch_queue();
                 return;
             };
             let mut workers = self.workers.borrow_mut();

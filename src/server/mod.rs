@@ -8,7 +8,6 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
@@ -23,12 +22,15 @@ use crate::core;
 use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
+use crate::process::pool::Sizes;
 use crate::process::{privileges, signal};
+use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
@@ -37,9 +39,6 @@ mod single;
 mod tls;
 
 use daemon::Daemon;
-
-/// How long a graceful stop waits for what is in work.
-const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What an entry provides: the Perl side of the server.
 pub trait Entry {
@@ -77,6 +76,7 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start();
+    spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
     let mut server = Server {
         config,
@@ -146,9 +146,15 @@ impl Server<'_> {
     }
 
     fn prefork(&mut self) -> Result<Ended> {
+        let reload = &self.config.reload;
         let settings = master::Settings {
             workers: self.config.workers.start as usize,
-            graceful_timeout: GRACEFUL_TIMEOUT,
+            pool: sizes(self.config),
+            graceful_timeout: reload.graceful_timeout,
+            spawn_interval: reload.spawn_interval,
+            err_respawn_interval: reload.err_respawn_interval,
+            check_path: reload.check_path.clone(),
+            has_successor: false,
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
@@ -333,7 +339,7 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
 fn sizes(config: &Config) -> Option<Sizes> {
     let (workers, life) = (&config.workers, &config.life);
     let fixed = workers.fixed || workers.start == 0 || life.most == workers.start;
-    (!fixed).then(|| Sizes {
+    (!fixed).then_some(Sizes {
         least: workers.start as usize,
         most: life.most as usize,
         min_spare: life.min_spare as usize,
@@ -343,8 +349,9 @@ fn sizes(config: &Config) -> Option<Sizes> {
 }
 
 fn core_settings(config: &Config) -> core::Settings {
-    let http = http_settings(config);
+    let limits = &config.limits;
     core::Settings {
+        http: http_settings(config),
         dispatch: dispatch::Settings {
             // One process can't be killed and replaced.
             request_timeout: config
@@ -352,9 +359,17 @@ fn core_settings(config: &Config) -> core::Settings {
                 .request_timeout
                 .filter(|_| config.workers.start > 0),
             tell_load: sizes(config).is_some(),
-            spool_folder: http.spool_folder.clone(),
+            queue: limits.queue.map(|queue| queue.get() as usize),
+            queue_time: limits.queue_time,
         },
-        http,
+        admission: admission::Settings {
+            all: limits.connections,
+            of_one: limits.connections_per_address,
+        },
+        spool: spool::Settings {
+            folder: limits.spool_dir.clone(),
+            limit: limits.spool.map(NonZeroU64::get),
+        },
     }
 }
 
@@ -375,7 +390,7 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        spool_folder: config.limits.spool_dir.clone(),
+        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
     }
 }
 
