@@ -57,11 +57,11 @@ pub trait Entry {
     /// The text that the hook died with.
     fn before_prefork(&mut self) -> Result<(), String>;
 
-    /// Everything listens; called once, in the master, with host and port of the first listener.
+    /// Everything listens; called once, in the master, with host, port and scheme of the first listener.
     ///
     /// # Errors
     /// The text that the app's hook died with.
-    fn listening(&mut self, host: &str, port: &str) -> Result<(), String>;
+    fn listening(&mut self, host: &str, port: &str, scheme: &str) -> Result<(), String>;
 
     /// The app, in the process that will run it.
     ///
@@ -91,6 +91,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         daemon,
         master: getpid(),
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
+        reread: false,
     };
     let ended = server.live();
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
@@ -112,6 +113,8 @@ struct Server<'a> {
     master: Pid,
     /// Where certificates and keys are, if TLS is spoken.
     certificates: Option<Files>,
+    /// They were read before.
+    reread: bool,
 }
 
 impl Server<'_> {
@@ -162,7 +165,7 @@ impl Server<'_> {
     /// The sockets listen, and files are open: what is left to do before the first worker.
     fn tell_listening(&mut self) -> Result<(), String> {
         // What the app can do in this process, it shall not do as root.
-        if self.entry.loaded() {
+        if self.entry.loaded() || !self.facts.multiprocess {
             let dropped = self.daemon.drop_privileges();
             dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
         }
@@ -170,8 +173,10 @@ impl Server<'_> {
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
         {
+            let secure = self.config.listeners.first().is_some_and(|first| first.tls);
+            let scheme = if secure { "https" } else { "http" };
             self.entry
-                .listening(&first.server_name, &first.server_port)?;
+                .listening(&first.server_name, &first.server_port, scheme)?;
         }
         self.daemon.ready()
     }
@@ -191,7 +196,8 @@ impl Roles for Server<'_> {
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
-        let tls = self.config.tls.as_ref().map(tls::settings);
+        let tls = self.config.tls.as_ref();
+        let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
@@ -208,9 +214,17 @@ impl Roles for Server<'_> {
     }
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        match &self.certificates {
-            Some(files) => tls::reread(files, core),
-            None => Ok(()),
+        let Some(files) = &self.certificates else {
+            return Ok(());
+        };
+        match tls::reread(files, core) {
+            Err(message) if self.reread => Err(format!(
+                "{message}; the certificates read before stay in use"
+            )),
+            read => {
+                self.reread = true;
+                read
+            }
         }
     }
 
