@@ -9,6 +9,7 @@ mod life;
 mod limits;
 mod listen;
 mod process;
+mod reload;
 mod tls;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub static CATEGORIES: &[&Category] = &[
     &listen::CATEGORY,
     &tls::CATEGORY,
     &process::CATEGORY,
+    &reload::CATEGORY,
     &life::CATEGORY,
     &daemon::CATEGORY,
     &connection::CATEGORY,
