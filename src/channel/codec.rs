@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use bytes::{Buf, BufMut, Bytes, TryGetError};
 
 use super::frame::Garbage;
 use crate::semantics::field::{Fields, Line, Span};
 use crate::semantics::message::{
-    Content, Endpoints, Request, RequestHead, ResponseHead, Timestamp, Version,
+    Content, Endpoints, Request, RequestHead, ResponseHead, Timestamp, Tls, TlsVersion, Version,
 };
 
 /// Stands for a length that is not known.
@@ -98,6 +99,79 @@ fn get_endpoints(from: &mut Bytes) -> Result<Endpoints, Garbage> {
     }
 }
 
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.put_u32_le(bytes.len() as u32);
+    out.put_slice(bytes);
+}
+
+/// The payload's next bytes, whose length stands before them.
+fn get_bytes(from: &mut Bytes) -> Result<Bytes, Garbage> {
+    let length = from.try_get_u32_le()? as usize;
+    if length > from.remaining() {
+        return Err(Garbage("payload too short"));
+    }
+    Ok(from.split_to(length))
+}
+
+fn get_flag(from: &mut Bytes) -> Result<bool, Garbage> {
+    match from.try_get_u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Garbage("neither yes nor no")),
+    }
+}
+
+fn put_option(out: &mut Vec<u8>, bytes: Option<&Bytes>) {
+    out.put_u8(bytes.is_some().into());
+    if let Some(bytes) = bytes {
+        put_bytes(out, bytes);
+    }
+}
+
+fn get_option(from: &mut Bytes) -> Result<Option<Bytes>, Garbage> {
+    get_flag(from)?.then(|| get_bytes(from)).transpose()
+}
+
+fn put_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
+    out.put_u8(tls.is_some().into());
+    let Some(tls) = tls else { return };
+    out.put_u16_le(tls.version as u16);
+    put_bytes(out, &tls.cipher);
+    put_option(out, tls.server_name.as_ref());
+    out.put_u8(tls.resumed.into());
+    out.put_u32_le(tls.certificates.len() as u32);
+    for certificate in &tls.certificates {
+        put_bytes(out, certificate);
+    }
+    put_option(out, tls.distrust.as_ref());
+}
+
+fn get_tls(from: &mut Bytes) -> Result<Option<Tls>, Garbage> {
+    if !get_flag(from)? {
+        return Ok(None);
+    }
+    let version =
+        TlsVersion::from_number(from.try_get_u16_le()?).ok_or(Garbage("unknown version of TLS"))?;
+    let cipher = get_bytes(from)?;
+    let server_name = get_option(from)?;
+    let resumed = get_flag(from)?;
+    let count = from.try_get_u32_le()? as usize;
+    if count > from.remaining() / 4 {
+        return Err(Garbage("more certificates than bytes"));
+    }
+    let certificates = (0..count)
+        .map(|_| get_bytes(from))
+        .collect::<Result<_, _>>()?;
+    Ok(Some(Tls {
+        version,
+        cipher,
+        server_name,
+        resumed,
+        certificates,
+        distrust: get_option(from)?,
+    }))
+}
+
 fn put_lines(out: &mut Vec<u8>, lines: impl ExactSizeIterator<Item = Line>) {
     out.put_u32_le(lines.len() as u32);
     for line in lines {
@@ -119,11 +193,7 @@ fn get_fields(from: &mut Bytes) -> Result<Fields, Garbage> {
             value: get_span(from)?,
         });
     }
-    let length = from.try_get_u32_le()? as usize;
-    if length > from.remaining() {
-        return Err(Garbage("payload too short"));
-    }
-    Fields::new(from.split_to(length), lines).ok_or(Garbage("a field outside of its bytes"))
+    Fields::new(get_bytes(from)?, lines).ok_or(Garbage("a field outside of its bytes"))
 }
 
 /// A request's payload. Content in a file travels as a descriptor beside it.
@@ -135,11 +205,11 @@ pub(super) fn put_request(out: &mut Vec<u8>, request: &Request) {
     }
     out.put_u64_le(request.content_length.unwrap_or(UNKNOWN));
     put_endpoints(out, &request.endpoints);
+    put_tls(out, request.tls.as_deref());
     put_span(out, request.head.method);
     put_span(out, request.head.target);
     put_lines(out, request.head.fields.lines().iter().copied());
-    out.put_u32_le(request.head.fields.bytes().len() as u32);
-    out.put_slice(request.head.fields.bytes());
+    put_bytes(out, request.head.fields.bytes());
     match &request.content {
         Content::Empty => {}
         Content::Inline(content) => out.put_slice(content),
@@ -157,6 +227,7 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
     let finished = get_time(from)?;
     let content_length = Some(from.try_get_u64_le()?).filter(|&length| length != UNKNOWN);
     let endpoints = get_endpoints(from)?;
+    let tls = get_tls(from)?.map(Rc::new);
     let method = get_span(from)?;
     let target = get_span(from)?;
     let fields = get_fields(from)?;
@@ -188,6 +259,7 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
         content_length,
         listener,
         endpoints,
+        tls,
         connected,
         started,
         finished,
@@ -286,6 +358,7 @@ mod tests {
                 peer: "[2001:db8::1]:80".parse().unwrap(),
                 local: "127.0.0.1:5000".parse().unwrap(),
             },
+            tls: None,
             connected: Timestamp {
                 seconds: 1,
                 micros: 2,
@@ -329,7 +402,48 @@ mod tests {
         assert_eq!(pairs, [(&b"Set-Cookie"[..], &b"a"[..]), (b"x", b"")]);
     }
 
+    fn bytes(length: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Bytes> {
+        proptest::collection::vec(any::<u8>(), length).prop_map(Bytes::from)
+    }
+
+    fn tls() -> impl Strategy<Value = Tls> {
+        (
+            any::<bool>(),
+            bytes(0..40),
+            proptest::option::of(bytes(0..300)),
+            any::<bool>(),
+            proptest::collection::vec(bytes(0..2000), 0..4),
+            proptest::option::of(bytes(0..60)),
+        )
+            .prop_map(
+                |(old, cipher, server_name, resumed, certificates, distrust)| Tls {
+                    version: if old {
+                        TlsVersion::Tls12
+                    } else {
+                        TlsVersion::Tls13
+                    },
+                    cipher,
+                    server_name,
+                    resumed,
+                    certificates,
+                    distrust,
+                },
+            )
+    }
+
     proptest! {
+        #[test]
+        fn what_tls_told_arrives_with_every_request(tls in tls()) {
+            let mut sent = request(Content::Inline(Bytes::from_static(b"abc")));
+            sent.tls = Some(Rc::new(tls));
+            let mut payload = Vec::new();
+            put_request(&mut payload, &sent);
+            let got = get_request(payload.into(), None).unwrap();
+            prop_assert_eq!(&got.tls, &sent.tls);
+            prop_assert_eq!(got.head.target(), b"/a%20b");
+            prop_assert!(matches!(got.content, Content::Inline(content) if content == "abc"));
+        }
+
         #[test]
         fn random_payloads_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = get_request(Bytes::from(bytes.clone()), None);
@@ -339,14 +453,28 @@ mod tests {
 
     #[test]
     fn a_request_cut_anywhere_before_its_content_is_refused() {
-        let mut payload = Vec::new();
-        put_request(&mut payload, &request(Content::Empty));
-        let payload = Bytes::from(payload);
-        for cut in 0..payload.len() {
-            assert!(
-                get_request(payload.slice(..cut), None).is_err(),
-                "cut at {cut}"
-            );
+        let plain = request(Content::Empty);
+        let secure = Request {
+            tls: Some(Rc::new(Tls {
+                version: TlsVersion::Tls13,
+                cipher: Bytes::from_static(b"TLS_AES_128_GCM_SHA256"),
+                server_name: Some(Bytes::from_static(b"example.org")),
+                resumed: true,
+                certificates: vec![Bytes::from_static(b"leaf"), Bytes::from_static(b"CA")],
+                distrust: Some(Bytes::from_static(b"certificate has expired")),
+            })),
+            ..request(Content::Empty)
+        };
+        for request in [plain, secure] {
+            let mut payload = Vec::new();
+            put_request(&mut payload, &request);
+            let payload = Bytes::from(payload);
+            for cut in 0..payload.len() {
+                assert!(
+                    get_request(payload.slice(..cut), None).is_err(),
+                    "cut at {cut}"
+                );
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Heads of requests and responses (RFC 9110 section 6).
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
 use super::field::{Fields, Span};
@@ -112,6 +114,44 @@ pub enum Endpoints {
     },
 }
 
+/// A version of TLS; the discriminants are the protocol's (RFC 8446 section 4.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum TlsVersion {
+    /// RFC 5246
+    Tls12 = 0x0303,
+    /// RFC 8446
+    Tls13 = 0x0304,
+}
+
+impl TlsVersion {
+    /// The version whose discriminant is `number`.
+    pub fn from_number(number: u16) -> Option<Self> {
+        match number {
+            0x0303 => Some(TlsVersion::Tls12),
+            0x0304 => Some(TlsVersion::Tls13),
+            _ => None,
+        }
+    }
+}
+
+/// What a connection's TLS handshake has told; the same for each of its requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The version agreed upon.
+    pub version: TlsVersion,
+    /// The cipher suite as OpenSSL names it: `ECDHE-RSA-AES128-GCM-SHA256`, `TLS_AES_256_GCM_SHA384`.
+    pub cipher: Bytes,
+    /// The host that the client asked for (SNI, RFC 6066 section 3); none where it named none.
+    pub server_name: Option<Bytes>,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// The client's certificates in DER, its own first; empty where it sent none.
+    pub certificates: Vec<Bytes>,
+    /// Why the certificates are not to be trusted, in OpenSSL's words; none where their chain was verified.
+    pub distrust: Option<Bytes>,
+}
+
 /// A request's content, complete: workers never wait for a client.
 #[derive(Debug)]
 pub enum Content {
@@ -141,6 +181,8 @@ pub struct Request {
     pub listener: u16,
     /// The two ends of the connection.
     pub endpoints: Endpoints,
+    /// What its TLS is like; none for plain HTTP.
+    pub tls: Option<Rc<Tls>>,
     /// When the connection was accepted.
     pub connected: Timestamp,
     /// When the head's first byte was read.

@@ -89,6 +89,7 @@ fn copy(of: &Request) -> Request {
             _ => Content::Empty,
         },
         endpoints: of.endpoints.clone(),
+        tls: of.tls.clone(),
         ..*of
     }
 }

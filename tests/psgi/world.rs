@@ -310,6 +310,7 @@ pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Re
             peer: "192.0.2.7:4711".parse().unwrap(),
             local: "192.0.2.1:80".parse().unwrap(),
         },
+        tls: None,
         connected: at(10),
         started: at(11),
         finished: at(12),

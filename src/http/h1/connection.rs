@@ -138,6 +138,7 @@ impl Connection {
             content_length,
             listener: self.listener,
             endpoints: self.endpoints.clone(),
+            tls: None,
             connected: self.connected,
             started,
             finished: Timestamp::now(),
