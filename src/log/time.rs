@@ -138,7 +138,7 @@ impl Civil {
     /// Year and week of ISO 8601: weeks begin on Monday, the first has the year's first Thursday.
     fn iso_week(&self) -> (i64, u32) {
         let monday_based = (self.weekday() + 6) % 7;
-        let week = (self.day_of_year() + 10 - (monday_based + 1)) / 7;
+        let week = (self.day_of_year() + 10 - monday_based) / 7;
         match week {
             0 => (self.year - 1, weeks(self.year - 1)),
             week if week > weeks(self.year) => (self.year + 1, 1),
@@ -434,7 +434,10 @@ mod tests {
         let civil = Civil::of(1_704_099_909, 0);
         for (format, expected) in [
             ("%Y-%m-%dT%H:%M:%S", "2024-01-01T09:05:09"),
-            ("%F %T|%D|%R|%r", "2024-01-01 09:05:09|01/01/24|09:05|09:05:09 AM"),
+            (
+                "%F %T|%D|%R|%r",
+                "2024-01-01 09:05:09|01/01/24|09:05|09:05:09 AM",
+            ),
             ("%a %A %b %B %h", "Mon Monday Jan January Jan"),
             ("%C %y %e|%k|%l|%I|%j", "20 24  1| 9| 9|09|001"),
             ("%u %w %U %W %V %G %g", "1 1 00 01 01 2024 24"),
