@@ -4,14 +4,14 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `bytes` as Apache's httpd writes them into its logs: printable ASCII, `\"`, `\\`, `\n`, `\r`, `\t`, and
 /// `\xhh` for all else.
-pub fn put_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
     put_escaped(out, bytes, |byte| {
         matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
     });
 }
 
 /// The same for a value without quotes around it: a blank would end it.
-pub fn put_bare(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bare(out: &mut Vec<u8>, bytes: &[u8]) {
     put_escaped(out, bytes, |byte| {
         matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\'
     });
@@ -41,7 +41,7 @@ fn put_escaped(out: &mut Vec<u8>, bytes: &[u8], plain: impl Fn(u8) -> bool) {
 
 /// Appends `bytes` as a JSON string (RFC 8259 section 7). What is not UTF-8 becomes U+FFFD, one for each sequence that
 /// can't be one; control characters, also those above ASCII, are written as `\u00hh`.
-pub fn put_json(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_json(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     for chunk in bytes.utf8_chunks() {
         put_json_text(out, chunk.valid());

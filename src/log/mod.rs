@@ -1,9 +1,13 @@
 //! Gepok's own lines: time, process and level, one write each to standard error. Below it, the access log.
 
-pub mod escape;
+pub mod access;
+pub mod destination;
+mod escape;
 pub mod format;
 pub mod line;
 pub mod record;
+mod sink;
+mod target;
 pub mod time;
 
 use std::io::Write;
