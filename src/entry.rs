@@ -17,7 +17,7 @@ use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::Forked;
 use crate::process::master::Ended;
 use crate::process::signal;
-use crate::psgi::{self, PsgiApp};
+use crate::psgi::{self, ChildExit, PsgiApp};
 use crate::server::{self, Entry};
 use crate::worker::{App, ServerFacts};
 use crate::xs;
@@ -43,6 +43,8 @@ struct PerlEntry {
     /// Nothing once this process has its app.
     source: Option<Source>,
     server_ready: Option<Code>,
+    /// Nothing also in a worker, which has it with its app.
+    child_exit: Option<ChildExit>,
 }
 
 impl Entry for PerlEntry {
@@ -86,8 +88,11 @@ impl Entry for PerlEntry {
             }
             Source::Load(options) => load(self.perl, &options).map_err(text)?,
         };
-        let app = PsgiApp::new(app, facts.clone(), channel).map_err(text)?;
+        let mut app = PsgiApp::new(app, facts.clone(), channel).map_err(text)?;
         if facts.multiprocess {
+            if let Some(hook) = self.child_exit.take() {
+                app.at_exit(hook);
+            }
             // Again, because the app may have set them while it was loaded.
             psgi::take_signals(self.perl).map_err(text)?;
         }
@@ -116,6 +121,7 @@ pub fn serve(said: Vec<(Vec<u8>, Vec<u8>)>, mut hooks: Hooks) -> Result<Exit, St
         perl: hooks.perl(),
         source,
         server_ready: hooks.take("server_ready"),
+        child_exit: child_exit(&said.options, &mut hooks)?,
     };
     match run(&said.options, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
@@ -152,16 +158,43 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
         Err(Failure::Exit(status)) => return status,
         Err(failure) => return mistake(&failure),
     };
+    let mut hooks = Hooks::new(interpreter.perl(), Vec::new());
+    let child_exit = match child_exit(options, &mut hooks) {
+        Ok(child_exit) => child_exit,
+        Err(message) => return mistake(&message),
+    };
     let mut entry = PerlEntry {
         perl: interpreter.perl(),
         source: Some(source),
         server_ready: None,
+        child_exit,
     };
     match run(options, &mut entry) {
         Ok(Ended::Master) => 0,
         Ok(Ended::Worker(status)) => status,
         Err(message) => mistake(&message),
     }
+}
+
+/// What each worker calls before it exits: a code reference, or source that gives one.
+fn child_exit(options: &Options, hooks: &mut Hooks) -> Result<Option<ChildExit>, String> {
+    let Some(source) = &options.life.child_exit else {
+        return Ok(None);
+    };
+    // The words are those of Gazelle and Starlet.
+    let wrong = "child_exit is defined but not a code block";
+    let hook = match hooks.take("child_exit") {
+        Some(hook) => Some(hook),
+        None => match hooks.perl().eval("child_exit", source) {
+            Ok(hook) => hook,
+            Err(failure) => return Err(format!("{wrong}: {failure}")),
+        },
+    };
+    let hook = hook.filter(Code::is_callable).ok_or(wrong)?;
+    Ok(Some(ChildExit {
+        hook,
+        handler: hooks.take("handler"),
+    }))
 }
 
 /// Makes the interpreter fit for apps, and loads the app where it is to be preloaded.

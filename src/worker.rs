@@ -12,6 +12,10 @@ use crate::channel::worker_end::{Incoming, WAKE_FRAME, WorkerEnd};
 use crate::process::signal;
 use crate::semantics::message::Request;
 
+mod share;
+
+pub use self::share::{Limits, Share};
+
 /// How a call of the app ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Called {
@@ -31,6 +35,9 @@ pub trait App {
     fn signals_due(&self) -> bool;
     /// Runs what signals have asked for while the worker waited; the status if a handler called `exit`.
     fn signals(&mut self) -> Option<i32>;
+    /// The worker is about to exit, having left the loop as `left`: the app's last chance to do something (`child_exit`).
+    /// Called once. Returns what the worker exits with.
+    fn leave(&mut self, left: Left) -> Left;
 }
 
 /// Where a listener listens.
@@ -108,11 +115,17 @@ pub enum Left {
     Exit(i32),
 }
 
-/// Serves requests until the core says stop, the app wants to leave, or `max_requests` are served
-/// (0: no limit).
-pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left {
+/// Serves requests until the core says stop, the app wants to leave, or the worker has done its share. Before
+/// anything else is done the core hears that the worker leaves: what was sent to it ahead goes to others.
+pub fn serve(channel: &WorkerEnd, app: &mut dyn App, share: Share) -> Left {
     SOCKET.store(channel.socket(), Ordering::SeqCst);
-    let mut served = 0;
+    let left = work(channel, app, share);
+    channel.leaving();
+    let _ = channel.flush();
+    left
+}
+
+fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share) -> Left {
     channel.idle();
     loop {
         // A broken channel shows at the next read.
@@ -122,8 +135,8 @@ pub fn serve(channel: &WorkerEnd, app: &mut dyn App, max_requests: u64) -> Left 
                 if !channel.claim(id) {
                     continue;
                 }
-                served += 1;
-                match app.call(id, request, served == max_requests) {
+                match app.call(id, request, share.begin()) {
+                    Called::Done if share.is_over() => return Left::Finished,
                     Called::Done => {}
                     Called::Leave => return Left::Finished,
                     Called::Exit(status) => return Left::Exit(status),

@@ -19,7 +19,7 @@ use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
-use gepok::worker::{self, App, Called};
+use gepok::worker::{self, App, Called, Left, Share};
 
 struct Server {
     address: SocketAddr,
@@ -80,7 +80,11 @@ impl Server {
         let (_, descriptors) = self.channel();
         thread::spawn(move || {
             let channel = Rc::new(WorkerEnd::open(descriptors).unwrap());
-            worker::serve(&channel, &mut Closure(Rc::clone(&channel), app), 0);
+            worker::serve(
+                &channel,
+                &mut Closure(Rc::clone(&channel), app),
+                Share::endless(),
+            );
         })
     }
 
@@ -132,6 +136,10 @@ impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
 
     fn signals(&mut self) -> Option<i32> {
         None
+    }
+
+    fn leave(&mut self, left: Left) -> Left {
+        left
     }
 }
 
@@ -341,6 +349,26 @@ fn a_dead_worker_costs_only_what_it_had_claimed() {
     unlucky.until("Bad Gateway");
     unlucky.send("GET /again HTTP/1.1\r\n\r\n");
     unlucky.until("GET /again\n");
+}
+
+#[test]
+fn what_a_leaving_worker_has_not_claimed_goes_to_another() {
+    let mut server = Server::start(|_| {});
+    let (_, descriptors) = server.channel();
+    let leaving = WorkerEnd::open(descriptors).unwrap();
+    leaving.idle();
+    leaving.flush().unwrap();
+    let mut client = server.client();
+    client.send("GET /sent HTTP/1.1\r\n\r\n");
+    let Ok(Incoming::Request(id, _)) = leaving.next() else {
+        panic!()
+    };
+    leaving.leaving();
+    leaving.flush().unwrap();
+    server.worker(echo);
+    // The one that leaves takes its time: it is not dead yet.
+    client.until("GET /sent\n");
+    assert!(!leaving.claim(id), "it is another worker's by now");
 }
 
 #[test]
@@ -649,5 +677,50 @@ fn nobody_waits_behind_a_long_call_though_quick_ones_are_sent_ahead() {
             response.starts_with("HTTP/1.1 200 "),
             "round {round}: {response}"
         );
+    }
+}
+
+/// Protects: small parts go by the ring, large ones and files by the socket, and yet they arrive in order.
+#[test]
+fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
+    fn piece(number: usize, length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 + number) as u8).collect()
+    }
+    const LENGTHS: [usize; 12] = [
+        1, 40_000, 3, 500, 16_000, 9, 8_192, 8_193, 100_000, 1, 12_000, 7,
+    ];
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, _| {
+        out.head(id, 200, &[], None).unwrap();
+        for (number, &length) in LENGTHS.iter().enumerate() {
+            let content = piece(number, length);
+            if number % 5 == 4 {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(&content).unwrap();
+                out.file(id, file.as_fd(), 0, length as u64).unwrap();
+            } else {
+                let mut rest = &content[..];
+                while !rest.is_empty() {
+                    let taken = out.chunk(id, rest).unwrap();
+                    rest = &rest[taken..];
+                }
+            }
+            if number % 3 != 0 {
+                out.flush().unwrap();
+            }
+        }
+        out.end(id).unwrap();
+    });
+    let expected: Vec<u8> = LENGTHS
+        .iter()
+        .enumerate()
+        .flat_map(|(number, &length)| piece(number, length))
+        .collect();
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send("GET / HTTP/1.0\r\n\r\n");
+        let response = client.rest();
+        let head = response.windows(4).position(|end| end == b"\r\n\r\n");
+        assert!(response[head.unwrap() + 4..] == expected);
     }
 }

@@ -26,6 +26,15 @@ my @ATTRIBUTES = qw(
     max_workers
     max_requests_per_child
     daemonize
+    max_clients
+    min_spare_servers
+    max_spare_servers
+    idle_worker_timeout
+    min_reqs_per_child
+    max_worker_age
+    max_worker_rss
+    request_timeout
+    child_exit
     timeout
     header_timeout
     keepalive
@@ -58,6 +67,7 @@ sub run {
     my ($pairs, $hooks) = $self->_flatten;
     $hooks->{app} = Gepok::Loader::callable($app)
         or Carp::croak('run needs a PSGI app: a code reference, or an object with to_app');
+    $hooks->{handler} = $self;
     if (!defined &_serve) {
         require XSLoader;
         XSLoader::load('Gepok', $VERSION);

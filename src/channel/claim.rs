@@ -4,21 +4,11 @@
 //! claims a request just before it calls the app, never on reading: what a dead worker had not claimed
 //! was not run and may go to another, whatever its method.
 
-use std::io;
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use super::sync::{self, AtomicU64, Ordering};
 
 /// Slots of a channel: the requests that one worker may hold at a time, almost all of them by writers that its
 /// app keeps beyond the call.
-pub const SLOTS: usize = 1024;
-
-const LENGTH: NonZeroUsize = NonZeroUsize::new(SLOTS * 8).unwrap();
+pub const SLOTS: usize = sync::SLOTS;
 
 const FREE: u64 = 0;
 const SENT: u64 = 1;
@@ -29,52 +19,24 @@ const STATE: u64 = 0xff;
 /// Ids are 56 bits wide; at a million requests a second a channel has enough for two thousand years.
 const ID_SHIFT: u32 = 8;
 
-/// Makes the shared memory; its size can't shrink, so no process is killed by touching it.
-///
-/// # Errors
-/// Whatever the kernel says when memory or descriptors run out.
-pub(super) fn create() -> io::Result<OwnedFd> {
-    let memory = memfd_create(
-        c"gepok-claims",
-        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
-    )?;
-    nix::unistd::ftruncate(&memory, LENGTH.get() as i64)?;
-    fcntl(
-        &memory,
-        FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL),
-    )?;
-    Ok(memory)
-}
-
-/// The claim words of one channel, as mapped by one of its two processes.
+/// The claim words of one channel. Memory that is all zeros is without any request.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Claims {
-    words: NonNull<AtomicU64>,
+    words: [AtomicU64; SLOTS],
 }
 
-// SAFETY: the words are atomics in memory that lives as long as the value, whichever thread uses it.
-unsafe impl Send for Claims {}
-// SAFETY: the same.
-unsafe impl Sync for Claims {}
+impl Default for Claims {
+    fn default() -> Self {
+        Claims {
+            words: std::array::from_fn(|_| AtomicU64::new(FREE)),
+        }
+    }
+}
 
 impl Claims {
-    /// Maps the words behind `memory`.
-    ///
-    /// # Errors
-    /// Whatever mmap says.
-    pub fn map(memory: impl AsFd) -> io::Result<Self> {
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a fresh shared mapping of a sealed memfd; nothing else in this process refers to it.
-        let address = unsafe { mmap(None, LENGTH, protection, MapFlags::MAP_SHARED, memory, 0)? };
-        Ok(Claims {
-            words: address.cast(),
-        })
-    }
-
     fn word(&self, id: u64) -> &AtomicU64 {
-        // SAFETY: the index is below SLOTS, the mapping holds SLOTS aligned words and lives as long as
-        // self; zero-filled memory is a valid AtomicU64, and both processes use it atomically only.
-        unsafe { self.words.add(id as usize % SLOTS).as_ref() }
+        &self.words[id as usize % SLOTS]
     }
 
     /// Core: request `id` is being sent to the worker.
@@ -137,25 +99,14 @@ impl Claims {
     }
 }
 
-impl Drop for Claims {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, of that length; no reference outlives self.
-        let _ = unsafe { munmap(self.words.cast(), LENGTH.get()) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn two_maps() -> (Claims, Claims) {
-        let memory = create().unwrap();
-        (Claims::map(&memory).unwrap(), Claims::map(&memory).unwrap())
-    }
-
     #[test]
     fn a_request_is_claimed_once_and_only_when_offered() {
-        let (core, worker) = two_maps();
+        let claims = Claims::default();
+        let (core, worker) = (&claims, &claims);
         assert!(!worker.claim(7), "never offered");
         core.offer(7);
         assert!(!core.is_claimed(7));
@@ -166,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_slot_used_again_is_not_confused() {
-        let (core, worker) = two_maps();
+        let claims = Claims::default();
+        let (core, worker) = (&claims, &claims);
         core.offer(3);
         core.free(3);
         assert!(core.is_free(3 + SLOTS as u64));
@@ -179,7 +131,8 @@ mod tests {
 
     #[test]
     fn gone_is_seen_before_and_after_the_claim() {
-        let (core, worker) = two_maps();
+        let claims = Claims::default();
+        let (core, worker) = (&claims, &claims);
         core.offer(1);
         core.set_gone(1);
         assert!(worker.is_gone(1));
@@ -192,7 +145,8 @@ mod tests {
 
     #[test]
     fn core_and_worker_never_both_have_a_request() {
-        let (core, worker) = two_maps();
+        let claims = Claims::default();
+        let (core, worker) = (&claims, &claims);
         let mut revoked = 0;
         for id in 1..=2000 {
             core.offer(id);
@@ -217,11 +171,5 @@ mod tests {
             revoked > 0,
             "the race was never won by the core: it is no race"
         );
-    }
-
-    #[test]
-    fn the_memory_cannot_shrink() {
-        let memory = create().unwrap();
-        assert!(nix::unistd::ftruncate(&memory, 0).is_err());
     }
 }

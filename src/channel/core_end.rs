@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::claim::Claims;
 use super::frame::{Frame, Garbage, Header, Kind, Unframer, put};
+use super::memory::Memory;
 use super::{Descriptors, codec, transfer};
 use crate::semantics::message::{Content, Request, ResponseHead};
 
@@ -37,16 +38,26 @@ pub enum Message {
     Take(u64),
     /// The worker is ready for a request.
     Idle,
+    /// The worker takes no request any more.
+    Leaving,
     /// The worker wants to be woken.
     Wake,
 }
 
-/// A frame that the socket has not taken yet.
+/// Frames that the socket has not taken yet; a descriptor goes with the first byte.
 #[derive(Debug)]
 struct Outgoing {
     bytes: Vec<u8>,
     sent: usize,
     beside: Beside,
+}
+
+impl Outgoing {
+    /// Whether more frames may be appended.
+    fn is_plain(&self) -> bool {
+        matches!(self.beside, Beside::Nothing | Beside::Content(_))
+            && self.beside.descriptor().is_none()
+    }
 }
 
 /// What goes with the first byte of a frame.
@@ -75,8 +86,11 @@ impl Beside {
 #[derive(Debug)]
 pub struct CoreEnd {
     socket: AsyncFd<OwnedFd>,
-    claims: Claims,
+    memory: Memory,
+    /// What came by the socket.
     unframer: RefCell<Unframer>,
+    /// What came by the ring, which goes before.
+    from_ring: RefCell<Unframer>,
     out: RefCell<VecDeque<Outgoing>>,
     more_out: Notify,
 }
@@ -89,7 +103,7 @@ impl CoreEnd {
     pub fn open(descriptors: Descriptors) -> io::Result<Self> {
         fcntl(&descriptors.socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(CoreEnd {
-            claims: Claims::map(&descriptors.claims)?,
+            memory: Memory::map(&descriptors.memory)?,
             // Not for writing: a Unix socket reports room for it each time that the worker has read, which
             // would wake the core for nothing.
             // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
@@ -97,6 +111,7 @@ impl CoreEnd {
                 AsyncFd::register_with_interest(descriptors.socket, Interest::READABLE)
             }?,
             unframer: RefCell::default(),
+            from_ring: RefCell::default(),
             out: RefCell::default(),
             more_out: Notify::new(),
         })
@@ -104,15 +119,16 @@ impl CoreEnd {
 
     /// The claim words of this channel.
     pub fn claims(&self) -> &Claims {
-        &self.claims
+        &self.memory.claims
     }
 
-    /// Offers request `id` to the worker and sends it.
+    /// Offers request `id` to the worker and sends it: at once, or with `later` behind what else the loop has to do now,
+    /// so that several requests for a busy worker travel together.
     ///
     /// # Errors
     /// When the channel is broken.
-    pub fn send_request(&self, id: u64, request: &Rc<Request>) -> io::Result<()> {
-        self.claims.offer(id);
+    pub fn send_request(&self, id: u64, request: &Rc<Request>, later: bool) -> io::Result<()> {
+        self.memory.claims.offer(id);
         // Shared, not duplicated: where descriptors have run out that would fail.
         let beside = Beside::Content(Rc::clone(request));
         let with_descriptor = beside.descriptor().is_some();
@@ -120,8 +136,13 @@ impl CoreEnd {
             with_descriptor,
             ..Header::new(Kind::Request, id)
         };
+        let put_request = |out: &mut Vec<u8>| codec::put_request(out, request);
+        if later && !with_descriptor {
+            self.send_later(|bytes| put(bytes, header, put_request));
+            return Ok(());
+        }
         let mut bytes = Vec::with_capacity(512);
-        put(&mut bytes, header, |out| codec::put_request(out, request));
+        put(&mut bytes, header, put_request);
         self.send(bytes, beside)
     }
 
@@ -185,15 +206,37 @@ impl CoreEnd {
             sent: 0,
             beside,
         });
-        if was_empty {
-            match self.write_out(self.socket.get_ref()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.more_out.notify_one();
-                }
-                done => return done,
-            }
+        if was_empty && !self.write_now()? {
+            self.more_out.notify_one();
         }
         Ok(())
+    }
+
+    /// Queues a frame; [`next`](Self::next) sends it when the loop comes to it.
+    fn send_later(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = self.out.borrow_mut();
+        if let Some(last) = out.back_mut().filter(|last| last.is_plain()) {
+            write(&mut last.bytes);
+            return;
+        }
+        if out.is_empty() {
+            self.more_out.notify_one();
+        }
+        let mut bytes = Vec::with_capacity(4 * 1024);
+        write(&mut bytes);
+        out.push_back(Outgoing {
+            bytes,
+            sent: 0,
+            beside: Beside::Nothing,
+        });
+    }
+
+    /// Writes queued frames; false where the socket is full before their end.
+    fn write_now(&self) -> io::Result<bool> {
+        match self.write_out(self.socket.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            written => written.map(|()| true),
+        }
     }
 
     /// Writes queued frames until the socket is full.
@@ -221,16 +264,34 @@ impl CoreEnd {
             if let Some(message) = self.unframed()? {
                 return Ok(Some(message));
             }
-            let pending = !self.out.borrow().is_empty();
-            tokio::select! {
-                read = self.socket.async_io(Interest::READABLE, |socket| self.receive(socket)) => {
-                    if read? == 0 {
-                        return Ok(None);
-                    }
-                }
-                written = self.write_pending(), if pending => written?,
-                () = self.more_out.notified(), if !pending => {}
+            let pending = self.write_queued()?;
+            if !self.memory.ring.sleep() {
+                continue;
             }
+            let read = tokio::select! {
+                read = self.socket.async_io(Interest::READABLE, |socket| self.receive(socket)) => read,
+                written = self.write_pending(), if pending => written.map(|()| 1),
+                () = self.more_out.notified(), if !pending => Ok(1),
+            };
+            self.memory.ring.wake_up();
+            if read? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Writes what waits for its turn; true where the socket is full before its end.
+    fn write_queued(&self) -> io::Result<bool> {
+        if self.out.borrow().is_empty() {
+            return Ok(false);
+        }
+        match self.write_now() {
+            // What the worker had said before it died is still to be read.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.out.borrow_mut().clear();
+                Ok(false)
+            }
+            written => written.map(|all| !all),
         }
     }
 
@@ -270,11 +331,30 @@ impl CoreEnd {
         }
     }
 
+    /// The next message of those that are here: of the ring, then of the socket. Whatever is in the ring was said
+    /// before what the socket has brought and we have not understood yet.
     fn unframed(&self) -> Result<Option<Message>, Garbage> {
-        let Some(frame) = self.unframer.borrow_mut().next()? else {
-            return Ok(None);
-        };
-        message(frame).map(Some)
+        let mut from_ring = self.from_ring.borrow_mut();
+        loop {
+            if let Some(frame) = from_ring.next()? {
+                return message(frame).map(Some);
+            }
+            let taken = self.memory.ring.take(&mut from_ring.bytes);
+            if taken.map_err(|_| Garbage("a ring that makes no sense"))? {
+                continue;
+            }
+            let Some(frame) = self.unframer.borrow_mut().next()? else {
+                return Ok(None);
+            };
+            match frame.kind {
+                Kind::Ring => {}
+                Kind::Wake => return Ok(Some(Message::Wake)),
+                _ => {
+                    self.memory.ring.understand(frame.length());
+                    return message(frame).map(Some);
+                }
+            }
+        }
     }
 }
 
@@ -300,8 +380,8 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
         Kind::Abort => Message::Abort(id),
         Kind::Take => Message::Take(id),
         Kind::Idle => Message::Idle,
-        Kind::Wake => Message::Wake,
-        Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply => {
+        Kind::Leaving => Message::Leaving,
+        Kind::Wake | Kind::Ring | Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply => {
             return Err(Garbage("not a frame for the core"));
         }
     })

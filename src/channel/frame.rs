@@ -14,6 +14,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// Bytes of a frame's header.
 pub(super) const HEADER: usize = 16;
 
+/// A payload up to this size is copied: a reference to it would hold the whole buffer that was read into.
+const COPY: usize = 4 * 1024;
+
 /// No frame's payload is longer; a length beyond it means that the stream is garbage.
 pub(super) const MAX_PAYLOAD: usize = 1024 * 1024;
 
@@ -41,12 +44,16 @@ pub(super) enum Kind {
     Abort = 20,
     /// Worker to core: ready for a request.
     Idle = 21,
+    /// Worker to core: it takes no request any more, and has claimed what it will.
+    Leaving = 25,
     /// A signal has come while the worker waited: it asks to be woken, and the core sends it back.
     Wake = 24,
     /// Worker to core: a piece of content in a file, whose descriptor comes along.
     File = 22,
     /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
     Take = 23,
+    /// Worker to core: there is something in the ring.
+    Ring = 26,
 }
 
 impl Kind {
@@ -66,6 +73,8 @@ impl Kind {
             File,
             Take,
             Wake,
+            Ring,
+            Leaving,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == number)
@@ -82,6 +91,13 @@ pub(super) struct Frame {
     pub(super) id: u64,
     pub(super) payload: Bytes,
     pub(super) descriptor: Option<OwnedFd>,
+}
+
+impl Frame {
+    /// Bytes that it had on its way.
+    pub(super) fn length(&self) -> u64 {
+        (HEADER + self.payload.len()) as u64
+    }
 }
 
 /// The other process has sent what can't be a frame.
@@ -183,7 +199,13 @@ impl Unframer {
             None
         };
         self.bytes.advance(HEADER);
-        let payload = self.bytes.split_to(length).freeze();
+        let payload = if length <= COPY {
+            let copy = Bytes::copy_from_slice(&self.bytes[..length]);
+            self.bytes.advance(length);
+            copy
+        } else {
+            self.bytes.split_to(length).freeze()
+        };
         Ok(Some(Frame {
             kind,
             status,

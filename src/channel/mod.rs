@@ -1,4 +1,5 @@
-//! The channel between the core and one worker: frames on a stream socket, and claim words in shared memory.
+//! The channel between the core and one worker: frames on a stream socket and in a ring,
+//! and claim words, both in shared memory.
 //!
 //! How bytes travel is private to this module. It knows no Perl and no HTTP wire; tokio is used on the
 //! core's side only.
@@ -14,7 +15,12 @@ pub mod core_end;
 mod frame;
 #[doc(hidden)]
 pub mod fuzz;
+mod memory;
 pub mod respond;
+mod ring;
+#[cfg(test)]
+mod ring_tests;
+mod sync;
 mod transfer;
 pub mod worker_end;
 
@@ -29,8 +35,8 @@ pub const INLINE_CONTENT: usize = 16 * 1024;
 pub struct Descriptors {
     /// This side's end of the stream socket pair.
     pub socket: OwnedFd,
-    /// The shared memory with the claim words.
-    pub claims: OwnedFd,
+    /// The memory that both sides share.
+    pub memory: OwnedFd,
 }
 
 /// Makes a channel: the core's descriptors, then the worker's.
@@ -44,16 +50,16 @@ pub fn pair() -> io::Result<(Descriptors, Descriptors)> {
         None,
         SockFlag::SOCK_CLOEXEC,
     )?;
-    let claims = claim::create()?;
+    let memory = memory::create()?;
     let core = Descriptors {
         socket: core,
-        claims: claims.try_clone()?,
+        memory: memory.try_clone()?,
     };
     Ok((
         core,
         Descriptors {
             socket: worker,
-            claims,
+            memory,
         },
     ))
 }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use bytes::Buf;
 
-use super::claim::Claims;
 use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, Unframer, put};
+use super::memory::Memory;
 use super::respond::{Lost, Respond};
 use super::{CREDIT, Descriptors, codec, transfer};
 use crate::semantics::message::Request;
@@ -24,6 +24,13 @@ const COPY: usize = 8 * 1024;
 pub const WAKE_FRAME: [u8; HEADER] = {
     let mut frame = [0; HEADER];
     frame[4] = Kind::Wake as u8;
+    frame
+};
+
+/// The frame that wakes the core for what is in the ring.
+const RING_FRAME: [u8; HEADER] = {
+    let mut frame = [0; HEADER];
+    frame[4] = Kind::Ring as u8;
     frame
 };
 
@@ -61,13 +68,15 @@ struct State {
     /// A descriptor that goes with them.
     descriptor: Option<OwnedFd>,
     open: Vec<Open>,
+    /// Bytes that went by the socket, without the frames that only wake.
+    sent: u64,
 }
 
 /// The worker's end.
 #[derive(Debug)]
 pub struct WorkerEnd {
     socket: OwnedFd,
-    claims: Claims,
+    memory: Memory,
     state: RefCell<State>,
     closed: Cell<bool>,
 }
@@ -79,7 +88,7 @@ impl WorkerEnd {
     /// When the claim words can't be mapped.
     pub fn open(descriptors: Descriptors) -> io::Result<Self> {
         Ok(WorkerEnd {
-            claims: Claims::map(&descriptors.claims)?,
+            memory: Memory::map(&descriptors.memory)?,
             socket: descriptors.socket,
             state: RefCell::default(),
             closed: Cell::new(false),
@@ -125,7 +134,7 @@ impl WorkerEnd {
 
     /// Takes a request to run it; false when it is no longer this worker's.
     pub fn claim(&self, id: u64) -> bool {
-        let claimed = self.claims.claim(id);
+        let claimed = self.memory.claims.claim(id);
         if claimed {
             self.state
                 .borrow_mut()
@@ -133,6 +142,15 @@ impl WorkerEnd {
                 .push(Open { id, credit: CREDIT });
         }
         claimed
+    }
+
+    /// Tells the core that this worker takes no request any more. To be flushed.
+    pub fn leaving(&self) {
+        put(
+            &mut self.state.borrow_mut().out,
+            Header::new(Kind::Leaving, 0),
+            |_| {},
+        );
     }
 
     /// The next frame, or nothing at the end of the stream.
@@ -161,7 +179,7 @@ impl WorkerEnd {
         if !self.state.borrow().open.iter().any(|open| open.id == id) {
             return Err(Lost::Finished);
         }
-        if self.claims.is_gone(id) {
+        if self.memory.claims.is_gone(id) {
             Err(Lost::Client)
         } else {
             Ok(())
@@ -237,12 +255,34 @@ impl WorkerEnd {
         }
     }
 
-    /// Writes what is queued, then `content`.
+    /// Hands over what is queued, then `content`: by the ring where it can go there, else by the socket.
     fn write(&self, content: &[u8]) -> Result<(), Lost> {
         let mut state = self.state.borrow_mut();
-        let mut descriptor = state.descriptor.take();
+        let ring = &self.memory.ring;
+        if content.is_empty()
+            && state.descriptor.is_none()
+            && ring.has_understood(state.sent)
+            && ring.put(&state.out)
+        {
+            state.out.clear();
+            return if ring.must_wake() {
+                self.send(&mut [IoSlice::new(&RING_FRAME)], None)
+            } else {
+                Ok(())
+            };
+        }
+        let descriptor = state.descriptor.take();
         let mut pieces = [IoSlice::new(&state.out), IoSlice::new(content)];
-        let mut pieces = &mut pieces[..];
+        self.send(&mut pieces, descriptor)?;
+        state.sent += (state.out.len() + content.len()) as u64;
+        state.out.clear();
+        Ok(())
+    }
+
+    /// Writes to the socket.
+    fn send(&self, pieces: &mut [IoSlice<'_>], descriptor: Option<OwnedFd>) -> Result<(), Lost> {
+        let mut descriptor = descriptor;
+        let mut pieces = pieces;
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
             let with = descriptor.as_ref().map(OwnedFd::as_fd);
@@ -259,7 +299,6 @@ impl WorkerEnd {
                 }
             }
         }
-        state.out.clear();
         Ok(())
     }
 }
@@ -406,7 +445,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_made_frame_is_what_the_codec_writes() {
+    fn the_ready_made_frames_are_what_the_codec_writes() {
         assert_eq!(WAKE_FRAME, Header::new(Kind::Wake, 0).bytes(0));
+        assert_eq!(RING_FRAME, Header::new(Kind::Ring, 0).bytes(0));
     }
 }

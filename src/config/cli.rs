@@ -113,7 +113,7 @@ fn arg(option: &'static Opt) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("1"),
-        Kind::Text(_) => arg.value_name(option.value).allow_hyphen_values(true),
+        Kind::Text(_) | Kind::Source(_) => arg.value_name(option.value).allow_hyphen_values(true),
         _ => arg.value_name(option.value),
     }
 }

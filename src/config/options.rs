@@ -59,8 +59,34 @@ pub struct Options {
     /// `product_version`; empty is none
     pub product_version: String,
 
+    /// The category of options about the life of workers
+    pub life: Life,
+
     /// The category of options that say which app the binary serves
     pub app: App,
+}
+
+/// How many workers there are, what each may use, and what ends it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Life {
+    /// `max_clients`, workers
+    pub max_clients: Option<u32>,
+    /// `min_spare_servers`
+    pub min_spare_servers: u32,
+    /// `max_spare_servers`
+    pub max_spare_servers: Option<u32>,
+    /// `idle_worker_timeout`
+    pub idle_worker_timeout: Duration,
+    /// `min_reqs_per_child`; zero is none
+    pub min_reqs_per_child: u32,
+    /// `max_worker_age`; zero is none
+    pub max_worker_age: Duration,
+    /// `max_worker_rss`, bytes; zero is none
+    pub max_worker_rss: u64,
+    /// `request_timeout`; zero is none
+    pub request_timeout: Duration,
+    /// `child_exit`: Perl source, or [`table::CODE`] where a code reference waits on Perl's side
+    pub child_exit: Option<String>,
 }
 
 /// Which app the binary loads, and how.

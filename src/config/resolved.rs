@@ -10,6 +10,10 @@ use super::address::{self, Address, Tcp, WILDCARD};
 use super::options::Options;
 use super::table::PATH_LIMIT;
 
+mod life;
+
+pub use self::life::{Life, Share};
+
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -20,8 +24,8 @@ pub struct Config {
     pub backlog: u32,
     /// How many workers
     pub workers: Workers,
-    /// Requests after which a worker is replaced; none: never
-    pub max_requests_per_child: Option<NonZeroU32>,
+    /// How their number changes, and what ends one
+    pub life: Life,
     /// How long a connection may make no progress; none: no limit
     pub timeout: Option<Duration>,
     /// How long a head may take in all; none: no limit
@@ -97,14 +101,12 @@ impl Config {
         let keepalive = options.keepalive
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
+        let (workers, life) = life::life(options)?;
         Ok(Config {
             listeners: listeners(options)?,
             backlog: options.backlog,
-            workers: Workers {
-                start: options.max_workers.unwrap_or(options.start_servers),
-                fixed: options.max_workers.is_some(),
-            },
-            max_requests_per_child: NonZeroU32::new(options.max_requests_per_child),
+            workers,
+            life,
             timeout: limit(options.timeout),
             header_timeout: limit(options.header_timeout),
             keepalive: keepalive.then_some(Keepalive {

@@ -3,6 +3,7 @@
 mod app;
 mod connection;
 mod identity;
+mod life;
 mod listen;
 mod process;
 
@@ -19,6 +20,7 @@ pub static CATEGORIES: &[&Category] = &[
     &app::CATEGORY,
     &listen::CATEGORY,
     &process::CATEGORY,
+    &life::CATEGORY,
     &connection::CATEGORY,
     &identity::CATEGORY,
 ];
@@ -83,6 +85,8 @@ pub enum Kind {
     Integer(u32, u32, fn(&mut Options, u32)),
     /// A duration in seconds, fractions allowed
     Seconds(fn(&mut Options, Duration)),
+    /// Bytes; K, M or G behind the number stand for powers of 1024
+    Bytes(fn(&mut Options, u64)),
     /// Any text
     Text(fn(&mut Options, String)),
     /// Any text, given once or more
@@ -97,6 +101,8 @@ pub enum Kind {
     Addresses(fn(&mut Options, Address)),
     /// A code reference, which stays on Perl's side: the text is only [`CODE`]
     Code(fn(&mut Options)),
+    /// Perl source that gives a code reference, or [`CODE`] for one that stays on Perl's side
+    Source(fn(&mut Options, String)),
 }
 
 /// What stands in a pair for a code reference.
@@ -104,6 +110,9 @@ pub const CODE: &str = "CODE";
 
 /// The longest path that fits sockaddr_un of unix(7), in bytes.
 pub const PATH_LIMIT: usize = 107;
+
+// What f64 counts without loss.
+const MOST_BYTES: u64 = 1 << 53;
 
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -164,7 +173,15 @@ impl Opt {
                 Some(value) => set(options, value),
                 None => bail!("option '{name}': '{text}' is not a number of seconds"),
             },
-            Kind::Text(set) | Kind::Texts(set) => set(options, text.to_owned()),
+            Kind::Bytes(set) => match bytes(text) {
+                Some(value) => set(options, value),
+                None => bail!(
+                    "option '{name}': '{text}' is not a number of bytes, as 1000000, 500K, 300M or 1.5G"
+                ),
+            },
+            Kind::Text(set) | Kind::Texts(set) | Kind::Source(set) => {
+                set(options, text.to_owned());
+            }
             Kind::Host(set) => match address::host(text) {
                 Some(value) => set(options, value),
                 None => bail!("option '{name}': '{text}' is not a host name or address"),
@@ -215,6 +232,22 @@ fn integer(text: &str, min: u32, max: u32) -> Option<u32> {
 fn seconds(text: &str) -> Option<Duration> {
     let value = Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()?;
     (value <= LONGEST).then_some(value)
+}
+
+// A number, and a unit of powers of 1024: K, KB or KiB, as people write it.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let factor: u64 = match text[digits.len()..].trim_start() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    let number: f64 = digits.parse().ok()?;
+    let value = number * factor as f64;
+    (value >= 0.0 && value <= MOST_BYTES as f64).then_some(value as u64)
 }
 
 // The end of a list may be a comma, as Gepok always had it.

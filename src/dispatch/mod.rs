@@ -210,6 +210,7 @@ impl Dispatch {
                 self.look_at(number);
                 self.match_up();
             }
+            Message::Leaving => self.worker_leaves(number),
             Message::Wake => {
                 if let Some(worker) = self.workers.borrow().get(&number) {
                     let _ = worker.end.send_wake();
@@ -312,6 +313,19 @@ impl Dispatch {
         if let Some(worker) = self.workers.borrow().get(&number) {
             let _ = worker.end.send_credit(id, amount);
         }
+    }
+
+    /// Worker `number` takes no request any more: what it has not claimed goes to the front of the queue.
+    fn worker_leaves(self: &Rc<Self>, number: u32) {
+        self.idle.borrow_mut().retain(|&idle| idle != number);
+        let taken = match self.workers.borrow_mut().get_mut(&number) {
+            Some(worker) => worker.retire(),
+            None => return,
+        };
+        for state in taken {
+            self.requeue(state);
+        }
+        self.match_up();
     }
 
     /// Worker `number` is dead, as waitpid told the master. What it had sent is taken; what it had not

@@ -90,7 +90,10 @@ impl Worker {
             self.last_id += 1;
         }
         let id = self.last_id;
-        if let Err(error) = self.end.send_request(id, &state.request) {
+        if let Err(error) = self
+            .end
+            .send_request(id, &state.request, !self.held.is_empty())
+        {
             self.end.claims().free(id);
             self.ready = false;
             return Err(error);
@@ -131,6 +134,18 @@ impl Worker {
             taken.extend(self.open.remove(&id));
         }
         taken
+    }
+
+    /// Nothing is sent to it any more. Returns what it had not claimed, the last one first.
+    pub(super) fn retire(&mut self) -> Vec<Rc<InFlight>> {
+        self.ready = false;
+        let held: Vec<_> = self.held.iter().rev().copied().collect();
+        let unclaimed = held.into_iter().filter(|&id| self.revoke(id));
+        let unclaimed: Vec<_> = unclaimed.collect();
+        unclaimed
+            .iter()
+            .filter_map(|id| self.open.remove(id))
+            .collect()
     }
 
     /// Takes one request back; false where the worker has claimed it.

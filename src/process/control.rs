@@ -76,7 +76,7 @@ pub fn tell_core(control: BorrowedFd<'_>, word: ToCore) -> io::Result<()> {
         ToCore::Worker(number, channel) => {
             bytes.put_u8(WORKER);
             bytes.put_u32_le(*number);
-            descriptors.extend([channel.socket.as_raw_fd(), channel.claims.as_raw_fd()]);
+            descriptors.extend([channel.socket.as_raw_fd(), channel.memory.as_raw_fd()]);
         }
         ToCore::Died(number) => {
             bytes.put_u8(DIED);
@@ -141,8 +141,8 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
     let number = |mut from: &[u8]| from.try_get_u32_le().map_err(|_| garbage());
     let word = match from.try_get_u8().map_err(|_| garbage())? {
         WORKER => {
-            let [socket, claims] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| garbage())?;
-            ToCore::Worker(number(from)?, Descriptors { socket, claims })
+            let [socket, memory] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| garbage())?;
+            ToCore::Worker(number(from)?, Descriptors { socket, memory })
         }
         DIED => ToCore::Died(number(from)?),
         DRAIN => ToCore::Drain,

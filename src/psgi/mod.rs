@@ -15,7 +15,7 @@ use perl_sys::{gp_outcome, gp_request, gp_slice, gp_time, gp_worker};
 use crate::channel::respond::Respond;
 use crate::perl::{Code, Failure, Perl, UNDEF, slice};
 use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
-use crate::worker::{self, App, Called, ServerFacts};
+use crate::worker::{self, App, Called, Left, ServerFacts};
 
 /// The class of `gepok.socket`, built in so that every entry has the one that fits.
 const SOCKET: &str = include_str!("../../perl/lib/Gepok/Socket.pm");
@@ -28,6 +28,15 @@ pub struct PsgiApp {
     env: env::Builder,
     /// What C hands response parts to; its address is C's.
     sink: Box<sink::Sink>,
+    last_hook: Option<ChildExit>,
+}
+
+/// What a worker calls right before it exits.
+pub struct ChildExit {
+    /// The code.
+    pub hook: Code,
+    /// Its first argument; undefined where there is none. The second is the app.
+    pub handler: Option<Code>,
 }
 
 impl PsgiApp {
@@ -54,9 +63,15 @@ impl PsgiApp {
                 server,
                 env: env::Builder::new(),
                 sink,
+                last_hook: None,
             }),
             other => Err(perl.failure(other)),
         }
+    }
+
+    /// Sets what is called when the worker leaves.
+    pub fn at_exit(&mut self, hook: ChildExit) {
+        self.last_hook = Some(hook);
     }
 }
 
@@ -171,6 +186,27 @@ impl App for PsgiApp {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    fn leave(&mut self, left: Left) -> Left {
+        let Some(ChildExit { hook, handler }) = self.last_hook.take() else {
+            return left;
+        };
+        let handler = handler.as_ref().map_or(std::ptr::null_mut(), Code::raw);
+        // SAFETY: the values are this interpreter's; C counts its own references.
+        let outcome = unsafe {
+            perl_sys::gp_child_exit(self.perl.raw(), hook.raw(), handler, self.app.raw())
+        };
+        match outcome {
+            gp_outcome::GP_OK => left,
+            other => match self.perl.failure(other) {
+                Failure::Exit(status) => Left::Exit(status),
+                failure => {
+                    ::log::error!("child_exit: {failure}");
+                    left
+                }
+            },
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::process::daemon::{self, Background};
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::signal;
-use crate::worker::{self, App, Left, ServerFacts};
+use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod single;
 
@@ -186,11 +186,9 @@ impl Roles for Server<'_> {
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
-            let limit = self
-                .config
-                .max_requests_per_child
-                .map_or(0, |limit| limit.get().into());
-            Ok(match worker::serve(&channel, app.as_mut(), limit) {
+            let share = Share::draw(&limits(&self.config.life.share));
+            let left = worker::serve(&channel, app.as_mut(), share);
+            Ok(match app.leave(left) {
                 Left::Finished => 0,
                 Left::Exit(status) => status,
             })
@@ -260,6 +258,14 @@ fn told(listener: &config::resolved::Listener, listening: &Listening) -> worker:
             Some(address) => worker::Address::Ip(address),
             None => worker::Address::Unix(path),
         },
+    }
+}
+
+fn limits(share: &config::resolved::Share) -> worker::Limits {
+    worker::Limits {
+        requests: share.requests,
+        age: share.age,
+        rss: share.rss,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::core;
 use crate::process::control::{self, ToCore, ToMaster};
 use crate::process::master::Ended;
 use crate::process::signal::{self, Note};
-use crate::worker::{self, Left};
+use crate::worker::{self, Left, Share};
 
 const TAKEN: [Signal; 4] = [
     Signal::SIGTERM,
@@ -39,7 +39,7 @@ impl Server<'_> {
         let app = self.entry.app(&self.facts, Rc::clone(&channel));
         let mut app = app.map_err(|message| anyhow!(message))?;
         take_signals(&control)?;
-        let left = worker::serve(&channel, app.as_mut(), 0);
+        let left = worker::serve(&channel, app.as_mut(), Share::endless());
         drop(app);
         saved.restore(&TAKEN)?;
         finish(&control);

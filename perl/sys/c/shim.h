@@ -223,6 +223,10 @@ gp_outcome gp_take_signals(gp_perl *perl, void (*leave)(void));
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);
 
+/** Calls `hook`, the last thing a worker does, with `handler` (NULL for undef) and `app`. Behind an exit of the app's it will
+ * run as the first END block. GP_OK, GP_DIED or GP_EXIT. */
+gp_outcome gp_child_exit(gp_perl *perl, gp_sv *hook, gp_sv *handler, gp_sv *app);
+
 /** Forks as Perl's fork does; the child is a new process of ours, not one of the app's. Returns as fork(2). */
 int gp_fork(gp_perl *perl);
 /** Seeds rand anew. */

@@ -325,6 +325,15 @@ unsafe extern "C" {
     pub fn gp_signals(perl: *mut gp_perl) -> gp_outcome;
 }
 unsafe extern "C" {
+    #[doc = " Calls `hook`, the last thing a worker does, with `handler` (NULL for undef) and `app`. Behind an exit of the app's it will\n run as the first END block. GP_OK, GP_DIED or GP_EXIT."]
+    pub fn gp_child_exit(
+        perl: *mut gp_perl,
+        hook: *mut gp_sv,
+        handler: *mut gp_sv,
+        app: *mut gp_sv,
+    ) -> gp_outcome;
+}
+unsafe extern "C" {
     #[doc = " Forks as Perl's fork does; the child is a new process of ours, not one of the app's. Returns as fork(2)."]
     pub fn gp_fork(perl: *mut gp_perl) -> ::std::os::raw::c_int;
 }

@@ -41,7 +41,19 @@ fn defaults_are_those_of_gepok() {
         fixed: false,
     };
     assert_eq!(config.workers, workers);
-    assert_eq!(config.max_requests_per_child, NonZeroU32::new(1000));
+    let life = Life {
+        most: 150,
+        min_spare: 1,
+        max_spare: 3,
+        idle_timeout: Duration::from_secs(10),
+        share: Share {
+            requests: Some((1000, 1000)),
+            age: None,
+            rss: None,
+        },
+        request_timeout: None,
+    };
+    assert_eq!(config.life, life);
     assert_eq!(config.timeout, Some(Duration::from_secs(120)));
     assert_eq!(config.header_timeout, Some(Duration::from_secs(30)));
     let keepalive = Keepalive {
@@ -164,7 +176,7 @@ fn zero_means_no_limit_or_none_at_all() {
         ("max_workers", "0"),
     ]);
     assert_eq!((none.timeout, none.header_timeout), (None, None));
-    assert_eq!((none.max_requests_per_child, none.workers.start), (None, 0));
+    assert_eq!((none.life.share.requests, none.workers.start), (None, 0));
     for (name, value) in [
         ("keepalive", ""),
         ("keepalive_timeout", "0"),
@@ -194,5 +206,52 @@ fn the_server_field_is_as_said() {
     assert_eq!(
         error(&[("port", "1"), ("product_name", "a\r\nb")]),
         r"option 'product_name': 'a\r\nb' can't stand in a header field"
+    );
+}
+
+#[test]
+fn the_pool_grows_unless_its_size_was_said() {
+    let sizes = |pairs: &[(&str, &str)]| {
+        let config = config(&[&[("port", "1")], pairs].concat());
+        let life = config.life;
+        (
+            config.workers.start,
+            life.most,
+            life.min_spare,
+            life.max_spare,
+        )
+    };
+    assert_eq!(sizes(&[("start_servers", "200")]), (200, 200, 1, 200));
+    assert_eq!(sizes(&[("max_clients", "2")]), (2, 2, 1, 2));
+    assert_eq!(
+        sizes(&[("workers", "5"), ("max_clients", "20")]),
+        (5, 5, 1, 5)
+    );
+    assert_eq!(
+        sizes(&[("min_spare_servers", "4"), ("start_servers", "2")]),
+        (2, 150, 4, 4)
+    );
+    assert_eq!(
+        error(&[("min_spare_servers", "5"), ("max_spare_servers", "4")]),
+        "option 'max_spare_servers': 4 is less than min_spare_servers, 5"
+    );
+}
+
+#[test]
+fn requests_of_a_worker_are_a_span() {
+    let span = |least, most| {
+        let pairs = [
+            ("port", "1"),
+            ("min_reqs_per_child", least),
+            ("max_reqs_per_child", most),
+        ];
+        config(&pairs).life.share.requests
+    };
+    assert_eq!(span("0", "100"), Some((100, 100)));
+    assert_eq!(span("80", "100"), Some((80, 100)));
+    assert_eq!(span("0", "0"), None);
+    assert_eq!(
+        error(&[("min_reqs_per_child", "1001")]),
+        "option 'min_reqs_per_child': 1001 is more than max_requests_per_child, 1000"
     );
 }

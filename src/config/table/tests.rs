@@ -85,7 +85,8 @@ fn every_option_reaches_a_field() {
             Kind::Flag(_) if option.preset == Preset::Value("1") => "0",
             Kind::Flag(_) => "1",
             Kind::Integer(..) | Kind::Seconds(_) | Kind::Ports(_) | Kind::Addresses(_) => "17",
-            Kind::Text(_) | Kind::Texts(_) | Kind::Host(_) => "text",
+            Kind::Bytes(_) => "17",
+            Kind::Text(_) | Kind::Texts(_) | Kind::Host(_) | Kind::Source(_) => "text",
             Kind::Paths(_) => "/path",
             Kind::Code(_) => CODE,
         };
@@ -123,6 +124,24 @@ fn values_are_read_by_their_kind() {
     assert_eq!(integer("8", 0, 8), Some(8));
     for text in ["", "9", "-1", "1.5", "0x1", "99999999999"] {
         assert_eq!(integer(text, 0, 8), None, "{text}");
+    }
+}
+
+#[test]
+fn bytes_have_units() {
+    for (text, value) in [
+        ("0", Some(0)),
+        ("1048576", Some(1 << 20)),
+        ("300M", Some(300 << 20)),
+        (" 1.5 GiB ", Some(3 << 29)),
+        ("2kb", Some(2048)),
+        ("7b", Some(7)),
+        ("1e3", Some(1000)),
+    ] {
+        assert_eq!(bytes(text), value, "{text}");
+    }
+    for text in ["", "M", "-1", "1T", "10%", "nan", "inf", "1 M M", "1e300"] {
+        assert_eq!(bytes(text), None, "{text}");
     }
 }
 

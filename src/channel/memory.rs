@@ -1,0 +1,105 @@
+//! The memory that core and worker share: claim words, and the ring of what the worker says.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::claim::Claims;
+use super::ring::Ring;
+
+/// What is in the memory. Nothing but atomics, for which all zeros are a valid beginning.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Shared {
+    /// Who may run which request.
+    pub(super) claims: Claims,
+    /// What the worker says.
+    pub(super) ring: Ring,
+}
+
+const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<Shared>()).unwrap();
+
+/// Makes the shared memory; its size can't shrink, so no process is killed by touching it.
+///
+/// # Errors
+/// Whatever the kernel says when memory or descriptors run out.
+pub(super) fn create() -> io::Result<OwnedFd> {
+    let memory = memfd_create(
+        c"gepok-channel",
+        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+    )?;
+    nix::unistd::ftruncate(&memory, LENGTH.get() as i64)?;
+    fcntl(
+        &memory,
+        FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL),
+    )?;
+    Ok(memory)
+}
+
+/// The shared memory of one channel, as mapped by one of its two processes.
+#[derive(Debug)]
+pub(super) struct Memory {
+    shared: NonNull<Shared>,
+}
+
+// SAFETY: it holds atomics only, and lives as long as the value, whichever thread uses it.
+unsafe impl Send for Memory {}
+// SAFETY: the same.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Maps what is behind `memory`.
+    ///
+    /// # Errors
+    /// Whatever mmap says.
+    pub(super) fn map(memory: impl AsFd) -> io::Result<Self> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh shared mapping of a sealed memfd; nothing else in this process refers to it.
+        let address = unsafe { mmap(None, LENGTH, protection, MapFlags::MAP_SHARED, memory, 0)? };
+        Ok(Memory {
+            shared: address.cast(),
+        })
+    }
+}
+
+impl Deref for Memory {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        // SAFETY: the mapping is as long as Shared, page-aligned, and lives as long as self; whatever bytes it holds,
+        // they are valid atomics, and both processes use them atomically only.
+        unsafe { self.shared.as_ref() }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map`, of that length; no reference outlives self.
+        let _ = unsafe { munmap(self.shared.cast(), LENGTH.get()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_cannot_shrink() {
+        let memory = create().unwrap();
+        assert!(nix::unistd::ftruncate(&memory, 0).is_err());
+    }
+
+    #[test]
+    fn both_maps_are_the_same_memory() {
+        let memory = create().unwrap();
+        let (core, worker) = (Memory::map(&memory).unwrap(), Memory::map(&memory).unwrap());
+        core.claims.offer(7);
+        assert!(worker.claims.claim(7) && core.claims.is_claimed(7));
+    }
+}

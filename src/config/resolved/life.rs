@@ -1,0 +1,93 @@
+//! What the options about the life of workers mean.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::super::options::Options;
+use super::limit;
+
+/// How many workers there are, what each may use, and what ends it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Life {
+    /// Workers at most; as many as are started where the number is fixed
+    pub most: u32,
+    /// With fewer idle workers more are started
+    pub min_spare: u32,
+    /// With more idle workers some are let go
+    pub max_spare: u32,
+    /// How long workers too many are kept
+    pub idle_timeout: Duration,
+    /// What one worker does before another takes its place
+    pub share: Share,
+    /// How long the app may be silent on a request; none: for ever
+    pub request_timeout: Option<Duration>,
+}
+
+/// What one worker does before another takes its place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Share {
+    /// Requests, at least and at most; none: no limit
+    pub requests: Option<(u32, u32)>,
+    /// Age; none: no limit
+    pub age: Option<Duration>,
+    /// Bytes of resident memory; none: no limit
+    pub rss: Option<u64>,
+}
+
+// Gepok's.
+const MAX_CLIENTS: u32 = 150;
+
+/// Workers to start, and what becomes of them.
+pub(super) fn life(options: &Options) -> Result<(super::Workers, Life)> {
+    let said = &options.life;
+    let start = match said.max_clients {
+        Some(most) => options.start_servers.min(most),
+        None => options.start_servers,
+    };
+    let workers = super::Workers {
+        start: options.max_workers.unwrap_or(start),
+        fixed: options.max_workers.is_some(),
+    };
+    let most = match said.max_clients {
+        _ if workers.fixed => workers.start,
+        Some(most) => most,
+        None => MAX_CLIENTS.max(workers.start),
+    };
+    let max_spare = match said.max_spare_servers {
+        Some(most) if most < said.min_spare_servers => bail!(
+            "option 'max_spare_servers': {most} is less than min_spare_servers, {}",
+            said.min_spare_servers
+        ),
+        Some(most) => most,
+        None => workers.start.max(said.min_spare_servers),
+    };
+    let life = Life {
+        most,
+        min_spare: said.min_spare_servers,
+        max_spare,
+        idle_timeout: said.idle_worker_timeout,
+        share: Share {
+            requests: requests(options)?,
+            age: limit(said.max_worker_age),
+            rss: (said.max_worker_rss > 0).then_some(said.max_worker_rss),
+        },
+        request_timeout: limit(said.request_timeout),
+    };
+    Ok((workers, life))
+}
+
+fn requests(options: &Options) -> Result<Option<(u32, u32)>> {
+    let (least, most) = (
+        options.life.min_reqs_per_child,
+        options.max_requests_per_child,
+    );
+    if least > most {
+        bail!("option 'min_reqs_per_child': {least} is more than max_requests_per_child, {most}");
+    }
+    Ok(match (least, most) {
+        (_, 0) => None,
+        (0, most) => Some((most, most)),
+        span => Some(span),
+    })
+}
