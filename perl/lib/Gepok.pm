@@ -40,6 +40,11 @@ my @ATTRIBUTES = qw(
     keepalive
     keepalive_timeout
     max_keepalive_reqs
+    access_log_path
+    access_log_format
+    error_log_path
+    log_level
+    default_logs
     name
     product_name
     product_version

@@ -11,8 +11,10 @@ use super::options::Options;
 use super::table::PATH_LIMIT;
 
 mod life;
+mod logging;
 
 pub use self::life::{Life, Share};
+pub use self::logging::{Logging, Place as LogPlace};
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub server_ready: bool,
     /// Whether to run in the background
     pub daemonize: bool,
+    /// The logs
+    pub logging: Logging,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -102,6 +106,10 @@ impl Config {
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
         let (workers, life) = life::life(options)?;
+        let name = match options.name.as_str() {
+            "" => "gepok",
+            name => name,
+        };
         Ok(Config {
             listeners: listeners(options)?,
             backlog: options.backlog,
@@ -113,13 +121,11 @@ impl Config {
                 timeout: options.keepalive_timeout,
                 max_requests: NonZeroU32::new(options.max_keepalive_reqs),
             }),
-            name: match options.name.as_str() {
-                "" => "gepok".to_owned(),
-                name => name.to_owned(),
-            },
+            name: name.to_owned(),
             server: server(options)?,
             server_ready: options.server_ready,
             daemonize: options.daemonize,
+            logging: logging::logging(options, name)?,
         })
     }
 }

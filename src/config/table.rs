@@ -5,6 +5,7 @@ mod connection;
 mod identity;
 mod life;
 mod listen;
+mod logging;
 mod process;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub static CATEGORIES: &[&Category] = &[
     &process::CATEGORY,
     &life::CATEGORY,
     &connection::CATEGORY,
+    &logging::CATEGORY,
     &identity::CATEGORY,
 ];
 

@@ -50,7 +50,11 @@ impl Target {
     ///
     /// # Errors
     /// When the descriptor can't be asked what it is.
-    pub(super) fn new(destination: &Destination, descriptor: OwnedFd, zone: Zone) -> io::Result<Self> {
+    pub(super) fn new(
+        destination: &Destination,
+        descriptor: OwnedFd,
+        zone: Zone,
+    ) -> io::Result<Self> {
         Ok(Target(Mutex::new(match destination {
             Destination::Syslog(how) => Open::Syslog {
                 socket: descriptor.into(),
