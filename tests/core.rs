@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use gepok::core;
 use gepok::http::h1::connection::Settings;
 use gepok::http::limits::Limits;
 use gepok::net::listen;
-use gepok::process::control::{self, ToCore, ToMaster};
+use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
 use gepok::worker::{self, App, Called, Left, Share};
 
 struct Server {
     address: SocketAddr,
-    control: OwnedFd,
+    control: MasterEnd,
     core: Option<JoinHandle<()>>,
     workers: u32,
 }
@@ -58,10 +58,7 @@ impl Server {
         server.core = Some(thread::spawn(move || {
             core::run(vec![(0, listening)], core_end, settings).unwrap();
         }));
-        assert_eq!(
-            control::hear_core(server.control.as_fd()).unwrap(),
-            Some(ToMaster::Ready)
-        );
+        assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Ready));
         server
     }
 
@@ -89,13 +86,13 @@ impl Server {
     }
 
     fn tell(&self, word: ToCore) {
-        control::tell_core(self.control.as_fd(), word).unwrap();
+        self.control.tell(word).unwrap();
     }
 
     /// Waits for the word that nothing is in work; that workers serve may come first.
-    fn hear_drained(&self) {
+    fn hear_drained(&mut self) {
         loop {
-            match control::hear_core(self.control.as_fd()).unwrap() {
+            match self.control.hear().unwrap() {
                 Some(ToMaster::Serving(_)) => {}
                 word => return assert_eq!(word, Some(ToMaster::Drained)),
             }
@@ -113,7 +110,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = control::tell_core(self.control.as_fd(), ToCore::Quit);
+        let _ = self.control.tell(ToCore::Quit);
         let ended = self.core.take().unwrap().join();
         if !thread::panicking() {
             ended.unwrap();
@@ -585,7 +582,7 @@ fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
 #[test]
 fn a_request_in_the_backlog_is_answered_by_a_core_that_drains() {
     let mut client = None;
-    let server = Server::start_after(
+    let mut server = Server::start_after(
         |_| {},
         |server| {
             server.worker(echo);

@@ -1,16 +1,28 @@
 //! Words between master and core: one SEQPACKET message each, with descriptors where they belong.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut};
 use nix::cmsg_space;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
 };
 
 use crate::channel::Descriptors;
+
+/// The most bytes that a word has: what has more (the certificates of many hosts) is told in several words.
+pub const LONGEST: usize = 64 * 1024;
+
+/// The most descriptors that travel with a word.
+pub const DESCRIPTORS: usize = 64;
+
+/// How long the core may think about a question.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What the master tells the core.
 #[derive(Debug)]
@@ -28,7 +40,7 @@ pub enum ToCore {
 }
 
 /// What the core tells the master.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToMaster {
     /// The core accepts connections.
     Ready,
@@ -36,6 +48,8 @@ pub enum ToMaster {
     Serving(u32),
     /// Nothing is in work any more, and the workers were told to stop.
     Drained,
+    /// The answer to a question ([`MasterEnd::ask`]): done, or one sentence that says why not.
+    Answer(Result<(), String>),
 }
 
 const WORKER: u8 = 1;
@@ -46,6 +60,8 @@ const READY: u8 = 5;
 const DRAINED: u8 = 6;
 const NO_WORKERS: u8 = 7;
 const SERVING: u8 = 8;
+const DONE: u8 = 9;
+const REFUSED: u8 = 10;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -56,23 +72,97 @@ pub const QUIT_WORD: [u8; 1] = [QUIT];
 ///
 /// # Errors
 /// Whatever the kernel says when descriptors run out.
-pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
+pub fn pair() -> io::Result<(MasterEnd, OwnedFd)> {
+    let (master, core) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
         None,
         SockFlag::SOCK_CLOEXEC,
-    )?)
+    )?;
+    let master = MasterEnd {
+        socket: master,
+        early: VecDeque::new(),
+    };
+    Ok((master, core))
 }
 
-/// Tells the core a word.
-///
-/// # Errors
-/// When the core is gone.
-pub fn tell_core(control: BorrowedFd<'_>, word: ToCore) -> io::Result<()> {
+/// The master's end: it tells the core, hears it, and asks it.
+#[derive(Debug)]
+pub struct MasterEnd {
+    socket: OwnedFd,
+    /// Words that came while an answer was awaited.
+    early: VecDeque<ToMaster>,
+}
+
+impl MasterEnd {
+    /// Tells the core a word.
+    ///
+    /// # Errors
+    /// When the core is gone, or InvalidInput for a word that is too long.
+    pub fn tell(&self, word: ToCore) -> io::Result<()> {
+        let (bytes, descriptors) = encode(&word);
+        send(self.socket.as_fd(), &bytes, &descriptors)
+    }
+
+    /// The next word from the core; nothing when it has gone. Waits for one.
+    ///
+    /// # Errors
+    /// As [`hear_master`].
+    pub fn hear(&mut self) -> io::Result<Option<ToMaster>> {
+        match self.early.pop_front() {
+            Some(word) => Ok(Some(word)),
+            None => hear_core(self.socket.as_fd()),
+        }
+    }
+
+    /// Whether a word has come already that the socket does not show any more.
+    pub fn has_heard(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// Tells the core a word that it answers, and waits for the answer. Other words that come first are kept
+    /// for [`MasterEnd::hear`].
+    ///
+    /// # Errors
+    /// The core's own sentence, or why there is no answer.
+    pub fn ask(&mut self, word: ToCore) -> Result<(), String> {
+        let lost = |error: io::Error| format!("the core does not answer: {error}");
+        self.tell(word).map_err(lost)?;
+        let until = Instant::now() + ANSWER;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(
+                &mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)],
+                timeout,
+            ) {
+                Ok(0) => return Err(lost(io::ErrorKind::TimedOut.into())),
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => return Err(lost(error.into())),
+                Ok(_) => {}
+            }
+            match hear_core(self.socket.as_fd()) {
+                Ok(Some(ToMaster::Answer(answer))) => return answer,
+                Ok(Some(word)) => self.early.push_back(word),
+                Ok(None) => return Err("the core has died".to_owned()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(lost(error)),
+            }
+        }
+    }
+}
+
+impl AsFd for MasterEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A word for the core as it travels: its bytes, and the descriptors that go with them.
+fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
     let mut bytes = Vec::with_capacity(8);
     let mut descriptors = Vec::new();
-    match &word {
+    match word {
         ToCore::Worker(number, channel) => {
             bytes.put_u8(WORKER);
             bytes.put_u32_le(*number);
@@ -86,7 +176,7 @@ pub fn tell_core(control: BorrowedFd<'_>, word: ToCore) -> io::Result<()> {
         ToCore::Quit => bytes.put_slice(&QUIT_WORD),
         ToCore::NoWorkers => bytes.put_u8(NO_WORKERS),
     }
-    send(control, &bytes, &descriptors)
+    (bytes, descriptors)
 }
 
 /// Tells the master a word.
@@ -102,11 +192,23 @@ pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
             bytes.put_u32_le(number);
         }
         ToMaster::Drained => bytes.put_u8(DRAINED),
+        ToMaster::Answer(Ok(())) => bytes.put_u8(DONE),
+        ToMaster::Answer(Err(why)) => {
+            bytes.put_u8(REFUSED);
+            bytes.put_slice(why.as_bytes());
+            bytes.truncate(LONGEST);
+        }
     }
     send(control, &bytes, &[])
 }
 
 fn send(control: BorrowedFd<'_>, bytes: &[u8], descriptors: &[RawFd]) -> io::Result<()> {
+    if bytes.len() > LONGEST || descriptors.len() > DESCRIPTORS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a word between master and core is too long",
+        ));
+    }
     let rights = [ControlMessage::ScmRights(descriptors)];
     let rights = if descriptors.is_empty() {
         &[][..]
@@ -153,24 +255,22 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
     Ok(Some(word))
 }
 
-/// The next word from the core; nothing when it has gone.
-///
-/// # Errors
-/// As [`hear_master`].
-pub fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
-    match receive(control)?
-        .as_ref()
-        .map(|(bytes, _)| bytes.as_slice())
-    {
-        None => Ok(None),
-        Some([READY]) => Ok(Some(ToMaster::Ready)),
-        Some([SERVING, number @ ..]) => match number.try_into() {
-            Ok(number) => Ok(Some(ToMaster::Serving(u32::from_le_bytes(number)))),
-            Err(_) => Err(garbage()),
-        },
-        Some([DRAINED]) => Ok(Some(ToMaster::Drained)),
-        Some(_) => Err(garbage()),
-    }
+fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
+    let Some((bytes, _)) = receive(control)? else {
+        return Ok(None);
+    };
+    let word = match bytes.as_slice() {
+        [READY] => ToMaster::Ready,
+        [SERVING, number @ ..] => {
+            let number = number.try_into().map_err(|_| garbage())?;
+            ToMaster::Serving(u32::from_le_bytes(number))
+        }
+        [DRAINED] => ToMaster::Drained,
+        [DONE] => ToMaster::Answer(Ok(())),
+        [REFUSED, why @ ..] => ToMaster::Answer(Err(String::from_utf8_lossy(why).into_owned())),
+        _ => return Err(garbage()),
+    };
+    Ok(Some(word))
 }
 
 fn garbage() -> io::Error {
@@ -181,8 +281,8 @@ fn garbage() -> io::Error {
 }
 
 fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; 64];
-    let mut space = cmsg_space!([RawFd; 2]);
+    let mut bytes = vec![0; LONGEST];
+    let mut space = cmsg_space!([RawFd; DESCRIPTORS]);
     let mut pieces = [IoSliceMut::new(&mut bytes)];
     let message = recvmsg::<()>(
         control.as_raw_fd(),
@@ -201,6 +301,12 @@ fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)
         }
     }
     let length = message.bytes;
+    if message
+        .flags
+        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
+    {
+        return Err(garbage());
+    }
     bytes.truncate(length);
     Ok(if length == 0 {
         None
@@ -212,15 +318,14 @@ fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn words_arrive_in_order_with_their_descriptors() {
-        let (master, core) = pair().unwrap();
+        let (mut master, core) = pair().unwrap();
         let (channel, _worker) = crate::channel::pair().unwrap();
-        tell_core(master.as_fd(), ToCore::Worker(7, channel)).unwrap();
-        tell_core(master.as_fd(), ToCore::Died(7)).unwrap();
-        tell_core(master.as_fd(), ToCore::Drain).unwrap();
+        master.tell(ToCore::Worker(7, channel)).unwrap();
+        master.tell(ToCore::Died(7)).unwrap();
+        master.tell(ToCore::Drain).unwrap();
         tell_master(core.as_fd(), ToMaster::Serving(70_000)).unwrap();
         tell_master(core.as_fd(), ToMaster::Drained).unwrap();
 
@@ -236,13 +341,41 @@ mod tests {
             hear_master(core.as_fd()).unwrap(),
             Some(ToCore::Drain)
         ));
-        assert_eq!(
-            hear_core(master.as_fd()).unwrap(),
-            Some(ToMaster::Serving(70_000))
-        );
-        assert_eq!(hear_core(master.as_fd()).unwrap(), Some(ToMaster::Drained));
+        assert_eq!(master.hear().unwrap(), Some(ToMaster::Serving(70_000)));
+        assert_eq!(master.hear().unwrap(), Some(ToMaster::Drained));
         drop(master);
         assert!(hear_master(core.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_answer_overtakes_what_came_before_it_and_nothing_is_lost() {
+        let (mut master, core) = pair().unwrap();
+        tell_master(core.as_fd(), ToMaster::Serving(1)).unwrap();
+        let why = "x".repeat(LONGEST + 9);
+        tell_master(core.as_fd(), ToMaster::Answer(Err(why))).unwrap();
+        tell_master(core.as_fd(), ToMaster::Answer(Ok(()))).unwrap();
+        let refused = master.ask(ToCore::Died(1)).unwrap_err();
+        assert_eq!(refused, "x".repeat(LONGEST - 1), "as long as a word may be");
+        assert_eq!(master.ask(ToCore::Died(1)), Ok(()));
+        assert!(master.has_heard());
+        assert_eq!(master.hear().unwrap(), Some(ToMaster::Serving(1)));
+        assert!(!master.has_heard());
+        drop(core);
+        assert!(master.ask(ToCore::Drain).is_err(), "the core is gone");
+    }
+
+    #[test]
+    fn long_words_and_many_descriptors_travel_whole() {
+        let (master, core) = pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let bytes = vec![b'x'; LONGEST];
+        send(master.as_fd(), &bytes, &[null.as_raw_fd(); DESCRIPTORS]).unwrap();
+        let (received, descriptors) = receive(core.as_fd()).unwrap().unwrap();
+        assert_eq!(received, bytes);
+        assert_eq!(descriptors.len(), DESCRIPTORS);
+        assert!(send(master.as_fd(), &[b'x'; LONGEST + 1], &[]).is_err());
+        let many = [null.as_raw_fd(); DESCRIPTORS + 1];
+        assert!(send(master.as_fd(), b"x", &many).is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::net::listen::{self, Listening};
+use crate::process::control::MasterEnd;
 use crate::process::daemon::{self, Background};
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
@@ -168,6 +169,10 @@ impl Roles for Server<'_> {
             }
             Err(_) => 101,
         }
+    }
+
+    fn reread(&mut self, _core: &mut MasterEnd) -> Result<(), String> {
+        Ok(())
     }
 
     fn listening(&mut self) -> Result<(), String> {

@@ -13,8 +13,8 @@ use super::{Server, http_settings, numbered};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
-use crate::process::control::{self, ToCore, ToMaster};
-use crate::process::master::Ended;
+use crate::process::control::{self, MasterEnd, ToCore, ToMaster};
+use crate::process::master::{Ended, Roles};
 use crate::process::signal::{self, Note};
 use crate::worker::{self, Left, Share};
 
@@ -29,10 +29,15 @@ impl Server<'_> {
     /// Serves until a signal or the app ends it.
     pub(super) fn single(&mut self) -> Result<Ended> {
         let saved = signal::save(&TAKEN)?;
-        let (control, core_end) = control::pair()?;
-        let core = self.start_core(&control, core_end)?;
+        let (mut control, core_end) = control::pair()?;
+        let core = self.start_core(&mut control, core_end)?;
         let (core_side, worker_side) = channel::pair()?;
-        control::tell_core(control.as_fd(), ToCore::Worker(1, core_side))?;
+        if let Err(message) = self.reread(&mut control) {
+            let _ = control.tell(ToCore::Quit);
+            joined(core)?;
+            return Err(anyhow!(message));
+        }
+        control.tell(ToCore::Worker(1, core_side))?;
         self.tell_listening().map_err(|message| anyhow!(message))?;
 
         let channel = Rc::new(WorkerEnd::open(worker_side)?);
@@ -42,7 +47,7 @@ impl Server<'_> {
         let left = worker::serve(&channel, app.as_mut(), Share::endless());
         drop(app);
         saved.restore(&TAKEN)?;
-        finish(&control);
+        finish(&mut control);
         joined(core)?;
         Ok(match left {
             Left::Finished => Ended::Master,
@@ -53,7 +58,7 @@ impl Server<'_> {
     /// Starts the core's thread and waits until it accepts connections.
     fn start_core(
         &mut self,
-        control: &OwnedFd,
+        control: &mut MasterEnd,
         core_end: OwnedFd,
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
@@ -65,7 +70,7 @@ impl Server<'_> {
                 .spawn(|| core::run(listening, core_end, settings))
         })?
         .context("can't start the core's thread")?;
-        match control::hear_core(control.as_fd())? {
+        match control.hear()? {
             Some(ToMaster::Ready) => Ok(core),
             _ => Err(joined(core)
                 .err()
@@ -75,8 +80,8 @@ impl Server<'_> {
 }
 
 /// Signals stop the core; its stop ends the worker's loop.
-fn take_signals(control: &OwnedFd) -> io::Result<()> {
-    let socket = control.as_raw_fd();
+fn take_signals(control: &MasterEnd) -> io::Result<()> {
+    let socket = control.as_fd().as_raw_fd();
     for (signal, bytes) in [
         (Signal::SIGTERM, &control::DRAIN_WORD),
         (Signal::SIGQUIT, &control::DRAIN_WORD),
@@ -89,19 +94,19 @@ fn take_signals(control: &OwnedFd) -> io::Result<()> {
 
 /// Lets what the app has answered reach its clients, even where it has called exit, and ends the core. One that
 /// has left already, as INT makes it, needs no word.
-fn finish(control: &OwnedFd) {
+fn finish(control: &mut MasterEnd) {
     for word in [ToCore::Died(1), ToCore::NoWorkers] {
-        let _ = control::tell_core(control.as_fd(), word);
+        let _ = control.tell(word);
     }
     loop {
-        match control::hear_core(control.as_fd()) {
+        match control.hear() {
             Ok(Some(ToMaster::Drained) | None) => break,
             Ok(Some(_)) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => break,
         }
     }
-    let _ = control::tell_core(control.as_fd(), ToCore::Quit);
+    let _ = control.tell(ToCore::Quit);
 }
 
 fn joined(core: JoinHandle<io::Result<()>>) -> Result<()> {

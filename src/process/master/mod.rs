@@ -1,0 +1,237 @@
+//! The master: forks the core and the workers, reaps and replaces them, and turns signals into words.
+//!
+//! One thread, no tokio, no HTTP. It waits in poll for signals, for the core's words and for the next time
+//! something is due.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use self::core::Core;
+use self::signals::TAKEN;
+use self::workers::Worker;
+use super::control::MasterEnd;
+use super::fork::Forked;
+use super::signal::{self, Saved};
+use crate::channel::Descriptors;
+
+mod core;
+mod signals;
+mod stop;
+mod workers;
+
+/// A worker that failed before it served is replaced only after a pause: an app that can't start must not keep
+/// the machine busy (Parallel::Prefork's err_respawn_interval). So is a core that lived shorter than this.
+const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a fast stop leaves the workers for their END blocks.
+const FAST_STOP: Duration = Duration::from_secs(1);
+
+/// What the processes do, apart from living and dying.
+pub trait Roles {
+    /// Forks for a worker, by Perl's own fork where there is a Perl.
+    ///
+    /// # Errors
+    /// What fork says.
+    fn fork(&mut self) -> io::Result<Forked>;
+
+    /// The core's life, in the core's process. Returns its exit status.
+    fn core(&mut self, control: OwnedFd) -> i32;
+
+    /// Has the core take what it needs beside the listening sockets, from files that only the master may be
+    /// able to open: called in the master when a core is ready and before its first worker is forked, and at each
+    /// reload. What it opens, it hands over as descriptors ([`MasterEnd::ask`]).
+    ///
+    /// # Errors
+    /// One sentence for the operator. It stops the start; later it is logged, and the core keeps what it had.
+    fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String>;
+
+    /// Everything listens: called once in the master.
+    ///
+    /// # Errors
+    /// What the app's hook died with.
+    fn listening(&mut self) -> Result<(), String>;
+
+    /// The server stops: the master closes its copies of the listening sockets.
+    fn stop_listening(&mut self);
+
+    /// A worker's life, in the worker's process. Returns its exit status.
+    fn worker(&mut self, number: u32, channel: Descriptors) -> i32;
+}
+
+/// How many workers, and how long to wait for them.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Number of workers, at least one.
+    pub workers: usize,
+    /// How long a graceful stop waits for what is in work.
+    pub graceful_timeout: Duration,
+}
+
+/// Which process returns from [`run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The master: everything has stopped.
+    Master,
+    /// A worker that is to exit with this status.
+    Worker(i32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The core finishes what is in work; workers that leave are replaced.
+    Draining {
+        until: Instant,
+    },
+    /// Nothing is in work; workers were told to leave.
+    Stopping {
+        until: Instant,
+    },
+}
+
+struct Master<'a> {
+    roles: &'a mut dyn Roles,
+    settings: Settings,
+    workers: Vec<Worker>,
+    /// How many workers there are to be.
+    wanted: usize,
+    /// The generation of workers that are started now.
+    generation: u32,
+    core: Core,
+    next_number: u32,
+    not_before: Instant,
+    phase: Phase,
+    /// Why the server can't go on.
+    failure: Option<String>,
+    saved: Saved,
+    notes: UnixStream,
+    notes_end: UnixStream,
+}
+
+/// Runs the server. Returns in the master when all has stopped, and in each worker when it is to exit.
+///
+/// # Errors
+/// When the core can't be started, at first or after its death, or the app's `server_ready` dies.
+pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
+    let start = |error: io::Error| format!("can't start: {error}");
+    let saved = signal::save(&TAKEN).map_err(start)?;
+    // Ignored by the app at load time, it would make waitpid fail.
+    signal::set_default(Signal::SIGCHLD).map_err(start)?;
+    let core = core::start(roles).map_err(|error| format!("can't start the core: {error}"))?;
+    let (notes, notes_end) = UnixStream::pair().map_err(start)?;
+    notes.set_nonblocking(true).map_err(start)?;
+    let mut master = Master {
+        roles,
+        settings,
+        workers: Vec::new(),
+        wanted: settings.workers,
+        generation: 1,
+        core,
+        next_number: 1,
+        not_before: Instant::now(),
+        phase: Phase::Running,
+        failure: None,
+        saved,
+        notes,
+        notes_end,
+    };
+    master.take_signals().map_err(start)?;
+    let begun = master.roles.reread(&mut master.core.control);
+    if let Err(message) = begun.and_then(|()| master.roles.listening()) {
+        master.finish();
+        return Err(message);
+    }
+    master.live()
+}
+
+/// Waits for the end of a child that is ending, whatever signals come meanwhile.
+fn await_death(pid: Pid) -> nix::Result<WaitStatus> {
+    loop {
+        match waitpid(pid, None) {
+            Err(Errno::EINTR) => {}
+            status => return status,
+        }
+    }
+}
+
+impl Master<'_> {
+    fn live(mut self) -> Result<Ended, String> {
+        loop {
+            if let Some(birth) = self.fill_up() {
+                return Ok(Ended::Worker(self.become_worker(birth)));
+            }
+            self.wait();
+            for note in self.take_notes() {
+                match note {
+                    b'T' if self.phase == Phase::Running => self.drain(),
+                    b'T' | b'I' => self.stop_fast(),
+                    b'H' if self.phase == Phase::Running => self.reread(),
+                    b'H' => {}
+                    _ => self.reap(),
+                }
+            }
+            match self.phase {
+                Phase::Draining { until } if Instant::now() >= until => {
+                    ::log::warn!("requests were still in work after the graceful timeout");
+                    self.stop_fast();
+                }
+                Phase::Stopping { until } if Instant::now() >= until => self.kill_all(),
+                _ => {}
+            }
+            if matches!(self.phase, Phase::Stopping { .. }) && self.workers.is_empty() {
+                self.finish();
+                return self.failure.map_or(Ok(Ended::Master), Err);
+            }
+        }
+    }
+
+    /// Waits for a signal, a word of the core, or the time when something is due.
+    fn wait(&mut self) {
+        let missing = self.workers.len() < self.wanted;
+        let birth = missing.then_some(self.not_before);
+        let due = match self.phase {
+            Phase::Running => birth,
+            Phase::Draining { until } => Some(birth.map_or(until, |birth| until.min(birth))),
+            Phase::Stopping { until } => Some(until),
+        };
+        let timeout = match due {
+            None => PollTimeout::NONE,
+            Some(due) => {
+                let left = due.saturating_duration_since(Instant::now());
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let timeout = if self.core.control.has_heard() {
+            PollTimeout::ZERO
+        } else {
+            timeout
+        };
+        let mut polled = [
+            PollFd::new(self.notes.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.core.control.as_fd(), PollFlags::POLLIN),
+        ];
+        let count = if self.core.dismissed { 1 } else { 2 };
+        let spoke = match poll(&mut polled[..count], timeout) {
+            Ok(_) => polled[1].any().unwrap_or(false),
+            Err(_) => false,
+        };
+        let core_spoke = !self.core.dismissed && (spoke || self.core.control.has_heard());
+        if core_spoke {
+            self.hear_core();
+        }
+    }
+    /// The core takes anew what it read from files; what can't be read leaves it as it was.
+    fn reread(&mut self) {
+        if let Err(message) = self.roles.reread(&mut self.core.control) {
+            ::log::error!("{message}");
+        }
+    }
+}
