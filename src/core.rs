@@ -17,10 +17,21 @@ use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::Dispatch;
 use crate::http::h1::connection::{self, Context, Settings};
+use crate::log::access::{AccessLog, Plan};
 use crate::net::accept::Acceptor;
 use crate::net::listen::Listening;
-use crate::process::control::{self, ToCore, ToMaster};
+use crate::process::control::{self, LogFiles, ToCore, ToMaster};
+use crate::process::fork;
 use crate::semantics::date::DateCache;
+
+/// What the core logs, and how.
+#[derive(Default)]
+pub struct Logs {
+    /// The access log, if there is one.
+    pub access: Option<Plan>,
+    /// Opens the files anew, where no master does it.
+    pub reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
+}
 
 /// Runs the core until the master says so, or has gone.
 ///
@@ -30,11 +41,15 @@ pub fn run(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
     settings: Settings,
+    logs: Logs,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, live(listening, control, settings))
+    let ended = LocalSet::new().block_on(&runtime, live(listening, control, settings, logs));
+    // A thread that waits for a disk or a pipe must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Counts what must be over before the core is drained.
@@ -70,8 +85,11 @@ async fn live(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
     settings: Settings,
+    logs: Logs,
 ) -> io::Result<()> {
-    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone()));
+    let log = logs.access.map(AccessLog::new).transpose()?;
+    let timed = log.as_ref().is_some_and(|log| log.wants_call);
+    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone(), timed));
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(false);
     let context = Rc::new(Context {
@@ -79,6 +97,7 @@ async fn live(
         settings,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
+        log,
     });
     for (number, listening) in listening {
         let acceptor = Acceptor::new(listening)?;
@@ -102,16 +121,22 @@ async fn live(
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
-    obey(&control, &dispatch, &live, &start_drain).await
+    let ended = obey(&control, &context, &live, &start_drain, logs.reopen).await;
+    if let Some(log) = &context.log {
+        log.finish().await;
+    }
+    ended
 }
 
 /// Does what the master says.
 async fn obey(
     control: &Rc<AsyncFd<OwnedFd>>,
-    dispatch: &Rc<Dispatch>,
+    context: &Rc<Context>,
     live: &Rc<Live>,
     start_drain: &watch::Sender<bool>,
+    mut reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
 ) -> io::Result<()> {
+    let dispatch = &context.dispatch;
     loop {
         let word = control
             .async_io(Interest::READABLE, |socket| {
@@ -119,8 +144,8 @@ async fn obey(
             })
             .await?;
         match word {
-            Some(ToCore::Worker(number, descriptors)) => {
-                add_worker(control, dispatch, number, descriptors)?
+            Some(ToCore::Worker(number, pid, descriptors)) => {
+                add_worker(control, dispatch, (number, pid), descriptors)?
             }
             Some(ToCore::Died(number)) => dispatch.worker_died(number),
             // Said twice, it means that nobody wants to wait.
@@ -128,13 +153,19 @@ async fn obey(
                 dispatch.stop_workers();
                 return Ok(());
             }
-            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain),
+            Some(ToCore::Drain) => drain(control, context, live, start_drain),
             Some(ToCore::NoWorkers) => {
                 dispatch.no_workers();
                 if !*start_drain.borrow() {
-                    drain(control, dispatch, live, start_drain);
+                    drain(control, context, live, start_drain);
                 }
             }
+            Some(ToCore::Logs(files)) => take_logs(context, files),
+            Some(ToCore::Reopen) => match reopen.as_mut().map(|reopen| reopen()) {
+                Some(Ok(files)) => take_logs(context, files),
+                Some(Err(message)) => ::log::error!("{message}"),
+                None => {}
+            },
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());
@@ -143,32 +174,47 @@ async fn obey(
     }
 }
 
+/// Goes on in log files that were opened anew.
+fn take_logs(context: &Context, files: LogFiles) {
+    if let Some(errors) = files.errors
+        && let Err(error) = fork::replace_standard(errors.as_fd(), 2)
+    {
+        ::log::error!("can't take the new error log: {error}");
+    }
+    if let (Some(log), Some(access)) = (&context.log, files.access) {
+        log.reopen(access);
+    }
+}
+
 fn drain(
     control: &Rc<AsyncFd<OwnedFd>>,
-    dispatch: &Rc<Dispatch>,
+    context: &Rc<Context>,
     live: &Rc<Live>,
     start_drain: &watch::Sender<bool>,
 ) {
     start_drain.send_replace(true);
-    let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
+    let (control, context) = (Rc::clone(control), Rc::clone(context));
     let live = Rc::clone(live);
     spawn_local(async move {
         live.none().await;
+        if let Some(log) = &context.log {
+            log.finish().await;
+        }
         // First the word, or the master would replace the workers that leave. A master that is gone needs
         // no word: its absence ends the core.
         let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
-        dispatch.stop_workers();
+        context.dispatch.stop_workers();
     });
 }
 
 fn add_worker(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
-    number: u32,
+    (number, pid): (u32, i32),
     descriptors: Descriptors,
 ) -> io::Result<()> {
     let end = Rc::new(CoreEnd::open(descriptors)?);
-    dispatch.add_worker(number, Rc::clone(&end));
+    dispatch.add_worker(number, pid, Rc::clone(&end));
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     spawn_local(async move {
         let mut serving = false;

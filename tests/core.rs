@@ -56,7 +56,13 @@ impl Server {
         };
         before(&mut server);
         server.core = Some(thread::spawn(move || {
-            core::run(vec![(0, listening)], core_end, settings).unwrap();
+            core::run(
+                vec![(0, listening)],
+                core_end,
+                settings,
+                core::Logs::default(),
+            )
+            .unwrap();
         }));
         assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Ready));
         server
@@ -66,7 +72,7 @@ impl Server {
     fn channel(&mut self) -> (u32, channel::Descriptors) {
         let (core_side, worker_side) = channel::pair().unwrap();
         self.workers += 1;
-        self.tell(ToCore::Worker(self.workers, core_side));
+        self.tell(ToCore::Worker(self.workers, 1, core_side));
         (self.workers, worker_side)
     }
 

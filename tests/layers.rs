@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net",       &["semantics", "spool"]),
     ("channel",   &["semantics"]),
     ("process",   &["channel"]),
-    ("dispatch",  &["semantics", "spool", "channel"]),
+    ("dispatch",  &["semantics", "log", "spool", "channel"]),
     ("http",      &["semantics", "log", "spool", "net", "channel", "dispatch"]),
     ("worker",    &["semantics", "channel", "process"]),
     ("core",      &["semantics", "log", "net", "channel", "process", "dispatch", "http"]),

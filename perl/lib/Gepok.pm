@@ -96,6 +96,9 @@ sub _flatten {
         $attrs{server_ready} = $self->_ready($ready) if ref $ready eq 'CODE';
     }
     $attrs{name} = _program() unless defined $attrs{name};
+    $attrs{default_logs} = 1 unless defined $attrs{default_logs};
+    # Plack::Runner sets it, and has an access log of its own.
+    $attrs{access_log_path} = '' if defined $ENV{PLACK_ENV} && !grep { defined $attrs{$_} } qw(access_log_path access_log);
     $attrs{product_name} = ref $self unless defined $attrs{product_name};
 
     my @pairs;

@@ -8,11 +8,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::Dispatch;
 use super::backlog::{Backlog, Held, Part};
+use crate::log::record::Call;
 use crate::semantics::message::{Request, ResponseHead};
 
 /// A part of a response, as a connection gets it.
@@ -55,12 +57,25 @@ pub(super) enum Place {
     Over,
 }
 
+/// When a request was where. Only an access log that shows it has it kept.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// The process that it was sent to last, and its number there.
+    pub(super) worker: Cell<Option<(i32, u64)>>,
+    /// Its call began.
+    pub(super) begun: Cell<Option<Instant>>,
+    /// Its response was complete.
+    pub(super) over: Cell<Option<Instant>>,
+}
+
 /// What connection and dispatch share of a request.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) request: Rc<Request>,
     pub(super) place: Cell<Place>,
     pub(super) backlog: Backlog,
+    submitted: Instant,
+    pub(super) course: Course,
     /// The app waits for the client's socket.
     asked: Cell<bool>,
     parts: RefCell<VecDeque<Part>>,
@@ -73,6 +88,8 @@ impl InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
             backlog,
+            submitted: Instant::now(),
+            course: Course::default(),
             asked: Cell::new(false),
             parts: RefCell::default(),
             waker: RefCell::default(),
@@ -147,6 +164,43 @@ impl Exchange {
         {
             self.dispatch.reply(number, id, socket);
         }
+    }
+}
+
+impl Exchange {
+    /// Something that tells of the request when all is over.
+    pub fn witness(&self) -> Witness {
+        Witness(Rc::clone(&self.state))
+    }
+}
+
+/// Tells of a request, also when its exchange is over.
+#[derive(Debug)]
+pub struct Witness(Rc<InFlight>);
+
+impl Witness {
+    /// The request.
+    pub fn request(&self) -> &Request {
+        &self.0.request
+    }
+
+    /// When it was complete.
+    pub fn submitted(&self) -> Instant {
+        self.0.submitted
+    }
+
+    /// What its worker did; nothing where none has taken it, or where nobody asked for that to be kept.
+    pub fn call(&self) -> Option<Call> {
+        let course = &self.0.course;
+        let (pid, id) = course.worker.get()?;
+        let begun = course.begun.get()?;
+        let over = course.over.get();
+        Some(Call {
+            pid,
+            id,
+            queued: begun.saturating_duration_since(self.0.submitted),
+            called: over.map(|over| over.saturating_duration_since(begun)),
+        })
     }
 }
 

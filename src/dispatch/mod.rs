@@ -25,7 +25,7 @@ mod backlog;
 mod exchange;
 mod worker;
 
-pub use self::exchange::{Event, Exchange, FileSlice};
+pub use self::exchange::{Event, Exchange, FileSlice, Witness};
 
 /// How often the watch looks for calls that take long.
 const TICK: Duration = Duration::from_millis(1);
@@ -47,11 +47,14 @@ pub struct Dispatch {
     memory: Rc<Cell<u64>>,
     /// Folder for responses that are too large for memory.
     spool_folder: PathBuf,
+    /// Whether times are kept for the access log.
+    timed: bool,
 }
 
 impl Dispatch {
-    /// Without workers yet. Responses that their clients take too slowly wait in `spool_folder`.
-    pub fn new(spool_folder: PathBuf) -> Self {
+    /// Without workers yet. Responses that their clients take too slowly wait in `spool_folder`. With `timed`,
+    /// [`Witness::call`] tells when responses were complete.
+    pub fn new(spool_folder: PathBuf, timed: bool) -> Self {
         Dispatch {
             workers: RefCell::default(),
             idle: RefCell::default(),
@@ -61,6 +64,7 @@ impl Dispatch {
             deserted: Cell::new(false),
             memory: Rc::default(),
             spool_folder,
+            timed,
         }
     }
 
@@ -81,11 +85,13 @@ impl Dispatch {
     }
 
     /// A new worker: it gets requests when it says that it is idle.
-    pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>) {
+    pub fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>) {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
-        self.workers.borrow_mut().insert(number, Worker::new(end));
+        self.workers
+            .borrow_mut()
+            .insert(number, Worker::new(pid, end));
     }
 
     /// Tells all workers to leave when they are done.
@@ -292,7 +298,7 @@ impl Dispatch {
         };
         let was_starved = worker.is_starved();
         worker.end.claims().free(id);
-        let state = worker.open.remove(&id);
+        let state = worker.close(id, self.timed);
         drop(workers);
         if let Some(state) = state {
             state.finish(event);

@@ -39,11 +39,12 @@ impl Log for StandardError {
     fn flush(&self) {}
 }
 
-/// Sends the lines of this process, and of those forked from it, to standard error. GEPOK_LOG sets the
-/// least level (error, warn, info, debug); warn without it.
-pub fn start() {
-    let level = std::env::var("GEPOK_LOG")
-        .ok()
+/// Sends the lines of this process, and of those forked from it, to standard error. Their least level is `level`,
+/// else what GEPOK_LOG says (off, error, warn, info, debug), else warn.
+pub fn start(level: Option<&str>) {
+    let level = level
+        .map(str::to_owned)
+        .or_else(|| std::env::var("GEPOK_LOG").ok())
         .and_then(|level| level.parse().ok());
     // A second start in the same process changes nothing.
     let _ = ::log::set_logger(&StandardError);

@@ -27,8 +27,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// What the master tells the core.
 #[derive(Debug)]
 pub enum ToCore {
-    /// A worker was started; these are the core's descriptors of its channel.
-    Worker(u32, Descriptors),
+    /// A worker with this number was started as this process; these are the core's descriptors of its channel.
+    Worker(u32, i32, Descriptors),
     /// Worker number so-and-so is dead, as waitpid told.
     Died(u32),
     /// Accept no more, finish what is in work, then say `Drained`.
@@ -37,6 +37,19 @@ pub enum ToCore {
     Quit,
     /// As `Drain`, but no worker is there any more, nor will one come: what waits for one has failed.
     NoWorkers,
+    /// Log files, opened anew.
+    Logs(LogFiles),
+    /// Open the log files anew: a core in the server's only process does that itself.
+    Reopen,
+}
+
+/// Log files, those of them that there are.
+#[derive(Debug, Default)]
+pub struct LogFiles {
+    /// What the access log goes to.
+    pub access: Option<OwnedFd>,
+    /// What becomes standard error.
+    pub errors: Option<OwnedFd>,
 }
 
 /// What the core tells the master.
@@ -62,11 +75,19 @@ const NO_WORKERS: u8 = 7;
 const SERVING: u8 = 8;
 const DONE: u8 = 9;
 const REFUSED: u8 = 10;
+const LOGS: u8 = 11;
+const REOPEN: u8 = 12;
+
+/// Which files come with `LOGS`, in this order.
+const ACCESS: u8 = 1;
+const ERRORS: u8 = 2;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
 /// `Quit` as it stands on the wire, for a signal handler.
 pub const QUIT_WORD: [u8; 1] = [QUIT];
+/// `Reopen` as it stands on the wire, for a signal handler.
+pub const REOPEN_WORD: [u8; 1] = [REOPEN];
 
 /// Makes the two ends: the master's, then the core's.
 ///
@@ -163,9 +184,10 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
     let mut bytes = Vec::with_capacity(8);
     let mut descriptors = Vec::new();
     match word {
-        ToCore::Worker(number, channel) => {
+        ToCore::Worker(number, pid, channel) => {
             bytes.put_u8(WORKER);
             bytes.put_u32_le(*number);
+            bytes.put_i32_le(*pid);
             descriptors.extend([channel.socket.as_raw_fd(), channel.memory.as_raw_fd()]);
         }
         ToCore::Died(number) => {
@@ -175,6 +197,16 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
         ToCore::Drain => bytes.put_slice(&DRAIN_WORD),
         ToCore::Quit => bytes.put_slice(&QUIT_WORD),
         ToCore::NoWorkers => bytes.put_u8(NO_WORKERS),
+        ToCore::Logs(files) => {
+            let both = [(ACCESS, &files.access), (ERRORS, &files.errors)];
+            let there = both.iter().filter(|(_, file)| file.is_some());
+            bytes.put_slice(&[LOGS, there.map(|(flag, _)| flag).sum()]);
+            descriptors.extend(
+                both.iter()
+                    .filter_map(|(_, f)| Some(f.as_ref()?.as_raw_fd())),
+            );
+        }
+        ToCore::Reopen => bytes.put_slice(&REOPEN_WORD),
     }
     (bytes, descriptors)
 }
@@ -244,12 +276,27 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
     let word = match from.try_get_u8().map_err(|_| garbage())? {
         WORKER => {
             let [socket, memory] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| garbage())?;
-            ToCore::Worker(number(from)?, Descriptors { socket, memory })
+            let number = from.try_get_u32_le().map_err(|_| garbage())?;
+            let pid = from.try_get_i32_le().map_err(|_| garbage())?;
+            ToCore::Worker(number, pid, Descriptors { socket, memory })
         }
         DIED => ToCore::Died(number(from)?),
         DRAIN => ToCore::Drain,
         QUIT => ToCore::Quit,
         NO_WORKERS => ToCore::NoWorkers,
+        LOGS => {
+            let there = from.try_get_u8().map_err(|_| garbage())?;
+            let mut files = descriptors.into_iter();
+            let mut next = |flag| match there & flag {
+                0 => Ok(None),
+                _ => files.next().map(Some).ok_or_else(garbage),
+            };
+            ToCore::Logs(LogFiles {
+                access: next(ACCESS)?,
+                errors: next(ERRORS)?,
+            })
+        }
+        REOPEN => ToCore::Reopen,
         _ => return Err(garbage()),
     };
     Ok(Some(word))
@@ -323,7 +370,7 @@ mod tests {
     fn words_arrive_in_order_with_their_descriptors() {
         let (mut master, core) = pair().unwrap();
         let (channel, _worker) = crate::channel::pair().unwrap();
-        master.tell(ToCore::Worker(7, channel)).unwrap();
+        master.tell(ToCore::Worker(7, 4711, channel)).unwrap();
         master.tell(ToCore::Died(7)).unwrap();
         master.tell(ToCore::Drain).unwrap();
         tell_master(core.as_fd(), ToMaster::Serving(70_000)).unwrap();
@@ -331,7 +378,7 @@ mod tests {
 
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
-            Some(ToCore::Worker(7, _))
+            Some(ToCore::Worker(7, 4711, _))
         ));
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
@@ -379,9 +426,33 @@ mod tests {
     }
 
     #[test]
+    fn log_files_arrive_as_what_they_are() {
+        let (master, core) = pair().unwrap();
+        let null = || Some(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        for (access, errors) in [(true, true), (true, false), (false, true), (false, false)] {
+            let access = access.then(null).flatten();
+            let errors = errors.then(null).flatten();
+            let expected = (access.is_some(), errors.is_some());
+            master
+                .tell(ToCore::Logs(LogFiles { access, errors }))
+                .unwrap();
+            let Some(ToCore::Logs(files)) = hear_master(core.as_fd()).unwrap() else {
+                panic!("another word");
+            };
+            assert_eq!((files.access.is_some(), files.errors.is_some()), expected);
+        }
+    }
+
+    #[test]
     fn what_is_no_word_is_refused() {
         let (master, core) = pair().unwrap();
-        for bytes in [&[99][..], &[WORKER, 1, 0, 0, 0], &[DIED, 1]] {
+        for bytes in [
+            &[99][..],
+            &[WORKER, 1, 0, 0, 0],
+            &[DIED, 1],
+            &[LOGS],
+            &[LOGS, 1],
+        ] {
             send(master.as_fd(), bytes, &[]).unwrap();
             assert!(hear_master(core.as_fd()).is_err());
         }

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config;
@@ -21,6 +22,7 @@ use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::log::access::Plan;
 use crate::net::listen::{self, Listening};
 use crate::process::control::MasterEnd;
 use crate::process::daemon::{self, Background};
@@ -29,6 +31,7 @@ use crate::process::master::{self, Ended, Roles};
 use crate::process::signal;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
+mod logs;
 mod single;
 
 /// How long a graceful stop waits for what is in work.
@@ -60,7 +63,8 @@ pub trait Entry {
 /// # Errors
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
-    crate::log::start();
+    crate::log::start(config.logging.level);
+    let logs = Logs::open(config)?;
     let mut server = Server {
         config,
         entry,
@@ -70,6 +74,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
             multiprocess: config.workers.start > 0,
         },
         background: None,
+        logs,
     };
     let ended = server.bind().and_then(|()| {
         if config.daemonize {
@@ -85,6 +90,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
         server.remove_sockets();
+        server.logs.close();
     }
     ended
 }
@@ -95,6 +101,7 @@ struct Server<'a> {
     listening: Vec<Listening>,
     facts: ServerFacts,
     background: Option<Background>,
+    logs: Logs,
 }
 
 impl Server<'_> {
@@ -109,6 +116,13 @@ impl Server<'_> {
             self.listening.push(listening);
         }
         Ok(())
+    }
+
+    /// The access log as a core is born with it.
+    fn access_plan(&self) -> io::Result<Option<Plan>> {
+        let names = self.facts.listeners.iter();
+        let names = names.map(|l| (l.server_name.clone(), l.server_port.clone()));
+        self.logs.plan(names.collect())
     }
 
     fn prefork(&mut self) -> Result<Ended> {
@@ -136,6 +150,8 @@ impl Server<'_> {
             self.entry
                 .listening(&first.server_name, &first.server_port)?;
         }
+        let taken = self.logs.take_standard_error();
+        taken.map_err(|error| format!("can't take the error log: {error}"))?;
         match self.background.take().map(Background::ready) {
             Some(Err(error)) => Err(format!("can't go to the background: {error}")),
             Some(Ok(())) | None => Ok(()),
@@ -155,11 +171,22 @@ impl Roles for Server<'_> {
             .map(|l| l.socket.as_raw_fd())
             .collect();
         keep.push(control.as_raw_fd());
+        let access = self.access_plan();
+        if let Ok(Some(plan)) = &access {
+            keep.push(plan.descriptor.as_raw_fd());
+        }
+        keep.extend(self.logs.errors());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = http_settings(self.config);
+        let logs = &self.logs;
         let live = AssertUnwindSafe(move || {
             core_process(&keep)?;
-            core::run(listening, control, settings)
+            logs.take_standard_error()?;
+            let logs = core::Logs {
+                access: access?,
+                reopen: None,
+            };
+            core::run(listening, control, settings, logs)
         });
         match catch_unwind(live) {
             Ok(Ok(())) => 0,
@@ -171,8 +198,12 @@ impl Roles for Server<'_> {
         }
     }
 
-    fn reread(&mut self, _core: &mut MasterEnd) -> Result<(), String> {
-        Ok(())
+    fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        self.logs.reopen(core)
+    }
+
+    fn look_after_children(&mut self, core: &mut MasterEnd) {
+        self.logs.look_after_command(core);
     }
 
     fn listening(&mut self) -> Result<(), String> {
@@ -184,6 +215,8 @@ impl Roles for Server<'_> {
     }
 
     fn worker(&mut self, _number: u32, channel: Descriptors) -> i32 {
+        // Its files are the core's.
+        self.logs.leave();
         let served = || -> Result<i32> {
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);

@@ -37,7 +37,8 @@ impl Server<'_> {
             joined(core)?;
             return Err(anyhow!(message));
         }
-        control.tell(ToCore::Worker(1, core_side))?;
+        let pid = std::process::id().cast_signed();
+        control.tell(ToCore::Worker(1, pid, core_side))?;
         self.tell_listening().map_err(|message| anyhow!(message))?;
 
         let channel = Rc::new(WorkerEnd::open(worker_side)?);
@@ -63,11 +64,15 @@ impl Server<'_> {
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
         let settings = http_settings(self.config);
+        let logs = core::Logs {
+            access: self.access_plan()?,
+            reopen: Some(Box::new(self.logs.reopener())),
+        };
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
                 .name("gepok-core".to_owned())
-                .spawn(|| core::run(listening, core_end, settings))
+                .spawn(|| core::run(listening, core_end, settings, logs))
         })?
         .context("can't start the core's thread")?;
         match control.hear()? {
@@ -86,10 +91,11 @@ fn take_signals(control: &MasterEnd) -> io::Result<()> {
         (Signal::SIGTERM, &control::DRAIN_WORD),
         (Signal::SIGQUIT, &control::DRAIN_WORD),
         (Signal::SIGINT, &control::QUIT_WORD),
+        (Signal::SIGHUP, &control::REOPEN_WORD),
     ] {
         signal::note(signal, Note { socket, bytes })?;
     }
-    signal::disregard(Signal::SIGHUP)
+    Ok(())
 }
 
 /// Lets what the app has answered reach its clients, even where it has called exit, and ends the core. One that

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::account::{Account, Known, Whence};
 use super::chunked::{Decoder, Piece};
 use super::framing::{Facts, Framing};
 use super::parse::HeadReader;
@@ -20,6 +21,7 @@ use crate::channel::INLINE_CONTENT;
 use crate::dispatch::Dispatch;
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
+use crate::log::access::AccessLog;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp};
@@ -43,6 +45,8 @@ pub struct Context {
     pub settings: Settings,
     /// The current date, formatted.
     pub date: RefCell<DateCache>,
+    /// Who is told of each request.
+    pub log: Option<AccessLog>,
     /// True when the server drains: connections end as soon as their request is answered.
     pub drain: watch::Receiver<bool>,
 }
@@ -73,6 +77,8 @@ pub(super) enum Close {
     Done,
     /// The client was refused and may still be sending.
     Refused,
+    /// The client has gone, or learns by the close that its response is not whole.
+    Lost,
     /// A response was cut; the client must not take it for whole.
     Cut,
 }
@@ -85,6 +91,7 @@ pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context:
         reader: HeadReader::new(),
         timer: Timer::new(Instant::now()),
         drain: context.drain.clone(),
+        account: Account::new(context.log.as_ref()),
         context,
         listener,
         endpoints,
@@ -115,6 +122,7 @@ pub(super) struct Connection {
     pub(super) timer: Timer,
     pub(super) drain: watch::Receiver<bool>,
     pub(super) context: Rc<Context>,
+    pub(super) account: Account,
     listener: u16,
     endpoints: Endpoints,
     connected: Timestamp,
@@ -124,14 +132,40 @@ pub(super) struct Connection {
 impl Connection {
     /// One request and its response; `Ok` means that another may follow.
     async fn exchange(&mut self) -> Result<(), Close> {
+        let mut known = Known::Nothing;
+        let ended = self.answer(&mut known).await;
+        if let Some(log) = &self.context.log {
+            let whence = Whence {
+                listener: self.listener,
+                endpoints: &self.endpoints,
+                tls: None,
+                served: self.served,
+            };
+            let waiting = self.buffer.len();
+            self.account.tell(log, &known, &whence, ended, waiting);
+        }
+        ended
+    }
+
+    /// Reads a request and answers it. What is understood of it comes to stand in `known`.
+    async fn answer(&mut self, known: &mut Known) -> Result<(), Close> {
         let (head, started) = self.read_head().await?;
         let mut facts = match super::examine(&head, &self.context.settings.limits) {
             Ok(facts) => facts,
-            Err(error) => return Err(self.refuse(error.status(), &error).await),
+            Err(error) => {
+                *known = Known::Head(head);
+                return Err(self.refuse(error.status(), &error).await);
+            }
         };
         self.served += 1;
         facts.persistent &= self.may_persist();
-        let (content, content_length) = self.read_content(&facts).await?;
+        let (content, content_length) = match self.read_content(&facts).await {
+            Ok(read) => read,
+            Err(close) => {
+                *known = Known::Head(head);
+                return Err(close);
+            }
+        };
         let request = Request {
             head,
             content,
@@ -144,6 +178,9 @@ impl Connection {
             finished: Timestamp::now(),
         };
         let exchange = self.context.dispatch.submit(request);
+        if self.account.kept {
+            *known = Known::Whole(exchange.witness());
+        }
         if Response::new(self, facts).write(exchange).await? {
             Ok(())
         } else {
@@ -172,6 +209,7 @@ impl Connection {
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
                 started = Timestamp::now();
+                self.account.begin(started, self.buffer.len());
                 if !first {
                     self.timer.set(self.context.settings.header_timeout);
                 }
@@ -203,7 +241,7 @@ impl Connection {
             });
             match read.await {
                 Ok(Some(Ok(0) | Err(_))) => return Err(Close::Done),
-                Ok(Some(Ok(_))) => {}
+                Ok(Some(Ok(some))) => self.account.read += some as u64,
                 Ok(None) if idle => return Err(Close::Done),
                 Ok(None) => {
                     hurried = true;
@@ -224,8 +262,11 @@ impl Connection {
             .limit(self.stream.read_buf(&mut self.buffer))
             .await
         {
-            Ok(Ok(0) | Err(_)) => Err(Close::Done),
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(0) | Err(_)) => Err(Close::Lost),
+            Ok(Ok(some)) => {
+                self.account.read += some as u64;
+                Ok(())
+            }
             Err(_) => Err(self.refuse(408, "the content stopped coming").await),
         }
     }
@@ -234,6 +275,7 @@ impl Connection {
     async fn read_content(&mut self, facts: &Facts) -> Result<(Content, Option<u64>), Close> {
         // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
         if facts.expects_continue && self.buffer.is_empty() {
+            self.account.frames(write::CONTINUE.len());
             self.write_all(&mut write::CONTINUE.to_vec(), &[]).await?;
         }
         match facts.content {
@@ -304,14 +346,25 @@ impl Connection {
     /// Answers what can't be served, and ends the connection.
     async fn refuse(&mut self, status: u16, why: impl std::fmt::Display) -> Close {
         ::log::debug!("refused with {status}: {why}");
+        self.account.refuses(&self.buffer);
         let mut out = Vec::new();
-        let date = self.date();
-        let server = self.context.settings.server.as_deref();
-        write::canned(&mut out, &Facts::UNREAD, status, &date, server);
+        self.canned(&mut out, &Facts::UNREAD, status);
         match self.write_all(&mut out, &[]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,
         }
+    }
+
+    /// Appends a whole response of the server's own. Returns whether the connection persists.
+    pub(super) fn canned(&mut self, out: &mut Vec<u8>, facts: &Facts, status: u16) -> bool {
+        let start = out.len();
+        let date = self.date();
+        let server = self.context.settings.server.as_deref();
+        let persistent = write::canned(out, facts, status, &date, server);
+        let head = memchr::memmem::find(&out[start..], b"\r\n\r\n")
+            .map_or(out.len(), |end| start + end + 4);
+        self.account.answers(status, &out[start..head]);
+        persistent
     }
 
     pub(super) fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
@@ -326,8 +379,11 @@ impl Connection {
         while !pieces.is_empty() {
             self.timer.set(self.context.settings.timeout);
             match self.timer.limit(self.stream.write_vectored(pieces)).await {
-                Ok(Ok(written)) if written > 0 => IoSlice::advance_slices(&mut pieces, written),
-                _ => return Err(Close::Done),
+                Ok(Ok(written)) if written > 0 => {
+                    self.account.wrote(written as u64);
+                    IoSlice::advance_slices(&mut pieces, written);
+                }
+                _ => return Err(Close::Lost),
             }
         }
         out.clear();

@@ -313,6 +313,13 @@ pub struct Frame {
     pub suffix: &'static [u8],
 }
 
+impl Frame {
+    /// Bytes around the piece.
+    pub fn overhead(&self) -> usize {
+        self.prefix.as_bytes().len() + self.suffix.len()
+    }
+}
+
 /// The app ended its content before the length it had announced: only closing the connection tells the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {

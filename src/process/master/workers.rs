@@ -79,7 +79,7 @@ impl Master<'_> {
                     serving: false,
                 });
                 // A core that has just died is noticed in `wait`; its successor gets new workers.
-                let word = ToCore::Worker(number, core_side);
+                let word = ToCore::Worker(number, pid.as_raw(), core_side);
                 let _ = self.core.control.tell(word);
                 Ok(None)
             }
