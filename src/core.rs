@@ -4,8 +4,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
@@ -16,13 +18,21 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::Dispatch;
-use crate::http::h1::connection::{self, Context, Settings};
+use crate::http::h1::connection::{self, Context, Origin, Settings};
 use crate::log::access::{AccessLog, Plan};
-use crate::net::accept::Acceptor;
+use crate::net::accept::{Acceptor, Phase};
 use crate::net::listen::Listening;
-use crate::process::control::{self, LogFiles, ToCore, ToMaster};
+use crate::net::stream::Stream;
+use crate::net::tls::files::{Opened, Role};
+use crate::net::tls::{self, Accepted};
+use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
 use crate::semantics::date::DateCache;
+
+mod check;
+
+/// A handshake that has begun when the server drains may take this long.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// What the core logs, and how.
 #[derive(Default)]
@@ -41,12 +51,13 @@ pub fn run(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
     settings: Settings,
+    tls: Option<tls::Settings>,
     logs: Logs,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = LocalSet::new().block_on(&runtime, live(listening, control, settings, logs));
+    let ended = LocalSet::new().block_on(&runtime, live(listening, control, settings, tls, logs));
     // A thread that waits for a disk or a pipe must not hold up the end.
     runtime.shutdown_background();
     ended
@@ -85,13 +96,14 @@ async fn live(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
     settings: Settings,
+    tls: Option<tls::Settings>,
     logs: Logs,
 ) -> io::Result<()> {
     let log = logs.access.map(AccessLog::new).transpose()?;
     let timed = log.as_ref().is_some_and(|log| log.wants_call);
     let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone(), timed));
     let live = Rc::new(Live::default());
-    let (start_drain, drain) = watch::channel(false);
+    let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
         settings,
@@ -99,15 +111,28 @@ async fn live(
         drain: drain.clone(),
         log,
     });
+    let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
     for (number, listening) in listening {
+        let tls = tls.clone().filter(|_| listening.tls);
         let acceptor = Acceptor::new(listening)?;
-        let (context, live, drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
+        let (context, live, mut drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
         spawn_local(async move {
             let accepting = live.enter();
+            if let Some(tls) = &tls {
+                tokio::select! {
+                    () = tls.ready() => {}
+                    _ = drain.wait_for(|phase| phase.is_last()) => {}
+                }
+            }
             acceptor
                 .run(drain, |stream, endpoints| {
                     let entered = live.enter();
-                    let serve = connection::serve(stream, number, endpoints, Rc::clone(&context));
+                    let origin = Origin {
+                        listener: number,
+                        endpoints,
+                        tls: None,
+                    };
+                    let serve = serve(stream, origin, tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
                         serve.await;
                         drop(entered);
@@ -121,22 +146,61 @@ async fn live(
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
-    let ended = obey(&control, &context, &live, &start_drain, logs.reopen).await;
+    let ended = obey(
+        &control,
+        &context,
+        tls.as_ref(),
+        &live,
+        &start_drain,
+        logs.reopen,
+    )
+    .await;
     if let Some(log) = &context.log {
         log.finish().await;
     }
     ended
 }
 
+/// Serves a connection: HTTP, behind a handshake where TLS is spoken.
+async fn serve(
+    stream: Stream,
+    mut origin: Origin,
+    tls: Option<Rc<tls::Server>>,
+    context: Rc<Context>,
+) {
+    let Some(tls) = tls else {
+        return connection::serve(stream, origin, context).await;
+    };
+    let mut drain = context.drain.clone();
+    let accepted = tokio::select! {
+        biased;
+        accepted = tls.accept(stream) => accepted,
+        () = async {
+            let _ = drain.wait_for(|&phase| phase == Phase::Draining).await;
+            tokio::time::sleep(LAST_HANDSHAKE).await;
+        } => return,
+    };
+    match accepted {
+        Accepted::Secure(stream, facts) => {
+            origin.tls = Some(facts);
+            connection::serve(stream, origin, context).await;
+        }
+        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
+        Accepted::Gone => {}
+    }
+}
+
 /// Does what the master says.
 async fn obey(
     control: &Rc<AsyncFd<OwnedFd>>,
     context: &Rc<Context>,
+    tls: Option<&Rc<tls::Server>>,
     live: &Rc<Live>,
-    start_drain: &watch::Sender<bool>,
+    start_drain: &watch::Sender<Phase>,
     mut reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
 ) -> io::Result<()> {
     let dispatch = &context.dispatch;
+    let mut files = Vec::new();
     loop {
         let word = control
             .async_io(Interest::READABLE, |socket| {
@@ -144,22 +208,49 @@ async fn obey(
             })
             .await?;
         match word {
-            Some(ToCore::Worker(number, pid, descriptors)) => {
-                add_worker(control, dispatch, (number, pid), descriptors)?
+            Some(ToCore::Accept) => {
+                start_drain.send_if_modified(|phase| {
+                    let waiting = *phase == Phase::Waiting;
+                    if waiting {
+                        *phase = Phase::Serving;
+                    }
+                    waiting
+                });
             }
+            Some(ToCore::Worker(number, pid, descriptors)) => {
+                add_worker(control, dispatch, (number, pid), descriptors, false)?
+            }
+            Some(ToCore::Candidate(number, pid, descriptors)) => {
+                add_worker(control, dispatch, (number, pid), descriptors, true)?
+            }
+            Some(ToCore::Check(number, path)) => start_check(control, dispatch, number, path),
+            Some(ToCore::Admit(number)) => dispatch.admit(number),
+            Some(ToCore::Retire(number)) => dispatch.retire(number),
             Some(ToCore::Died(number)) => dispatch.worker_died(number),
             // Said twice, it means that nobody wants to wait.
-            Some(ToCore::Drain) if *start_drain.borrow() => {
+            Some(ToCore::Drain | ToCore::GiveWay) if start_drain.borrow().is_last() => {
                 dispatch.stop_workers();
                 return Ok(());
             }
-            Some(ToCore::Drain) => drain(control, context, live, start_drain),
+            Some(ToCore::Drain) => drain(control, context, live, start_drain, Phase::Draining),
+            Some(ToCore::GiveWay) => drain(control, context, live, start_drain, Phase::GivingWay),
+            Some(ToCore::Ping) => {
+                control::tell_master(control.get_ref().as_fd(), ToMaster::Alive)?;
+            }
             Some(ToCore::NoWorkers) => {
                 dispatch.no_workers();
-                if !*start_drain.borrow() {
-                    drain(control, context, live, start_drain);
+                if !start_drain.borrow().is_last() {
+                    drain(control, context, live, start_drain, Phase::Draining);
                 }
             }
+            Some(ToCore::TlsFile(TlsFile { role, path, file })) => {
+                files.extend(Role::from_number(role).map(|role| Opened {
+                    role,
+                    path,
+                    file: file.into(),
+                }));
+            }
+            Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
             Some(ToCore::Logs(files)) => take_logs(context, files),
             Some(ToCore::Reopen) => match reopen.as_mut().map(|reopen| reopen()) {
                 Some(Ok(files)) => take_logs(context, files),
@@ -190,9 +281,10 @@ fn drain(
     control: &Rc<AsyncFd<OwnedFd>>,
     context: &Rc<Context>,
     live: &Rc<Live>,
-    start_drain: &watch::Sender<bool>,
+    start_drain: &watch::Sender<Phase>,
+    phase: Phase,
 ) {
-    start_drain.send_replace(true);
+    start_drain.send_replace(phase);
     let (control, context) = (Rc::clone(control), Rc::clone(context));
     let live = Rc::clone(live);
     spawn_local(async move {
@@ -207,14 +299,40 @@ fn drain(
     });
 }
 
+/// Has TLS go by these files, and tells the master what came of it.
+fn read_tls(control: &Rc<AsyncFd<OwnedFd>>, tls: Option<&Rc<tls::Server>>, files: Vec<Opened>) {
+    let (control, tls) = (Rc::clone(control), tls.cloned());
+    spawn_local(async move {
+        let read = match tls {
+            Some(tls) => tls.load(files).await,
+            None => Ok(()),
+        };
+        let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
+        // A master that is gone needs no answer.
+        let _ = control::tell_master(control.get_ref().as_fd(), answer);
+    });
+}
+
+/// Has a candidate answer a request, and tells the master how.
+fn start_check(control: &Rc<AsyncFd<OwnedFd>>, dispatch: &Rc<Dispatch>, number: u32, path: String) {
+    let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
+    spawn_local(async move {
+        let checked = check::check(&dispatch, number, &path).await;
+        // A master that is gone needs no word.
+        let word = ToMaster::Checked(number, checked);
+        let _ = control::tell_master(control.get_ref().as_fd(), word);
+    });
+}
+
 fn add_worker(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
     (number, pid): (u32, i32),
     descriptors: Descriptors,
+    candidate: bool,
 ) -> io::Result<()> {
     let end = Rc::new(CoreEnd::open(descriptors)?);
-    dispatch.add_worker(number, pid, Rc::clone(&end));
+    dispatch.add_worker(number, pid, Rc::clone(&end), candidate);
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     spawn_local(async move {
         let mut serving = false;

@@ -1,6 +1,7 @@
 //! The two entries from Perl's side: `Gepok::_serve` within a perl, and the command with a perl of its own.
 //!
-//! Both end in [`server::run`]; what differs is who made the interpreter, and who loads the app.
+//! Both end in [`server::run`]; what differs is who made the interpreter, and who loads the app. What moves a server
+//! that runs ends in [`running`].
 
 use std::ffi::OsString;
 use std::io;
@@ -11,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::channel::worker_end::WorkerEnd;
 use crate::config::cli::{self, Parsed};
+use crate::config::command::{self, Command};
 use crate::config::options::App as AppOptions;
 use crate::config::{Config, Options, Said, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
@@ -18,12 +20,17 @@ use crate::process::fork::Forked;
 use crate::process::master::Ended;
 use crate::process::signal;
 use crate::psgi::{self, ChildExit, PsgiApp};
+use crate::server::running::{self, Running, Unmoved};
 use crate::server::{self, Entry};
 use crate::worker::{App, ServerFacts};
-use crate::xs;
+use crate::xs::{self, Entries, Pairs};
 
 /// The exit status for a mistake of the operator's.
 const MISTAKE: i32 = 2;
+/// The exit statuses of commands to a server: it did not do it, it does not run, only its own user may.
+const FAILED: i32 = 1;
+const NOT_RUNNING: i32 = 3;
+const NOT_ALLOWED: i32 = 4;
 
 /// The loader, which the command carries in itself.
 const LOADER: &str = include_str!("../perl/lib/Gepok/Loader.pm");
@@ -42,6 +49,7 @@ struct PerlEntry {
     perl: Perl,
     /// Nothing once this process has its app.
     source: Option<Source>,
+    before_prefork: Option<Code>,
     server_ready: Option<Code>,
     /// Nothing also in a worker, which has it with its app.
     child_exit: Option<ChildExit>,
@@ -56,6 +64,17 @@ impl Entry for PerlEntry {
             }
             pid => Forked::Parent(Pid::from_raw(pid)),
         })
+    }
+
+    fn loaded(&self) -> bool {
+        matches!(self.source, Some(Source::Loaded(_)))
+    }
+
+    fn before_prefork(&mut self) -> Result<(), String> {
+        match self.before_prefork.take().map(|hook| hook.call(&[])) {
+            Some(Err(failure)) => Err(format!("before_prefork: {failure}")),
+            Some(Ok(_)) | None => Ok(()),
+        }
     }
 
     fn listening(&mut self, host: &str, port: &str) -> Result<(), String> {
@@ -100,17 +119,26 @@ impl Entry for PerlEntry {
     }
 }
 
+/// What Perl code calls.
+const ENTRIES: Entries = Entries {
+    serve,
+    command: move_from_perl,
+};
+
+fn read(said: Pairs) -> Result<Said, String> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let said = said
+        .into_iter()
+        .map(|(name, value)| (text(name), text(value)));
+    pairs::read(said).map_err(|error| format!("{error:#}"))
+}
+
 /// Serves for `Gepok::_serve(\@pairs, \%hooks)`.
 ///
 /// # Errors
 /// One sentence, with which the Perl caller dies.
-pub fn serve(said: Vec<(Vec<u8>, Vec<u8>)>, mut hooks: Hooks) -> Result<Exit, String> {
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let said = pairs::read(
-        said.into_iter()
-            .map(|(name, value)| (text(name), text(value))),
-    )
-    .map_err(|error| format!("{error:#}"))?;
+pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
+    let said = read(said)?;
     warn(&said);
     let source = match (hooks.take("builder"), hooks.take("app")) {
         (Some(builder), _) => Some(Source::Builder(builder)),
@@ -120,12 +148,66 @@ pub fn serve(said: Vec<(Vec<u8>, Vec<u8>)>, mut hooks: Hooks) -> Result<Exit, St
     let mut entry = PerlEntry {
         perl: hooks.perl(),
         source,
+        before_prefork: hooks.take("before_prefork"),
         server_ready: hooks.take("server_ready"),
         child_exit: child_exit(&said.options, &mut hooks)?,
     };
     match run(&said.options, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
         Ended::Worker(status) => Ok(Exit::Leave(status)),
+    }
+}
+
+/// For `Gepok::_move($command, \@pairs)`: the pid of the server that runs and did it, or 0 where none runs.
+fn move_from_perl(word: &[u8], said: Pairs) -> Result<i32, String> {
+    let known = std::str::from_utf8(word).ok().and_then(command::find);
+    let command = known.ok_or("there is no such command")?;
+    let said = read(said)?;
+    let found = running::find(&said.options).map_err(|error| format!("{error:#}"))?;
+    match found {
+        None => Ok(0),
+        Some(running) => match do_with(&running, command) {
+            Ok(()) => Ok(running.pid().as_raw()),
+            Err(Unmoved::Gone) => Ok(0),
+            Err(error) => Err(error.to_string()),
+        },
+    }
+}
+
+fn do_with(running: &Running, command: Command) -> Result<(), Unmoved> {
+    match command {
+        Command::Stop => running.stop(),
+        Command::Restart => running.restart(),
+        Command::Reload => running.reload(),
+        Command::Status => Ok(()),
+    }
+}
+
+/// Moves a server that runs, for the command. Returns the exit status.
+fn move_by_command(command: Command, options: &Options) -> i32 {
+    let running = match running::find(options) {
+        Ok(Some(running)) => running,
+        Ok(None) => {
+            eprintln!("gepok: no server is running");
+            return NOT_RUNNING;
+        }
+        Err(error) => return mistake(&format!("{error:#}")),
+    };
+    match do_with(&running, command) {
+        Ok(()) => {
+            if command == Command::Status {
+                println!("running, pid {}", running.pid());
+            }
+            0
+        }
+        Err(error) => {
+            eprintln!("gepok: {error}");
+            match error {
+                Unmoved::Gone => NOT_RUNNING,
+                Unmoved::NotAllowed(_) => NOT_ALLOWED,
+                Unmoved::Stays(..) => FAILED,
+            }
+        }
     }
 }
 
@@ -136,6 +218,7 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
             print!("{text}");
             return 0;
         }
+        Ok(Parsed::Move(command, said)) => return move_by_command(command, &said.options),
         Ok(Parsed::Serve(said)) => said,
         Err(error) => return mistake(&error),
     };
@@ -144,7 +227,7 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     if let Err(error) = signal::set_default(Signal::SIGPIPE) {
         return mistake(&error);
     }
-    let interpreter = match Interpreter::start(&[], xs::trampoline(serve)) {
+    let interpreter = match Interpreter::start(&[], xs::trampoline(ENTRIES)) {
         Ok(interpreter) => interpreter,
         Err(status) => return status,
     };
@@ -166,6 +249,7 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
     let mut entry = PerlEntry {
         perl: interpreter.perl(),
         source: Some(source),
+        before_prefork: None,
         server_ready: None,
         child_exit,
     };
@@ -257,7 +341,7 @@ fn mistake(message: &dyn std::fmt::Display) -> i32 {
 #[cfg(perl_multiplicity)]
 pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_void) {
     // SAFETY: perl gives its interpreter.
-    unsafe { xs::boot(perl, serve) }
+    unsafe { xs::boot(perl, ENTRIES) }
 }
 
 /// As above, for a perl that has only one interpreter.
@@ -268,5 +352,5 @@ pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_
 #[cfg(not(perl_multiplicity))]
 pub unsafe extern "C" fn boot_Gepok(_: *mut std::ffi::c_void) {
     // SAFETY: NULL stands for the only interpreter.
-    unsafe { xs::boot(std::ptr::null_mut(), serve) }
+    unsafe { xs::boot(std::ptr::null_mut(), ENTRIES) }
 }

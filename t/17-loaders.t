@@ -133,7 +133,7 @@ check 'Test::TCP' => sub {
 use strict; use warnings; use Test::More; use Test::TCP; use LWP::UserAgent; use Gepok;
 for my $workers (2, 0) {
     my $server = Test::TCP->new(code => sub {
-        Gepok->new(http_ports => ["127.0.0.1:$_[0]"], start_servers => $workers)->run(sub { [200, [], ["from $$"]] });
+        Gepok->new(daemonize => 0, http_ports => ["127.0.0.1:$_[0]"], start_servers => $workers)->run(sub { [200, [], ["from $$"]] });
         exit;
     });
     my $response = LWP::UserAgent->new->get('http://127.0.0.1:' . $server->port . '/');

@@ -140,7 +140,7 @@ check 'server_ready that dies' => sub {
     my ($status, $text) = run_command([
         $^X, (map {'-I' . root() . "/blib/$_"} qw(arch lib)), '-MGepok', '-e', <<"SCRIPT"], seconds => 10);
 \$| = 1;
-eval { Gepok->new(http_ports => ['127.0.0.1:$port'], server_ready => sub { die "not ready\\n" })->run(sub { }); 1 };
+eval { Gepok->new(daemonize => 0, http_ports => ['127.0.0.1:$port'], server_ready => sub { die "not ready\\n" })->run(sub { }); 1 };
 print \$@;
 print 'children: ', (wait() < 0 ? 'none' : 'some'), "\\n";
 kill TERM => \$\$;

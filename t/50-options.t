@@ -26,7 +26,7 @@ sub attempt {
         plackup => [@perl, Gepok::Test::Server::plackup(), '-s', 'Gepok', '-E', 'deployment', @flags, '-e', $hello],
         new     => [@perl, '-MGepok', '-MJSON::PP', '-e',
             "eval { Gepok->new(%{decode_json(shift)})->run($hello); 1 } or do { print 'caught: ', \$@; exit 9 }",
-            JSON::PP::encode_json(\%options)],
+            JSON::PP::encode_json({daemonize => 0, %options})],
     );
     my ($status, $output) = run_command($command{$entry}, seconds => 20);
     return (defined $status ? $status >> 8 : undef, $output);
@@ -153,7 +153,7 @@ check 'a listening socket of the program' => sub {
 
 check 'methods of the class' => sub {
     my $port = free_port();
-    my $code = 'my $g = Gepok->new(http_ports => ["127.0.0.1:' . $port . '"]); print $g->start_servers // "undef", "\n"; '
+    my $code = 'my $g = Gepok->new(http_ports => ["127.0.0.1:' . $port . '"], daemonize => 0); print $g->start_servers // "undef", "\n"; '
         . 'eval { $g->run }; print $@ ? "no app\n" : "ran\n"; $g->start(' . $hello . '); print "returned\n"';
     my $folder = scratch();
     open my $file, '>', "$folder/run.pl" or die $!;

@@ -25,12 +25,13 @@ check '-o and -p' => sub {
 check '-D' => sub {
     return pass 'Gepok only' if server_name() ne 'Gepok';
     my $app = 'sub { [200, [], [join " ", getppid, -t STDIN ? 1 : 0]] }';
+    my $folder = scratch();
     for my $entry (['plackup', 'plackup', (map {'-I' . root() . "/blib/$_"} qw(arch lib)), '-s', 'Gepok'],
         ['bin', root() . '/blib/script/gepok'])
     {
         my ($name, @command) = @$entry;
         my $port   = free_port();
-        my @listen = ('-D', '-o', '127.0.0.1', '-p', $port, '-e', $app);
+        my @listen = ('-D', '--pid-path', '', '-o', '127.0.0.1', '-p', $port, '-e', $app);
         my ($status, $text) = run_command([@command, @listen]);
         is $status, 0, "$name: returns when it listens" or diag $text;
         my $client = Gepok::Test::Connection->new(port => $port);

@@ -32,7 +32,7 @@ sub Gepok::_serve {
     my ($pairs, $hooks) = @_;
     my $told = {
         pairs => $pairs,
-        hooks => { map { $_ => ref $hooks->{$_} } keys %$hooks },
+        hooks => { map { $_ => ref $hooks->{$_} } grep { $_ ne 'handler' } keys %$hooks },
         env   => $ENV{PLACK_ENV},
     };
     my $app = $hooks->{builder} ? $hooks->{builder}->() : $hooks->{app};
@@ -72,7 +72,9 @@ sub said {
     while (my ($name, $value) = splice @pairs, 0, 2) {
         push @{ $said{$name} }, $value;
     }
-    delete @said{qw(name product_name default_port)};
+    delete @said{qw(name product_name default_port default_logs)};
+    delete $said{access_log_path} if $said{access_log_path} && $said{access_log_path}[0] eq '';
+    delete $said{daemonize} if $said{daemonize}[0] eq '0';
     return \%said;
 }
 
@@ -107,8 +109,8 @@ SKIP: {
 
     my ($told, $stderr) = recorded(@deployment, $app);
     my %first = @{ $told->{pairs} };
-    is_deeply \%first, { name => 'plackup', product_name => 'Gepok', default_port => 5000 },
-        'plackup brings a name and a default port';
+    is_deeply \%first, { name => 'plackup', product_name => 'Gepok', default_port => 5000, daemonize => 0 },
+        'plackup brings a name, a default port, and stays in the foreground';
     is_deeply [$told->{hooks}, $told->{env}], [{ app => 'CODE' }, 'deployment'], 'the app, and PLACK_ENV by -E';
     is_deeply $told->{answer}, ['|/x'], 'the app is the one of the file';
 
@@ -148,10 +150,11 @@ subtest 'the class' => sub {
 PERL
     is_deeply said($told), {
         http_ports   => [8081, ':8082'],
+        daemonize    => [1],
         keepalive    => [0],
         nonsense     => [1],
         server_ready => ['CODE'],
-    }, 'attributes become pairs, lists are repeated, undef is not said';
+    }, 'attributes become pairs, lists are repeated, undef is not said, and the class goes to the background';
     is_deeply { @{ $told->{pairs} } }->{name}, "\xe2\x98\xba", 'texts are bytes';
     is_deeply $told->{hooks}, { app => 'CODE', server_ready => 'CODE' }, 'code stays in Perl';
     is $stderr, 'Gepok returned', 'run returns';
@@ -165,7 +168,7 @@ PERL
         my \$self = My::Server->new({ listen_sock => \$sock, _own => {} });
         \$self->start(\$app);
 PERL
-    is_deeply said($told), { listen_sock => [$stderr] }, 'a socket becomes its descriptor, _own is left alone';
+    is_deeply said($told), { listen_sock => [$stderr], daemonize => [1] }, 'a socket becomes its descriptor, _own is left alone';
     is { @{ $told->{pairs} } }->{product_name}, 'My::Server', 'a subclass gives its name';
 
     for my $case (

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
@@ -54,12 +54,14 @@ impl Server {
             core: None,
             workers: 0,
         };
+        server.tell(ToCore::Accept);
         before(&mut server);
         server.core = Some(thread::spawn(move || {
             core::run(
                 vec![(0, listening)],
                 core_end,
                 settings,
+                None,
                 core::Logs::default(),
             )
             .unwrap();
@@ -81,14 +83,7 @@ impl Server {
         app: impl FnMut(&WorkerEnd, u64, Request) + Send + 'static,
     ) -> JoinHandle<()> {
         let (_, descriptors) = self.channel();
-        thread::spawn(move || {
-            let channel = Rc::new(WorkerEnd::open(descriptors).unwrap());
-            worker::serve(
-                &channel,
-                &mut Closure(Rc::clone(&channel), app),
-                Share::endless(),
-            );
-        })
+        serve(descriptors, app)
     }
 
     fn tell(&self, word: ToCore) {
@@ -122,6 +117,20 @@ impl Drop for Server {
             ended.unwrap();
         }
     }
+}
+
+fn serve(
+    descriptors: channel::Descriptors,
+    app: impl FnMut(&WorkerEnd, u64, Request) + Send + 'static,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let channel = Rc::new(WorkerEnd::open(descriptors).unwrap());
+        worker::serve(
+            &channel,
+            &mut Closure(Rc::clone(&channel), app),
+            Share::endless(),
+        );
+    })
 }
 
 struct Closure<F>(Rc<WorkerEnd>, F);
@@ -168,6 +177,14 @@ impl Client {
             all.push(byte[0]);
         }
         String::from_utf8(all).unwrap()
+    }
+
+    /// Nothing comes for a moment.
+    fn silent(&mut self) {
+        let limit = |limit| self.0.set_read_timeout(Some(limit)).unwrap();
+        limit(Duration::from_millis(100));
+        assert!(self.0.peek(&mut [0]).is_err());
+        limit(Duration::from_secs(20));
     }
 
     fn rest(&mut self) -> Vec<u8> {
@@ -726,4 +743,101 @@ fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
         let head = response.windows(4).position(|end| end == b"\r\n\r\n");
         assert!(response[head.unwrap() + 4..] == expected);
     }
+}
+
+/// One worker's app that answers with the number in its path as the status.
+fn status(out: &WorkerEnd, id: u64, request: Request) {
+    let number = String::from_utf8_lossy(&request.head.target()[1..]).parse();
+    out.head(id, number.unwrap_or(200), &[], Some(0)).unwrap();
+    out.end(id).unwrap();
+}
+
+#[test]
+fn a_core_that_gives_way_answers_one_more_request_on_each_connection() {
+    let mut server = Server::start(|_| {});
+    server.worker(echo);
+    let (mut busy, mut idle) = (server.client(), server.client());
+    for client in [&mut busy, &mut idle] {
+        client.send("GET / HTTP/1.1\r\n\r\n");
+        assert!(!client.until("GET /\n").contains("Connection: close"));
+    }
+    let start = Instant::now();
+    server.tell(ToCore::GiveWay);
+    thread::sleep(Duration::from_millis(100));
+    busy.send("GET / HTTP/1.1\r\n\r\n");
+    let response = busy.until("GET /\n");
+    assert!(response.contains("\r\nConnection: close\r\n"), "{response}");
+    assert_eq!(idle.rest(), b"", "an idle connection ends");
+    assert!(start.elapsed() > Duration::from_millis(500), "not at once");
+    server.hear_drained();
+}
+
+#[test]
+fn a_candidate_gets_no_request_before_it_is_admitted() {
+    let mut server = Server::start(|_| {});
+    let (core_side, worker_side) = channel::pair().unwrap();
+    server.tell(ToCore::Candidate(9, 1, core_side));
+    serve(worker_side, status);
+    let mut client = server.client();
+    client.send("GET /201 HTTP/1.1\r\n\r\n");
+    assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Serving(9)));
+    for (path, answer) in [
+        ("/404", Ok(())),
+        (
+            "/503",
+            Err("check_path /503 was answered with 503".to_owned()),
+        ),
+    ] {
+        server.tell(ToCore::Check(9, path.to_owned()));
+        let word = server.control.hear().unwrap();
+        assert_eq!(word, Some(ToMaster::Checked(9, answer)));
+    }
+    client.silent();
+    server.tell(ToCore::Admit(9));
+    assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 201"));
+}
+
+#[test]
+fn a_candidate_that_dies_on_its_check_hands_it_to_nobody() {
+    let mut server = Server::start(|_| {});
+    server.worker(status);
+    let (core_side, worker_side) = channel::pair().unwrap();
+    server.tell(ToCore::Candidate(9, 1, core_side));
+    let channel = WorkerEnd::open(worker_side).unwrap();
+    server.tell(ToCore::Check(9, "/200".to_owned()));
+    drop(channel);
+    server.tell(ToCore::Died(9));
+    loop {
+        match server.control.hear().unwrap() {
+            Some(ToMaster::Serving(_)) => {}
+            word => {
+                let why = Err("check_path /200 was not answered".to_owned());
+                return assert_eq!(word, Some(ToMaster::Checked(9, why)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_retires_finishes_what_it_has_begun_and_gets_nothing_more() {
+    let mut server = Server::start(|_| {});
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let retired = server.worker(move |channel, id, request| {
+        if request.head.target() == b"/slow" {
+            wait.recv().unwrap();
+        }
+        echo(channel, id, request);
+    });
+    let (mut first, mut second) = (server.client(), server.client());
+    first.send("GET /slow HTTP/1.1\r\n\r\n");
+    first.silent();
+    server.tell(ToCore::Retire(1));
+    second.send("GET /quick HTTP/1.1\r\n\r\n");
+    second.silent();
+    go.send(()).unwrap();
+    first.until("GET /slow\n");
+    retired.join().unwrap();
+    second.silent();
+    server.worker(echo);
+    second.until("GET /quick\n");
 }

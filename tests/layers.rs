@@ -44,6 +44,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "dispatch/",
             "channel/core_end.rs",
             "core.rs",
+            "core/",
         ],
     ),
 ];

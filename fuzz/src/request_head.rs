@@ -19,6 +19,9 @@ pub fn check(data: &[u8]) {
             target: 16,
             content: Some(10),
             underscore_names: true,
+            // Each of the relaxing options, as the second byte has it.
+            bare_lf: seed % 2 == 1,
+            te_cl: seed % 3 == 1,
         }
     } else {
         Limits::default()
@@ -137,6 +140,7 @@ fn check_framing(head: &RequestHead, facts: &Facts, limits: &Limits) {
             assert!(limits.content.is_none_or(|limit| length <= limit));
         }
         (Framing::Chunked, [], [said]) => assert!(said.eq_ignore_ascii_case(b"chunked")),
+        (Framing::Chunked, [_], [_]) => assert!(limits.te_cl && !facts.persistent),
         (framing, lengths, codings) => panic!("{framing:?} of {lengths:?} and {codings:?}"),
     }
     assert!(head.fields.all("host").count() <= 1);

@@ -14,6 +14,9 @@ our $VERSION = '0.300';
 my @ATTRIBUTES = qw(
     http_ports
     unix_sockets
+    unix_socket_mode
+    unix_socket_owner
+    unix_socket_group
     host
     port
     listen
@@ -22,10 +25,20 @@ my @ATTRIBUTES = qw(
     listen_sock
     default_port
     server_ready
+    https_ports
+    ssl
+    ssl_cert_file
+    ssl_key_file
+    ssl_self_signed
+    ssl_handshake_timeout
+    ssl_verify_mode
+    ssl_ca_file
+    ssl_ca_path
+    ssl_crl_file
+    ssl_verify_callback
     start_servers
     max_workers
     max_requests_per_child
-    daemonize
     max_clients
     min_spare_servers
     max_spare_servers
@@ -35,11 +48,34 @@ my @ATTRIBUTES = qw(
     max_worker_rss
     request_timeout
     child_exit
+    daemonize
+    pid_path
+    chdir
+    umask
+    require_root
+    user
+    group
+    proctitle
     timeout
     header_timeout
     keepalive
     keepalive_timeout
     max_keepalive_reqs
+    max_content
+    max_target_size
+    max_header_size
+    max_headers
+    min_content_rate
+    max_connections
+    max_connections_per_address
+    max_queue
+    queue_timeout
+    spool_dir
+    max_spool
+    bare_lf
+    te_cl
+    underscores_in_headers
+    worker_no_new_privs
     access_log_path
     access_log_format
     error_log_path
@@ -73,10 +109,9 @@ sub run {
     $hooks->{app} = Gepok::Loader::callable($app)
         or Carp::croak('run needs a PSGI app: a code reference, or an object with to_app');
     $hooks->{handler} = $self;
-    if (!defined &_serve) {
-        require XSLoader;
-        XSLoader::load('Gepok', $VERSION);
-    }
+    # The server may change its folder.
+    Gepok::Loader::absolute_inc();
+    _load();
     _serve($pairs, $hooks);
     return;
 }
@@ -86,24 +121,60 @@ sub start {
     return $self->run($app);
 }
 
+sub is_running {
+    my ($self) = @_;
+    return $self->_command('status');
+}
+
+sub stop {
+    my ($self) = @_;
+    return $self->_command('stop');
+}
+
+sub restart {
+    my ($self, $app) = @_;
+    return $self->_command('restart') if !defined $app;
+    $self->stop;
+    return $self->run($app);
+}
+
+# For subclasses: called with the object, in the master, before workers are forked.
+sub before_prefork { }
+
+# The pid of the server that did it, or 0 where none runs.
+sub _command {
+    my ($self, $command) = @_;
+    my ($pairs) = $self->_flatten;
+    _load();
+    return _move($command, $pairs);
+}
+
+sub _load {
+    return if defined &_serve;
+    require XSLoader;
+    XSLoader::load('Gepok', $VERSION);
+    return;
+}
+
 # The attributes as a flat list of names and byte strings; code references are named there and kept apart.
 sub _flatten {
     my ($self) = @_;
-    my %attrs = %$self;
+    my %attrs = $self->_attributes;
     my %hooks;
     $hooks{builder} = delete $attrs{psgi_app_builder} if $attrs{psgi_app_builder};
     if (my $ready = $attrs{server_ready}) {
         $attrs{server_ready} = $self->_ready($ready) if ref $ready eq 'CODE';
     }
+    $hooks{before_prefork} = sub { $self->before_prefork } if $self->can('before_prefork') != \&before_prefork;
     $attrs{name} = _program() unless defined $attrs{name};
     $attrs{default_logs} = 1 unless defined $attrs{default_logs};
     # Plack::Runner sets it, and has an access log of its own.
     $attrs{access_log_path} = '' if defined $ENV{PLACK_ENV} && !grep { defined $attrs{$_} } qw(access_log_path access_log);
     $attrs{product_name} = ref $self unless defined $attrs{product_name};
+    $attrs{daemonize} = 1 unless defined $attrs{daemonize};
 
     my @pairs;
-    # A subclass keeps what is its own under names that begin with an underscore.
-    for my $name (sort grep { !/\A_/ } keys %attrs) {
+    for my $name (sort keys %attrs) {
         my $values = $attrs{$name};
         for my $value (ref $values eq 'ARRAY' ? @$values : $values) {
             next unless defined $value;
@@ -117,6 +188,24 @@ sub _flatten {
         }
     }
     return (\@pairs, \%hooks);
+}
+
+# What was given; in a subclass also what its methods of an attribute's name return. A subclass keeps what is its own
+# under names that begin with an underscore, or that it has methods for, as Moo's `has` makes them.
+sub _attributes {
+    my ($self) = @_;
+    my %attrs = map { $_ => $self->{$_} } grep { !/\A_/ } keys %$self;
+    return %attrs if ref $self eq __PACKAGE__;
+
+    my %known = map { $_ => 1 } @ATTRIBUTES;
+    for my $name (keys %known) {
+        $attrs{$name} = $self->$name if $self->can($name) != __PACKAGE__->can($name);
+    }
+    for my $name (grep { !$known{$_} } keys %attrs) {
+        my $own = $self->can($name);
+        delete $attrs{$name} if $own && $own != (__PACKAGE__->can($name) || 0);
+    }
+    return %attrs;
 }
 
 sub _text {

@@ -20,6 +20,8 @@ pub struct Tcp {
 pub enum Address {
     /// TCP
     Tcp(Tcp),
+    /// TLS over TCP
+    Tls(Tcp),
     /// The path of a Unix socket
     Unix(PathBuf),
 }
@@ -37,8 +39,12 @@ pub fn tcp(text: &str) -> Option<Tcp> {
     })
 }
 
-/// Reads what plackup's `-l` takes: a TCP address, or the path of a Unix socket.
+/// Reads what plackup's `-l` takes: a TCP address, with Starman's `:ssl` behind it or not, or the path of a Unix
+/// socket.
 pub fn any(text: &str) -> Option<Address> {
+    if let Some(address) = text.strip_suffix(":ssl") {
+        return tcp(address).map(Address::Tls);
+    }
     if let Some(address) = tcp(text) {
         return Some(Address::Tcp(address));
     }
@@ -113,7 +119,10 @@ mod tests {
         assert_eq!(any("/run/app.sock"), unix("/run/app.sock"));
         assert_eq!(any("./a:b"), unix("./a:b"));
         assert_eq!(any("app.sock"), unix("app.sock"));
-        assert_eq!(any("localhost:80:ssl"), None);
+        assert!(matches!(any("localhost:80:ssl"), Some(Address::Tls(_))));
+        assert!(matches!(any(":80:ssl"), Some(Address::Tls(_))));
+        assert_eq!(any("localhost:80:tls"), None);
+        assert_eq!(any("localhost:ssl"), None);
         assert_eq!(any(""), None);
     }
 }

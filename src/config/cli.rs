@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::fmt;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction};
 
+use super::command::{self, Command};
 use super::table::{self, Entry, Kind, Opt};
 use super::{Options, Said, help};
 
@@ -16,6 +17,8 @@ const DEFAULT_PORT: u32 = 5000;
 pub enum Parsed {
     /// To serve: `options.app` says what
     Serve(Box<Said>),
+    /// To move a server that runs, and was started with these options
+    Move(Command, Box<Said>),
     /// Only to print this text, and to exit with status 0
     Print(String),
 }
@@ -36,8 +39,15 @@ impl std::error::Error for Error {}
 ///
 /// They may be spelled as plackup takes them: `--max-workers 4`, `--max_workers=4`, `-max-workers=4`,
 /// `--disable-keepalive`, `--no-keepalive`. An unknown option is an error here: nobody could tell
-/// whether the next argument is its value or the app.
+/// whether the next argument is its value or the app. A first word that is a command's is no app.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> {
+    let mut args = args.into_iter().peekable();
+    let moved = args
+        .peek()
+        .and_then(|word| command::find(word.to_str()?).map(|command| (command, word.clone())));
+    if moved.is_some() {
+        args.next();
+    }
     let args = spelled(args)?;
     let matches = command()
         .try_get_matches_from(args)
@@ -67,18 +77,27 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
             return Err(Error(format!("two apps are given, '{other}' and '{path}'")));
         }
     }
-    Ok(Parsed::Serve(Box::new(Said {
+    let app = options.app.path.clone();
+    let said = Box::new(Said {
         options,
         warnings: Vec::new(),
-    })))
+    });
+    match (moved, app) {
+        (None, _) => Ok(Parsed::Serve(said)),
+        (Some((command, _)), None) => Ok(Parsed::Move(command, said)),
+        (Some((_, word)), Some(app)) => Err(Error(format!(
+            "'{}' takes options of the server to find it by, but no app '{app}'; an app of that name is './{0}'",
+            word.display()
+        ))),
+    }
 }
 
 fn known() -> impl Iterator<Item = &'static Opt> {
     table::options().filter(|option| option.taken_by(Entry::Binary))
 }
 
-fn command() -> Command {
-    Command::new("gepok")
+fn command() -> clap::Command {
+    clap::Command::new("gepok")
         .no_binary_name(true)
         .disable_help_flag(true)
         .disable_version_flag(true)

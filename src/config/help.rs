@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::VERSION;
+use super::command::COMMANDS;
 use super::table::{CATEGORIES, Entry, Opt, Preset};
 
 const WIDTH: usize = 98;
@@ -18,8 +19,13 @@ pub fn help() -> String {
     let mut help = format!(
         "gepok {VERSION}: serves a PSGI app over HTTP\n\n\
          Usage: gepok [options] [app.psgi]\n       \
-         gepok [options] -e 'sub {{ [200, [], [\"hello\\n\"]] }}'\n"
+         gepok [options] -e 'sub {{ [200, [], [\"hello\\n\"]] }}'\n       \
+         gepok COMMAND [--pid-path PATH] [--name NAME]\n"
     );
+    help += "\nCommands, for a server that runs:\n";
+    for (_, word, text) in COMMANDS {
+        entry(&mut help, &format!("  {word}"), text);
+    }
     for category in CATEGORIES {
         let mut options = category
             .options

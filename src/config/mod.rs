@@ -14,6 +14,7 @@
 
 pub mod address;
 pub mod cli;
+pub mod command;
 pub mod help;
 pub mod options;
 pub mod pairs;

@@ -15,6 +15,12 @@ pub struct Options {
     pub http_ports: Vec<Tcp>,
     /// `unix_sockets`, absolute paths
     pub unix_sockets: Vec<PathBuf>,
+    /// `unix_socket_mode`, permission bits
+    pub unix_socket_mode: Option<u32>,
+    /// `unix_socket_owner`, a name or a number
+    pub unix_socket_owner: Option<String>,
+    /// `unix_socket_group`, a name or a number
+    pub unix_socket_group: Option<String>,
     /// `host`; none also for a wildcard
     pub host: Option<String>,
     /// `port`
@@ -49,8 +55,9 @@ pub struct Options {
     pub max_workers: Option<u32>,
     /// `max_requests_per_child`; zero is no limit
     pub max_requests_per_child: u32,
-    /// `daemonize`
-    pub daemonize: bool,
+
+    /// The category of options about the background, files and privileges
+    pub daemon: Daemon,
 
     /// `name`
     pub name: String,
@@ -59,6 +66,11 @@ pub struct Options {
     /// `product_version`; empty is none
     pub product_version: String,
 
+    /// The category of options about TLS
+    pub tls: Tls,
+
+    /// The category of options that bound what clients may ask for
+    pub limits: Limits,
     /// The category of options about the life of workers
     pub life: Life,
 
@@ -67,6 +79,98 @@ pub struct Options {
 
     /// The category of options that say which app the binary serves
     pub app: App,
+}
+
+/// Where TLS is spoken, as whom, and which clients may connect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// `https_ports`
+    pub https_ports: Vec<Tcp>,
+    /// `ssl`: the addresses of plackup's options speak TLS
+    pub ssl: bool,
+    /// `ssl_cert_file`: paths, or `HOST=PATH`
+    pub cert_file: Vec<String>,
+    /// `ssl_key_file`: paths, or `HOST=PATH`
+    pub key_file: Vec<String>,
+    /// `ssl_self_signed`
+    pub self_signed: bool,
+    /// `ssl_handshake_timeout`; zero is none
+    pub handshake_timeout: Duration,
+    /// `ssl_verify_mode`, the bits of IO::Socket::SSL
+    pub verify_mode: u32,
+    /// `ssl_ca_file`
+    pub ca_file: Vec<String>,
+    /// `ssl_ca_path`
+    pub ca_path: Vec<String>,
+    /// `ssl_crl_file`
+    pub crl_file: Vec<String>,
+    /// `ssl_verify_callback`
+    pub verify_callback: Option<VerifyCallback>,
+}
+
+/// Who decides about a client's certificate, in place of the certificate authorities alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyCallback {
+    /// The app's code, in a worker
+    Code,
+    /// `1`: every certificate is good; `0`: none is
+    Constant(bool),
+}
+
+/// How the server stands in its system.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Daemon {
+    /// `daemonize`
+    pub daemonize: bool,
+    /// `pid_path`; empty is no such file
+    pub pid_path: Option<PathBuf>,
+    /// `chdir`
+    pub chdir: Option<PathBuf>,
+    /// `umask`, permission bits
+    pub umask: Option<u32>,
+    /// `require_root`
+    pub require_root: bool,
+    /// `user`, a name or a number
+    pub user: Option<String>,
+    /// `group`, names or numbers, the primary one first
+    pub groups: Vec<String>,
+    /// `proctitle`
+    pub proctitle: bool,
+}
+
+/// What clients may ask for. Sizes are in bytes; where zero is allowed, it is no limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// `max_content`
+    pub content: u64,
+    /// `max_target_size`
+    pub target: u64,
+    /// `max_header_size`
+    pub field_section: u64,
+    /// `max_headers`
+    pub fields: u32,
+    /// `min_content_rate`, bytes a second
+    pub content_rate: u64,
+    /// `max_connections`
+    pub connections: u32,
+    /// `max_connections_per_address`
+    pub connections_per_address: u32,
+    /// `max_queue`
+    pub queue: u32,
+    /// `queue_timeout`
+    pub queue_time: Duration,
+    /// `spool_dir`
+    pub spool_dir: Option<String>,
+    /// `max_spool`
+    pub spool: u64,
+    /// `bare_lf`
+    pub bare_lf: bool,
+    /// `te_cl`
+    pub te_cl: bool,
+    /// `underscores_in_headers`
+    pub underscores: bool,
+    /// `worker_no_new_privs`
+    pub worker_no_new_privs: bool,
 }
 
 /// How many workers there are, what each may use, and what ends it.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::table::{self, Entry};
+use super::table::{self, Entry, Opt};
 use super::{Options, Said};
 
 /// Reads the attributes of `Gepok->new`, or what plackup passes.
@@ -14,7 +14,7 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)
     let mut warnings: Vec<String> = Vec::new();
     for (name, value) in pairs {
         let name = name.as_ref();
-        match table::find(name, Entry::Perl) {
+        match table::find(name, Entry::Perl).or_else(|| enabled(name)) {
             Some(option) => option.set(&mut options, value.as_ref())?,
             None => {
                 let warning = unknown(name);
@@ -27,9 +27,18 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)
     Ok(Said { options, warnings })
 }
 
+// A flag in the words of a command line (`enable_ssl`): plackup takes them apart, a program may not.
+fn enabled(name: &str) -> Option<&'static Opt> {
+    let name = name.strip_prefix("enable")?.strip_prefix(['_', '-'])?;
+    table::find(name, Entry::Perl).filter(|option| option.is_flag())
+}
+
 fn unknown(name: &str) -> String {
     if table::find(name, Entry::Binary).is_some() {
         return format!("option '{name}' is one of the command gepok and does nothing here");
+    }
+    if name.replace('-', "_").starts_with("net_server_") {
+        return format!("option '{name}' configures Net::Server, which Gepok does not use");
     }
     let nearest = match table::nearest(name, Entry::Perl) {
         Some(known) => format!(", did you mean '{known}'?"),
@@ -83,7 +92,7 @@ mod tests {
             read(pairs).expect("read").warnings,
             [
                 "unknown option 'strat_servers', did you mean 'start_servers'?",
-                "unknown option 'net_server_foo'",
+                "option 'net_server_foo' configures Net::Server, which Gepok does not use",
                 "option 'preload_app' is one of the command gepok and does nothing here",
             ]
         );

@@ -10,11 +10,17 @@ use super::address::{self, Address, Tcp, WILDCARD};
 use super::options::Options;
 use super::table::PATH_LIMIT;
 
+mod daemon;
 mod life;
+mod limits;
 mod logging;
+pub mod tls;
 
+pub use self::daemon::{Daemon, PidPath};
 pub use self::life::{Life, Share};
+pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};
+pub use self::tls::Tls;
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +28,12 @@ pub use self::logging::{Logging, Place as LogPlace};
 pub struct Config {
     /// Where to listen, at least one: handed in, http_ports, unix_sockets, then plackup's
     pub listeners: Vec<Listener>,
+    /// How TLS is spoken; none: by no listener
+    pub tls: Option<Tls>,
     /// How many connections wait to be accepted, for listen(2)
     pub backlog: u32,
+    /// Who may connect to the Unix sockets that are made
+    pub unix_access: UnixAccess,
     /// How many workers
     pub workers: Workers,
     /// How their number changes, and what ends one
@@ -40,8 +50,10 @@ pub struct Config {
     pub server: Option<String>,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
-    /// Whether to run in the background
-    pub daemonize: bool,
+    /// How the server stands in its system
+    pub daemon: Daemon,
+    /// What clients may ask for
+    pub limits: Limits,
     /// The logs
     pub logging: Logging,
 }
@@ -51,6 +63,8 @@ pub struct Config {
 pub struct Listener {
     /// Where
     pub place: Place,
+    /// Whether clients speak TLS there
+    pub tls: bool,
     /// SERVER_NAME; none: the address the socket is bound to (on a Unix socket handed in: 0, as Starlet)
     pub server_name: Option<String>,
     /// SERVER_PORT; none: the port the socket is bound to (on a Unix socket handed in: its path, as Starlet)
@@ -81,6 +95,17 @@ pub enum Remote {
     Starlet,
 }
 
+/// Permissions and owners of the files of Unix sockets; none: as the system makes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnixAccess {
+    /// Permission bits
+    pub mode: Option<u32>,
+    /// A user, by name or number
+    pub owner: Option<String>,
+    /// A group, by name or number
+    pub group: Option<String>,
+}
+
 /// How many workers to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
@@ -106,13 +131,17 @@ impl Config {
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
         let (workers, life) = life::life(options)?;
-        let name = match options.name.as_str() {
-            "" => "gepok",
-            name => name,
-        };
+        let listeners = listeners(options)?;
+        let secure = listeners.iter().any(|listener| listener.tls);
         Ok(Config {
-            listeners: listeners(options)?,
+            listeners,
+            tls: secure.then(|| tls::tls(&options.tls)).transpose()?,
             backlog: options.backlog,
+            unix_access: UnixAccess {
+                mode: options.unix_socket_mode,
+                owner: options.unix_socket_owner.clone(),
+                group: options.unix_socket_group.clone(),
+            },
             workers,
             life,
             timeout: limit(options.timeout),
@@ -121,12 +150,20 @@ impl Config {
                 timeout: options.keepalive_timeout,
                 max_requests: NonZeroU32::new(options.max_keepalive_reqs),
             }),
-            name: name.to_owned(),
+            name: name(options),
             server: server(options)?,
             server_ready: options.server_ready,
-            daemonize: options.daemonize,
-            logging: logging::logging(options, name)?,
+            daemon: Daemon::resolve(options)?,
+            limits: limits::limits(&options.limits)?,
+            logging: logging::logging(options, &name(options))?,
         })
+    }
+}
+
+fn name(options: &Options) -> String {
+    match options.name.as_str() {
+        "" => "gepok".to_owned(),
+        name => name.to_owned(),
     }
 }
 
@@ -154,6 +191,7 @@ fn server(options: &Options) -> Result<Option<String>> {
 }
 
 fn listeners(options: &Options) -> Result<Vec<Listener>> {
+    let ssl = options.tls.ssl;
     let mut all: Vec<Listener> = Vec::new();
     // The same address twice (plackup gives -l also as host and port) is one listener; port 0 is never the same.
     let mut add = |listener: Listener| {
@@ -162,17 +200,29 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
             all.push(listener);
         }
     };
+    let plain = |tcp: &Tcp| bound(tcp, false);
+    let secure = |tcp: &Tcp| bound(tcp, true);
 
     options
         .listen_sock
         .iter()
         .copied()
-        .map(inherited)
+        .map(|fd| inherited(fd, ssl))
         .for_each(&mut add);
-    options.http_ports.iter().map(bound).for_each(&mut add);
+    options.http_ports.iter().map(plain).for_each(&mut add);
+    if let Some(both) = both(options) {
+        bail!(
+            "option 'https_ports': {}:{} is also among 'http_ports'",
+            address::bracketed(&both.host),
+            both.port
+        );
+    }
+    let https_ports = options.tls.https_ports.iter();
+    https_ports.map(secure).for_each(&mut add);
     for path in &options.unix_sockets {
         add(Listener {
             place: Place::Unix(checked(path, "unix_sockets")?),
+            tls: false,
             server_name: Some(path.display().to_string()),
             server_port: Some("0".to_owned()),
             remote: Remote::Gepok,
@@ -181,11 +231,12 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
     // A socket handed in stands for the one plackup's options name (HTTP::Server::PSGI).
     if options.listen_sock.is_empty() {
         if let Some(tcp) = single(options)? {
-            add(named(&tcp));
+            add(named(&tcp, ssl));
         }
         for address in &options.listen {
             add(match address {
-                Address::Tcp(tcp) => named(tcp),
+                Address::Tcp(tcp) => named(tcp, ssl),
+                Address::Tls(tcp) => named(tcp, true),
                 Address::Unix(path) => starlet(checked(path, "listen")?),
             });
         }
@@ -195,10 +246,11 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
     }
 
     match options.default_port {
-        Some(port) if all.is_empty() => all.push(bound(&Tcp {
-            host: WILDCARD.to_owned(),
-            port: narrow(port)?,
-        })),
+        Some(port) if all.is_empty() => {
+            let host = WILDCARD.to_owned();
+            let port = narrow(port)?;
+            all.push(bound(&Tcp { host, port }, ssl));
+        }
         // The words are those of Gepok 0.292.
         None if all.is_empty() => {
             bail!("Please specify at least one HTTP/HTTPS/Unix socket port")
@@ -230,10 +282,17 @@ fn narrow(port: u32) -> Result<u16> {
     }
 }
 
-// http_ports: the app sees the bound address.
-fn bound(tcp: &Tcp) -> Listener {
+// An address cannot speak both.
+fn both(options: &Options) -> Option<&Tcp> {
+    let mut https_ports = options.tls.https_ports.iter();
+    https_ports.find(|tcp| tcp.port != 0 && options.http_ports.contains(tcp))
+}
+
+// http_ports, https_ports: the app sees the bound address.
+fn bound(tcp: &Tcp, tls: bool) -> Listener {
     Listener {
         place: Place::Tcp(tcp.clone()),
+        tls,
         server_name: None,
         server_port: None,
         remote: Remote::Peer,
@@ -241,16 +300,17 @@ fn bound(tcp: &Tcp) -> Listener {
 }
 
 // plackup's host: the app sees the host as it was said.
-fn named(tcp: &Tcp) -> Listener {
+fn named(tcp: &Tcp, tls: bool) -> Listener {
     Listener {
         server_name: (tcp.host != WILDCARD).then(|| address::bracketed(&tcp.host)),
-        ..bound(tcp)
+        ..bound(tcp, tls)
     }
 }
 
-fn inherited(fd: i32) -> Listener {
+fn inherited(fd: i32, tls: bool) -> Listener {
     Listener {
         place: Place::Inherited(fd),
+        tls,
         server_name: None,
         server_port: None,
         remote: Remote::Peer,
@@ -262,6 +322,7 @@ fn starlet(path: PathBuf) -> Listener {
         server_name: Some("0".to_owned()),
         server_port: Some(path.display().to_string()),
         place: Place::Unix(path),
+        tls: false,
         remote: Remote::Starlet,
     }
 }

@@ -2,11 +2,14 @@
 
 mod app;
 mod connection;
+mod daemon;
 mod identity;
 mod life;
+mod limits;
 mod listen;
 mod logging;
 mod process;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,9 +23,12 @@ use super::options::Options;
 pub static CATEGORIES: &[&Category] = &[
     &app::CATEGORY,
     &listen::CATEGORY,
+    &tls::CATEGORY,
     &process::CATEGORY,
     &life::CATEGORY,
+    &daemon::CATEGORY,
     &connection::CATEGORY,
+    &limits::CATEGORY,
     &logging::CATEGORY,
     &identity::CATEGORY,
 ];
@@ -87,12 +93,16 @@ pub enum Kind {
     Integer(u32, u32, fn(&mut Options, u32)),
     /// A duration in seconds, fractions allowed
     Seconds(fn(&mut Options, Duration)),
+    /// Permission bits, written in octal as chmod(1) takes them
+    Mode(fn(&mut Options, u32)),
     /// Bytes; K, M or G behind the number stand for powers of 1024
     Bytes(fn(&mut Options, u64)),
     /// Any text
     Text(fn(&mut Options, String)),
     /// Any text, given once or more
     Texts(fn(&mut Options, String)),
+    /// Names, separated by blanks or commas or repeated
+    Names(fn(&mut Options, String)),
     /// A host's name or address
     Host(fn(&mut Options, String)),
     /// TCP addresses, separated by commas or repeated
@@ -103,6 +113,8 @@ pub enum Kind {
     Addresses(fn(&mut Options, Address)),
     /// A code reference, which stays on Perl's side: the text is only [`CODE`]
     Code(fn(&mut Options)),
+    /// As `Code`, or 0 or 1 for code that does nothing but return that
+    CodeOrConstant(fn(&mut Options, Option<bool>)),
     /// Perl source that gives a code reference, or [`CODE`] for one that stays on Perl's side
     Source(fn(&mut Options, String)),
 }
@@ -175,6 +187,13 @@ impl Opt {
                 Some(value) => set(options, value),
                 None => bail!("option '{name}': '{text}' is not a number of seconds"),
             },
+            Kind::Mode(set) => match mode(text) {
+                Some(value) => set(options, value),
+                None => bail!("option '{name}': '{text}' is not an octal number from 0 to 777"),
+            },
+            Kind::Names(set) => items(text)
+                .flat_map(str::split_whitespace)
+                .for_each(|item| set(options, item.to_owned())),
             Kind::Bytes(set) => match bytes(text) {
                 Some(value) => set(options, value),
                 None => bail!(
@@ -208,10 +227,21 @@ impl Opt {
             }
             Kind::Addresses(set) => match address::any(text) {
                 Some(value) => set(options, value),
-                None => bail!("option '{name}': '{text}' is not host:port, :port or a path"),
+                None => {
+                    bail!(
+                        "option '{name}': '{text}' is not host:port, :port, host:port:ssl or a path"
+                    )
+                }
             },
             Kind::Code(set) if text == CODE => set(options),
+            Kind::CodeOrConstant(set) if text == CODE => set(options, None),
+            Kind::CodeOrConstant(set) if matches!(text, "0" | "1") => {
+                set(options, Some(text == "1"));
+            }
             Kind::Code(_) => bail!("option '{name}': '{text}' is not a code reference"),
+            Kind::CodeOrConstant(_) => {
+                bail!("option '{name}': '{text}' is neither a code reference nor 0 or 1")
+            }
         }
         Ok(())
     }
@@ -234,6 +264,15 @@ fn integer(text: &str, min: u32, max: u32) -> Option<u32> {
 fn seconds(text: &str) -> Option<Duration> {
     let value = Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()?;
     (value <= LONGEST).then_some(value)
+}
+
+fn mode(text: &str) -> Option<u32> {
+    let digits = text.trim().trim_start_matches("0o");
+    let octal = !digits.is_empty() && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let value = octal
+        .then(|| u32::from_str_radix(digits, 8).ok())
+        .flatten()?;
+    (value <= 0o777).then_some(value)
 }
 
 // A number, and a unit of powers of 1024: K, KB or KiB, as people write it.

@@ -76,6 +76,8 @@ pub(super) struct InFlight {
     pub(super) backlog: Backlog,
     submitted: Instant,
     pub(super) course: Course,
+    /// It is for one worker only.
+    pinned: bool,
     /// The app waits for the client's socket.
     asked: Cell<bool>,
     parts: RefCell<VecDeque<Part>>,
@@ -90,10 +92,23 @@ impl InFlight {
             backlog,
             submitted: Instant::now(),
             course: Course::default(),
+            pinned: false,
             asked: Cell::new(false),
             parts: RefCell::default(),
             waker: RefCell::default(),
         }
+    }
+
+    /// A request that no other worker shall run than the one that gets it.
+    pub(super) fn pinned(request: Request, backlog: Backlog) -> Self {
+        InFlight {
+            pinned: true,
+            ..InFlight::new(request, backlog)
+        }
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     pub(super) fn push(&self, part: Part) {

@@ -23,6 +23,7 @@ use crate::semantics::message::Request;
 
 mod backlog;
 mod exchange;
+mod generation;
 mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice, Witness};
@@ -84,14 +85,13 @@ impl Dispatch {
         }
     }
 
-    /// A new worker: it gets requests when it says that it is idle.
-    pub fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>) {
+    /// A new worker: it gets requests when it says that it is idle, and is no candidate.
+    pub fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
-        self.workers
-            .borrow_mut()
-            .insert(number, Worker::new(pid, end));
+        let worker = Worker::new(pid, end, !candidate);
+        self.workers.borrow_mut().insert(number, worker);
     }
 
     /// Tells all workers to leave when they are done.
@@ -181,7 +181,9 @@ impl Dispatch {
 
     /// Puts a request that was not run to the front, unless its client has left.
     fn requeue(&self, state: Rc<InFlight>) {
-        if state.place.get() != Place::Over {
+        if state.is_pinned() {
+            state.finish(Event::Failed);
+        } else if state.place.get() != Place::Over {
             state.place.set(Place::Queued);
             self.queue.borrow_mut().push_front(state);
         }

@@ -38,6 +38,8 @@ pub(super) struct Worker {
     held: VecDeque<u64>,
     /// It has loaded its app, and its channel works.
     ready: bool,
+    /// It may get requests: it is no candidate any more, and is not leaving.
+    pub(super) admitted: bool,
     /// Its call takes long: nothing is sent ahead until it is idle again.
     slow: bool,
     /// When the call in work began.
@@ -47,7 +49,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(pid: i32, end: Rc<CoreEnd>) -> Self {
+    pub(super) fn new(pid: i32, end: Rc<CoreEnd>, admitted: bool) -> Self {
         Worker {
             pid,
             end,
@@ -55,6 +57,7 @@ impl Worker {
             last_id: 0,
             held: VecDeque::new(),
             ready: false,
+            admitted,
             slow: false,
             since: Instant::now(),
             mean: UNKNOWN_MICROS,
@@ -63,7 +66,7 @@ impl Worker {
 
     /// Whether it has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready && self.held.is_empty()
+        self.ready && self.admitted && self.held.is_empty()
     }
 
     /// Whether writers that its app keeps hold all slots of the channel.
@@ -74,7 +77,7 @@ impl Worker {
     /// How many requests it holds, if it may be sent one more ahead.
     pub(super) fn load(&self) -> Option<usize> {
         let room = (AHEAD_MICROS / self.mean) as usize;
-        let free = self.ready && !self.slow && !self.is_starved();
+        let free = self.ready && self.admitted && !self.slow && !self.is_starved();
         (free && self.held.len() < room.min(MOST)).then_some(self.held.len())
     }
 
@@ -157,7 +160,7 @@ impl Worker {
 
     /// Nothing is sent to it any more. Returns what it had not claimed, the last one first.
     pub(super) fn retire(&mut self) -> Vec<Rc<InFlight>> {
-        self.ready = false;
+        self.admitted = false;
         let held: Vec<_> = self.held.iter().rev().copied().collect();
         let unclaimed = held.into_iter().filter(|&id| self.revoke(id));
         let unclaimed: Vec<_> = unclaimed.collect();

@@ -13,6 +13,8 @@ pub enum Error {
     RequestLine,
     /// More empty lines before the request line than any client has reason to send.
     EmptyLines,
+    /// A line of the head ends in LF without CR, and `Limits::bare_lf` is not set.
+    BareLf,
     /// The method is longer than any there is (`limits::METHOD`).
     MethodTooLong,
     /// A version of HTTP other than 1.0 and 1.1.
@@ -63,6 +65,7 @@ impl Error {
         match self {
             Error::RequestLine
             | Error::EmptyLines
+            | Error::BareLf
             | Error::Target(_)
             | Error::FieldName
             | Error::FieldValue
@@ -89,6 +92,7 @@ impl fmt::Display for Error {
         f.write_str(match self {
             Error::RequestLine => "the request line is malformed",
             Error::EmptyLines => "too many empty lines before the request line",
+            Error::BareLf => "a line of the head ends in LF without CR",
             Error::MethodTooLong => "the method is too long",
             Error::UnknownVersion => "the HTTP version is neither 1.0 nor 1.1",
             Error::TargetTooLong => "the request target is too long",
@@ -165,6 +169,7 @@ mod tests {
         for (error, status) in [
             (Error::RequestLine, 400),
             (Error::EmptyLines, 400),
+            (Error::BareLf, 400),
             (Error::MethodTooLong, 501),
             (Error::UnknownVersion, 505),
             (Error::TargetTooLong, 414),

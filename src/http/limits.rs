@@ -25,6 +25,11 @@ pub struct Limits {
     pub target: usize,
     /// Bytes of a request's content after decoding, no limit if nothing; beyond: 413.
     pub content: Option<u64>,
+    /// Whether an LF without CR ends a line of a head (RFC 9112 section 2.2 allows it).
+    pub bare_lf: bool,
+    /// Whether Transfer-Encoding may stand beside Content-Length, which then counts for nothing
+    /// (RFC 9112 section 6.1).
+    pub te_cl: bool,
     /// Whether fields with `_` in their names are kept. In an app's environment `X_Auth` and `X-Auth` are
     /// one key, so that a client could slip the former past a proxy that only guards the latter.
     pub underscore_names: bool,
@@ -37,6 +42,8 @@ impl Default for Limits {
             fields: 128,
             target: 16 * 1024,
             content: None,
+            bare_lf: true,
+            te_cl: false,
             underscore_names: false,
         }
     }

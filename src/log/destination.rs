@@ -1,7 +1,7 @@
 //! Where the access log goes: what `access_log_path` may say, and how that is opened.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -123,7 +123,7 @@ pub fn append(path: &Path) -> io::Result<OwnedFd> {
     let mut how = OpenOptions::new();
     // Reading as well, or it would wait for a reader, and fail whenever that goes.
     how.read(fifo).append(true).create(!fifo).mode(0o644);
-    Ok(File::from(how.open(path)?).into())
+    Ok(how.open(path)?.into())
 }
 
 fn syslog(how: &str, name: &str) -> Result<Syslog, String> {

@@ -19,6 +19,27 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Descriptors that clients may not take: for the channels of new workers, and for content in files.
 const RESERVE: u64 = 16;
 
+/// Where the server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The sockets listen; what comes waits in their backlog.
+    Waiting,
+    /// It accepts and serves.
+    Serving,
+    /// Nothing more is accepted; idle connections end, the others behind their response.
+    Draining,
+    /// A successor listens on the same sockets. Connections end behind their next response, which says so, and idle
+    /// ones a moment later: so no request meets a connection that is being closed.
+    GivingWay,
+}
+
+impl Phase {
+    /// Whether connections are to end.
+    pub fn is_last(self) -> bool {
+        matches!(self, Phase::Draining | Phase::GivingWay)
+    }
+}
+
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
@@ -56,16 +77,18 @@ impl Acceptor {
         })
     }
 
-    /// Accepts until `drain` becomes true, then what waits in the backlog already.
+    /// Accepts from when the server serves until it drains, then what waits in the backlog already.
     pub async fn run(
         self,
-        mut drain: watch::Receiver<bool>,
+        mut drain: watch::Receiver<Phase>,
         mut serve: impl FnMut(Stream, Endpoints),
     ) {
+        // A core that is gone accepts nothing.
+        let _ = drain.wait_for(|&phase| phase != Phase::Waiting).await;
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = drain.wait_for(|&drain| drain) => break,
+                _ = drain.wait_for(|phase| phase.is_last()) => break,
                 accepted = self.accept() => accepted,
             };
             match accepted {
@@ -87,9 +110,9 @@ impl Acceptor {
     }
 
     /// While all but the last descriptors are in use, new clients wait in the backlog.
-    async fn wait_for_room(&self, drain: &mut watch::Receiver<bool>) {
+    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>) {
         let mut told = false;
-        while !*drain.borrow() && !self.has_room() {
+        while !drain.borrow().is_last() && !self.has_room() {
             if !told {
                 ::log::warn!("clients have taken all descriptors: new ones wait");
                 told = true;

@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 /// A socket that listens.
@@ -18,10 +19,33 @@ pub struct Listening {
     pub socket: OwnedFd,
     /// Whether it is a Unix socket.
     pub unix: bool,
+    /// Whether clients speak TLS there; no, until somebody says so.
+    pub tls: bool,
     /// The address it is really bound to, for TCP: a port 0 has become a number.
     pub address: Option<SocketAddr>,
     /// The path of a Unix socket.
     pub path: Option<PathBuf>,
+    /// The file of a Unix socket that was made here.
+    pub file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket that we have made.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Who may connect to a Unix socket; none: as the system makes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnixAccess {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// The owner's number.
+    pub owner: Option<u32>,
+    /// The group's number.
+    pub group: Option<u32>,
 }
 
 /// Listens on a TCP address; the first address of `host` that can be bound is taken.
@@ -41,8 +65,10 @@ pub fn tcp(host: &str, port: u16, backlog: u32) -> Result<Listening> {
                 return Ok(Listening {
                     socket: socket.into(),
                     unix: false,
+                    tls: false,
                     address,
                     path: None,
+                    file: None,
                 });
             }
             Err(error) => last = error.into(),
@@ -71,26 +97,67 @@ fn tcp_address(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Listens on a Unix socket. A socket file that nobody listens on any more is replaced.
+/// Listens on a Unix socket. A socket file that nobody listens on any more is replaced. For a process of one thread: the
+/// umask changes for a moment.
 ///
 /// # Errors
 /// One sentence that names the path: a live server there, or a file that is no socket, is left alone.
-pub fn unix(path: &Path, backlog: u32) -> Result<Listening> {
+pub fn unix(path: &Path, access: UnixAccess, backlog: u32) -> Result<Listening> {
     let what = || format!("can't listen on {}", path.display());
     remove_stale(path).with_context(what)?;
-    let listen = || -> io::Result<Socket> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&SockAddr::unix(path)?)?;
-        socket.listen(backlog.try_into().unwrap_or(i32::MAX))?;
-        Ok(socket)
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(what)?;
+    bind_unix(&socket, path, access.mode).with_context(what)?;
+    let file = SocketFile::of(path).with_context(what)?;
+    // Nobody can connect before listen(2): the file is what it shall be by then.
+    let listen = || -> io::Result<()> {
+        if access.owner.is_some() || access.group.is_some() {
+            std::os::unix::fs::lchown(path, access.owner, access.group)?;
+        }
+        socket.listen(backlog.try_into().unwrap_or(i32::MAX))
     };
-    let socket = listen().with_context(what)?.into();
+    if let Err(error) = listen() {
+        file.remove();
+        return Err(error).with_context(what);
+    }
     Ok(Listening {
-        socket,
+        socket: socket.into(),
         unix: true,
+        tls: false,
         address: None,
         path: Some(path.to_owned()),
+        file: Some(file),
     })
+}
+
+/// Binds; the file is born with `mode`.
+fn bind_unix(socket: &Socket, path: &Path, mode: Option<u32>) -> io::Result<()> {
+    let address = SockAddr::unix(path)?;
+    let masked = |mode: u32| Mode::from_bits_truncate(0o777 & !mode);
+    let before = mode.map(|mode| umask(masked(mode)));
+    let bound = socket.bind(&address);
+    before.map(umask);
+    bound
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<SocketFile> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(SocketFile {
+            // The process may change its folder.
+            path: std::path::absolute(path)?,
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    /// Removes it, unless another has taken its place.
+    pub fn remove(&self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 fn remove_stale(path: &Path) -> Result<()> {
@@ -124,9 +191,11 @@ pub fn inherited(descriptor: OwnedFd) -> Result<Listening> {
     let address = socket.local_addr().context(what)?;
     Ok(Listening {
         unix: address.is_unix(),
+        tls: false,
         path: address.as_pathname().map(Path::to_owned),
         address: address.as_socket(),
         socket: descriptor,
+        file: None,
     })
 }
 
@@ -138,11 +207,11 @@ mod tests {
     fn a_stale_socket_is_replaced_a_live_one_and_a_file_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        drop(unix(&path, 5).unwrap());
+        drop(unix(&path, UnixAccess::default(), 5).unwrap());
         assert!(path.exists(), "closing leaves the file");
 
-        let live = unix(&path, 5).unwrap();
-        let error = format!("{:#}", unix(&path, 5).unwrap_err());
+        let live = unix(&path, UnixAccess::default(), 5).unwrap();
+        let error = format!("{:#}", unix(&path, UnixAccess::default(), 5).unwrap_err());
         assert!(
             error.contains("already listening") && error.contains("/s"),
             "{error}"
@@ -151,9 +220,22 @@ mod tests {
 
         let file = folder.path().join("f");
         fs::write(&file, "keep me").unwrap();
-        let error = format!("{:#}", unix(&file, 5).unwrap_err());
+        let error = format!("{:#}", unix(&file, UnixAccess::default(), 5).unwrap_err());
         assert!(error.contains("not a socket"), "{error}");
         assert_eq!(fs::read(&file).unwrap(), b"keep me");
+    }
+
+    #[test]
+    fn a_socket_is_removed_by_whoever_made_it_and_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let first = unix(&path, UnixAccess::default(), 5).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = unix(&path, UnixAccess::default(), 5).unwrap();
+        first.file.unwrap().remove();
+        assert!(path.exists(), "another server's");
+        second.file.unwrap().remove();
+        assert!(!path.exists());
     }
 
     #[test]

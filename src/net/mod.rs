@@ -6,3 +6,4 @@ pub mod accept;
 pub mod listen;
 pub mod sendfile;
 pub mod stream;
+pub mod tls;

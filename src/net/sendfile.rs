@@ -12,6 +12,9 @@ use crate::spool::blocking;
 /// Bytes whose first is looked up in the page cache, and that are then taken to be there.
 const PIECE: u64 = 512 * 1024;
 
+/// Bytes read at once where the kernel can't copy them.
+const READ: usize = 64 * 1024;
+
 /// A part of a file on its way to a socket.
 #[derive(Debug)]
 pub struct FileSending {
@@ -20,6 +23,9 @@ pub struct FileSending {
     left: u64,
     /// Up to here the file is in memory.
     warm: u64,
+    /// What was read, as `read` does, and the part of it that was sent.
+    buffer: Vec<u8>,
+    sent: usize,
 }
 
 impl FileSending {
@@ -30,6 +36,8 @@ impl FileSending {
             offset,
             left: length,
             warm: offset,
+            buffer: Vec::new(),
+            sent: 0,
         }
     }
 
@@ -86,5 +94,26 @@ impl FileSending {
                 Ok(())
             }
         }
+    }
+
+    /// What comes next, at least a byte, for a stream that has to encrypt it.
+    pub(super) fn read(&mut self) -> io::Result<&[u8]> {
+        if self.sent == self.buffer.len() {
+            self.buffer.resize(self.left.min(READ as u64) as usize, 0);
+            let read = self.file.read_at(&mut self.buffer, self.offset);
+            self.buffer.truncate(*read.as_ref().unwrap_or(&0));
+            self.sent = 0;
+            if read? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(&self.buffer[self.sent..])
+    }
+
+    /// So much of what was read last has been taken.
+    pub(super) fn advance(&mut self, taken: usize) {
+        self.sent += taken;
+        self.offset += taken as u64;
+        self.left -= taken as u64;
     }
 }

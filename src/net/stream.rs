@@ -1,16 +1,19 @@
 //! A client's connection as a stream of bytes, whatever carries it.
 
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 use super::sendfile::FileSending;
+use super::tls::Carrier;
 
 /// A connection's socket.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Unix socket
     Unix(UnixStream),
+    /// TLS over TCP
+    Tls(Box<TlsStream<Carrier>>),
     /// Not polled by the runtime: another process is using it.
     Away(OwnedFd),
 }
@@ -29,26 +34,40 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.as_raw_fd(),
             Stream::Unix(stream) => stream.as_raw_fd(),
+            Stream::Tls(stream) => stream.get_ref().0.as_raw_fd(),
             Stream::Away(socket) => socket.as_raw_fd(),
         }
     }
 
     /// Makes closing tell the client that the message was cut: a reset, where TCP carries it.
     pub fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = self {
-            // A connection that is gone already can't be reset any more.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
+        let stream = match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => match stream.get_ref().0.here() {
+                Ok(stream) => stream,
+                Err(_) => return,
+            },
+            Stream::Unix(_) | Stream::Away(_) => return,
+        };
+        // A connection that is gone already can't be reset any more.
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Whether bytes go through TLS: only this process can read and write them, and the end of the stream has a
+    /// message of its own, which is sent by shutting down.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
     }
 
     /// Takes the socket from the runtime and gives a copy for another process, whose reads wait.
     ///
     /// # Errors
-    /// When descriptors have run out.
+    /// When descriptors have run out, or for TLS.
     pub fn leave_home(&mut self) -> io::Result<OwnedFd> {
         let ours = match self {
             Stream::Tcp(stream) => stream.as_fd().try_clone_to_owned()?,
             Stream::Unix(stream) => stream.as_fd().try_clone_to_owned()?,
+            Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
             Stream::Away(socket) => socket.try_clone()?,
         };
         let theirs = ours.try_clone()?;
@@ -75,13 +94,43 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether bytes that were written are not with the kernel yet: TLS keeps some records.
+    pub fn holds_back(&self) -> bool {
+        matches!(self, Stream::Tls(stream) if stream.get_ref().1.wants_write())
+    }
+
+    /// Hands over some of what it holds back, as much as the kernel takes at once.
+    ///
+    /// # Errors
+    /// As for writing.
+    pub async fn hand_over(&mut self) -> io::Result<()> {
+        let Stream::Tls(stream) = self else {
+            return Ok(());
+        };
+        poll_fn(|context| {
+            let (carrier, session) = stream.get_mut();
+            match session.write_tls(&mut NowOrNever { carrier, context }) {
+                Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => Poll::Ready(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
     /// Sends some more of a file.
     ///
     /// # Errors
     /// UnexpectedEof where the file has become too short; else as for writing.
-    pub async fn send_file(&self, sending: &mut FileSending) -> io::Result<()> {
+    pub async fn send_file(&mut self, sending: &mut FileSending) -> io::Result<()> {
         sending.warm_up().await?;
         match self {
+            Stream::Tls(stream) => {
+                let sent = stream.write(sending.read()?).await?;
+                sending.advance(sent);
+                Ok(())
+            }
             Stream::Tcp(stream) => {
                 stream
                     .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
@@ -97,6 +146,35 @@ impl Stream {
     }
 }
 
+/// A socket to write to now or never, as rustls wants it.
+struct NowOrNever<'a, 'b> {
+    carrier: &'a mut Carrier,
+    context: &'a mut Context<'b>,
+}
+
+impl NowOrNever<'_, '_> {
+    fn now(polled: Poll<io::Result<usize>>) -> io::Result<usize> {
+        match polled {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for NowOrNever<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::now(Pin::new(&mut *self.carrier).poll_write(self.context, bytes))
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        Self::now(Pin::new(&mut *self.carrier).poll_write_vectored(self.context, pieces))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn away() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the socket is with the app")
 }
@@ -107,6 +185,7 @@ macro_rules! each {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Tls($stream) => $call,
             Stream::Away(_) => Poll::Ready(Err(away())),
         }
     };

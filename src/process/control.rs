@@ -1,8 +1,11 @@
 //! Words between master and core: one SEQPACKET message each, with descriptors where they belong.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut};
@@ -27,16 +30,35 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// What the master tells the core.
 #[derive(Debug)]
 pub enum ToCore {
+    /// Connections may be accepted from now on.
+    Accept,
     /// A worker with this number was started as this process; these are the core's descriptors of its channel.
     Worker(u32, i32, Descriptors),
+    /// As `Worker`, but it gets no request before it is admitted.
+    Candidate(u32, i32, Descriptors),
+    /// A candidate, which is serving, shall answer GET of this path; the answer is `Checked`.
+    Check(u32, String),
+    /// A candidate gets requests from now on.
+    Admit(u32),
+    /// This worker gets no more requests, and is told to leave behind what it has in work.
+    Retire(u32),
     /// Worker number so-and-so is dead, as waitpid told.
     Died(u32),
     /// Accept no more, finish what is in work, then say `Drained`.
     Drain,
+    /// As `Drain`, but a successor listens on the same sockets: a connection's next request is still answered,
+    /// so that none races with a close.
+    GiveWay,
+    /// Is the core alive? The answer is `Alive`.
+    Ping,
     /// Leave at once.
     Quit,
     /// As `Drain`, but no worker is there any more, nor will one come: what waits for one has failed.
     NoWorkers,
+    /// A file of certificates or keys, to be read at `ReadTls`.
+    TlsFile(TlsFile),
+    /// Those were all; the answer says whether TLS goes by them from now on.
+    ReadTls,
     /// Log files, opened anew.
     Logs(LogFiles),
     /// Open the log files anew: a core in the server's only process does that itself.
@@ -52,6 +74,17 @@ pub struct LogFiles {
     pub errors: Option<OwnedFd>,
 }
 
+/// A file that the master has opened for the core to read: no process that runs the app holds what is in it.
+#[derive(Debug)]
+pub struct TlsFile {
+    /// What it is for, as a number (`net::tls::files::Role`).
+    pub role: u8,
+    /// Its name, for messages.
+    pub path: PathBuf,
+    /// The file, not yet read.
+    pub file: OwnedFd,
+}
+
 /// What the core tells the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToMaster {
@@ -59,6 +92,10 @@ pub enum ToMaster {
     Ready,
     /// Worker number so-and-so has loaded its app and waits for requests.
     Serving(u32),
+    /// How worker number so-and-so has answered `Check`: well, or one sentence that says why not.
+    Checked(u32, Result<(), String>),
+    /// To `Ping`.
+    Alive,
     /// Nothing is in work any more, and the workers were told to stop.
     Drained,
     /// The answer to a question ([`MasterEnd::ask`]): done, or one sentence that says why not.
@@ -75,8 +112,19 @@ const NO_WORKERS: u8 = 7;
 const SERVING: u8 = 8;
 const DONE: u8 = 9;
 const REFUSED: u8 = 10;
-const LOGS: u8 = 11;
-const REOPEN: u8 = 12;
+const ACCEPT: u8 = 11;
+const CANDIDATE: u8 = 12;
+const CHECK: u8 = 13;
+const ADMIT: u8 = 14;
+const RETIRE: u8 = 15;
+const GIVE_WAY: u8 = 16;
+const PING: u8 = 17;
+const ALIVE: u8 = 18;
+const CHECKED: u8 = 19;
+const TLS_FILE: u8 = 20;
+const READ_TLS: u8 = 21;
+const LOGS: u8 = 22;
+const REOPEN: u8 = 23;
 
 /// Which files come with `LOGS`, in this order.
 const ACCESS: u8 = 1;
@@ -84,6 +132,8 @@ const ERRORS: u8 = 2;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
+/// `GiveWay` as it stands on the wire, for a signal handler.
+pub const GIVE_WAY_WORD: [u8; 1] = [GIVE_WAY];
 /// `Quit` as it stands on the wire, for a signal handler.
 pub const QUIT_WORD: [u8; 1] = [QUIT];
 /// `Reopen` as it stands on the wire, for a signal handler.
@@ -184,12 +234,29 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
     let mut bytes = Vec::with_capacity(8);
     let mut descriptors = Vec::new();
     match word {
-        ToCore::Worker(number, pid, channel) => {
-            bytes.put_u8(WORKER);
+        ToCore::Worker(number, pid, channel) | ToCore::Candidate(number, pid, channel) => {
+            let candidate = matches!(word, ToCore::Candidate(..));
+            bytes.put_u8(if candidate { CANDIDATE } else { WORKER });
             bytes.put_u32_le(*number);
             bytes.put_i32_le(*pid);
             descriptors.extend([channel.socket.as_raw_fd(), channel.memory.as_raw_fd()]);
         }
+        ToCore::Check(number, path) => {
+            bytes.put_u8(CHECK);
+            bytes.put_u32_le(*number);
+            bytes.put_slice(path.as_bytes());
+        }
+        ToCore::Admit(number) => {
+            bytes.put_u8(ADMIT);
+            bytes.put_u32_le(*number);
+        }
+        ToCore::Retire(number) => {
+            bytes.put_u8(RETIRE);
+            bytes.put_u32_le(*number);
+        }
+        ToCore::Accept => bytes.put_u8(ACCEPT),
+        ToCore::GiveWay => bytes.put_slice(&GIVE_WAY_WORD),
+        ToCore::Ping => bytes.put_u8(PING),
         ToCore::Died(number) => {
             bytes.put_u8(DIED);
             bytes.put_u32_le(*number);
@@ -197,6 +264,13 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
         ToCore::Drain => bytes.put_slice(&DRAIN_WORD),
         ToCore::Quit => bytes.put_slice(&QUIT_WORD),
         ToCore::NoWorkers => bytes.put_u8(NO_WORKERS),
+        ToCore::TlsFile(file) => {
+            bytes.put_u8(TLS_FILE);
+            bytes.put_u8(file.role);
+            bytes.put_slice(file.path.as_os_str().as_bytes());
+            descriptors.push(file.file.as_raw_fd());
+        }
+        ToCore::ReadTls => bytes.put_u8(READ_TLS),
         ToCore::Logs(files) => {
             let both = [(ACCESS, &files.access), (ERRORS, &files.errors)];
             let there = both.iter().filter(|(_, file)| file.is_some());
@@ -224,6 +298,12 @@ pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
             bytes.put_u32_le(number);
         }
         ToMaster::Drained => bytes.put_u8(DRAINED),
+        ToMaster::Alive => bytes.put_u8(ALIVE),
+        ToMaster::Checked(number, checked) => {
+            bytes.put_u8(CHECKED);
+            bytes.put_u32_le(number);
+            bytes.put_slice(checked.err().unwrap_or_default().as_bytes());
+        }
         ToMaster::Answer(Ok(())) => bytes.put_u8(DONE),
         ToMaster::Answer(Err(why)) => {
             bytes.put_u8(REFUSED);
@@ -274,16 +354,37 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
     let mut from = &bytes[..];
     let number = |mut from: &[u8]| from.try_get_u32_le().map_err(|_| garbage());
     let word = match from.try_get_u8().map_err(|_| garbage())? {
-        WORKER => {
+        kind @ (WORKER | CANDIDATE) => {
             let [socket, memory] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| garbage())?;
             let number = from.try_get_u32_le().map_err(|_| garbage())?;
             let pid = from.try_get_i32_le().map_err(|_| garbage())?;
-            ToCore::Worker(number, pid, Descriptors { socket, memory })
+            let channel = Descriptors { socket, memory };
+            match kind {
+                WORKER => ToCore::Worker(number, pid, channel),
+                _ => ToCore::Candidate(number, pid, channel),
+            }
         }
+        CHECK => {
+            let number = from.try_get_u32_le().map_err(|_| garbage())?;
+            let path = String::from_utf8(from.to_vec()).map_err(|_| garbage())?;
+            ToCore::Check(number, path)
+        }
+        ADMIT => ToCore::Admit(number(from)?),
+        RETIRE => ToCore::Retire(number(from)?),
+        ACCEPT => ToCore::Accept,
+        GIVE_WAY => ToCore::GiveWay,
+        PING => ToCore::Ping,
         DIED => ToCore::Died(number(from)?),
         DRAIN => ToCore::Drain,
         QUIT => ToCore::Quit,
         NO_WORKERS => ToCore::NoWorkers,
+        TLS_FILE => {
+            let [file] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| garbage())?;
+            let role = from.try_get_u8().map_err(|_| garbage())?;
+            let path = PathBuf::from(OsStr::from_bytes(from));
+            ToCore::TlsFile(TlsFile { role, path, file })
+        }
+        READ_TLS => ToCore::ReadTls,
         LOGS => {
             let there = from.try_get_u8().map_err(|_| garbage())?;
             let mut files = descriptors.into_iter();
@@ -313,6 +414,15 @@ fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
             ToMaster::Serving(u32::from_le_bytes(number))
         }
         [DRAINED] => ToMaster::Drained,
+        [ALIVE] => ToMaster::Alive,
+        [CHECKED, rest @ ..] => {
+            let (number, why) = rest.split_first_chunk().ok_or_else(garbage)?;
+            let checked = match why {
+                [] => Ok(()),
+                why => Err(String::from_utf8_lossy(why).into_owned()),
+            };
+            ToMaster::Checked(u32::from_le_bytes(*number), checked)
+        }
         [DONE] => ToMaster::Answer(Ok(())),
         [REFUSED, why @ ..] => ToMaster::Answer(Err(String::from_utf8_lossy(why).into_owned())),
         _ => return Err(garbage()),
@@ -372,6 +482,12 @@ mod tests {
         let (channel, _worker) = crate::channel::pair().unwrap();
         master.tell(ToCore::Worker(7, 4711, channel)).unwrap();
         master.tell(ToCore::Died(7)).unwrap();
+        let file = TlsFile {
+            role: 2,
+            path: PathBuf::from("/etc/key.pem"),
+            file: std::fs::File::open("/dev/null").unwrap().into(),
+        };
+        master.tell(ToCore::TlsFile(file)).unwrap();
         master.tell(ToCore::Drain).unwrap();
         tell_master(core.as_fd(), ToMaster::Serving(70_000)).unwrap();
         tell_master(core.as_fd(), ToMaster::Drained).unwrap();
@@ -384,6 +500,12 @@ mod tests {
             hear_master(core.as_fd()).unwrap(),
             Some(ToCore::Died(7))
         ));
+        match hear_master(core.as_fd()).unwrap() {
+            Some(ToCore::TlsFile(file)) => {
+                assert_eq!((file.role, file.path.to_str()), (2, Some("/etc/key.pem")));
+            }
+            word => panic!("{word:?}"),
+        }
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
             Some(ToCore::Drain)
@@ -450,6 +572,7 @@ mod tests {
             &[99][..],
             &[WORKER, 1, 0, 0, 0],
             &[DIED, 1],
+            &[TLS_FILE, 1],
             &[LOGS],
             &[LOGS, 1],
         ] {

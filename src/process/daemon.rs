@@ -5,7 +5,9 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use nix::unistd::setsid;
+use nix::errno::Errno;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, setsid};
 
 use super::fork::{self, Forked};
 
@@ -14,21 +16,33 @@ use super::fork::{self, Forked};
 pub struct Background(UnixStream);
 
 /// Goes to the background. The process that was started leaves behind: with status 0 once [`Background::ready`]
-/// is said, with 1 if this process ends before.
+/// is said, with this process's own status if it ends before.
 ///
 /// # Errors
 /// What fork or setsid say.
 pub fn detach(fork: impl FnOnce() -> io::Result<Forked>) -> io::Result<Background> {
     let (mut waiting, telling) = UnixStream::pair()?;
     match fork()? {
-        Forked::Parent(_) => {
+        Forked::Parent(child) => {
             drop(telling);
             let told = waiting.read_exact(&mut [0]).is_ok();
-            fork::leave(i32::from(!told))
+            fork::leave(if told { 0 } else { failure(child) })
         }
         Forked::Child => {
             setsid()?;
             Ok(Background(telling))
+        }
+    }
+}
+
+/// The exit status of a child that has ended too early, as a shell tells it.
+fn failure(child: Pid) -> i32 {
+    loop {
+        match waitpid(child, None) {
+            Err(Errno::EINTR) => {}
+            Ok(WaitStatus::Exited(_, status)) if status != 0 => return status,
+            Ok(WaitStatus::Signaled(_, signal, _)) => return 128 + signal as i32,
+            _ => return 1,
         }
     }
 }

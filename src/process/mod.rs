@@ -6,4 +6,6 @@ pub mod control;
 pub mod daemon;
 pub mod fork;
 pub mod master;
+pub mod pid_file;
+pub mod privileges;
 pub mod signal;

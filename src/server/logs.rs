@@ -1,6 +1,6 @@
 //! The server's logs: what their options mean, their files, opened again and again, and the command behind a pipe.
 
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf, absolute};
@@ -41,6 +41,8 @@ struct Access {
     format: Format,
     file: OwnedFd,
     command: Option<Running>,
+    /// What the command will read, before it is started.
+    unread: Option<PipeReader>,
 }
 
 #[derive(Debug)]
@@ -85,13 +87,14 @@ impl Logs {
         let access = match destination.filter(|_| !said.access_hook) {
             None => None,
             Some(destination) => {
-                let (file, command) = start(&destination)
+                let (file, unread) = open(&destination)
                     .with_context(|| format!("{access}: can't open {destination}"))?;
                 Some(Access {
                     destination,
                     format,
                     file,
-                    command,
+                    command: None,
+                    unread,
                 })
             }
         };
@@ -101,6 +104,17 @@ impl Logs {
             zone: Zone::system(),
             fresh: true,
         })
+    }
+
+    /// Starts the command that reads the access log, in the process that will look after it.
+    ///
+    /// # Errors
+    /// What fork says.
+    pub(super) fn start_command(&mut self) -> Result<()> {
+        match &mut self.access {
+            Some(access) => access.start_command(),
+            None => Ok(()),
+        }
     }
 
     /// What the core is to log; `names` are SERVER_NAME and SERVER_PORT of each listener.
@@ -252,8 +266,27 @@ impl Access {
         {
             return Ok(());
         }
-        let opened = start(&self.destination).with_context(|| cannot(&self.destination))?;
-        (self.file, self.command) = opened;
+        let opened = open(&self.destination).with_context(|| cannot(&self.destination))?;
+        (self.file, self.unread) = opened;
+        self.start_command()
+    }
+
+    fn start_command(&mut self) -> Result<()> {
+        let (Some(reader), Destination::Command(command)) = (self.unread.take(), &self.destination)
+        else {
+            return Ok(());
+        };
+        let child = Command::new("/bin/sh")
+            .args(["-c", command])
+            .stdin(Stdio::from(reader))
+            // Ctrl-C is not meant for it: the last lines are still to come.
+            .process_group(0)
+            .spawn()
+            .with_context(|| cannot(&self.destination))?;
+        self.command = Some(Running {
+            child,
+            born: Instant::now(),
+        });
         Ok(())
     }
 }
@@ -270,26 +303,15 @@ impl Errors {
     }
 }
 
-/// Opens a destination, or starts the command that reads it.
-fn start(destination: &Destination) -> io::Result<(OwnedFd, Option<Running>)> {
-    if let Some(file) = destination.open()? {
-        return Ok((file, None));
+/// Opens a destination; for a command, the pipe that it will read.
+fn open(destination: &Destination) -> io::Result<(OwnedFd, Option<PipeReader>)> {
+    match destination.open()? {
+        Some(file) => Ok((file, None)),
+        None => {
+            let (reader, writer) = io::pipe()?;
+            Ok((writer.into(), Some(reader)))
+        }
     }
-    let (reader, writer) = io::pipe()?;
-    let Destination::Command(command) = destination else {
-        return Err(io::ErrorKind::Unsupported.into());
-    };
-    let child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdin(Stdio::from(reader))
-        // Ctrl-C is not meant for it: the last lines are still to come.
-        .process_group(0)
-        .spawn()?;
-    let running = Running {
-        child,
-        born: Instant::now(),
-    };
-    Ok((writer.into(), Some(running)))
 }
 
 /// Where logs of that name usually are: in /var/log for root, else at home.

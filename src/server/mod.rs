@@ -4,15 +4,16 @@
 
 use std::io;
 use std::mem;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Gid, Pid, Uid, getpid};
 
 use self::logs::Logs;
 use crate::channel::Descriptors;
@@ -23,16 +24,21 @@ use crate::core;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::log::access::Plan;
-use crate::net::listen::{self, Listening};
+use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
+use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
-use crate::process::daemon::{self, Background};
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
-use crate::process::signal;
+use crate::process::{privileges, signal};
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
+mod daemon;
 mod logs;
+pub mod running;
 mod single;
+mod tls;
+
+use daemon::Daemon;
 
 /// How long a graceful stop waits for what is in work.
 const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,6 +50,15 @@ pub trait Entry {
     /// # Errors
     /// What fork says.
     fn fork(&mut self) -> io::Result<Forked>;
+
+    /// Whether the app is loaded in this process already, so that it is the master's too.
+    fn loaded(&self) -> bool;
+
+    /// The hook of whoever runs the server, called once, in the master, before a worker is forked.
+    ///
+    /// # Errors
+    /// The text that the hook died with.
+    fn before_prefork(&mut self) -> Result<(), String>;
 
     /// Everything listens; called once, in the master, with host and port of the first listener.
     ///
@@ -64,32 +79,27 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start(config.logging.level);
+    let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
     let logs = Logs::open(config)?;
     let mut server = Server {
         config,
         entry,
         listening: Vec::new(),
+        files: Vec::new(),
         facts: ServerFacts {
             listeners: Vec::new(),
             multiprocess: config.workers.start > 0,
         },
-        background: None,
+        daemon,
+        master: getpid(),
+        certificates: config.tls.as_ref().map(tls::files).transpose()?,
         logs,
     };
-    let ended = server.bind().and_then(|()| {
-        if config.daemonize {
-            let background = daemon::detach(|| server.entry.fork());
-            server.background = Some(background.context("can't go to the background")?);
-        }
-        if server.facts.multiprocess {
-            server.prefork()
-        } else {
-            server.single()
-        }
-    });
+    let ended = server.live();
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
-        server.remove_sockets();
+        server.files.iter().for_each(SocketFile::remove);
+        server.daemon.end();
         server.logs.close();
     }
     ended
@@ -99,19 +109,42 @@ struct Server<'a> {
     config: &'a Config,
     entry: &'a mut dyn Entry,
     listening: Vec<Listening>,
+    /// Those of the Unix sockets that were made here
+    files: Vec<SocketFile>,
     facts: ServerFacts,
-    background: Option<Background>,
+    daemon: Daemon,
+    master: Pid,
+    /// Where certificates and keys are, if TLS is spoken.
+    certificates: Option<Files>,
     logs: Logs,
 }
 
 impl Server<'_> {
+    fn live(&mut self) -> Result<Ended> {
+        self.bind()?;
+        self.daemon.detach(|| self.entry.fork())?;
+        self.master = getpid();
+        self.logs.start_command()?;
+        if self.facts.multiprocess {
+            self.prefork()
+        } else {
+            self.single()
+        }
+    }
+
     fn bind(&mut self) -> Result<()> {
+        let access = unix_access(&self.config.unix_access)?;
         for listener in &self.config.listeners {
-            let listening = match &listener.place {
+            let mut listening = match &listener.place {
                 Place::Tcp(tcp) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
-                Place::Unix(path) => listen::unix(path, self.config.backlog)?,
+                Place::Unix(path) => listen::unix(path, access, self.config.backlog)?,
                 Place::Inherited(number) => listen::inherited(duplicate(*number)?)?,
             };
+            self.files.extend(listening.file.take());
+            listening.tls = listener.tls;
+            if listening.tls && listening.unix {
+                bail!("option 'ssl': TLS is not spoken on Unix sockets, and 'listen_sock' is one");
+            }
             self.facts.listeners.push(told(listener, &listening));
             self.listening.push(listening);
         }
@@ -133,17 +166,14 @@ impl Server<'_> {
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
 
-    /// Removes the socket files that we made.
-    fn remove_sockets(&self) {
-        let bound = self.facts.listeners.len();
-        for listener in &self.config.listeners[..bound] {
-            if let Place::Unix(path) = &listener.place {
-                let _ = std::fs::remove_file(path);
-            }
-        }
-    }
-
+    /// The sockets listen, and files are open: what is left to do before the first worker.
     fn tell_listening(&mut self) -> Result<(), String> {
+        // What the app can do in this process, it shall not do as root.
+        if self.entry.loaded() {
+            let dropped = self.daemon.drop_privileges();
+            dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
+        }
+        self.entry.before_prefork()?;
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
         {
@@ -152,10 +182,7 @@ impl Server<'_> {
         }
         let taken = self.logs.take_standard_error();
         taken.map_err(|error| format!("can't take the error log: {error}"))?;
-        match self.background.take().map(Background::ready) {
-            Some(Err(error)) => Err(format!("can't go to the background: {error}")),
-            Some(Ok(())) | None => Ok(()),
-        }
+        self.daemon.ready()
     }
 }
 
@@ -178,15 +205,17 @@ impl Roles for Server<'_> {
         keep.extend(self.logs.errors());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = http_settings(self.config);
+        let tls = self.config.tls.as_ref().map(tls::settings);
+        let (daemon, master) = (&self.daemon, self.master);
         let logs = &self.logs;
         let live = AssertUnwindSafe(move || {
-            core_process(&keep)?;
+            core_process(&keep, daemon, master)?;
             logs.take_standard_error()?;
             let logs = core::Logs {
                 access: access?,
                 reopen: None,
             };
-            core::run(listening, control, settings, logs)
+            core::run(listening, control, settings, tls, logs)
         });
         match catch_unwind(live) {
             Ok(Ok(())) => 0,
@@ -199,7 +228,12 @@ impl Roles for Server<'_> {
     }
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        self.logs.reopen(core)
+        let logs = self.logs.reopen(core);
+        let tls = match &self.certificates {
+            Some(files) => tls::reread(files, core),
+            None => Ok(()),
+        };
+        tls.and(logs)
     }
 
     fn look_after_children(&mut self, core: &mut MasterEnd) {
@@ -218,6 +252,8 @@ impl Roles for Server<'_> {
         // Its files are the core's.
         self.logs.leave();
         let served = || -> Result<i32> {
+            self.daemon.leave_to_master();
+            drop_privileges(&self.daemon, self.master)?;
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
             let mut app = self
@@ -240,8 +276,9 @@ impl Roles for Server<'_> {
 
 /// What makes a process the core: nothing of the app's is kept open, no key can be read from its memory,
 /// and no signal moves it.
-fn core_process(keep: &[i32]) -> io::Result<()> {
+fn core_process(keep: &[i32], daemon: &Daemon, master: Pid) -> io::Result<()> {
     fork::close_all_but(keep);
+    drop_privileges(daemon, master)?;
     let nothing = std::fs::File::options()
         .read(true)
         .write(true)
@@ -253,6 +290,25 @@ fn core_process(keep: &[i32]) -> io::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     signal::block_all()
+}
+
+/// In a child of the master: becomes the server's user, and dies with the master as before.
+fn drop_privileges(daemon: &Daemon, master: Pid) -> io::Result<()> {
+    daemon.drop_privileges()?;
+    fork::die_with(master)
+}
+
+/// Names become numbers.
+fn unix_access(access: &config::resolved::UnixAccess) -> Result<UnixAccess> {
+    let owner = access.owner.as_deref();
+    let group = access.group.as_deref();
+    let owner = owner.map(|name| privileges::uid("unix_socket_owner", name));
+    let group = group.map(|name| privileges::gid("unix_socket_group", name));
+    Ok(UnixAccess {
+        mode: access.mode,
+        owner: owner.transpose()?.map(Uid::as_raw),
+        group: group.transpose()?.map(Gid::as_raw),
+    })
 }
 
 fn numbered(listening: Vec<Listening>) -> Vec<(u16, Listening)> {
@@ -309,7 +365,7 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
 
 fn http_settings(config: &Config) -> Settings {
     Settings {
-        limits: Limits::default(),
+        limits: http_limits(&config.limits),
         timeout: config.timeout.unwrap_or_default(),
         header_timeout: config.header_timeout.unwrap_or_default(),
         keepalive_timeout: config
@@ -324,7 +380,18 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        // Not the usual temporary folder, which may be memory.
-        spool_folder: PathBuf::from("/var/tmp"),
+        spool_folder: config.limits.spool_dir.clone(),
+    }
+}
+
+fn http_limits(limits: &config::resolved::Limits) -> Limits {
+    Limits {
+        field_section: limits.field_section,
+        fields: limits.fields,
+        target: limits.target,
+        content: limits.content.map(NonZeroU64::get),
+        bare_lf: limits.bare_lf,
+        te_cl: limits.te_cl,
+        underscore_names: limits.underscores,
     }
 }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Server, http_settings, numbered};
+use super::{Server, http_settings, numbered, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
@@ -37,6 +37,7 @@ impl Server<'_> {
             joined(core)?;
             return Err(anyhow!(message));
         }
+        control.tell(ToCore::Accept)?;
         let pid = std::process::id().cast_signed();
         control.tell(ToCore::Worker(1, pid, core_side))?;
         self.tell_listening().map_err(|message| anyhow!(message))?;
@@ -68,11 +69,12 @@ impl Server<'_> {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),
         };
+        let tls = self.config.tls.as_ref().map(tls::settings);
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
                 .name("gepok-core".to_owned())
-                .spawn(|| core::run(listening, core_end, settings, logs))
+                .spawn(|| core::run(listening, core_end, settings, tls, logs))
         })?
         .context("can't start the core's thread")?;
         match control.hear()? {

@@ -13,7 +13,7 @@ use gepok::worker::App;
 use gepok::worker::ServerFacts;
 use gepok::xs::trampoline;
 
-use crate::world::{listeners, no_server, one_interpreter, request};
+use crate::world::{NO_SERVER, listeners, one_interpreter, request};
 
 /// Takes everything and does nothing.
 struct Nowhere;
@@ -98,7 +98,7 @@ fn copy(of: &Request) -> Request {
 #[ignore = "a measurement"]
 fn bench() {
     let _one = one_interpreter();
-    let interpreter = Interpreter::start(&[], trampoline(no_server)).unwrap();
+    let interpreter = Interpreter::start(&[], trampoline(NO_SERVER)).unwrap();
     let hello = "['Content-Type', 'text/plain'], ['Hello, World!']";
     for (name, source, content) in [
         ("array of one", format!("sub {{ [200, {hello}] }}"), None),

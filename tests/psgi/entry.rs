@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::MutexGuard;
 
 use gepok::perl::{Exit, Failure, Hooks, Interpreter};
-use gepok::xs::trampoline;
+use gepok::xs::{Entries, Pairs, trampoline};
 
 use crate::world::one_interpreter;
 
@@ -20,8 +20,22 @@ fn text(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
+const ENTRIES: Entries = Entries {
+    serve: server,
+    command,
+};
+
+/// Stands for a server whose pid is the number of options.
+fn command(word: &[u8], options: Pairs) -> Result<i32, String> {
+    see(format!("command {}", text(word)));
+    match word {
+        b"status" => Ok(options.len() as i32),
+        _ => Err("it has refused".into()),
+    }
+}
+
 /// A server that writes down its options, and does what they ask for.
-fn server(options: Vec<(Vec<u8>, Vec<u8>)>, mut hooks: Hooks) -> Result<Exit, String> {
+fn server(options: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
     for (name, value) in &options {
         see(format!("{}={}", text(name), text(value)));
     }
@@ -53,7 +67,7 @@ impl Started {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
         SEEN.take();
         Started {
-            interpreter: Some(Interpreter::start(&arguments, trampoline(server)).unwrap()),
+            interpreter: Some(Interpreter::start(&arguments, trampoline(ENTRIES)).unwrap()),
             _one: one,
         }
     }
@@ -114,6 +128,21 @@ fn an_error_of_the_server_dies_in_the_caller() {
 }
 
 #[test]
+fn a_command_returns_a_number_or_dies() {
+    let perl = Started::new(&[]);
+    let source = "my $got = Gepok::_move('status', [name => 'x', none => undef, pid_path => '/p']); die $got if $got != 2; \
+         eval { Gepok::_move('stop', []); 1 }; die \"<$@>\" if $@ ne \"it has refused\\n\"; 1";
+    assert_eq!(perl.eval(source), Ok(true));
+    assert_eq!(SEEN.take(), ["command status", "command stop"]);
+    for wrong in ["", "'stop'", "'stop', {}", "'stop', [], 1"] {
+        let source = format!(
+            "eval {{ Gepok::_move({wrong}) }}; die $@ unless $@ =~ /^Usage: Gepok::_move/; 1"
+        );
+        assert_eq!(perl.eval(&source), Ok(true), "{wrong}");
+    }
+}
+
+#[test]
 fn leaving_is_perls_exit() {
     let mut perl = Started::new(&[]);
     let left =
@@ -159,11 +188,12 @@ fn the_command_line_is_perls() {
 #[test]
 fn what_does_not_get_past_begin_is_an_exit_status() {
     let _one = one_interpreter();
-    let status = Interpreter::start(&["-MNo::Such::Module".into()], trampoline(server)).map(|_| ());
+    let status =
+        Interpreter::start(&["-MNo::Such::Module".into()], trampoline(ENTRIES)).map(|_| ());
     assert_eq!(status, Err(2));
     let status = Interpreter::start(
         &["-e".into(), "BEGIN { exit 9 }".into()],
-        trampoline(server),
+        trampoline(ENTRIES),
     )
     .map(|_| ());
     assert_eq!(status, Err(9));

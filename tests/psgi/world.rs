@@ -16,7 +16,7 @@ use gepok::semantics::field::{Fields, Line, Span};
 use gepok::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Version};
 use gepok::worker::{Address, Listener, Remote, ServerFacts};
 use gepok::worker::{App, Called};
-use gepok::xs::trampoline;
+use gepok::xs::{Entries, Pairs, trampoline};
 
 /// What was said, one line for each call, and when the client is to be gone.
 #[derive(Default)]
@@ -142,7 +142,17 @@ pub(crate) struct World {
     _one: MutexGuard<'static, ()>,
 }
 
-pub(crate) fn no_server(_: Vec<(Vec<u8>, Vec<u8>)>, _: Hooks) -> Result<Exit, String> {
+/// Perl code can call nothing here.
+pub(crate) const NO_SERVER: Entries = Entries {
+    serve: no_server,
+    command: no_command,
+};
+
+pub(crate) fn no_command(_: &[u8], _: Pairs) -> Result<i32, String> {
+    Err("no server here".into())
+}
+
+fn no_server(_: Pairs, _: Hooks) -> Result<Exit, String> {
     Err("no server here".into())
 }
 
@@ -186,7 +196,7 @@ impl World {
 
     pub(crate) fn with_multiprocess(source: &str, multiprocess: bool) -> World {
         let one = one_interpreter();
-        let interpreter = Interpreter::start(&[], trampoline(no_server)).unwrap();
+        let interpreter = Interpreter::start(&[], trampoline(NO_SERVER)).unwrap();
         let perl = interpreter.perl();
         perl.eval("prelude", PRELUDE).unwrap();
         let source = format!("package T; use strict; use warnings; our (@log, $errors); {source}");

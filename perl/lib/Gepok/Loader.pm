@@ -21,6 +21,7 @@ sub load {
         require lib;
         lib->import(@inc);
     }
+    absolute_inc();
     $ENV{PLACK_ENV} = defined $how->{env} ? $how->{env} : $ENV{PLACK_ENV} || 'deployment';
     _import($_) for @{ $how->{modules} || [] };
 
@@ -36,6 +37,12 @@ sub callable {
     return unless Scalar::Util::blessed($app);
     return callable($app->to_app) if $app->can('to_app');
     return \&$app if overload::Method($app, '&{}');
+    return;
+}
+
+# Modules that are loaded later are to be found whatever folder the process is in by then.
+sub absolute_inc {
+    @INC = map { ref || File::Spec->file_name_is_absolute($_) ? $_ : File::Spec->rel2abs($_) } @INC;
     return;
 }
 

@@ -1,14 +1,17 @@
 /* The entry from Perl: Gepok::_serve, and what else `use Gepok` defines. */
 #include "boundary.h"
 
+#define SERVE_USAGE "_serve(\\@pairs, \\%hooks)"
+#define MOVE_USAGE "_move($command, \\@pairs)"
+
 /* Flat names and values; an undefined value means that the option was not given. */
-static gp_pair *read_options(pTHX_ SV *list, size_t *count)
+static gp_pair *read_options(pTHX_ const char *usage, SV *list, size_t *count)
 {
     AV *av;
     SSize_t i, len;
     gp_pair *options;
     if (!SvROK(list) || SvTYPE(SvRV(list)) != SVt_PVAV)
-        croak("Usage: Gepok::_serve(\\@pairs, \\%%hooks)");
+        croak("Usage: Gepok::%s", usage);
     av = (AV *)SvRV(list);
     len = (av_len(av) + 1) & ~(SSize_t)1;
     options = (gp_pair *)SvPVX(sv_2mortal(newSV((STRLEN)(len / 2 + 1) * sizeof(gp_pair))));
@@ -35,7 +38,7 @@ static gp_hook *read_hooks(pTHX_ SV *hash, size_t *count)
     HE *entry;
     gp_hook *hooks;
     if (!SvROK(hash) || SvTYPE(SvRV(hash)) != SVt_PVHV)
-        croak("Usage: Gepok::_serve(\\@pairs, \\%%hooks)");
+        croak("Usage: Gepok::%s", SERVE_USAGE);
     hv = (HV *)SvRV(hash);
     hooks = (gp_hook *)SvPVX(sv_2mortal(newSV((STRLEN)(HvUSEDKEYS(hv) + 1) * sizeof(gp_hook))));
     *count = 0;
@@ -60,10 +63,10 @@ static XSPROTO(xs_serve)
     gp_pair *options;
     gp_hook *hooks;
     if (items != 2)
-        croak("Usage: Gepok::_serve(\\@pairs, \\%%hooks)");
+        croak("Usage: Gepok::%s", SERVE_USAGE);
     PERL_UNUSED_VAR(cv);
 
-    options = read_options(aTHX_ ST(0), &option_count);
+    options = read_options(aTHX_ SERVE_USAGE, ST(0), &option_count);
     hooks = read_hooks(aTHX_ ST(1), &hook_count);
     gp_adopt(aTHX);
     gp_watch_forks();
@@ -71,7 +74,7 @@ static XSPROTO(xs_serve)
 
     ENTER;
     save_scalar(PL_errgv);
-    gp.serve(GP_OPAQUE, options, option_count, hooks, hook_count, &served);
+    gp.serve(GP_OPAQUE, (gp_slice){NULL, 0}, options, option_count, hooks, hook_count, &served);
 
     /* No frame of Rust's is below: from here on Perl may jump. After an exit it must, all scopes are gone already. */
     if (gp.exited)
@@ -82,6 +85,25 @@ static XSPROTO(xs_serve)
     if (served.leave)
         my_exit((U32)served.status);
     XSRETURN_EMPTY;
+}
+
+/* Gepok::_move($command, \@pairs): the result is a number, or it dies. No Perl runs below. */
+static XSPROTO(xs_move)
+{
+    dXSARGS;
+    gp_served served;
+    size_t option_count;
+    gp_pair *options;
+    if (items != 2)
+        croak("Usage: Gepok::%s", MOVE_USAGE);
+    PERL_UNUSED_VAR(cv);
+
+    options = read_options(aTHX_ MOVE_USAGE, ST(1), &option_count);
+    memset(&served, 0, sizeof served);
+    gp.serve(GP_OPAQUE, gp_octets(aTHX_ ST(0), 1), options, option_count, NULL, 0, &served);
+    if (served.message_len)
+        croak_sv(sv_2mortal(newSVpvn(served.message, served.message_len)));
+    XSRETURN_IV(served.status);
 }
 
 /* An interpreter of another version has other structures: to be noticed before the first macro reads one. */
@@ -104,5 +126,6 @@ void gp_boot(gp_perl *perl, gp_serve_fn serve)
         return;
     gp.serve = serve;
     newXS("Gepok::_serve", xs_serve, __FILE__);
+    newXS("Gepok::_move", xs_move, __FILE__);
     gp_stream_boot(aTHX);
 }

@@ -167,11 +167,11 @@ typedef struct gp_hook {
     gp_sv *code;
 } gp_hook;
 
-/** What a run of the server ended with. */
+/** What a run of the server, or a command to one that runs, ended with. */
 typedef struct gp_served {
     /** Nonzero: the process shall exit with `status`; zero: return to the Perl caller. */
     int leave;
-    /** Exit status where `leave` is set. */
+    /** Exit status where `leave` is set; a command's result. */
     int status;
     /** Length of the message; nonzero makes the caller die with it. */
     size_t message_len;
@@ -179,9 +179,9 @@ typedef struct gp_served {
     char message[4096];
 } gp_served;
 
-/** The server's entry in Rust: runs until the server has ended. */
-typedef void (*gp_serve_fn)(gp_perl *perl, const gp_pair *options, size_t option_count, const gp_hook *hooks,
-                            size_t hook_count, gp_served *served);
+/** The server's entry in Rust: runs until the server has ended, or does what `command` says with one that runs. */
+typedef void (*gp_serve_fn)(gp_perl *perl, gp_slice command, const gp_pair *options, size_t option_count,
+                            const gp_hook *hooks, size_t hook_count, gp_served *served);
 
 /** Defines Gepok's XSUBs in the interpreter; `perl` may be NULL for a perl that has only one. */
 void gp_boot(gp_perl *perl, gp_serve_fn serve);

@@ -205,23 +205,24 @@ pub struct gp_hook {
     #[doc = " The code reference, owned by the receiver."]
     pub code: *mut gp_sv,
 }
-#[doc = " What a run of the server ended with."]
+#[doc = " What a run of the server, or a command to one that runs, ended with."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct gp_served {
     #[doc = " Nonzero: the process shall exit with `status`; zero: return to the Perl caller."]
     pub leave: ::std::os::raw::c_int,
-    #[doc = " Exit status where `leave` is set."]
+    #[doc = " Exit status where `leave` is set; a command's result."]
     pub status: ::std::os::raw::c_int,
     #[doc = " Length of the message; nonzero makes the caller die with it."]
     pub message_len: usize,
     #[doc = " The message."]
     pub message: [::std::os::raw::c_char; 4096usize],
 }
-#[doc = " The server's entry in Rust: runs until the server has ended."]
+#[doc = " The server's entry in Rust: runs until the server has ended, or does what `command` says with one that runs."]
 pub type gp_serve_fn = ::std::option::Option<
     unsafe extern "C" fn(
         perl: *mut gp_perl,
+        command: gp_slice,
         options: *const gp_pair,
         option_count: usize,
         hooks: *const gp_hook,

@@ -41,12 +41,12 @@ pub(super) fn logging(options: &Options, name: &str) -> Result<Logging> {
     let access = match (&said.access_log_path, said.default_logs) {
         (Some(path), _) => Place::said(path),
         (None, false) => Place::None,
-        (None, true) if options.daemonize => usual("access"),
+        (None, true) if options.daemon.daemonize => usual("access"),
         (None, true) => Place::StandardError,
     };
     let errors = match (&said.error_log_path, said.default_logs) {
         (Some(path), _) => Place::said(path),
-        (None, true) if options.daemonize => usual("error"),
+        (None, true) if options.daemon.daemonize => usual("error"),
         (None, _) => Place::None,
     };
     let level = match &said.log_level {
@@ -95,7 +95,7 @@ mod tests {
     fn nothing_is_logged_that_nobody_asked_for() {
         let logs = resolve(|_| {});
         assert_eq!((logs.access, logs.errors), (Place::None, Place::None));
-        let logs = resolve(|options| options.daemonize = true);
+        let logs = resolve(|options| options.daemon.daemonize = true);
         assert_eq!((logs.access, logs.errors), (Place::None, Place::None));
     }
 
@@ -108,7 +108,7 @@ mod tests {
         );
         let logs = resolve(|options| {
             options.logging.default_logs = true;
-            options.daemonize = true;
+            options.daemon.daemonize = true;
         });
         assert_eq!(logs.access, Place::Usual("shop-access.log".to_owned()));
         assert_eq!(logs.errors, Place::Usual("shop-error.log".to_owned()));
@@ -118,7 +118,7 @@ mod tests {
     fn what_is_said_counts_and_empty_is_none() {
         let logs = resolve(|options| {
             options.logging.default_logs = true;
-            options.daemonize = true;
+            options.daemon.daemonize = true;
             options.logging.access_log_path = Some(String::new());
             options.logging.error_log_path = Some("/x".to_owned());
         });

@@ -209,6 +209,69 @@ fn the_server_field_is_as_said() {
     );
 }
 
+// For each listener, whether it speaks TLS.
+fn secure(pairs: &[(&str, &str)]) -> Vec<bool> {
+    let certificate = ("ssl_cert_file", "/c.pem");
+    let pairs: Vec<_> = pairs.iter().copied().chain([certificate]).collect();
+    let listeners = config(&pairs).listeners;
+    listeners.iter().map(|listener| listener.tls).collect()
+}
+
+#[test]
+fn tls_is_spoken_where_it_was_said() {
+    assert_eq!(
+        secure(&[
+            ("http_ports", "80"),
+            ("https_ports", "443,8443"),
+            ("unix_sockets", "/s")
+        ]),
+        [false, true, true, false]
+    );
+    assert_eq!(secure(&[("ssl", "1"), ("port", "443")]), [true]);
+    assert_eq!(secure(&[("enable_ssl", "1"), ("port", "443")]), [true]);
+    assert_eq!(secure(&[("ssl", "1"), ("default_port", "5000")]), [true]);
+    assert_eq!(
+        secure(&[("listen", ":443:ssl"), ("listen", ":80"), ("listen", "/s")]),
+        [true, false, false]
+    );
+    assert_eq!(secure(&[("ssl", "1"), ("http_ports", "80")]), [false]);
+    assert_eq!(config(&[("http_ports", "80")]).tls, None);
+}
+
+#[test]
+fn tls_needs_a_certificate_and_a_port_of_its_own() {
+    let both = [("http_ports", "80"), ("https_ports", "80")];
+    assert_eq!(
+        error(&both),
+        "option 'https_ports': 0.0.0.0:80 is also among 'http_ports'"
+    );
+    for pairs in [
+        &[("https_ports", "443")][..],
+        &[("ssl", "1"), ("port", "443")],
+    ] {
+        let error = error(pairs);
+        assert!(error.contains("needs option 'ssl_cert_file'"), "{error}");
+    }
+    config(&[("https_ports", "443"), ("ssl_self_signed", "1")]);
+}
+
+#[test]
+fn verify_callbacks() {
+    let callback = |value| {
+        let pairs = [
+            ("https_ports", "443"),
+            ("ssl_self_signed", "1"),
+            ("ssl_verify_mode", "1"),
+            ("ssl_verify_callback", value),
+        ];
+        config(&pairs).tls.and_then(|tls| tls.clients?.callback)
+    };
+    use crate::config::options::VerifyCallback;
+    assert_eq!(callback("0"), Some(VerifyCallback::Constant(false)));
+    assert_eq!(callback("1"), Some(VerifyCallback::Constant(true)));
+    assert_eq!(callback("CODE"), Some(VerifyCallback::Code));
+}
+
 #[test]
 fn the_pool_grows_unless_its_size_was_said() {
     let sizes = |pairs: &[(&str, &str)]| {

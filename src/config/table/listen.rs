@@ -32,6 +32,41 @@ pub(super) static CATEGORY: Category = Category {
             entry: Entry::All,
         },
         Opt {
+            name: "unix_socket_mode",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Mode(|options, mode| options.unix_socket_mode = Some(mode)),
+            value: "MODE",
+            preset: Preset::Described("777 without the umask's bits"),
+            short: "permissions of Unix sockets, as 660",
+            long: "The permissions of the Unix sockets that are made, in octal; whoever shall connect needs the right \
+                   to write. Nobody can connect before they are set. From Perl it is a string: C<'0660'> or C<'660'>.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "unix_socket_owner",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Text(|options, user| options.unix_socket_owner = Some(user)),
+            value: "USER",
+            preset: Preset::Described("the user that starts the server"),
+            short: "owner of Unix sockets",
+            long: "The owner of the Unix sockets that are made, by name or number. Only root can give files away.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "unix_socket_group",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Text(|options, group| options.unix_socket_group = Some(group)),
+            value: "GROUP",
+            preset: Preset::Described("that of the user that starts the server"),
+            short: "group of Unix sockets",
+            long: "The group of the Unix sockets that are made, by name or number, as that of the web server in front: \
+                   C<< unix_socket_group => 'www-data', unix_socket_mode => '660' >>.",
+            entry: Entry::All,
+        },
+        Opt {
             name: "host",
             letter: Some('o'),
             aliases: &[],
@@ -62,7 +97,8 @@ pub(super) static CATEGORY: Category = Category {
             value: "ADDRESS",
             preset: Preset::None,
             short: "host:port, :port or a path, repeatable",
-            long: "An address to listen on: C<host:port>, C<:port> or the path of a Unix socket. Can be repeated. \
+            long: "An address to listen on: C<host:port>, C<:port>, C<host:port:ssl> for HTTPS, or the path of a Unix \
+                   socket. Can be repeated. \
                    A host given here is C<SERVER_NAME>; on a Unix socket the app sees what C<socket> tells.",
             entry: Entry::All,
         },

@@ -48,18 +48,5 @@ pub(super) static CATEGORY: Category = Category {
                    their default.",
             entry: Entry::All,
         },
-        Opt {
-            name: "daemonize",
-            letter: Some('D'),
-            aliases: &[],
-            kind: Kind::Flag(|options, on| options.daemonize = on),
-            value: "",
-            preset: Preset::Value("0"),
-            short: "run in the background once all listens",
-            long: "Whether the server leaves its terminal. The command returns when everything listens, with status 0; \
-                   what hinders that is told before, with another status. Standard input and output become \
-                   F</dev/null>, and standard error too where it is a terminal.",
-            entry: Entry::All,
-        },
     ],
 };

@@ -84,11 +84,14 @@ fn every_option_reaches_a_field() {
         let text = match option.kind {
             Kind::Flag(_) if option.preset == Preset::Value("1") => "0",
             Kind::Flag(_) => "1",
+            Kind::Integer(_, 0..17, _) => "3",
             Kind::Integer(..) | Kind::Seconds(_) | Kind::Ports(_) | Kind::Addresses(_) => "17",
-            Kind::Bytes(_) => "17",
-            Kind::Text(_) | Kind::Texts(_) | Kind::Host(_) | Kind::Source(_) => "text",
+            Kind::Mode(_) | Kind::Bytes(_) => "17",
+            Kind::Text(_) | Kind::Texts(_) | Kind::Names(_) | Kind::Host(_) | Kind::Source(_) => {
+                "text"
+            }
             Kind::Paths(_) => "/path",
-            Kind::Code(_) => CODE,
+            Kind::Code(_) | Kind::CodeOrConstant(_) => CODE,
         };
         let mut options = Options::new();
         option.set(&mut options, text).expect(option.name);
@@ -120,6 +123,12 @@ fn values_are_read_by_their_kind() {
     }
     for text in ["", "-1", "nan", "inf", "1e300", "2 s", "999999999"] {
         assert_eq!(seconds(text), None, "{text}");
+    }
+    for (text, value) in [("660", Some(0o660)), ("0022", Some(0o22)), ("0o7", Some(7))] {
+        assert_eq!(mode(text), value, "{text}");
+    }
+    for text in ["", "8", "-1", "1000", "0x1", "rw"] {
+        assert_eq!(mode(text), None, "{text}");
     }
     assert_eq!(integer("8", 0, 8), Some(8));
     for text in ["", "9", "-1", "1.5", "0x1", "99999999999"] {

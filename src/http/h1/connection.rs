@@ -22,9 +22,11 @@ use crate::dispatch::Dispatch;
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
 use crate::log::access::AccessLog;
+use crate::net::accept::Phase;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
-use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp};
+use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
+use crate::semantics::status;
 use crate::spool::Spool;
 
 /// Bytes that one read asks for.
@@ -33,7 +35,8 @@ const READ: usize = 16 * 1024;
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A head that has begun when the server drains may take this long: a slow client must not hold up a stop.
+/// A head that has begun when the server drains may take this long: a slow client must not hold up a stop. So long an
+/// idle connection stays open where a successor serves.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
 /// What all connections share.
@@ -47,8 +50,8 @@ pub struct Context {
     pub date: RefCell<DateCache>,
     /// Who is told of each request.
     pub log: Option<AccessLog>,
-    /// True when the server drains: connections end as soon as their request is answered.
-    pub drain: watch::Receiver<bool>,
+    /// Whether the server drains: connections end as soon as their request is answered.
+    pub drain: watch::Receiver<Phase>,
 }
 
 /// How connections behave. Durations of zero are no limit.
@@ -83,21 +86,20 @@ pub(super) enum Close {
     Cut,
 }
 
+/// Where a connection comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// Number of the listener that accepted it.
+    pub listener: u16,
+    /// Its two ends.
+    pub endpoints: Endpoints,
+    /// What its TLS is like; none for plain HTTP.
+    pub tls: Option<Rc<Tls>>,
+}
+
 /// Serves `stream` until it closes.
-pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context: Rc<Context>) {
-    let mut connection = Connection {
-        stream,
-        buffer: BytesMut::new(),
-        reader: HeadReader::new(),
-        timer: Timer::new(Instant::now()),
-        drain: context.drain.clone(),
-        account: Account::new(context.log.as_ref()),
-        context,
-        listener,
-        endpoints,
-        connected: Timestamp::now(),
-        served: 0,
-    };
+pub async fn serve(stream: Stream, origin: Origin, context: Rc<Context>) {
+    let mut connection = Connection::new(stream, origin, context);
     let close = loop {
         if let Err(close) = connection.exchange().await {
             break close;
@@ -106,11 +108,22 @@ pub async fn serve(stream: Stream, listener: u16, endpoints: Endpoints, context:
     connection.close(close).await;
 }
 
+/// Tells a client that it has spoken plain HTTP where TLS is spoken.
+pub async fn refuse_plain(stream: Stream, origin: Origin, context: Rc<Context>) {
+    let mut connection = Connection::new(stream, origin, context);
+    connection.account.begin(Timestamp::now(), 0);
+    let text = "This port speaks HTTPS, and the request came as plain HTTP: use https://\n";
+    let close = connection.refuse_with(400, text, "plain HTTP on a port for HTTPS");
+    let close = close.await;
+    connection.log(&Known::Nothing, Err(close));
+    connection.close(close).await;
+}
+
 /// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
 /// moment ago we may not know yet that its request has come.
-pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
+pub(super) async fn drained(drain: &mut watch::Receiver<Phase>) {
     // A core that is gone drains nothing.
-    let _ = drain.wait_for(|&drain| drain).await;
+    let _ = drain.wait_for(|phase| phase.is_last()).await;
     tokio::task::yield_now().await;
 }
 
@@ -120,31 +133,49 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
     reader: HeadReader,
     pub(super) timer: Timer,
-    pub(super) drain: watch::Receiver<bool>,
+    pub(super) drain: watch::Receiver<Phase>,
     pub(super) context: Rc<Context>,
     pub(super) account: Account,
-    listener: u16,
-    endpoints: Endpoints,
+    origin: Origin,
     connected: Timestamp,
     served: u32,
 }
 
 impl Connection {
+    fn new(stream: Stream, origin: Origin, context: Rc<Context>) -> Self {
+        Connection {
+            stream,
+            buffer: BytesMut::new(),
+            reader: HeadReader::new(),
+            timer: Timer::new(Instant::now()),
+            drain: context.drain.clone(),
+            account: Account::new(context.log.as_ref()),
+            context,
+            origin,
+            connected: Timestamp::now(),
+            served: 0,
+        }
+    }
+
     /// One request and its response; `Ok` means that another may follow.
     async fn exchange(&mut self) -> Result<(), Close> {
         let mut known = Known::Nothing;
         let ended = self.answer(&mut known).await;
+        self.log(&known, ended);
+        ended
+    }
+
+    fn log(&mut self, known: &Known, ended: Result<(), Close>) {
         if let Some(log) = &self.context.log {
             let whence = Whence {
-                listener: self.listener,
-                endpoints: &self.endpoints,
-                tls: None,
+                listener: self.origin.listener,
+                endpoints: &self.origin.endpoints,
+                tls: self.origin.tls.as_deref(),
                 served: self.served,
             };
             let waiting = self.buffer.len();
-            self.account.tell(log, &known, &whence, ended, waiting);
+            self.account.tell(log, known, &whence, ended, waiting);
         }
-        ended
     }
 
     /// Reads a request and answers it. What is understood of it comes to stand in `known`.
@@ -170,9 +201,9 @@ impl Connection {
             head,
             content,
             content_length,
-            listener: self.listener,
-            endpoints: self.endpoints.clone(),
-            tls: None,
+            listener: self.origin.listener,
+            endpoints: self.origin.endpoints.clone(),
+            tls: self.origin.tls.clone(),
             connected: self.connected,
             started,
             finished: Timestamp::now(),
@@ -191,7 +222,7 @@ impl Connection {
     pub(super) fn may_persist(&self) -> bool {
         let settings = &self.context.settings;
         let more = settings.max_keepalive_reqs == 0 || self.served < settings.max_keepalive_reqs;
-        more && !settings.keepalive_timeout.is_zero() && !*self.drain.borrow()
+        more && !settings.keepalive_timeout.is_zero() && !self.drain.borrow().is_last()
     }
 
     /// The next request's head, and when its first byte came.
@@ -210,7 +241,9 @@ impl Connection {
             if started == Timestamp::default() && !self.buffer.is_empty() {
                 started = Timestamp::now();
                 self.account.begin(started, self.buffer.len());
-                if !first {
+                if hurried {
+                    self.timer.set(LAST_HEAD);
+                } else if !first {
                     self.timer.set(self.context.settings.header_timeout);
                 }
             }
@@ -242,7 +275,10 @@ impl Connection {
             match read.await {
                 Ok(Some(Ok(0) | Err(_))) => return Err(Close::Done),
                 Ok(Some(Ok(some))) => self.account.read += some as u64,
-                Ok(None) if idle => return Err(Close::Done),
+                Ok(None) if idle && *self.drain.borrow() == Phase::Draining => {
+                    return Err(Close::Done);
+                }
+                // Where a successor serves, the next request may be on its way: it is answered.
                 Ok(None) => {
                     hurried = true;
                     self.timer.set(LAST_HEAD);
@@ -345,10 +381,15 @@ impl Connection {
 
     /// Answers what can't be served, and ends the connection.
     async fn refuse(&mut self, status: u16, why: impl std::fmt::Display) -> Close {
+        self.refuse_with(status, status::reason(status), why).await
+    }
+
+    /// As `refuse`, with a text for the client.
+    async fn refuse_with(&mut self, status: u16, text: &str, why: impl std::fmt::Display) -> Close {
         ::log::debug!("refused with {status}: {why}");
         self.account.refuses(&self.buffer);
         let mut out = Vec::new();
-        self.canned(&mut out, &Facts::UNREAD, status);
+        self.canned(&mut out, &Facts::UNREAD, status, text);
         match self.write_all(&mut out, &[]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,
@@ -356,11 +397,17 @@ impl Connection {
     }
 
     /// Appends a whole response of the server's own. Returns whether the connection persists.
-    pub(super) fn canned(&mut self, out: &mut Vec<u8>, facts: &Facts, status: u16) -> bool {
+    pub(super) fn canned(
+        &mut self,
+        out: &mut Vec<u8>,
+        facts: &Facts,
+        status: u16,
+        text: &str,
+    ) -> bool {
         let start = out.len();
         let date = self.date();
         let server = self.context.settings.server.as_deref();
-        let persistent = write::canned(out, facts, status, &date, server);
+        let persistent = write::canned(out, facts, status, text, &date, server);
         let head = memchr::memmem::find(&out[start..], b"\r\n\r\n")
             .map_or(out.len(), |end| start + end + 4);
         self.account.answers(status, &out[start..head]);
@@ -387,7 +434,24 @@ impl Connection {
             }
         }
         out.clear();
+        while self.stream.holds_back() {
+            self.timer.set(self.context.settings.timeout);
+            if !matches!(self.timer.limit(self.stream.hand_over()).await, Ok(Ok(()))) {
+                return Err(Close::Done);
+            }
+        }
         Ok(())
+    }
+
+    /// Reads what nobody wants, until the client ends.
+    async fn discard(&mut self) {
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(READ);
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                break;
+            }
+        }
     }
 
     async fn close(mut self, close: Close) {
@@ -396,18 +460,15 @@ impl Connection {
             return;
         }
         // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
-        if close == Close::Refused || !self.buffer.is_empty() {
-            let _ = self.stream.shutdown().await;
-            let discard = async {
-                loop {
-                    self.buffer.clear();
-                    self.buffer.reserve(READ);
-                    if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
-                        break;
-                    }
+        let unread = close == Close::Refused || !self.buffer.is_empty();
+        if unread || self.stream.is_tls() {
+            let end = async {
+                let _ = self.stream.shutdown().await;
+                if unread {
+                    self.discard().await;
                 }
             };
-            let _ = tokio::time::timeout(LINGER, discard).await;
+            let _ = tokio::time::timeout(LINGER, end).await;
         }
     }
 }

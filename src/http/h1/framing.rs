@@ -102,13 +102,15 @@ pub fn facts(head: &RequestHead, limits: &Limits) -> Result<Facts, Error> {
         Version::Http10 => keep_alive,
         Version::Http11 => true,
     };
+    // With both fields given, where the next request begins is the client's secret (RFC 9112 section 6.1).
+    let certain = length.is_none() || codings == 0;
     Ok(Facts {
         version: head.version,
         method,
         content: framing(head, length, codings, limits)?,
         expects_continue,
         // What follows a CONNECT is meant for a tunnel, even where none came about.
-        persistent: asked && !close && method != Method::Connect,
+        persistent: asked && !close && certain && method != Method::Connect,
     })
 }
 
@@ -126,9 +128,9 @@ fn framing(
             }
             Ok(Framing::Length(length))
         }
-        (Some(_), _) => Err(Error::LengthAndCoding),
-        (None, _) if head.version < Version::Http11 => Err(Error::CodingInOldVersion),
-        (None, _) => transfer_coding(&head.fields),
+        (Some(_), _) if !limits.te_cl => Err(Error::LengthAndCoding),
+        _ if head.version < Version::Http11 => Err(Error::CodingInOldVersion),
+        _ => transfer_coding(&head.fields),
     }
 }
 
@@ -253,6 +255,27 @@ mod tests {
         for (name, fields, expected) in cases {
             let found = facts_of(Version::Http11, fields).map(|f| f.content);
             assert_eq!(&found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn length_beside_coding_counts_for_nothing_on_request() {
+        let limits = Limits {
+            te_cl: true,
+            ..Limits::default()
+        };
+        let both = |version, length, coding| {
+            let fields = [("Content-Length", length), ("Transfer-Encoding", coding)];
+            facts(&head("POST", version, &fields), &limits)
+        };
+        let found = both(Version::Http11, "44", "chunked").unwrap();
+        assert_eq!((found.content, found.persistent), (Framing::Chunked, false));
+        for (version, length, coding, expected) in [
+            (Version::Http11, "x", "chunked", Error::ContentLength),
+            (Version::Http11, "5", "gzip, chunked", Error::UnknownCoding),
+            (Version::Http10, "5", "chunked", Error::CodingInOldVersion),
+        ] {
+            assert_eq!(both(version, length, coding), Err(expected));
         }
     }
 

@@ -21,8 +21,8 @@ pub(super) async fn give(
     connection: &mut Connection,
     exchange: &Exchange,
 ) -> Result<Option<Event>, Close> {
-    if !connection.buffer.is_empty() {
-        // The app would miss what we have read already.
+    if connection.stream.is_tls() || !connection.buffer.is_empty() {
+        // The app could not read the bytes of TLS, and would miss what we have read already.
         return relay(connection, exchange).await;
     }
     match connection.stream.leave_home() {

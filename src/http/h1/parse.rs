@@ -66,8 +66,12 @@ impl HeadReader {
         while let Some(at) = memchr(b'\n', &buf[self.searched..]) {
             let end = self.searched + at;
             let line = &buf[self.line..end];
-            // A bare LF ends a line as well (RFC 9112 section 2.2 allows it; nginx does it).
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            // nginx takes a bare LF as well.
+            let line = match line.strip_suffix(b"\r") {
+                Some(line) => line,
+                None if limits.bare_lf => line,
+                None => return Err(Error::BareLf),
+            };
             let next = end + 1;
             match self.request_line {
                 None if line.is_empty() => {
@@ -544,6 +548,27 @@ mod tests {
         let bytes = b"GET / HTTP/1.1\r\nX_A: 1\r\nProxy: 2\r\n\r\n";
         let heads = read_in_steps(bytes, 9, &limits).unwrap();
         assert_eq!(show_all(&heads), ["GET / HTTP/1.1|X_A=1"]);
+    }
+
+    #[test]
+    fn bare_lf_is_refused_on_request() {
+        let limits = Limits {
+            bare_lf: false,
+            ..Limits::default()
+        };
+        for bytes in [
+            "GET / HTTP/1.1\nA: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\r\n\n",
+            "\nGET / HTTP/1.1\r\n\r\n",
+        ] {
+            for step in [1, 7, 100] {
+                let read = read_in_steps(bytes.as_bytes(), step, &limits).map(drop);
+                assert_eq!(read, Err(Error::BareLf), "{bytes:?}");
+            }
+        }
+        let bytes = b"\r\nGET / HTTP/1.1\r\nA: b\r\n\r\n";
+        assert!(read_in_steps(bytes, 3, &limits).is_ok());
     }
 
     /// A head that comes byte by byte costs one look at each byte, not one at all of them each time.

@@ -9,6 +9,7 @@ use super::handover;
 use super::write::{self, Encoder};
 use crate::dispatch::{Event, Exchange, FileSlice};
 use crate::net::sendfile::FileSending;
+use crate::semantics::status;
 
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
@@ -200,7 +201,9 @@ impl<'a> Response<'a> {
 
     /// Answers for an app that can't.
     async fn canned(mut self, status: u16) -> Result<bool, Close> {
-        let persistent = self.connection.canned(&mut self.out, &self.facts, status);
+        let persistent =
+            self.connection
+                .canned(&mut self.out, &self.facts, status, status::reason(status));
         self.flush().await?;
         Ok(persistent)
     }

@@ -264,17 +264,18 @@ pub fn informational<'f>(
     Ok(())
 }
 
-/// Appends a whole response of the server's own: the status, and its reason phrase as content.
+/// Appends a whole response of the server's own: the status, and `text` as content.
 ///
 /// For what is no request at all, `facts` are [`Facts::UNREAD`]. Returns whether the connection persists.
 pub fn canned(
     out: &mut Vec<u8>,
     facts: &Facts,
     status: u16,
+    text: &str,
     date: &[u8],
     server: Option<&[u8]>,
 ) -> bool {
-    let text = status::reason(status).as_bytes();
+    let text = text.as_bytes();
     status_line(out, status);
     field(out, b"Date", date);
     if let Some(server) = server {
@@ -738,7 +739,7 @@ mod tests {
         ] {
             let mut out = Vec::new();
             assert_eq!(
-                canned(&mut out, &facts, status, b"D", Some(b"S")),
+                canned(&mut out, &facts, status, status::reason(status), b"D", Some(b"S")),
                 persistent
             );
             assert_eq!(String::from_utf8(out).unwrap(), expected);

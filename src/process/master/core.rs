@@ -73,6 +73,7 @@ impl Master<'_> {
                 worker.into_iter().for_each(|worker| worker.serving = true);
             }
             Ok(Some(ToMaster::Ready)) => {}
+            Ok(Some(ToMaster::Checked(..) | ToMaster::Alive)) => {}
             // To a question that took too long.
             Ok(Some(ToMaster::Answer(answer))) => {
                 ::log::warn!("a late answer of the core: {answer:?}")
@@ -107,6 +108,8 @@ impl Master<'_> {
             Ok(core) => {
                 self.core = core;
                 self.reread();
+                // A core that has died again shows in `wait`.
+                let _ = self.accept();
             }
             Err(error) => {
                 self.failure = Some(format!("can't start a new core: {error}"));

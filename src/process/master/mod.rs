@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use self::core::Core;
 use self::signals::TAKEN;
 use self::workers::Worker;
-use super::control::MasterEnd;
+use super::control::{MasterEnd, ToCore};
 use super::fork::Forked;
 use super::signal::{self, Saved};
 use crate::channel::Descriptors;
@@ -148,6 +148,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     };
     master.take_signals().map_err(start)?;
     let begun = master.roles.reread(&mut master.core.control);
+    let begun = begun.and_then(|()| master.accept());
     if let Err(message) = begun.and_then(|()| master.roles.listening()) {
         master.finish();
         return Err(message);
@@ -234,6 +235,11 @@ impl Master<'_> {
             self.hear_core();
         }
     }
+    fn accept(&mut self) -> Result<(), String> {
+        let told = self.core.control.tell(ToCore::Accept);
+        told.map_err(|error| format!("the core has died: {error}"))
+    }
+
     /// The core takes anew what it read from files; what can't be read leaves it as it was.
     fn reread(&mut self) {
         if let Err(message) = self.roles.reread(&mut self.core.control) {

@@ -8,11 +8,11 @@ use Gepok ();
 
 sub new {
     my ($class, @args) = @_;
-    my %self = (default_port => 5000);
+    my %self = (default_port => 5000, daemonize => 0);
     while (my ($name, $value) = splice @args, 0, 2) {
         next unless defined $value;
         # An option typed twice: the table knows whether the values are a list or the last one counts.
-        my @before = !exists $self{$name} ? () : ref $self{$name} eq 'ARRAY' ? @{ $self{$name} } : $self{$name};
+        my @before = !exists $self{$name} || $name eq 'daemonize' ? () : ref $self{$name} eq 'ARRAY' ? @{ $self{$name} } : $self{$name};
         $self{$name} = @before ? [@before, ref $value eq 'ARRAY' ? @$value : $value] : $value;
     }
 
@@ -31,6 +31,19 @@ sub new {
 sub run {
     my ($self, $app) = @_;
     return Gepok->new(%$self)->run($app);
+}
+
+# How many requests a worker is to serve, drawn for each worker; the names are those of Starlet and Gazelle.
+sub _calc_reqs_per_child {
+    my ($self) = @_;
+    my ($max) = grep { defined } @$self{qw(max_requests_per_child max_reqs_per_child max_requests)}, 1000;
+    return $self->_calc_minmax_per_child($max, $self->{min_reqs_per_child});
+}
+
+sub _calc_minmax_per_child {
+    my ($self, $max, $min) = @_;
+    return $max if !$min || $min >= $max;
+    return $max - int(($max - $min + 1) * rand);
 }
 
 1;

@@ -90,6 +90,8 @@ sub command {
     my %attributes = $self->options;
     my $run;
     if ($self->{name} eq 'Gepok') {
+        # In the class it is the default.
+        $attributes{daemonize}   //= 0;
         $attributes{http_ports}   = ["127.0.0.1:$self->{port}"] if grep { $_ eq 'tcp' } @{$self->{kinds}};
         $attributes{unix_sockets} = [$self->{path}]             if grep { $_ eq 'unix' } @{$self->{kinds}};
         $run = 'require Gepok; Gepok->new(%$attributes)->run($app);';

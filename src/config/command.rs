@@ -1,0 +1,44 @@
+//! The words in front of the binary's options that move a server which runs already.
+
+/// What to do with a server that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Finish what is in work, and end
+    Stop,
+    /// Begin anew in place, with the same sockets
+    Restart,
+    /// Replace the workers, read certificates again, reopen log files
+    Reload,
+    /// Tell whether it runs
+    Status,
+}
+
+/// Each command with its word, and one line for `--help`.
+pub const COMMANDS: [(Command, &str, &str); 4] = [
+    (
+        Command::Stop,
+        "stop",
+        "end the server that holds the pid file, and wait until it has ended",
+    ),
+    (
+        Command::Restart,
+        "restart",
+        "have it begin anew in place, program and options too (USR2)",
+    ),
+    (
+        Command::Reload,
+        "reload",
+        "have it replace its workers and reopen its files (HUP)",
+    ),
+    (
+        Command::Status,
+        "status",
+        "tell whether it runs, and how it does",
+    ),
+];
+
+/// The command of this word.
+pub fn find(word: &str) -> Option<Command> {
+    let found = COMMANDS.iter().find(|(_, name, _)| *name == word);
+    found.map(|(command, ..)| *command)
+}

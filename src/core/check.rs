@@ -1,0 +1,72 @@
+//! The question that a candidate must answer before it gets clients' requests: GET of `check_path`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::dispatch::{Dispatch, Event};
+use crate::http::h1::parse::HeadReader;
+use crate::http::limits::Limits;
+use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
+
+/// How long the app may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Has worker `number` answer GET of `path`.
+///
+/// # Errors
+/// Why that is no success: a status of 500 or more, no answer, or none in time.
+pub(super) async fn check(dispatch: &Rc<Dispatch>, number: u32, path: &str) -> Result<(), String> {
+    let answer = tokio::time::timeout(LIMIT, status(dispatch, number, path));
+    match answer.await {
+        Ok(Some(status)) if status < 500 => Ok(()),
+        Ok(Some(status)) => Err(format!("check_path {path} was answered with {status}")),
+        Ok(None) => Err(format!("check_path {path} was not answered")),
+        Err(_) => Err(format!(
+            "check_path {path} was not answered within {} s",
+            LIMIT.as_secs()
+        )),
+    }
+}
+
+/// The status of the answer, once that is complete.
+async fn status(dispatch: &Rc<Dispatch>, number: u32, path: &str) -> Option<u16> {
+    let exchange = dispatch.submit_to(number, request(path)?).ok()?;
+    let mut status = None;
+    loop {
+        match exchange.next().await {
+            Event::Head(head, _) => status = Some(head.status),
+            Event::Take => exchange.hand_over(None),
+            Event::End => return status,
+            Event::Failed => return None,
+            Event::Informational(_) | Event::Chunk(_) | Event::File(_) => {}
+        }
+    }
+}
+
+/// The request, as a client on this machine would send it to the first listener.
+fn request(path: &str) -> Option<Request> {
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: gepok-check\r\nConnection: close\r\n\r\n"
+    );
+    let mut bytes = BytesMut::from(head.as_bytes());
+    let head = HeadReader::new().read(&mut bytes, &Limits::default());
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let now = Timestamp::now();
+    Some(Request {
+        head: head.ok()??,
+        content: Content::Empty,
+        content_length: None,
+        listener: 0,
+        endpoints: Endpoints::Ip {
+            peer: here,
+            local: here,
+        },
+        tls: None,
+        connected: now,
+        started: now,
+        finished: now,
+    })
+}

@@ -1,0 +1,118 @@
+//! The server's certificates, and which of them a client gets (SNI, RFC 6066 section 3).
+
+use std::sync::Arc;
+
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+
+/// A certificate, its key, and the names it is for.
+#[derive(Debug)]
+pub(super) struct Certificate {
+    /// Hosts in lower case; `*.example.org` stands for one label before the domain.
+    pub names: Vec<String>,
+    /// Chain and key.
+    pub key: Arc<CertifiedKey>,
+}
+
+/// All certificates; the first is for clients that ask for no name, or for one that none is for.
+#[derive(Debug)]
+pub(super) struct Certificates(pub Vec<Certificate>);
+
+/// How well a name fits, the best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Wildcard,
+    Exact,
+}
+
+impl Certificates {
+    /// The certificate for `name`. Of those that fit equally well the first whose key `usable` finds fit for the
+    /// client, so that a host may have an ECDSA key and an RSA one for old clients.
+    fn choose(
+        &self,
+        name: Option<&str>,
+        usable: impl Fn(&CertifiedKey) -> bool,
+    ) -> Option<&Certificate> {
+        let name = name.map(str::to_ascii_lowercase);
+        let fits = |certificate: &Certificate| {
+            let name = name.as_deref()?;
+            certificate.names.iter().filter_map(|n| fit(n, name)).max()
+        };
+        let best = self.0.iter().filter_map(fits).max();
+        let candidates = || {
+            let fitting = self.0.iter().filter(|c| best.is_some() && fits(c) == best);
+            fitting.chain(best.is_none().then(|| self.0.first()).flatten())
+        };
+        candidates()
+            .find(|certificate| usable(&certificate.key))
+            .or_else(|| candidates().next())
+    }
+}
+
+fn fit(pattern: &str, name: &str) -> Option<Fit> {
+    if pattern == name {
+        return Some(Fit::Exact);
+    }
+    let (label, domain) = name.split_once('.')?;
+    let wild = pattern.strip_prefix("*.")?;
+    (!label.is_empty() && wild == domain).then_some(Fit::Wildcard)
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        let usable = |key: &CertifiedKey| key.key.choose_scheme(schemes).is_some();
+        let chosen = self.choose(hello.server_name(), usable)?;
+        Some(Arc::clone(&chosen.key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::self_signed;
+    use super::*;
+
+    fn certificates(names: &[&[&str]]) -> Certificates {
+        let key = self_signed::make().unwrap().key;
+        let certificate = |names: &&[&str]| Certificate {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            key: Arc::new(CertifiedKey::new(key.cert.clone(), Arc::clone(&key.key))),
+        };
+        Certificates(names.iter().map(certificate).collect())
+    }
+
+    #[test]
+    fn the_name_chooses() {
+        let all = certificates(&[
+            &["a.example"],
+            &["*.b.example", "b.example"],
+            &["x.b.example"],
+        ]);
+        for (name, number) in [
+            (None, 0),
+            (Some("a.example"), 0),
+            (Some("A.Example"), 0),
+            (Some("b.example"), 1),
+            (Some("c.b.example"), 1),
+            (Some("x.b.example"), 2),
+            (Some("d.c.b.example"), 0),
+            (Some(".b.example"), 0),
+            (Some("unknown"), 0),
+        ] {
+            let chosen = all.choose(name, |_| true).unwrap();
+            assert!(std::ptr::eq(chosen, &all.0[number]), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_the_client_can_use_is_preferred() {
+        let all = certificates(&[&["a"], &["a"], &["b"]]);
+        let second = Arc::clone(&all.0[1].key);
+        let usable = |key: &CertifiedKey| std::ptr::eq(key, &*second);
+        let chosen = all.choose(Some("a"), usable).unwrap();
+        assert!(std::ptr::eq(chosen, &all.0[1]));
+        // Where none is usable, the handshake shall fail by the protocol's own words.
+        let chosen = all.choose(Some("b"), usable).unwrap();
+        assert!(std::ptr::eq(chosen, &all.0[2]));
+    }
+}

@@ -1,0 +1,173 @@
+//! Files of certificates and keys, opened in the master, read in the core: no process that runs the app has ever
+//! held a key's bytes.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// What a file is for; the discriminants stand in words between master and core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// A certificate of the server's, and those between it and the root.
+    Chain = 1,
+    /// The private key of the chain with the same place among the chains.
+    Key,
+    /// Certificates of authorities.
+    Authorities,
+    /// The same, in a folder where there may be other files too.
+    InFolder,
+    /// Revocation lists.
+    Revocations,
+}
+
+impl Role {
+    /// The role whose discriminant is `number`.
+    pub fn from_number(number: u8) -> Option<Self> {
+        use Role::{Authorities, Chain, InFolder, Key, Revocations};
+        [Chain, Key, Authorities, InFolder, Revocations]
+            .into_iter()
+            .find(|&role| role as u8 == number)
+    }
+
+    /// The option that names such files.
+    pub fn option(self) -> &'static str {
+        match self {
+            Role::Chain => "ssl_cert_file",
+            Role::Key => "ssl_key_file",
+            Role::Authorities => "ssl_ca_file",
+            Role::InFolder => "ssl_ca_path",
+            Role::Revocations => "ssl_crl_file",
+        }
+    }
+}
+
+/// A file that is open and has not been read.
+#[derive(Debug)]
+pub struct Opened {
+    /// What it is for.
+    pub role: Role,
+    /// Its name, for messages.
+    pub path: PathBuf,
+    /// The file.
+    pub file: File,
+}
+
+/// Where certificates and keys are.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Chain and key of each certificate; both may be the same file.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// Certificates of authorities.
+    pub ca_files: Vec<PathBuf>,
+    /// Folders of such.
+    pub ca_paths: Vec<PathBuf>,
+    /// Revocation lists.
+    pub crl_files: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Opens all the files, and those in the folders.
+    ///
+    /// # Errors
+    /// One sentence that names option and file.
+    pub fn open(&self) -> Result<Vec<Opened>> {
+        let mut opened = Vec::new();
+        for (chain, key) in &self.certificates {
+            opened.push(open(Role::Chain, chain)?);
+            opened.push(open(Role::Key, key)?);
+        }
+        for path in &self.ca_files {
+            opened.push(open(Role::Authorities, path)?);
+        }
+        for path in &self.ca_paths {
+            let of_folder = open_folder(path).with_context(|| what(Role::InFolder, path))?;
+            opened.extend(of_folder);
+        }
+        for path in &self.crl_files {
+            opened.push(open(Role::Revocations, path)?);
+        }
+        Ok(opened)
+    }
+}
+
+/// How a message about a file begins.
+pub(super) fn what(role: Role, path: &Path) -> String {
+    format!("option '{}': {}", role.option(), path.display())
+}
+
+fn open(role: Role, path: &Path) -> Result<Opened> {
+    let file = File::open(path).with_context(|| what(role, path))?;
+    Ok(Opened {
+        role,
+        path: path.to_owned(),
+        file,
+    })
+}
+
+/// The files of a folder, each once: those that `openssl rehash` links to have two names. Links that lead nowhere
+/// and files that went away meanwhile are passed over.
+fn open_folder(folder: &Path) -> Result<Vec<Opened>> {
+    let mut paths = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.sort_unstable();
+    let mut seen = HashSet::new();
+    let mut opened = Vec::new();
+    for path in paths {
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
+        if metadata.is_file() && seen.insert((metadata.dev(), metadata.ino())) {
+            opened.push(open(Role::InFolder, &path)?);
+        }
+    }
+    anyhow::ensure!(!opened.is_empty(), "there is no file in it");
+    Ok(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_folder_gives_each_file_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("ca.pem"), "x").unwrap();
+        symlink("ca.pem", at("1a2b3c4d.0")).unwrap();
+        symlink("nowhere", at("5e6f7a8b.0")).unwrap();
+        fs::create_dir(at("sub")).unwrap();
+        let opened = open_folder(folder.path()).unwrap();
+        assert_eq!(opened.len(), 1);
+        assert_eq!(opened[0].role, Role::InFolder);
+    }
+
+    #[test]
+    fn messages_name_option_and_file() {
+        let files = |ca_path: &Path| Files {
+            ca_paths: vec![ca_path.to_owned()],
+            ..Files::default()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let error = format!("{:#}", files(folder.path()).open().unwrap_err());
+        assert!(error.starts_with("option 'ssl_ca_path': /"), "{error}");
+        assert!(error.ends_with(": there is no file in it"), "{error}");
+        let missing = folder.path().join("missing");
+        let files = Files {
+            certificates: vec![(missing.clone(), missing)],
+            ..Files::default()
+        };
+        let error = format!("{:#}", files.open().unwrap_err());
+        assert!(error.contains("'ssl_cert_file'"), "{error}");
+        assert!(
+            error.contains("/missing: No such file or directory"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! What is in the files: read, checked, and told in one sentence where it can't serve.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, SubjectPublicKeyInfoDer,
+};
+use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::certificates::Certificate;
+use super::files::{Opened, Role, what};
+
+/// No file of certificates is larger; a device without an end must not fill the memory.
+const LIMIT: u64 = 64 * 1024 * 1024;
+
+/// What an ASN.1 sequence begins with, as a file in DER does.
+const SEQUENCE: u8 = 0x30;
+
+/// What the files hold.
+#[derive(Debug, Default)]
+pub(super) struct Material {
+    /// The server's certificates.
+    pub certificates: Vec<Certificate>,
+    /// Certificates of authorities.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// Revocation lists.
+    pub revocations: Vec<CertificateRevocationListDer<'static>>,
+    /// What deserves a line in the log: one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the files. `hosts` are those of the certificates, in order; none: the certificate says it.
+///
+/// # Errors
+/// One sentence that names option, file and reason.
+pub(super) fn read(files: Vec<Opened>, hosts: &[Option<String>]) -> Result<Material> {
+    let mut material = Material::default();
+    let mut chain = None;
+    let mut folder_of = None;
+    for file in files {
+        let what = what(file.role, &file.path);
+        match file.role {
+            Role::Chain => chain = Some((certificates(&file).context(what)?, file.path)),
+            Role::Key => {
+                let key = private_key(&file).context(what.clone())?;
+                let (chain, path) = chain.take().context("a key without a chain")?;
+                let own = parsed(&chain[0])?;
+                ensure!(
+                    is_of(&*key, &own),
+                    "{what}: the key does not belong to the certificate in {}",
+                    path.display()
+                );
+                material.warnings.extend(out_of_time(&own, &path));
+                let host = hosts.get(material.certificates.len()).cloned().flatten();
+                let names = host.map_or_else(|| names(&own), |host| vec![host]);
+                let key = Arc::new(CertifiedKey::new(chain, key));
+                material.certificates.push(Certificate { names, key });
+            }
+            Role::Authorities => {
+                let found = certificates(&file).context(what)?;
+                material.authorities.extend(found);
+            }
+            Role::InFolder => {
+                material
+                    .authorities
+                    .extend(certificates(&file).unwrap_or_default());
+                folder_of = file.path.parent().map(ToOwned::to_owned);
+            }
+            Role::Revocations => {
+                let found = revocations(&file, &what, &mut material.warnings).context(what)?;
+                material.revocations.extend(found);
+            }
+        }
+    }
+    if let Some(folder) = folder_of {
+        let what = self::what(Role::InFolder, &folder);
+        ensure!(
+            !material.authorities.is_empty(),
+            "{what}: no file in it holds a certificate"
+        );
+    }
+    Ok(material)
+}
+
+fn bytes(file: &Opened) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = (&file.file).take(LIMIT + 1).read_to_end(&mut bytes)?;
+    ensure!(read as u64 <= LIMIT, "it is too large for such a file");
+    Ok(bytes)
+}
+
+fn in_pem<T: PemObject>(bytes: &[u8]) -> Result<Vec<T>> {
+    let pem = |error| match error {
+        pem::Error::MissingSectionEnd { .. } => anyhow!("its PEM has no end"),
+        error => anyhow!("its PEM is damaged: {error}"),
+    };
+    T::pem_slice_iter(bytes)
+        .map(|item| item.map_err(pem))
+        .collect()
+}
+
+/// The certificates of a file, at least one.
+fn certificates(file: &Opened) -> Result<Vec<CertificateDer<'static>>> {
+    let bytes = bytes(file)?;
+    let found = if bytes.first() == Some(&SEQUENCE) {
+        vec![CertificateDer::from(bytes)]
+    } else {
+        in_pem(&bytes)?
+    };
+    ensure!(!found.is_empty(), "there is no certificate in it");
+    for der in &found {
+        parsed(der)?;
+    }
+    Ok(found)
+}
+
+fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {
+    match X509Certificate::from_der(der) {
+        Ok((_, certificate)) => Ok(certificate),
+        Err(error) => Err(anyhow!("its certificate is damaged: {error}")),
+    }
+}
+
+fn private_key(file: &Opened) -> Result<Arc<dyn SigningKey>> {
+    let bytes = bytes(file)?;
+    let der = if bytes.first() == Some(&SEQUENCE) {
+        PrivateKeyDer::try_from(bytes).map_err(|_| anyhow!("there is no private key in it"))?
+    } else {
+        let found = |words: &[u8]| memchr::memmem::find(&bytes, words).is_some();
+        if found(b"BEGIN ENCRYPTED PRIVATE KEY") || found(b"Proc-Type: 4,ENCRYPTED") {
+            bail!(
+                "the key is encrypted, and a server has nobody to ask for its passphrase \
+                 (openssl pkey -in FILE -out FILE takes it off)"
+            );
+        }
+        let mut keys = in_pem::<PrivateKeyDer<'_>>(&bytes)?.into_iter();
+        keys.next().context("there is no private key in it")?
+    };
+    aws_lc_rs::sign::any_supported_type(&der).map_err(|_| {
+        anyhow!(
+            "the key is damaged or of a kind that is not supported: RSA of 2048 to 8192 bits, ECDSA on P-256, \
+             P-384 or P-521, or Ed25519"
+        )
+    })
+}
+
+fn is_of(key: &dyn SigningKey, certificate: &X509Certificate<'_>) -> bool {
+    let public = SubjectPublicKeyInfoDer::from(certificate.public_key().raw);
+    key.public_key().is_none_or(|key| key == public)
+}
+
+/// A sentence about a certificate whose time is not now.
+fn out_of_time(certificate: &X509Certificate<'_>, path: &Path) -> Option<String> {
+    let (now, validity) = (ASN1Time::now(), certificate.validity());
+    let what = what(Role::Chain, path);
+    if validity.not_after < now {
+        let end = validity.not_after;
+        Some(format!("{what}: the certificate expired on {end}"))
+    } else if validity.not_before > now {
+        let begin = validity.not_before;
+        Some(format!(
+            "{what}: the certificate is not valid before {begin}"
+        ))
+    } else {
+        None
+    }
+}
+
+/// The hosts that a certificate is for (RFC 9525); its common name where it has no others, as old ones.
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
+        for name in &alternatives.value.general_names {
+            if let GeneralName::DNSName(name) = name {
+                names.push(name.to_ascii_lowercase());
+            }
+        }
+    }
+    if names.is_empty() {
+        let common = certificate.subject().iter_common_name();
+        names.extend(common.filter_map(|name| Some(name.as_str().ok()?.to_ascii_lowercase())));
+    }
+    names
+}
+
+fn revocations(
+    file: &Opened,
+    what: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>> {
+    let bytes = bytes(file)?;
+    let found: Vec<CertificateRevocationListDer<'static>> = if bytes.first() == Some(&SEQUENCE) {
+        vec![bytes.into()]
+    } else {
+        in_pem(&bytes)?
+    };
+    ensure!(!found.is_empty(), "there is no revocation list in it");
+    for der in &found {
+        let (_, list) = CertificateRevocationList::from_der(der)
+            .map_err(|error| anyhow!("its revocation list is damaged: {error}"))?;
+        if let Some(end) = list.next_update().filter(|&end| end < ASN1Time::now()) {
+            warnings.push(format!(
+                "{what}: the time of the list ended on {end}; its authority's clients are refused"
+            ));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

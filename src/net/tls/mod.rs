@@ -1,0 +1,55 @@
+//! TLS for the server's connections: certificates, handshakes, and what they tell. Private keys live here alone,
+//! in the core.
+//!
+//! ```text
+//! files (opened by the master) → material (read and checked) → server → handshake → Stream::Tls
+//! ```
+
+mod carrier;
+mod certificates;
+mod clients;
+mod facts;
+pub mod files;
+mod handshake;
+mod material;
+mod self_signed;
+mod server;
+
+use std::time::Duration;
+
+pub use self::carrier::Carrier;
+pub use self::server::{Accepted, Server};
+
+/// How TLS is spoken.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For each certificate the host it is for, in lower case, empty for whoever asks for no other; none: the
+    /// certificate says it. Without any, a certificate is made in memory.
+    pub hosts: Vec<Option<String>>,
+    /// How long a handshake may take; zero is no limit.
+    pub handshake_timeout: Duration,
+    /// What is asked of clients; none: nothing.
+    pub clients: Option<Clients>,
+}
+
+/// Which clients may connect.
+#[derive(Clone, Copy, Debug)]
+pub struct Clients {
+    /// Whether those without a certificate are refused.
+    pub mandatory: bool,
+    /// Who says whether a certificate is good.
+    pub judge: Judge,
+}
+
+/// Who says whether a client's certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judge {
+    /// The authorities and their revocation lists.
+    Authorities,
+    /// The app, who is told what the authorities say ([`crate::semantics::message::Tls::distrust`]).
+    App,
+    /// Nobody: every certificate is good.
+    Anything,
+    /// Nobody: no certificate is good.
+    Nothing,
+}

@@ -1,0 +1,180 @@
+//! What all TLS connections of a server go by; changed as a whole, when the files are read again.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::server::{
+    ProducesTickets, ServerSessionMemoryCache, StoresServerSessions,
+};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{ServerConfig, version};
+
+use super::certificates::{Certificate, Certificates};
+use super::clients::Verifier;
+use super::files::Opened;
+use super::handshake::{self, Handshakes};
+use super::{Settings, material, self_signed};
+use crate::net::stream::Stream;
+use crate::semantics::message::Tls;
+
+/// Sessions of clients without tickets that are remembered.
+const SESSIONS: usize = 1024;
+
+/// What a handshake goes by.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Certificates, versions, and who remembers sessions.
+    pub config: Arc<ServerConfig>,
+    /// What is asked of clients.
+    pub verifier: Option<Arc<Verifier>>,
+}
+
+/// The server's side of TLS.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    provider: Arc<CryptoProvider>,
+    /// None until the files were read for the first time.
+    rules: watch::Sender<Option<Arc<Rules>>>,
+    /// Keys of tickets, which change every few hours; they and the sessions outlive the certificates.
+    tickets: Arc<dyn ProducesTickets>,
+    sessions: Arc<dyn StoresServerSessions>,
+    /// The certificate that was made in memory, made once.
+    made: RefCell<Option<Arc<CertifiedKey>>>,
+    handshakes: Handshakes,
+}
+
+/// A connection behind its handshake, or what stands in its place.
+#[derive(Debug)]
+pub enum Accepted {
+    /// TLS is spoken.
+    Secure(Stream, Rc<Tls>),
+    /// The client speaks no TLS, as it seems but HTTP.
+    Plain(Stream),
+    /// There is nobody to answer any more.
+    Gone,
+}
+
+impl Server {
+    /// A server without certificates yet: connections wait for [`Server::load`]. To be called in the core,
+    /// because it starts threads.
+    ///
+    /// # Errors
+    /// When threads or random numbers can't be had.
+    pub fn new(settings: Settings) -> io::Result<Self> {
+        Ok(Server {
+            handshakes: Handshakes::start(settings.handshake_timeout)?,
+            settings,
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            rules: watch::Sender::new(None),
+            tickets: aws_lc_rs::Ticketer::new().map_err(io::Error::other)?,
+            sessions: ServerSessionMemoryCache::new(SESSIONS),
+            made: RefCell::default(),
+        })
+    }
+
+    /// Reads certificates, keys and revocation lists. Connections that begin from now on go by them; what is
+    /// wrong with them changes nothing.
+    ///
+    /// # Errors
+    /// One sentence that names option, file and reason.
+    pub async fn load(&self, files: Vec<Opened>) -> Result<()> {
+        let hosts = self.settings.hosts.clone();
+        let made = self.made.borrow().clone();
+        // Hundreds of authorities take their time.
+        let read = tokio::task::spawn_blocking(move || -> Result<_> {
+            let mut material = material::read(files, &hosts)?;
+            if hosts.is_empty() {
+                let certificate = match made {
+                    Some(key) => Certificate {
+                        names: Vec::new(),
+                        key,
+                    },
+                    None => self_signed::make()?,
+                };
+                material.certificates.push(certificate);
+            }
+            Ok(material)
+        });
+        let material = read.await.context("reading certificates failed")??;
+        for warning in &material.warnings {
+            ::log::warn!("{warning}");
+        }
+        if let ([], [certificate]) = (&self.settings.hosts[..], &material.certificates[..])
+            && self.made.borrow().is_none()
+        {
+            ::log::warn!(
+                "a certificate for development was made for {}: browsers warn of it",
+                certificate.names.join(", ")
+            );
+            *self.made.borrow_mut() = Some(Arc::clone(&certificate.key));
+        }
+        let rules = self.rules(material)?;
+        self.rules.send_replace(Some(Arc::new(rules)));
+        Ok(())
+    }
+
+    fn rules(&self, material: material::Material) -> Result<Rules> {
+        let verifier = match self.settings.clients {
+            Some(clients) => Some(Arc::new(Verifier::new(
+                clients,
+                material.authorities,
+                material.revocations,
+                &self.provider,
+            )?)),
+            None => None,
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier) as _),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Certificates(material.certificates)));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ticketer = Arc::clone(&self.tickets);
+        config.session_storage = Arc::clone(&self.sessions);
+        Ok(Rules {
+            config: Arc::new(config),
+            verifier,
+        })
+    }
+
+    /// Waits until certificates are there.
+    pub async fn ready(&self) {
+        // The sender is ours.
+        let _ = self.rules.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Does the handshake of a connection that was just accepted.
+    pub async fn accept(&self, stream: Stream) -> Accepted {
+        let (Stream::Tcp(stream), Some(rules)) = (stream, self.rules.borrow().clone()) else {
+            return Accepted::Gone;
+        };
+        match self.secure(stream, rules).await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                ::log::debug!("a TLS handshake failed: {error}");
+                Accepted::Gone
+            }
+        }
+    }
+
+    async fn secure(&self, stream: TcpStream, rules: Arc<Rules>) -> io::Result<Accepted> {
+        Ok(match self.handshakes.shake(stream, rules).await? {
+            handshake::Shaken::Secure(mut stream, tls) => {
+                stream.get_mut().0.arrive()?;
+                Accepted::Secure(Stream::Tls(stream), Rc::new(tls))
+            }
+            handshake::Shaken::Plain(stream) => {
+                Accepted::Plain(Stream::Tcp(TcpStream::from_std(stream)?))
+            }
+        })
+    }
+}

@@ -1,0 +1,261 @@
+//! The pid file: it tells which process is the server, and a lock on it tells that this process lives.
+//!
+//! The lock belongs to the open file (F_OFD_SETLK of fcntl(2)), not to the process: it survives the fork into the background
+//! and is gone when the last copy of the descriptor is, however the server has died.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, getpid};
+
+/// Longer than any pid with its line end.
+const LONGEST: u64 = 32;
+
+/// How long a server may take between its lock and its pid.
+const WRITING: Duration = Duration::from_secs(1);
+
+/// A pid file that is ours.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+    file: File,
+    /// The process whose pid it holds; it alone removes the file.
+    owner: Option<Pid>,
+}
+
+impl PidFile {
+    /// Takes the file for this server. One that was left by a dead server is taken over.
+    ///
+    /// # Errors
+    /// A sentence that says why not: a server that lives, a file that holds something else, what the system says.
+    pub fn take(path: &Path) -> Result<PidFile> {
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .mode(0o644)
+                // No symbolic link: in a folder that others can write to, it could lead to any file of root's.
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(path)?;
+            if !file.metadata()?.is_file() {
+                bail!("it is not a regular file");
+            }
+            let locked = lock(&file)?;
+            let holder = read(&mut file)?;
+            if !locked {
+                match holder {
+                    // A child of a server that is dead holds a copy of the descriptor.
+                    Some(pid) if !lives(pid) => remove(path)?,
+                    Some(pid) => bail!("a server is running already, pid {pid}"),
+                    None => bail!("a server is starting already"),
+                }
+            } else if same(&file, path) {
+                return Ok(PidFile {
+                    path: path.to_owned(),
+                    file,
+                    owner: None,
+                });
+            }
+            // Its owner has removed it meanwhile.
+        }
+    }
+
+    /// Writes the pid of this process.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&mut self) -> io::Result<()> {
+        let pid = getpid();
+        self.file.set_len(0)?;
+        self.file.write_all_at(format!("{pid}\n").as_bytes(), 0)?;
+        self.owner = Some(pid);
+        Ok(())
+    }
+
+    /// Removes the file, if it is the one that this process has written. Where the folder does not let a user
+    /// without root's rights, the file stays behind empty.
+    pub fn remove(mut self) {
+        let ours = self.owner.is_none_or(|owner| owner == getpid());
+        if ours && same(&self.file, &self.path) && remove(&self.path).is_err() {
+            let _ = self.file.set_len(0).and_then(|()| self.file.flush());
+        }
+    }
+}
+
+/// The process that holds a pid file, if a server lives there.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn holder(path: &Path) -> io::Result<Option<Pid>> {
+    let began = Instant::now();
+    loop {
+        let mut file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !is_locked(&file)? {
+            return Ok(None);
+        }
+        match read(&mut file) {
+            Ok(Some(pid)) => return Ok(lives(pid).then_some(pid)),
+            // It is being written.
+            _ if began.elapsed() < WRITING => std::thread::sleep(Duration::from_millis(10)),
+            _ => return Ok(None),
+        }
+    }
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Whether the lock was free and is ours now.
+fn lock(file: &File) -> io::Result<bool> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_locked(file: &File) -> io::Result<bool> {
+    let mut found = whole_file();
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut found))?;
+    Ok(i32::from(found.l_type) != libc::F_UNLCK)
+}
+
+/// The pid in the file; an error for anything else, which must not be overwritten.
+fn read(file: &mut File) -> io::Result<Option<Pid>> {
+    let mut text = String::new();
+    let other = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it holds something else than a pid",
+        )
+    };
+    match file.take(LONGEST).read_to_string(&mut text) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(other()),
+        Err(error) => return Err(error),
+        Ok(_) if text.trim().is_empty() => return Ok(None),
+        Ok(_) => {}
+    }
+    match text.trim().parse() {
+        Ok(pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
+        _ => Err(other()),
+    }
+}
+
+/// Whether there is such a process, ours or another user's.
+fn lives(pid: Pid) -> bool {
+    kill(pid, None) != Err(Errno::ESRCH)
+}
+
+/// Whether the path still leads to this file.
+fn same(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(file), Ok(path)) => (file.dev(), file.ino()) == (path.dev(), path.ino()),
+        _ => false,
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn one_server_at_a_time() {
+        let folder = folder();
+        let path = folder.path().join("pid");
+        assert_eq!(holder(&path).unwrap(), None, "no file");
+        let mut first = PidFile::take(&path).unwrap();
+        let starting = PidFile::take(&path).unwrap_err().to_string();
+        assert!(starting.contains("starting"), "{starting}");
+        first.write().unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{}\n", getpid())
+        );
+        assert_eq!(holder(&path).unwrap(), Some(getpid()));
+        let running = PidFile::take(&path).unwrap_err().to_string();
+        assert!(running.contains(&format!("pid {}", getpid())), "{running}");
+        first.remove();
+        assert!(!path.exists());
+        PidFile::take(&path).unwrap().remove();
+    }
+
+    #[test]
+    fn a_pid_without_a_lock_is_stale_though_the_process_lives() {
+        let folder = folder();
+        let path = folder.path().join("pid");
+        fs::write(&path, "1\n").unwrap();
+        assert_eq!(holder(&path).unwrap(), None);
+        let mut ours = PidFile::take(&path).unwrap();
+        ours.write().unwrap();
+        assert_eq!(holder(&path).unwrap(), Some(getpid()));
+    }
+
+    #[test]
+    fn a_lock_of_a_dead_servers_child_is_stale() {
+        let folder = folder();
+        let path = folder.path().join("pid");
+        let left = PidFile::take(&path).unwrap();
+        // No process has this number: above the kernel's limit.
+        fs::write(&path, "99999999\n").unwrap();
+        assert_eq!(holder(&path).unwrap(), None);
+        let mut ours = PidFile::take(&path).unwrap();
+        ours.write().unwrap();
+        left.remove();
+        assert!(path.exists(), "what is another's now is not removed");
+    }
+
+    #[test]
+    fn other_files_are_left_alone() {
+        let folder = folder();
+        let path = folder.path().join("precious");
+        for content in [
+            "precious\n",
+            "12 34",
+            "-5",
+            "123456789012345678901234567890123456",
+        ] {
+            fs::write(&path, content).unwrap();
+            assert!(PidFile::take(&path).is_err(), "{content}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(PidFile::take(&link).is_err());
+        assert!(PidFile::take(folder.path()).is_err());
+        assert!(PidFile::take(&folder.path().join("none/pid")).is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! The user and the groups that the server runs as, and how root's rights are given up for good.
+
+use std::ffi::CString;
+use std::io;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{
+    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, setgroups, setresgid, setresuid,
+};
+
+/// Who the server is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    uid: Uid,
+    gid: Gid,
+    /// Supplementary groups.
+    groups: Vec<Gid>,
+}
+
+impl Identity {
+    /// Looks a user and groups up; names or numbers. The first group is the primary one. Without groups they are
+    /// the user's own, without a user only the groups change.
+    ///
+    /// # Errors
+    /// One sentence that names the option: who does not exist, or whom only root can become.
+    pub fn find(user: Option<&str>, groups: &[String]) -> Result<Identity> {
+        let own = user.map(|name| find_user("user", name)).transpose()?;
+        let mut wanted = Vec::with_capacity(groups.len());
+        for name in groups {
+            wanted.push(gid("group", name)?);
+        }
+        let gid = match (wanted.first(), &own) {
+            (Some(gid), _) => *gid,
+            (None, Some(Found::User(user))) => user.gid,
+            (None, Some(Found::Number(uid))) => {
+                bail!(
+                    "option 'user': {uid} is not in the password file, so option 'group' is needed"
+                )
+            }
+            (None, None) => getegid(),
+        };
+        if let (true, Some(Found::User(user))) = (groups.is_empty(), &own) {
+            let name = CString::new(user.name.as_str())?;
+            wanted = getgrouplist(&name, gid).context("option 'user': the user's groups")?;
+        }
+        let identity = Identity {
+            uid: own.as_ref().map_or_else(geteuid, Found::uid),
+            gid,
+            groups: wanted,
+        };
+        if !geteuid().is_root() {
+            if let (Some(user), true) = (user, identity.uid != geteuid()) {
+                bail!("option 'user': only root can become '{user}'");
+            }
+            if let (Some(group), true) = (groups.first(), gid != getegid() || groups.len() > 1) {
+                bail!("option 'group': only root can choose '{group}'");
+            }
+        }
+        Ok(identity)
+    }
+
+    /// Becomes it, for good. For a process without root's rights there is nothing left to do.
+    ///
+    /// The kernel takes PR_SET_PDEATHSIG away with the rights: [`super::fork::die_with`] is to be said again.
+    ///
+    /// # Errors
+    /// What the kernel says, or that root's rights could be had back.
+    pub fn take(&self) -> io::Result<()> {
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        // In this order: each step needs rights that the next takes away.
+        setgroups(&self.groups)?;
+        setresgid(self.gid, self.gid, self.gid)?;
+        setresuid(self.uid, self.uid, self.uid)?;
+        let root = Uid::from_raw(0);
+        if !self.uid.is_root() && setresuid(root, root, root).is_ok() {
+            return Err(io::Error::other("root's rights could be had back"));
+        }
+        Ok(())
+    }
+}
+
+/// A user as named, or a number that no entry of the password file has: containers run as such.
+enum Found {
+    User(User),
+    Number(Uid),
+}
+
+impl Found {
+    fn uid(&self) -> Uid {
+        match self {
+            Found::User(user) => user.uid,
+            Found::Number(uid) => *uid,
+        }
+    }
+}
+
+fn find_user(option: &str, name: &str) -> Result<Found> {
+    let what = || format!("option '{option}': '{name}'");
+    if let Some(user) = User::from_name(name).with_context(what)? {
+        return Ok(Found::User(user));
+    }
+    match name.parse().map(Uid::from_raw) {
+        Ok(uid) => Ok(match User::from_uid(uid).with_context(what)? {
+            Some(user) => Found::User(user),
+            None => Found::Number(uid),
+        }),
+        Err(_) => bail!("option '{option}': there is no user '{name}'"),
+    }
+}
+
+/// The number of a user that an option names.
+///
+/// # Errors
+/// One sentence that names the option when there is no such user.
+pub fn uid(option: &str, name: &str) -> Result<Uid> {
+    Ok(find_user(option, name)?.uid())
+}
+
+/// The number of a group that an option names.
+///
+/// # Errors
+/// One sentence that names the option when there is no such group.
+pub fn gid(option: &str, name: &str) -> Result<Gid> {
+    let what = || format!("option '{option}': '{name}'");
+    match Group::from_name(name).with_context(what)? {
+        Some(group) => Ok(group.gid),
+        None => match name.parse() {
+            Ok(gid) => Ok(Gid::from_raw(gid)),
+            Err(_) => bail!("option '{option}': there is no group '{name}'"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_groups_are_found_by_name_and_number() {
+        let root = Uid::from_raw(0);
+        assert_eq!(uid("user", "root").unwrap(), root);
+        assert_eq!(uid("user", "0").unwrap(), root);
+        assert_eq!(uid("user", "4000000000").unwrap().as_raw(), 4_000_000_000);
+        assert_eq!(gid("group", "root").unwrap().as_raw(), 0);
+        let error = uid("unix_socket_owner", "nobody-at-all").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "option 'unix_socket_owner': there is no user 'nobody-at-all'"
+        );
+        assert!(gid("group", "-1").is_err());
+    }
+
+    #[test]
+    fn a_number_without_an_entry_needs_a_group() {
+        let error = Identity::find(Some("4000000000"), &[]).unwrap_err();
+        assert!(error.to_string().contains("'group'"), "{error}");
+        if geteuid().is_root() {
+            let groups = ["4000000001".to_owned(), "4000000002".to_owned()];
+            let identity = Identity::find(Some("4000000000"), &groups).unwrap();
+            assert_eq!(identity.gid.as_raw(), 4_000_000_001);
+            assert_eq!(identity.groups.len(), 2);
+        }
+    }
+
+    #[test]
+    fn only_root_becomes_another() {
+        let found = Identity::find(Some("nobody"), &[]);
+        assert_eq!(found.is_ok(), geteuid().is_root());
+        if let Ok(nobody) = found {
+            assert!(!nobody.groups.contains(&Gid::from_raw(0)), "{nobody:?}");
+        }
+        Identity::find(None, &[]).unwrap();
+    }
+}

@@ -1,0 +1,160 @@
+//! The server as a process of its system: who it runs as, its pid file, its folder, its way to the background.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf, absolute};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{User, geteuid};
+
+use crate::config::resolved::{self, PidPath};
+use crate::process::daemon::{self, Background};
+use crate::process::fork::Forked;
+use crate::process::pid_file::PidFile;
+use crate::process::privileges::Identity;
+
+/// Server::Starter watches the process that it has started.
+const STARTER: &str = "SERVER_STARTER_PORT";
+
+/// What a server has of its system, from its start to its end.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    identity: Option<Identity>,
+    pid_file: Option<PidFile>,
+    chdir: Option<PathBuf>,
+    daemonize: bool,
+    background: Option<Background>,
+}
+
+impl Daemon {
+    /// Checks what can be checked, and takes the pid file: nothing else of the server is to be done where another runs.
+    /// `loaded` is whether this process has the app.
+    ///
+    /// # Errors
+    /// One sentence for the operator.
+    pub(super) fn prepare(config: &resolved::Daemon, loaded: bool) -> Result<Daemon> {
+        if config.require_root && !geteuid().is_root() {
+            bail!("option 'require_root': permission denied, the server must be run as root");
+        }
+        let identity = match (&config.user, config.groups.is_empty()) {
+            (None, true) => None,
+            (user, _) => Some(Identity::find(user.as_deref(), &config.groups)?),
+        };
+        if let Some(mask) = config.umask {
+            umask(Mode::from_bits_truncate(mask));
+        }
+        let daemonize = config.daemonize && env::var_os(STARTER).is_none();
+        let chdir = match &config.chdir {
+            Some(folder) => Some(existing(folder)?),
+            None if daemonize && loaded => Some(PathBuf::from("/")),
+            None => None,
+        };
+        let pid_file = match pid_path(&config.pid_path)? {
+            None => None,
+            Some(path) => {
+                let what = || format!("the pid file '{}' can't be taken", path.display());
+                Some(PidFile::take(&path).with_context(what)?)
+            }
+        };
+        if geteuid().is_root() && config.user.is_none() {
+            ::log::warn!(
+                "the app runs as root: name a user by option 'user', or say 'user root' if that is meant"
+            );
+        }
+        Ok(Daemon {
+            identity,
+            pid_file,
+            chdir,
+            daemonize,
+            background: None,
+        })
+    }
+
+    /// Everything is bound and opened: goes to the background and to its folder, and writes its pid. The process that was
+    /// started does not return where it is left behind.
+    ///
+    /// # Errors
+    /// One sentence for the operator.
+    pub(super) fn detach(&mut self, fork: impl FnOnce() -> io::Result<Forked>) -> Result<()> {
+        if self.daemonize {
+            self.background = Some(daemon::detach(fork).context("can't go to the background")?);
+        }
+        if let Some(folder) = &self.chdir {
+            env::set_current_dir(folder)
+                .with_context(|| format!("option 'chdir': '{}'", folder.display()))?;
+        }
+        match &mut self.pid_file {
+            Some(file) => file.write().context("can't write the pid file"),
+            None => Ok(()),
+        }
+    }
+
+    /// Becomes the user and takes the groups that were named.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn drop_privileges(&self) -> io::Result<()> {
+        self.identity.as_ref().map_or(Ok(()), Identity::take)
+    }
+
+    /// Everything runs: lets go of the terminal.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn ready(&mut self) -> Result<(), String> {
+        match self.background.take().map(Background::ready) {
+            Some(Err(error)) => Err(format!("can't go to the background: {error}")),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// In a worker: the pid file is the master's.
+    pub(super) fn leave_to_master(&mut self) {
+        self.pid_file = None;
+    }
+
+    /// The server has ended.
+    pub(super) fn end(&mut self) {
+        if let Some(file) = self.pid_file.take() {
+            file.remove();
+        }
+    }
+}
+
+/// The pid file's absolute path, because the folder changes.
+///
+/// # Errors
+/// When the usual place can't be told.
+pub(super) fn pid_path(path: &PidPath) -> Result<Option<PathBuf>> {
+    Ok(match path {
+        PidPath::None => None,
+        PidPath::At(path) => Some(absolute(path)?),
+        PidPath::Usual(name) => {
+            let folder = if geteuid().is_root() {
+                PathBuf::from("/var/run")
+            } else {
+                home()?
+            };
+            Some(folder.join(format!("{name}.pid")))
+        }
+    })
+}
+
+fn home() -> Result<PathBuf> {
+    if let Some(home) = env::var_os("HOME").filter(|home| Path::new(home).is_absolute()) {
+        return Ok(home.into());
+    }
+    let user = User::from_uid(geteuid())?;
+    user.map(|user| user.dir)
+        .ok_or_else(|| anyhow!("option 'pid_path' is needed: this user has no home"))
+}
+
+fn existing(folder: &Path) -> Result<PathBuf> {
+    let what = || format!("option 'chdir': '{}'", folder.display());
+    let folder = absolute(folder).with_context(what)?;
+    if !folder.metadata().with_context(what)?.is_dir() {
+        bail!("{}: it is not a folder", what());
+    }
+    Ok(folder)
+}

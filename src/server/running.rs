@@ -1,0 +1,144 @@
+//! A server that runs already, found by its pid file: what another process can do with it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::daemon::pid_path;
+use crate::config::Options;
+use crate::config::resolved::PidPath;
+use crate::process::pid_file;
+
+/// How long a graceful stop may take: what the server itself grants it, and some time to leave.
+const GRACEFUL: Duration = Duration::from_secs(35);
+
+/// How long the fast stop may take, and then the end by SIGKILL.
+const FAST: Duration = Duration::from_secs(3);
+
+/// A server that lives.
+#[derive(Debug)]
+pub struct Running {
+    path: PathBuf,
+    pid: Pid,
+}
+
+/// Why a server was not moved.
+#[derive(Debug)]
+pub enum Unmoved {
+    /// It has ended meanwhile.
+    Gone,
+    /// It is another user's.
+    NotAllowed(Pid),
+    /// It lives on.
+    Stays(Pid, String),
+}
+
+impl fmt::Display for Unmoved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unmoved::Gone => f.write_str("the server has ended meanwhile"),
+            Unmoved::NotAllowed(pid) => {
+                write!(
+                    f,
+                    "process {pid} is another user's, who alone can signal it"
+                )
+            }
+            Unmoved::Stays(pid, why) => write!(f, "process {pid} lives on: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Unmoved {}
+
+/// The server that was started with these options, if it runs.
+///
+/// # Errors
+/// One sentence when the pid file can't be read.
+pub fn find(options: &Options) -> Result<Option<Running>> {
+    let Some(path) = pid_path(&PidPath::of_running(options)?)? else {
+        return Ok(None);
+    };
+    let holder = pid_file::holder(&path)
+        .with_context(|| format!("the pid file '{}' can't be read", path.display()))?;
+    Ok(holder.map(|pid| Running { path, pid }))
+}
+
+impl Running {
+    /// The master's pid.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Replaces its workers (HUP).
+    ///
+    /// # Errors
+    /// When it can't be signalled.
+    pub fn reload(&self) -> Result<(), Unmoved> {
+        self.signal(Signal::SIGHUP)
+    }
+
+    /// Has it begin anew in place (USR2).
+    ///
+    /// # Errors
+    /// When it can't be signalled.
+    pub fn restart(&self) -> Result<(), Unmoved> {
+        self.signal(Signal::SIGUSR2)
+    }
+
+    /// Ends it, gracefully if it can, and waits until it has gone.
+    ///
+    /// # Errors
+    /// When it can't be signalled, or does not die.
+    pub fn stop(&self) -> Result<(), Unmoved> {
+        for (signal, patience) in [
+            (Signal::SIGTERM, GRACEFUL),
+            (Signal::SIGTERM, FAST),
+            (Signal::SIGKILL, FAST),
+        ] {
+            match self.signal(signal) {
+                Ok(()) if self.gone_within(patience) => return Ok(()),
+                Err(Unmoved::Gone) => return Ok(()),
+                Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Unmoved::Stays(
+            self.pid,
+            "even SIGKILL did not end it".to_owned(),
+        ))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Unmoved> {
+        if !self.lives() {
+            return Err(Unmoved::Gone);
+        }
+        match kill(self.pid, signal) {
+            Ok(()) => Ok(()),
+            Err(Errno::ESRCH) => Err(Unmoved::Gone),
+            Err(Errno::EPERM) => Err(Unmoved::NotAllowed(self.pid)),
+            Err(error) => Err(Unmoved::Stays(self.pid, error.to_string())),
+        }
+    }
+
+    /// Whether it still holds its pid file; a pid may be another process's by now.
+    fn lives(&self) -> bool {
+        pid_file::holder(&self.path).is_ok_and(|holder| holder == Some(self.pid))
+    }
+
+    fn gone_within(&self, patience: Duration) -> bool {
+        let limit = Instant::now() + patience;
+        while self.lives() {
+            if Instant::now() >= limit {
+                return false;
+            }
+            sleep(Duration::from_millis(20));
+        }
+        true
+    }
+}
