@@ -12,13 +12,13 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
-use crate::dispatch::Dispatch;
-use crate::http::h1::connection::{self, Context, Origin, Settings};
+use crate::dispatch::{self, Dispatch, Report};
+use crate::http::h1::connection::{self, Context, Origin};
 use crate::log::access::{AccessLog, Plan};
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::listen::Listening;
@@ -29,6 +29,14 @@ use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
 use crate::semantics::date::DateCache;
 
+/// How the core works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How connections behave.
+    pub http: connection::Settings,
+    /// How requests are dispatched.
+    pub dispatch: dispatch::Settings,
+}
 mod check;
 
 /// A handshake that has begun when the server drains may take this long.
@@ -101,15 +109,17 @@ async fn live(
 ) -> io::Result<()> {
     let log = logs.access.map(AccessLog::new).transpose()?;
     let timed = log.as_ref().is_some_and(|log| log.wants_call);
-    let dispatch = Rc::new(Dispatch::new(settings.spool_folder.clone(), timed));
+    let (report, reports) = mpsc::unbounded_channel();
+    let dispatch = Rc::new(Dispatch::new(settings.dispatch, report, timed));
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
-        settings,
+        settings: settings.http,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
         log,
+        scratch: Default::default(),
     });
     let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
     for (number, listening) in listening {
@@ -146,6 +156,7 @@ async fn live(
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
+    spawn_local(forward(Rc::clone(&control), reports));
     let ended = obey(
         &control,
         &context,
@@ -187,6 +198,17 @@ async fn serve(
         }
         Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
         Accepted::Gone => {}
+    }
+}
+
+/// Tells the master what the dispatch reports. A master that is gone needs no word.
+async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedReceiver<Report>) {
+    while let Some(report) = reports.recv().await {
+        let word = match report {
+            Report::Leaving(number) => ToMaster::Leaving(number),
+            Report::Hung { number, request } => ToMaster::Hung(number, request),
+        };
+        let _ = control::tell_master(control.get_ref().as_fd(), word);
     }
 }
 

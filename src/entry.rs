@@ -165,8 +165,8 @@ fn move_from_perl(word: &[u8], said: Pairs) -> Result<i32, String> {
     let said = read(said)?;
     let found = running::find(&said.options).map_err(|error| format!("{error:#}"))?;
     match found {
-        None => Ok(0),
-        Some(running) => match do_with(&running, command) {
+        Err(_) => Ok(0),
+        Ok(running) => match do_with(&running, command) {
             Ok(()) => Ok(running.pid().as_raw()),
             Err(Unmoved::Gone) => Ok(0),
             Err(error) => Err(error.to_string()),
@@ -186,9 +186,9 @@ fn do_with(running: &Running, command: Command) -> Result<(), Unmoved> {
 /// Moves a server that runs, for the command. Returns the exit status.
 fn move_by_command(command: Command, options: &Options) -> i32 {
     let running = match running::find(options) {
-        Ok(Some(running)) => running,
-        Ok(None) => {
-            eprintln!("gepok: no server is running");
+        Ok(Ok(running)) => running,
+        Ok(Err(not_running)) => {
+            eprintln!("gepok: {not_running}");
             return NOT_RUNNING;
         }
         Err(error) => return mistake(&format!("{error:#}")),

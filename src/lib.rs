@@ -10,6 +10,7 @@
 //!
 //! `docs/internals.md` draws the processes, the channel's frames and the boundary to Perl.
 
+pub mod certificate;
 pub mod channel;
 pub mod config;
 pub mod core;

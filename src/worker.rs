@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use crate::channel::respond::Respond;
 use crate::channel::worker_end::{Incoming, WAKE_FRAME, WorkerEnd};
-use crate::process::signal;
+use crate::process::{hung, signal};
 use crate::semantics::message::Request;
 
 mod share;
@@ -80,6 +80,8 @@ pub struct ServerFacts {
     pub listeners: Vec<Listener>,
     /// Whether there are workers: `psgi.multiprocess`, and whether `psgix.harakiri` is offered.
     pub multiprocess: bool,
+    /// Whether requests over TLS get the keys `SSL_PROTOCOL`, `SSL_CLIENT_S_DN` and so on.
+    pub ssl_env: bool,
 }
 
 /// TERM has come: leave behind the request in hand.
@@ -104,6 +106,17 @@ pub extern "C" fn wake() {
     if WAITING.load(Ordering::SeqCst) {
         signal::send(SOCKET.load(Ordering::SeqCst), &WAKE_FRAME);
     }
+}
+
+/// The signal by which the master asks where the app is.
+pub fn where_signal() -> i32 {
+    hung::signal()
+}
+
+/// Answers it by lines for the log, and ends this process at once: it asks only whom it has given up.
+pub fn tell_where(calls: &str) {
+    ::log::error!("the app is in\n{}", calls.trim_end());
+    hung::end();
 }
 
 /// Why a worker serves no more.

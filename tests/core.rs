@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
 use gepok::core;
+use gepok::dispatch;
 use gepok::http::h1::connection::Settings;
 use gepok::http::limits::Limits;
 use gepok::net::listen;
@@ -47,6 +48,13 @@ impl Server {
             spool_folder: std::env::temp_dir(),
         };
         change(&mut settings);
+        let settings = core::Settings {
+            dispatch: dispatch::Settings {
+                request_timeout: None,
+                spool_folder: settings.spool_folder.clone(),
+            },
+            http: settings,
+        };
         let (control, core_end) = control::pair().unwrap();
         let mut server = Server {
             address,
@@ -94,7 +102,7 @@ impl Server {
     fn hear_drained(&mut self) {
         loop {
             match self.control.hear().unwrap() {
-                Some(ToMaster::Serving(_)) => {}
+                Some(ToMaster::Serving(_) | ToMaster::Leaving(_)) => {}
                 word => return assert_eq!(word, Some(ToMaster::Drained)),
             }
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("semantics", &[]),
     ("config",    &[]),
+    ("certificate", &[]),
     ("log",       &["semantics"]),
     ("spool",     &["semantics"]),
     ("net",       &["semantics", "spool"]),
@@ -19,9 +20,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http",      &["semantics", "log", "spool", "net", "channel", "dispatch"]),
     ("worker",    &["semantics", "channel", "process"]),
     ("core",      &["semantics", "log", "net", "channel", "process", "dispatch", "http"]),
-    ("server",    &["config", "log", "net", "channel", "process", "http", "worker", "core"]),
+    ("server",    &["config", "log", "net", "channel", "process", "dispatch", "http", "worker", "core"]),
     ("perl",      &[]),
-    ("psgi",      &["semantics", "channel", "worker", "perl"]),
+    ("psgi",      &["semantics", "certificate", "channel", "worker", "perl"]),
     ("xs",        &["perl"]),
     ("entry",     &["config", "channel", "process", "worker", "server", "perl", "psgi", "xs"]),
 ];

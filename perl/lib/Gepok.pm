@@ -61,6 +61,7 @@ my @ATTRIBUTES = qw(
     keepalive
     keepalive_timeout
     max_keepalive_reqs
+    ssl_env
     max_content
     max_target_size
     max_header_size

@@ -92,7 +92,7 @@ pub struct CoreEnd {
     /// What came by the ring, which goes before.
     from_ring: RefCell<Unframer>,
     out: RefCell<VecDeque<Outgoing>>,
-    more_out: Notify,
+    attention: Notify,
 }
 
 impl CoreEnd {
@@ -113,7 +113,7 @@ impl CoreEnd {
             unframer: RefCell::default(),
             from_ring: RefCell::default(),
             out: RefCell::default(),
-            more_out: Notify::new(),
+            attention: Notify::new(),
         })
     }
 
@@ -182,6 +182,11 @@ impl CoreEnd {
         )
     }
 
+    /// Lets [`next`](Self::next) look into the ring, though the worker has not said that there is something.
+    pub fn look(&self) {
+        self.attention.notify_one();
+    }
+
     /// Tells the worker to leave.
     ///
     /// # Errors
@@ -207,7 +212,7 @@ impl CoreEnd {
             beside,
         });
         if was_empty && !self.write_now()? {
-            self.more_out.notify_one();
+            self.attention.notify_one();
         }
         Ok(())
     }
@@ -220,7 +225,7 @@ impl CoreEnd {
             return;
         }
         if out.is_empty() {
-            self.more_out.notify_one();
+            self.attention.notify_one();
         }
         let mut bytes = Vec::with_capacity(4 * 1024);
         write(&mut bytes);
@@ -271,7 +276,7 @@ impl CoreEnd {
             let read = tokio::select! {
                 read = self.socket.async_io(Interest::READABLE, |socket| self.receive(socket)) => read,
                 written = self.write_pending(), if pending => written.map(|()| 1),
-                () = self.more_out.notified(), if !pending => Ok(1),
+                () = self.attention.notified() => Ok(1),
             };
             self.memory.ring.wake_up();
             if read? == 0 {

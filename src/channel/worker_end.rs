@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use bytes::Buf;
@@ -70,6 +71,10 @@ struct State {
     open: Vec<Open>,
     /// Bytes that went by the socket, without the frames that only wake.
     sent: u64,
+    /// What is queued ends a call: the core may learn of it a little later.
+    patient: bool,
+    /// There is something in the ring of which the core was not told.
+    untold: bool,
 }
 
 /// The worker's end.
@@ -160,6 +165,8 @@ impl WorkerEnd {
             if let Some(frame) = state.unframer.next()? {
                 return Ok(Some(frame));
             }
+            self.tell(&mut state)
+                .map_err(|_| io::ErrorKind::BrokenPipe)?;
             let read = match transfer::receive(self.socket.as_fd(), &mut state.unframer) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
                 read => read?,
@@ -265,17 +272,28 @@ impl WorkerEnd {
             && ring.put(&state.out)
         {
             state.out.clear();
-            return if ring.must_wake() {
-                self.send(&mut [IoSlice::new(&RING_FRAME)], None)
-            } else {
-                Ok(())
-            };
+            state.untold = true;
+            // Behind a call, the core is told once for all requests that are here already. Should the next call take
+            // long, the core looks by itself: it watches over requests that it has sent ahead.
+            let more_is_here = !state.unframer.bytes.is_empty() || !state.waiting.is_empty();
+            if mem::take(&mut state.patient) && more_is_here {
+                return Ok(());
+            }
+            return self.tell(&mut state);
         }
         let descriptor = state.descriptor.take();
         let mut pieces = [IoSlice::new(&state.out), IoSlice::new(content)];
         self.send(&mut pieces, descriptor)?;
         state.sent += (state.out.len() + content.len()) as u64;
         state.out.clear();
+        Ok(())
+    }
+
+    /// Wakes the core for what is in the ring, if it sleeps.
+    fn tell(&self, state: &mut State) -> Result<(), Lost> {
+        if mem::take(&mut state.untold) && self.memory.ring.must_wake() {
+            self.send(&mut [IoSlice::new(&RING_FRAME)], None)?;
+        }
         Ok(())
     }
 
@@ -421,11 +439,9 @@ impl Respond for WorkerEnd {
     }
 
     fn idle(&self) {
-        put(
-            &mut self.state.borrow_mut().out,
-            Header::new(Kind::Idle, 0),
-            |_| {},
-        );
+        let mut state = self.state.borrow_mut();
+        state.patient = true;
+        put(&mut state.out, Header::new(Kind::Idle, 0), |_| {});
     }
 
     fn flush(&self) -> Result<(), Lost> {

@@ -66,6 +66,8 @@ pub struct Options {
     /// `product_version`; empty is none
     pub product_version: String,
 
+    /// The category of options that say what the app is told of a request
+    pub environment: Environment,
     /// The category of options about TLS
     pub tls: Tls,
 
@@ -228,6 +230,13 @@ pub struct App {
     pub env: Option<String>,
     /// `preload_app`
     pub preload: bool,
+}
+
+/// What the app is told of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Environment {
+    /// `ssl_env`
+    pub ssl_env: bool,
 }
 
 impl Options {

@@ -48,6 +48,8 @@ pub struct Config {
     pub name: String,
     /// The value of the field Server (RFC 9110 section 10.2.4); none: no such field
     pub server: Option<String>,
+    /// Whether requests over TLS get the keys `SSL_*`
+    pub ssl_env: bool,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
     /// How the server stands in its system
@@ -152,6 +154,7 @@ impl Config {
             }),
             name: name(options),
             server: server(options)?,
+            ssl_env: options.environment.ssl_env,
             server_ready: options.server_ready,
             daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,

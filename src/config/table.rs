@@ -3,6 +3,7 @@
 mod app;
 mod connection;
 mod daemon;
+mod environment;
 mod identity;
 mod life;
 mod limits;
@@ -28,6 +29,7 @@ pub static CATEGORIES: &[&Category] = &[
     &life::CATEGORY,
     &daemon::CATEGORY,
     &connection::CATEGORY,
+    &environment::CATEGORY,
     &limits::CATEGORY,
     &logging::CATEGORY,
     &identity::CATEGORY,

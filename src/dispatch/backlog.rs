@@ -128,6 +128,8 @@ pub(super) struct Backlog {
     folder: PathBuf,
     /// Credit that is too small for a frame of its own.
     pub(super) owed: Cell<u64>,
+    /// Bytes that the worker has sent and that were not credited.
+    pub(super) ahead: Cell<u64>,
 }
 
 impl Backlog {
@@ -139,6 +141,7 @@ impl Backlog {
             spill: RefCell::default(),
             folder: folder.to_owned(),
             owed: Cell::new(0),
+            ahead: Cell::new(0),
         }
     }
 

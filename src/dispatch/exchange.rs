@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::Dispatch;
 use super::backlog::{Backlog, Held, Part};
+use crate::channel::CREDIT;
 use crate::log::record::Call;
 use crate::semantics::message::{Request, ResponseHead};
 
@@ -34,6 +35,8 @@ pub enum Event {
     End,
     /// No worker will complete this response: 502, or a cut where its head has left.
     Failed,
+    /// The app has taken too long: 504, or a cut where its head has left.
+    TimedOut,
 }
 
 /// Content in a file.
@@ -80,6 +83,8 @@ pub(super) struct InFlight {
     pinned: bool,
     /// The app waits for the client's socket.
     asked: Cell<bool>,
+    /// The app has asked for it.
+    taken: Cell<bool>,
     parts: RefCell<VecDeque<Part>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -94,6 +99,7 @@ impl InFlight {
             course: Course::default(),
             pinned: false,
             asked: Cell::new(false),
+            taken: Cell::new(false),
             parts: RefCell::default(),
             waker: RefCell::default(),
         }
@@ -124,12 +130,19 @@ impl InFlight {
 
     pub(super) fn ask(&self) {
         self.asked.set(true);
+        self.taken.set(true);
         self.tell(Event::Take);
     }
 
     /// Whether the app waits for a socket; whoever hears it must answer.
     pub(super) fn answer(&self) -> bool {
         self.asked.replace(false)
+    }
+
+    /// Whether the app may be silent: it has the client's socket, or waits until the client takes what it has sent.
+    pub(super) fn is_excused(&self) -> bool {
+        let waits = self.place.get() != Place::Over && self.backlog.ahead.get() >= CREDIT;
+        self.taken.get() || waits
     }
 
     pub(super) fn finish(&self, event: Event) {
@@ -150,7 +163,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The next part of the response. Behind `End` or `Failed` nothing comes.
+    /// The next part of the response. Behind `End`, `Failed` or `TimedOut` nothing comes.
     pub async fn next(&self) -> Event {
         poll_fn(|context| match self.next_here() {
             Some(event) => Poll::Ready(event),

@@ -3,7 +3,7 @@
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
@@ -22,56 +23,73 @@ use crate::channel::core_end::{CoreEnd, Message};
 use crate::semantics::message::Request;
 
 mod backlog;
+mod deadline;
 mod exchange;
 mod generation;
+mod report;
 mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice, Witness};
+pub use self::report::Report;
 
 /// How often the watch looks for calls that take long.
 const TICK: Duration = Duration::from_millis(1);
 
+/// How requests are dispatched.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long the app may be silent on a request; nothing: for ever.
+    pub request_timeout: Option<Duration>,
+    /// Folder for responses that are too large for memory.
+    pub spool_folder: PathBuf,
+}
+
 /// The workers and the requests that wait for one.
 #[derive(Debug)]
 pub struct Dispatch {
-    workers: RefCell<HashMap<u32, Worker>>,
+    settings: Settings,
+    /// Who hears of the workers.
+    reports: UnboundedSender<Report>,
+    workers: RefCell<BTreeMap<u32, Worker>>,
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
     /// The watch over requests that were sent ahead is running.
     watching: Cell<bool>,
+    /// The watch over calls that take too long is running.
+    timing: Cell<bool>,
     /// Workers were told to leave; new ones are told so at once.
     stopped: Cell<bool>,
     /// No worker will come any more.
     deserted: Cell<bool>,
     /// Memory that responses hold.
     memory: Rc<Cell<u64>>,
-    /// Folder for responses that are too large for memory.
-    spool_folder: PathBuf,
     /// Whether times are kept for the access log.
     timed: bool,
 }
 
 impl Dispatch {
-    /// Without workers yet. Responses that their clients take too slowly wait in `spool_folder`. With `timed`,
-    /// [`Witness::call`] tells when responses were complete.
-    pub fn new(spool_folder: PathBuf, timed: bool) -> Self {
+    /// Without workers yet. `reports` is told of them. With `timed`, [`Witness::call`] tells when responses were
+    /// complete.
+    pub fn new(settings: Settings, reports: UnboundedSender<Report>, timed: bool) -> Self {
         Dispatch {
+            settings,
+            reports,
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
             watching: Cell::new(false),
+            timing: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
             memory: Rc::default(),
-            spool_folder,
             timed,
         }
     }
 
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
-        let backlog = Backlog::new(&self.memory, &self.spool_folder);
+        let backlog = Backlog::new(&self.memory, &self.settings.spool_folder);
         let state = Rc::new(InFlight::new(request, backlog));
         if self.deserted.get() {
             state.finish(Event::Failed);
@@ -127,6 +145,7 @@ impl Dispatch {
             match sent {
                 Some(Ok(id)) => {
                     state.place.set(Place::Worker { number, id });
+                    self.watch_calls();
                     if workers.get(&number).is_some_and(Worker::has_ahead) {
                         drop(workers);
                         self.watch();
@@ -170,6 +189,7 @@ impl Dispatch {
         let mut taken = Vec::new();
         for worker in self.workers.borrow_mut().values_mut() {
             if worker.has_ahead() {
+                worker.end.look();
                 taken.extend(worker.take_back(now));
             }
         }
@@ -191,6 +211,11 @@ impl Dispatch {
 
     /// What worker `number` said.
     pub fn message(self: &Rc<Self>, number: u32, message: Message) {
+        if self.settings.request_timeout.is_some()
+            && let Some(worker) = self.workers.borrow_mut().get_mut(&number)
+        {
+            worker.heard();
+        }
         match message {
             Message::Informational(id, head) => self.tell(number, id, Event::Informational(head)),
             Message::Head(id, head, length) => self.tell(number, id, Event::Head(head, length)),
@@ -218,7 +243,10 @@ impl Dispatch {
                 self.look_at(number);
                 self.match_up();
             }
-            Message::Leaving => self.worker_leaves(number),
+            Message::Leaving => {
+                self.worker_leaves(number);
+                self.report(Report::Leaving(number));
+            }
             Message::Wake => {
                 if let Some(worker) = self.workers.borrow().get(&number) {
                     let _ = worker.end.send_wake();
@@ -266,6 +294,8 @@ impl Dispatch {
             self.give_credit(number, id, content.len() as u64);
             return;
         }
+        let ahead = &state.backlog.ahead;
+        ahead.set(ahead.get() + content.len() as u64);
         let (part, credit, start) = state.backlog.accept(content);
         self.credit(&state, credit);
         if start {
@@ -289,6 +319,8 @@ impl Dispatch {
         let enough = owed >= CREDIT / 4;
         state.backlog.owed.set(if enough { 0 } else { owed });
         if enough {
+            let ahead = &state.backlog.ahead;
+            ahead.set(ahead.get().saturating_sub(owed));
             self.give_credit(number, id, owed);
         }
     }
@@ -318,9 +350,18 @@ impl Dispatch {
     }
 
     fn give_credit(&self, number: u32, id: u64, amount: u64) {
-        if let Some(worker) = self.workers.borrow().get(&number) {
+        if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
             let _ = worker.end.send_credit(id, amount);
+            // From now on it can go on.
+            if self.settings.request_timeout.is_some() {
+                worker.heard();
+            }
         }
+    }
+
+    /// Tells whoever looks after the workers. Without anybody there, the core ends.
+    fn report(&self, report: Report) {
+        let _ = self.reports.send(report);
     }
 
     /// Worker `number` takes no request any more: what it has not claimed goes to the front of the queue.
@@ -363,8 +404,7 @@ impl Dispatch {
         let Some(worker) = self.workers.borrow_mut().remove(&number) else {
             return;
         };
-        let mut left: Vec<_> = worker.open.into_iter().collect();
-        left.sort_unstable_by_key(|&(id, _)| std::cmp::Reverse(id));
+        let left = worker.open.into_iter().rev();
         for (id, state) in left {
             if end.claims().is_claimed(id) {
                 state.finish(Event::Failed);

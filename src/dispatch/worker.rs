@@ -3,7 +3,7 @@
 //! A quick worker is sent some requests ahead, so that it need not wait for the core between two of them. What it has
 //! not claimed can be taken back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -32,10 +32,10 @@ pub(super) struct Worker {
     pid: i32,
     pub(super) end: Rc<CoreEnd>,
     /// Requests whose responses are not over; writers that the app keeps are among them.
-    pub(super) open: HashMap<u64, Rc<InFlight>>,
+    pub(super) open: BTreeMap<u64, Rc<InFlight>>,
     last_id: u64,
     /// Requests whose calls are not over, in their order: the first is in work, the others are ahead.
-    held: VecDeque<u64>,
+    pub(super) held: VecDeque<u64>,
     /// It has loaded its app, and its channel works.
     ready: bool,
     /// It may get requests: it is no candidate any more, and is not leaving.
@@ -43,7 +43,11 @@ pub(super) struct Worker {
     /// Its call takes long: nothing is sent ahead until it is idle again.
     slow: bool,
     /// When the call in work began.
-    since: Instant,
+    pub(super) since: Instant,
+    /// The last sign of the call in work, as far as calls are timed.
+    pub(super) progress: Instant,
+    /// Its call has taken too long: it is being killed.
+    pub(super) hung: bool,
     /// How long a call takes, as a moving mean, in microseconds.
     mean: f32,
 }
@@ -53,13 +57,15 @@ impl Worker {
         Worker {
             pid,
             end,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             last_id: 0,
             held: VecDeque::new(),
             ready: false,
             admitted,
             slow: false,
             since: Instant::now(),
+            progress: Instant::now(),
+            hung: false,
             mean: UNKNOWN_MICROS,
         }
     }
@@ -139,6 +145,11 @@ impl Worker {
             state.course.over.set(Some(Instant::now()));
         }
         Some(state)
+    }
+
+    /// It has said something, or can go on.
+    pub(super) fn heard(&mut self) {
+        self.progress = Instant::now();
     }
 
     /// Takes back what it has not claimed, the last one first, where its call takes long.

@@ -92,6 +92,10 @@ pub enum ToMaster {
     Ready,
     /// Worker number so-and-so has loaded its app and waits for requests.
     Serving(u32),
+    /// Worker number so-and-so takes no request any more and is about to exit: another may take its place.
+    Leaving(u32),
+    /// Worker number so-and-so makes no progress with a request (its method and target): to be killed.
+    Hung(u32, String),
     /// How worker number so-and-so has answered `Check`: well, or one sentence that says why not.
     Checked(u32, Result<(), String>),
     /// To `Ping`.
@@ -123,8 +127,10 @@ const ALIVE: u8 = 18;
 const CHECKED: u8 = 19;
 const TLS_FILE: u8 = 20;
 const READ_TLS: u8 = 21;
-const LOGS: u8 = 22;
-const REOPEN: u8 = 23;
+const LEAVING: u8 = 22;
+const HUNG: u8 = 23;
+const LOGS: u8 = 24;
+const REOPEN: u8 = 25;
 
 /// Which files come with `LOGS`, in this order.
 const ACCESS: u8 = 1;
@@ -297,6 +303,16 @@ pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
             bytes.put_u8(SERVING);
             bytes.put_u32_le(number);
         }
+        ToMaster::Leaving(number) => {
+            bytes.put_u8(LEAVING);
+            bytes.put_u32_le(number);
+        }
+        ToMaster::Hung(number, request) => {
+            bytes.put_u8(HUNG);
+            bytes.put_u32_le(number);
+            bytes.put_slice(request.as_bytes());
+            bytes.truncate(LONGEST);
+        }
         ToMaster::Drained => bytes.put_u8(DRAINED),
         ToMaster::Alive => bytes.put_u8(ALIVE),
         ToMaster::Checked(number, checked) => {
@@ -407,11 +423,16 @@ fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
     let Some((bytes, _)) = receive(control)? else {
         return Ok(None);
     };
+    let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes);
+    let number = |bytes| number(bytes).map_err(|_| garbage());
     let word = match bytes.as_slice() {
         [READY] => ToMaster::Ready,
-        [SERVING, number @ ..] => {
-            let number = number.try_into().map_err(|_| garbage())?;
-            ToMaster::Serving(u32::from_le_bytes(number))
+        [SERVING, rest @ ..] => ToMaster::Serving(number(rest)?),
+        [LEAVING, rest @ ..] => ToMaster::Leaving(number(rest)?),
+        [HUNG, rest @ ..] => {
+            let (number, request) = rest.split_first_chunk().ok_or_else(garbage)?;
+            let request = String::from_utf8_lossy(request).into_owned();
+            ToMaster::Hung(u32::from_le_bytes(*number), request)
         }
         [DRAINED] => ToMaster::Drained,
         [ALIVE] => ToMaster::Alive,
@@ -490,6 +511,9 @@ mod tests {
         master.tell(ToCore::TlsFile(file)).unwrap();
         master.tell(ToCore::Drain).unwrap();
         tell_master(core.as_fd(), ToMaster::Serving(70_000)).unwrap();
+        let hung = ToMaster::Hung(3, "GET /".to_owned());
+        tell_master(core.as_fd(), hung.clone()).unwrap();
+        tell_master(core.as_fd(), ToMaster::Leaving(4)).unwrap();
         tell_master(core.as_fd(), ToMaster::Drained).unwrap();
 
         assert!(matches!(
@@ -511,6 +535,8 @@ mod tests {
             Some(ToCore::Drain)
         ));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Serving(70_000)));
+        assert_eq!(master.hear().unwrap(), Some(hung));
+        assert_eq!(master.hear().unwrap(), Some(ToMaster::Leaving(4)));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Drained));
         drop(master);
         assert!(hear_master(core.as_fd()).unwrap().is_none());

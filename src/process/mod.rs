@@ -5,6 +5,7 @@
 pub mod control;
 pub mod daemon;
 pub mod fork;
+pub mod hung;
 pub mod master;
 pub mod pid_file;
 pub mod privileges;

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -80,13 +81,32 @@ impl PidFile {
         Ok(())
     }
 
-    /// Removes the file, if it is the one that this process has written. Where the folder does not let a user
-    /// without root's rights, the file stays behind empty.
+    /// Removes the file, if it is the one that this process has written. The lock stays until the process ends, for who
+    /// waits for that. Where the folder is closed to a user without root's rights, the file stays behind, empty and free.
     pub fn remove(mut self) {
         let ours = self.owner.is_none_or(|owner| owner == getpid());
-        if ours && same(&self.file, &self.path) && remove(&self.path).is_err() {
-            let _ = self.file.set_len(0).and_then(|()| self.file.flush());
+        if !ours || !same(&self.file, &self.path) {
+            return;
         }
+        match remove(&self.path) {
+            Ok(()) => _ = self.file.into_raw_fd(),
+            Err(_) => _ = self.file.set_len(0).and_then(|()| self.file.flush()),
+        }
+    }
+}
+
+/// A process that holds a pid file.
+#[derive(Debug)]
+pub struct Holder {
+    /// Its pid.
+    pub pid: Pid,
+    file: File,
+}
+
+impl Holder {
+    /// Whether it lives: its pid may be another process's by now.
+    pub fn lives(&self) -> bool {
+        is_locked(&self.file).unwrap_or(false) && lives(self.pid)
     }
 }
 
@@ -94,7 +114,7 @@ impl PidFile {
 ///
 /// # Errors
 /// When the file can't be read.
-pub fn holder(path: &Path) -> io::Result<Option<Pid>> {
+pub fn holder(path: &Path) -> io::Result<Option<Holder>> {
     let began = Instant::now();
     loop {
         let mut file = match OpenOptions::new()
@@ -110,7 +130,7 @@ pub fn holder(path: &Path) -> io::Result<Option<Pid>> {
             return Ok(None);
         }
         match read(&mut file) {
-            Ok(Some(pid)) => return Ok(lives(pid).then_some(pid)),
+            Ok(Some(pid)) => return Ok(lives(pid).then_some(Holder { pid, file })),
             // It is being written.
             _ if began.elapsed() < WRITING => std::thread::sleep(Duration::from_millis(10)),
             _ => return Ok(None),
@@ -188,6 +208,10 @@ fn remove(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn holder(path: &Path) -> io::Result<Option<Pid>> {
+        Ok(super::holder(path)?.map(|holder| holder.pid))
+    }
+
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
     }
@@ -208,8 +232,10 @@ mod tests {
         assert_eq!(holder(&path).unwrap(), Some(getpid()));
         let running = PidFile::take(&path).unwrap_err().to_string();
         assert!(running.contains(&format!("pid {}", getpid())), "{running}");
+        let found = super::holder(&path).unwrap().unwrap();
         first.remove();
         assert!(!path.exists());
+        assert!(found.lives(), "until its process ends");
         PidFile::take(&path).unwrap().remove();
     }
 

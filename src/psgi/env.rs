@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use perl_sys::{GP_UNKNOWN_KEY, gp_entry, gp_slice};
 
-use super::listener;
+use super::{listener, tls};
 use crate::perl::{UNDEF, bytes, slice};
 use crate::semantics::message::{Endpoints, Request};
 use crate::semantics::target::{Target, decode_path};
@@ -70,6 +70,8 @@ pub(super) struct Builder {
     /// Values that stand nowhere in the request.
     made: Vec<Vec<u8>>,
     socket: Vec<u8>,
+    /// The optional keys about TLS, where they are wanted.
+    tls: Option<tls::SslKeys>,
     fixed: Fixed,
 }
 
@@ -88,6 +90,7 @@ struct Fixed {
     host: u32,
     cookie: u32,
     content_length: u32,
+    https: u32,
 }
 
 /// What [`Builder::build`] has built; the entries point into the request and into the builder.
@@ -99,7 +102,8 @@ pub(super) struct Env<'a> {
 }
 
 impl Builder {
-    pub(super) fn new() -> Self {
+    /// With `ssl_env`, requests over TLS get the `SSL_*` keys.
+    pub(super) fn new(ssl_env: bool) -> Self {
         let keys = Keys::new();
         let number = |name: &str| keys.find(name.as_bytes()).unwrap_or(GP_UNKNOWN_KEY);
         let fixed = Fixed {
@@ -116,6 +120,7 @@ impl Builder {
             host: number("HTTP_HOST"),
             cookie: number("HTTP_COOKIE"),
             content_length: number("CONTENT_LENGTH"),
+            https: number("HTTPS"),
         };
         Builder {
             keys,
@@ -124,6 +129,7 @@ impl Builder {
             names: Vec::new(),
             made: Vec::new(),
             socket: Vec::new(),
+            tls: ssl_env.then(tls::SslKeys::default),
             fixed,
         }
     }
@@ -147,8 +153,14 @@ impl Builder {
             slice(listener.server_port.as_bytes()),
         );
         let remote_port = self.put_remote(request, listener);
+        if let Some(facts) = &request.tls {
+            self.put(self.fixed.https, slice(b"on"));
+            if let Some(keys) = &mut self.tls {
+                keys.put(&mut self.entries, facts);
+            }
+        }
         self.put_fields(request, host);
-        listener::put_connection(&mut self.socket, listener, &request.endpoints);
+        listener::put_connection(&mut self.socket, listener, request);
         Env {
             entries: &self.entries,
             socket: &self.socket,

@@ -1,9 +1,9 @@
-//! What a listener contributes to the env, and the packed form of addresses behind `gepok.socket`.
+//! The packed facts behind `gepok.socket` and `gepok.httpd_socket`: addresses, and what TLS has told.
 
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::semantics::message::Endpoints;
+use crate::semantics::message::{Endpoints, Request, Tls};
 use crate::worker::{Address, Listener};
 
 /// The packed facts behind `gepok.httpd_socket`; `perl/lib/Gepok/Socket.pm` reads them.
@@ -21,12 +21,15 @@ pub(super) fn facts(listener: &Listener) -> Vec<u8> {
 }
 
 /// Appends the packed facts behind a connection's `gepok.socket`.
-pub(super) fn put_connection(facts: &mut Vec<u8>, listener: &Listener, endpoints: &Endpoints) {
-    match endpoints {
+pub(super) fn put_connection(facts: &mut Vec<u8>, listener: &Listener, request: &Request) {
+    match &request.endpoints {
         Endpoints::Ip { peer, local } => {
             facts.push(b'i');
             put_address(facts, *peer);
             put_address(facts, *local);
+            if let Some(tls) = &request.tls {
+                put_tls(facts, tls);
+            }
         }
         Endpoints::Unix { pid, uid, gid } => put_unix(facts, listener, [*pid as u32, *uid, *gid]),
     }
@@ -40,6 +43,23 @@ fn put_unix(facts: &mut Vec<u8>, listener: &Listener, credentials: [u32; 3]) {
     if let Address::Unix(path) = &listener.address {
         facts.extend_from_slice(path.as_os_str().as_bytes());
     }
+}
+
+fn put_tls(facts: &mut Vec<u8>, tls: &Tls) {
+    facts.extend_from_slice(&(tls.version as u16).to_be_bytes());
+    facts.push(tls.resumed.into());
+    facts.push(tls.server_name.is_some().into());
+    put_bytes(facts, &tls.cipher);
+    put_bytes(facts, tls.server_name.as_deref().unwrap_or_default());
+    for certificate in &tls.certificates {
+        put_bytes(facts, certificate);
+    }
+}
+
+/// Bytes behind their length, for `unpack 'N/a'`.
+pub(super) fn put_bytes(facts: &mut Vec<u8>, bytes: &[u8]) {
+    facts.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    facts.extend_from_slice(bytes);
 }
 
 /// Length of what follows, port, address: 7 or 19 bytes in all.

@@ -6,14 +6,15 @@
 mod env;
 mod listener;
 mod sink;
+mod tls;
 
 use std::os::fd::IntoRawFd;
 use std::rc::Rc;
 
-use perl_sys::{gp_outcome, gp_request, gp_slice, gp_time, gp_worker};
+use perl_sys::{gp_outcome, gp_request, gp_signal_calls, gp_slice, gp_time, gp_worker};
 
 use crate::channel::respond::Respond;
-use crate::perl::{Code, Failure, Perl, UNDEF, slice};
+use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
 use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
 use crate::worker::{self, App, Called, Left, ServerFacts};
 
@@ -53,6 +54,7 @@ impl PsgiApp {
             listeners: listeners.as_ptr(),
             listener_count: listeners.len(),
             wake: Some(wake_worker),
+            certificate_texts: Some(tls::certificate_texts),
             multiprocess: server.multiprocess.into(),
         };
         // SAFETY: `worker` outlives the call, the sink lives until `gp_close` in drop.
@@ -60,8 +62,8 @@ impl PsgiApp {
             gp_outcome::GP_OK => Ok(PsgiApp {
                 perl,
                 app,
+                env: env::Builder::new(server.ssl_env),
                 server,
-                env: env::Builder::new(),
                 sink,
                 last_hook: None,
             }),
@@ -76,13 +78,19 @@ impl PsgiApp {
 }
 
 /// Makes TERM end this worker behind the request in hand, and INT, QUIT and HUP do nothing: those reach every
-/// process of a terminal or a service at once, and only the master's word counts.
+/// process of a terminal or a service at once, and only the master's word counts. Also lets the master ask where the
+/// app is.
 ///
 /// # Errors
 /// What magic of the app's on `%SIG` died with.
 pub fn take_signals(perl: Perl) -> Result<(), Failure> {
-    // SAFETY: the interpreter is this thread's.
-    match unsafe { perl_sys::gp_take_signals(perl.raw(), Some(leave_worker)) } {
+    let calls = gp_signal_calls {
+        leave: Some(leave_worker),
+        where_: Some(where_worker),
+        where_signal: worker::where_signal(),
+    };
+    // SAFETY: the interpreter is this thread's; the functions are there as long as the process.
+    match unsafe { perl_sys::gp_take_signals(perl.raw(), &calls) } {
         gp_outcome::GP_OK => Ok(()),
         other => Err(perl.failure(other)),
     }
@@ -91,6 +99,12 @@ pub fn take_signals(perl: Perl) -> Result<(), Failure> {
 /// For C, whose function pointers are all unsafe to call.
 unsafe extern "C" fn leave_worker() {
     worker::leave();
+}
+
+unsafe extern "C" fn where_worker(text: gp_slice) {
+    // SAFETY: C keeps the text until we return.
+    let text = String::from_utf8_lossy(unsafe { bytes(text) });
+    worker::tell_where(&text);
 }
 
 unsafe extern "C" fn wake_worker() {
@@ -129,6 +143,7 @@ impl App for PsgiApp {
                 matches!(request.endpoints, Endpoints::Unix { .. }),
                 perl_sys::GP_UNIX,
             ),
+            (request.tls.is_some(), perl_sys::GP_TLS),
         ] {
             if set {
                 flags |= flag;

@@ -21,6 +21,7 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config;
 use crate::config::resolved::{Config, Keepalive, Place, Remote};
 use crate::core;
+use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::log::access::Plan;
@@ -89,6 +90,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         facts: ServerFacts {
             listeners: Vec::new(),
             multiprocess: config.workers.start > 0,
+            ssl_env: config.ssl_env,
         },
         daemon,
         master: getpid(),
@@ -204,7 +206,7 @@ impl Roles for Server<'_> {
         }
         keep.extend(self.logs.errors());
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = http_settings(self.config);
+        let settings = core_settings(self.config);
         let tls = self.config.tls.as_ref().map(tls::settings);
         let (daemon, master) = (&self.daemon, self.master);
         let logs = &self.logs;
@@ -360,6 +362,21 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
         requests: share.requests,
         age: share.age,
         rss: share.rss,
+    }
+}
+
+fn core_settings(config: &Config) -> core::Settings {
+    let http = http_settings(config);
+    core::Settings {
+        dispatch: dispatch::Settings {
+            // One process can't be killed and replaced.
+            request_timeout: config
+                .life
+                .request_timeout
+                .filter(|_| config.workers.start > 0),
+            spool_folder: http.spool_folder.clone(),
+        },
+        http,
     }
 }
 

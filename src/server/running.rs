@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::daemon::pid_path;
 use crate::config::Options;
 use crate::config::resolved::PidPath;
-use crate::process::pid_file;
+use crate::process::pid_file::{self, Holder};
 
 /// How long a graceful stop may take: what the server itself grants it, and some time to leave.
 const GRACEFUL: Duration = Duration::from_secs(35);
@@ -23,9 +23,19 @@ const FAST: Duration = Duration::from_secs(3);
 
 /// A server that lives.
 #[derive(Debug)]
-pub struct Running {
-    path: PathBuf,
-    pid: Pid,
+pub struct Running(Holder);
+
+/// No server runs.
+#[derive(Debug)]
+pub struct NotRunning(Option<PathBuf>);
+
+impl fmt::Display for NotRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(path) => write!(f, "no server is running (pid file '{}')", path.display()),
+            None => f.write_str("without a pid file no server is found"),
+        }
+    }
 }
 
 /// Why a server was not moved.
@@ -60,19 +70,22 @@ impl std::error::Error for Unmoved {}
 ///
 /// # Errors
 /// One sentence when the pid file can't be read.
-pub fn find(options: &Options) -> Result<Option<Running>> {
+pub fn find(options: &Options) -> Result<Result<Running, NotRunning>> {
     let Some(path) = pid_path(&PidPath::of_running(options)?)? else {
-        return Ok(None);
+        return Ok(Err(NotRunning(None)));
     };
     let holder = pid_file::holder(&path)
         .with_context(|| format!("the pid file '{}' can't be read", path.display()))?;
-    Ok(holder.map(|pid| Running { path, pid }))
+    Ok(match holder {
+        Some(holder) => Ok(Running(holder)),
+        None => Err(NotRunning(Some(path))),
+    })
 }
 
 impl Running {
     /// The master's pid.
     pub fn pid(&self) -> Pid {
-        self.pid
+        self.0.pid
     }
 
     /// Replaces its workers (HUP).
@@ -109,31 +122,26 @@ impl Running {
             }
         }
         Err(Unmoved::Stays(
-            self.pid,
+            self.pid(),
             "even SIGKILL did not end it".to_owned(),
         ))
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Unmoved> {
-        if !self.lives() {
+        if !self.0.lives() {
             return Err(Unmoved::Gone);
         }
-        match kill(self.pid, signal) {
+        match kill(self.pid(), signal) {
             Ok(()) => Ok(()),
             Err(Errno::ESRCH) => Err(Unmoved::Gone),
-            Err(Errno::EPERM) => Err(Unmoved::NotAllowed(self.pid)),
-            Err(error) => Err(Unmoved::Stays(self.pid, error.to_string())),
+            Err(Errno::EPERM) => Err(Unmoved::NotAllowed(self.pid())),
+            Err(error) => Err(Unmoved::Stays(self.pid(), error.to_string())),
         }
-    }
-
-    /// Whether it still holds its pid file; a pid may be another process's by now.
-    fn lives(&self) -> bool {
-        pid_file::holder(&self.path).is_ok_and(|holder| holder == Some(self.pid))
     }
 
     fn gone_within(&self, patience: Duration) -> bool {
         let limit = Instant::now() + patience;
-        while self.lives() {
+        while self.0.lives() {
             if Instant::now() >= limit {
                 return false;
             }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Server, http_settings, numbered, tls};
+use super::{Server, core_settings, numbered, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
@@ -64,7 +64,7 @@ impl Server<'_> {
         core_end: OwnedFd,
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = http_settings(self.config);
+        let settings = core_settings(self.config);
         let logs = core::Logs {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),

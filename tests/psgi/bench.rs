@@ -122,6 +122,7 @@ fn bench() {
         let server = ServerFacts {
             listeners: listeners(),
             multiprocess: true,
+            ssl_env: false,
         };
         let mut psgi = PsgiApp::new(app, server, Rc::new(Nowhere)).unwrap();
         let mut request = browser();

@@ -11,5 +11,6 @@ mod leak;
 mod response;
 mod socket;
 mod stream;
+mod tls;
 mod ways_out;
 mod world;

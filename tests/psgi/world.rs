@@ -195,6 +195,17 @@ impl World {
     }
 
     pub(crate) fn with_multiprocess(source: &str, multiprocess: bool) -> World {
+        World::with(
+            source,
+            ServerFacts {
+                listeners: listeners(),
+                multiprocess,
+                ssl_env: false,
+            },
+        )
+    }
+
+    pub(crate) fn with(source: &str, server: ServerFacts) -> World {
         let one = one_interpreter();
         let interpreter = Interpreter::start(&[], trampoline(NO_SERVER)).unwrap();
         let perl = interpreter.perl();
@@ -202,10 +213,6 @@ impl World {
         let source = format!("package T; use strict; use warnings; our (@log, $errors); {source}");
         let app = perl.eval("app", &source).unwrap().unwrap();
         let recorder = Rc::new(Recorder::default());
-        let server = ServerFacts {
-            listeners: listeners(),
-            multiprocess,
-        };
         let psgi = PsgiApp::new(app, server, recorder.clone()).unwrap();
         World {
             psgi: Some(psgi),

@@ -21,12 +21,12 @@ sub load {
         require lib;
         lib->import(@inc);
     }
-    absolute_inc();
     $ENV{PLACK_ENV} = defined $how->{env} ? $how->{env} : $ENV{PLACK_ENV} || 'deployment';
     _import($_) for @{ $how->{modules} || [] };
 
-    return _code($how->{eval}, $path) if defined $how->{eval};
-    return _file(defined $path ? $path : 'app.psgi');
+    my $app = defined $how->{eval} ? _code($how->{eval}, $path) : _file(defined $path ? $path : 'app.psgi');
+    absolute_inc();
+    return $app;
 }
 
 # callable($app): the code reference behind what PSGI calls an app, or nothing.

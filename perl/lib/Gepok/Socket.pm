@@ -4,6 +4,7 @@ package Gepok::Socket;
 use strict;
 use warnings;
 
+use Carp       ();
 use IO::Socket ();
 use Socket     ();
 
@@ -16,7 +17,8 @@ our $VERSION = '0.300';
 
 # The facts are one packed string in the glob's scalar, unpacked only when something is asked (src/psgi/listener.rs packs
 # them). That of a client's connection asks the core for the descriptor at its first use (perl/sys/c/socket.c).
-#   i  C/a client's port and address, C/a our port and address
+#   i  C/a client's port and address, C/a our port and address; over TLS also n version, C whether resumed, C whether
+#      the client named a host, then N/a the cipher, that host and each of the client's certificates
 #   u  pid, uid and gid of the client, path of our socket
 sub _facts {
     my ($kind, $rest) = unpack 'a1 a*', ${ *{ $_[0] } };
@@ -27,6 +29,23 @@ sub _facts {
     my ($pid, $uid, $gid, $path) = unpack 'N3 a*', $rest;
     # A listener has no client; a client in another namespace of processes has the id 0.
     return { cred => $uid == 0xffffffff ? undef : [ $pid, $uid, $gid ], path => $path };
+}
+
+# What TLS has told; nothing for plain HTTP and for a listener.
+sub _tls {
+    my ($self) = @_;
+    my ($kind, $rest) = unpack 'a1 a*', ${ *$self };
+    return if $kind ne 'i';
+    my (undef, undef, $tls) = unpack '(C/a)2 a*', $rest;
+    return unless length $tls;
+    my ($version, $resumed, $named, $cipher, $name, @certificates) = unpack 'n C2 (N/a)*', $tls;
+    return {
+        version      => $version,
+        resumed      => $resumed,
+        cipher       => $cipher,
+        servername   => $named ? $name : undef,
+        certificates => \@certificates,
+    };
 }
 
 sub _family { length $_[0] == 4 ? Socket::AF_INET() : Socket::AF_INET6() }
@@ -83,6 +102,116 @@ sub connected {
     my ($self) = @_;
     my $facts = $self->_facts;
     return $facts->{cred} ? 1 : $self->peername;
+}
+
+# The words of IO::Socket::SSL, with its answers. On a connection without TLS they return nothing, as there.
+sub is_SSL             { $_[-1]->_tls ? 1 : undef }
+sub get_cipher         { my $tls = $_[0]->_tls or return; $tls->{cipher} }
+sub get_servername     { my $tls = $_[0]->_tls or return; $tls->{servername} }
+sub get_session_reused { my $tls = $_[0]->_tls or return; $tls->{resumed} }
+sub get_sslversion_int { my $tls = $_[0]->_tls or return; $tls->{version} }
+sub get_sslversion     { my $tls = $_[0]->_tls or return; $tls->{version} == 0x0303 ? 'TLSv1_2' : 'TLSv1_3' }
+
+# What `peer_certificate` can be asked for: each is given what _read returns.
+my %FIELD = (
+    subject         => sub { $_[0]{subject} },
+    issuer          => sub { $_[0]{issuer} },
+    commonName      => sub { $_[0]{cn} },
+    subjectAltNames => sub { @{ $_[0]{names} } },
+);
+@FIELD{qw(owner authority cn)} = @FIELD{qw(subject issuer commonName)};
+
+sub peer_certificate {
+    my ($self, $field) = @_;
+    my ($der) = _certificates($self) or return;
+    return _x509($self, $der) unless $field;
+    my $sub = $FIELD{$field}
+        or Carp::croak("invalid argument for peer_certificate, valid are: @{[ sort keys %FIELD ]}");
+    my $texts = _read($der) or return;
+    return $sub->($texts);
+}
+
+sub peer_certificates {
+    my ($self) = @_;
+    return grep { $_ } map { _x509($self, $_) } _certificates($self);
+}
+
+sub dump_peer_certificate {
+    my ($self) = @_;
+    my ($der) = _certificates($self) or return;
+    my $texts = _read($der) or return;
+    return "Subject Name: $texts->{subject}\nIssuer  Name: $texts->{issuer}\n";
+}
+
+sub get_fingerprint_bin {
+    my ($self, $algorithm, $certificate, $key_only) = @_;
+    $algorithm ||= 'sha256';
+    if (!$certificate && !$key_only && $algorithm =~ /\Asha(1|224|256|384|512)\z/) {
+        my ($der) = _certificates($self) or return;
+        require Digest::SHA;
+        return Digest::SHA->new($1)->add($der)->digest;
+    }
+    $certificate ||= $self->peer_certificate or return;
+    my $type = Net::SSLeay::EVP_get_digestbyname($algorithm) or Carp::croak("Digest algorithm $algorithm is not available");
+    return $key_only
+        ? Net::SSLeay::X509_pubkey_digest($certificate, $type)
+        : Net::SSLeay::X509_digest($certificate, $type);
+}
+
+sub get_fingerprint {
+    my ($self, $algorithm, $certificate, $key_only) = @_;
+    $algorithm ||= 'sha256';
+    my $digest = $self->get_fingerprint_bin($algorithm, $certificate, $key_only) or return;
+    return $algorithm . '$' . ($key_only ? 'pub$' : '') . unpack 'H*', $digest;
+}
+
+sub _certificates {
+    my $tls = $_[0]->_tls or return;
+    return @{ $tls->{certificates} };
+}
+
+# The texts of a certificate (src/psgi/tls.rs packs them); nothing for one that can't be read.
+sub _read {
+    my $packed = _texts($_[0]);
+    return unless defined $packed;
+    my ($subject, $issuer, $common, @names) = unpack '(N/a)*', $packed;
+    # The kinds are numbers, the constants GEN_DNS and so on.
+    $names[ 2 * $_ ] += 0 for 0 .. $#names / 2;
+    return { subject => $subject, issuer => $issuer, cn => scalar unpack('N/a', $common), names => \@names };
+}
+
+# An X509 of OpenSSL's, as a number for Net::SSLeay. It lives as long as the handle, once for each certificate.
+sub _x509 {
+    my ($self, $der) = @_;
+    my $made = (*$self->{gepok_x509} ||= Gepok::Socket::X509->new);
+    return $made->{$der} ||= Gepok::Socket::X509::from_der($der);
+}
+
+package Gepok::Socket::X509;
+
+sub new { bless {}, $_[0] }
+
+# Another thread's copy owns nothing.
+sub CLONE_SKIP { 1 }
+
+sub DESTROY {
+    my ($self) = @_;
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    Net::SSLeay::X509_free($_) for grep { $_ } values %$self;
+}
+
+sub from_der {
+    my ($der) = @_;
+    if (!$INC{'Net/SSLeay.pm'}) {
+        local $@;
+        eval { require Net::SSLeay; Net::SSLeay::initialize(); 1 }
+            or Carp::croak('peer_certificate without a field needs the module Net::SSLeay');
+    }
+    my $bio = Net::SSLeay::BIO_new(Net::SSLeay::BIO_s_mem());
+    Net::SSLeay::BIO_write($bio, $der);
+    my $x509 = Net::SSLeay::d2i_X509_bio($bio);
+    Net::SSLeay::BIO_free($bio);
+    return $x509 || undef;
 }
 
 1;
@@ -184,5 +313,56 @@ True for a connection, false for a listener.
 The constants AF_INET, AF_INET6 or AF_UNIX; SOCK_STREAM; IPPROTO_TCP, or 0 for a Unix socket.
 
 =back
+
+The methods of L<IO::Socket::SSL> that tell about the client's TLS give what they give there. Without TLS they return
+nothing. They read what the handshake has told, and never fetch the descriptor either:
+
+=over
+
+=item is_SSL
+
+True over TLS. The handle is no L<IO::Socket::SSL>, though: what is read from it and written to it is plain text.
+
+=item get_sslversion, get_sslversion_int
+
+C<TLSv1_3> or C<TLSv1_2>; the same as a number.
+
+=item get_cipher
+
+The cipher suite by its OpenSSL name, as C<TLS_AES_256_GCM_SHA384>.
+
+=item get_servername
+
+The host that the client asked for (SNI); undefined where it named none.
+
+=item get_session_reused
+
+Whether an earlier session was resumed.
+
+=item peer_certificate, peer_certificate($field)
+
+The client's certificate; nothing where it has sent none. With a field, a text: C<subject> (or C<owner>), C<issuer> (or
+C<authority>), C<commonName> (or C<cn>). C<subjectAltNames> gives a list of kinds and values. Without a field, an X509 for
+the functions of L<Net::SSLeay>, which is loaded for that; it is freed with the handle.
+
+    my $pem = Net::SSLeay::PEM_get_string_X509($env->{'gepok.socket'}->peer_certificate);
+
+=item peer_certificates
+
+All certificates that the client has sent, its own first, each an X509.
+
+=item get_fingerprint, get_fingerprint_bin
+
+Digest of the client's certificate, by default C<sha256>. Net::SSLeay is needed for other digests than SHA, and for that of
+the public key alone.
+
+=item dump_peer_certificate
+
+Two lines of text about the client's certificate.
+
+=back
+
+Whether the certificate was verified, and what it takes to be accepted, is said by the options C<ssl_verify_mode> and
+C<ssl_verify_callback>.
 
 =cut

@@ -106,6 +106,7 @@ GV *gp_new_handle(pTHX);
 SV *gp_input(pTHX_ const gp_request *request);
 
 /* socket.c */
+void gp_sockets_boot(pTHX);
 void gp_sockets_begin(pTHX);
 void gp_sockets_end(pTHX);
 SV *gp_client_socket(pTHX_ const gp_request *request);
@@ -126,6 +127,10 @@ void gp_log_error(pTHX_ HV *env);
 
 /* signals.c */
 void gp_signals_begin(pTHX);
+
+/* where.c */
+void gp_interrupted(void);
+SV *gp_where(pTHX);
 
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);

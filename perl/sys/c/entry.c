@@ -126,6 +126,7 @@ void gp_boot(gp_perl *perl, gp_serve_fn serve)
         return;
     gp.serve = serve;
     newXS("Gepok::_serve", xs_serve, __FILE__);
+    gp_sockets_boot(aTHX);
     newXS("Gepok::_move", xs_move, __FILE__);
     gp_stream_boot(aTHX);
 }

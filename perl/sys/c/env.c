@@ -86,7 +86,7 @@ void gp_fill_env(pTHX_ HV *env, const gp_request *request)
         put(aTHX_ env, KEY_CONTENT_LENGTH, newSViv((IV)request->content_length));
 
     put(aTHX_ env, KEY_PSGI_VERSION, new_pair(aTHX_ 1, 1));
-    put(aTHX_ env, KEY_PSGI_URL_SCHEME, newSVpvs("http"));
+    put(aTHX_ env, KEY_PSGI_URL_SCHEME, request->flags & GP_TLS ? newSVpvs("https") : newSVpvs("http"));
     put(aTHX_ env, KEY_PSGI_INPUT, gp_input(aTHX_ request));
     put(aTHX_ env, KEY_PSGI_ERRORS, newRV_inc((SV *)PL_stderrgv));
     put(aTHX_ env, KEY_PSGI_MULTITHREAD, newSViv(0));

@@ -87,12 +87,14 @@ typedef struct gp_time {
 #define GP_HEAD_ONLY 2
 /** The connection came by a Unix socket. */
 #define GP_UNIX 4
+/** The connection uses TLS. */
+#define GP_TLS 8
 
 /** One request, ready to become an env. */
 typedef struct gp_request {
     /** Number by which the response's parts name it. */
     uint64_t id;
-    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX. */
+    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS. */
     uint32_t flags;
     /** GP_CONTENT_*. */
     uint32_t content_kind;
@@ -155,6 +157,9 @@ typedef struct gp_worker {
     size_t listener_count;
     /** Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe. */
     void (*wake)(void);
+    /** The texts of a certificate, packed for Gepok::Socket; undef where it can't be read. They stay good until the
+     * thread's next call. */
+    gp_slice (*certificate_texts)(gp_slice der);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
 } gp_worker;
@@ -218,8 +223,18 @@ void gp_close(gp_perl *perl);
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request);
 /** Nonzero where signals have come whose Perl handlers have not run yet. */
 int gp_signals_due(gp_perl *perl);
-/** Makes TERM, INT, QUIT and HUP what they are in a worker; TERM calls `leave`. */
-gp_outcome gp_take_signals(gp_perl *perl, void (*leave)(void));
+/** What a worker's signals do; called where Perl code may run. */
+typedef struct gp_signal_calls {
+    /** TERM: the worker shall leave. */
+    void (*leave)(void);
+    /** `where_signal` has asked where the Perl code is: one line for each call, the innermost first. */
+    void (*where)(gp_slice text);
+    /** Number of the signal that asks. */
+    int where_signal;
+} gp_signal_calls;
+
+/** Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker. */
+gp_outcome gp_take_signals(gp_perl *perl, const gp_signal_calls *calls);
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);
 

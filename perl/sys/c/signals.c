@@ -10,8 +10,7 @@
 #define ARGUMENTS number
 #endif
 
-/* What TERM calls in a worker. */
-static void (*leave_worker)(void);
+static gp_signal_calls calls;
 
 /* What perl would install of itself. */
 static Sighandler_t perls_handler;
@@ -19,6 +18,8 @@ static Sighandler_t perls_handler;
 static void note_and_wake(PARAMETERS)
 {
     int saved = errno;
+    if (number == calls.where_signal)
+        gp_interrupted();
     perls_handler(ARGUMENTS);
     if (gp.worker.wake && !gp.in_child)
         gp.worker.wake();
@@ -65,7 +66,7 @@ static XSPROTO(xs_leave)
     dXSARGS;
     PERL_UNUSED_VAR(cv);
     if (items < 1 || !die_in_child(aTHX_ ST(0)))
-        leave_worker();
+        calls.leave();
     XSRETURN_EMPTY;
 }
 
@@ -75,6 +76,18 @@ static XSPROTO(xs_disregard)
     PERL_UNUSED_VAR(cv);
     if (items > 0)
         die_in_child(aTHX_ ST(0));
+    XSRETURN_EMPTY;
+}
+
+static XSPROTO(xs_where)
+{
+    dXSARGS;
+    PERL_UNUSED_VAR(cv);
+    PERL_UNUSED_VAR(items);
+    if (!gp.in_child) {
+        SV *text = gp_where(aTHX);
+        calls.where((gp_slice){SvPVX(text), SvCUR(text)});
+    }
     XSRETURN_EMPTY;
 }
 
@@ -94,6 +107,7 @@ static void take_signals(pTHX_ void *argument)
 {
     CV *leave = get_cv("Gepok::_leave", 0);
     CV *disregard = get_cv("Gepok::_disregard", 0);
+    CV *where = get_cv("Gepok::_where", 0);
     if (!leave)
         leave = newXS("Gepok::_leave", xs_leave, __FILE__);
     if (!disregard)
@@ -102,13 +116,16 @@ static void take_signals(pTHX_ void *argument)
     set_handler(aTHX_ "INT", disregard);
     set_handler(aTHX_ "QUIT", disregard);
     set_handler(aTHX_ "HUP", disregard);
+    if (!where)
+        where = newXS("Gepok::_where", xs_where, __FILE__);
+    set_handler(aTHX_ PL_sig_name[calls.where_signal], where);
     PERL_UNUSED_ARG(argument);
 }
 
-gp_outcome gp_take_signals(gp_perl *perl, void (*leave)(void))
+gp_outcome gp_take_signals(gp_perl *perl, const gp_signal_calls *given)
 {
     GP_PERL(perl);
-    leave_worker = leave;
+    calls = *given;
     return gp_guarded(aTHX_ take_signals, NULL);
 }
 

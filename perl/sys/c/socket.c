@@ -259,6 +259,28 @@ SV *gp_listener_socket(pTHX_ gp_slice facts)
     return (SV *)gv;
 }
 
+/* Gepok::Socket::_texts($der): what there is to be read in a certificate, packed. */
+static XSPROTO(xs_texts)
+{
+    dXSARGS;
+    gp_slice texts = {NULL, 0};
+    if (items != 1)
+        croak("Usage: Gepok::Socket::_texts($der)");
+    if (gp.worker.certificate_texts) {
+        STRLEN len;
+        const char *der = SvPVbyte(ST(0), len);
+        texts = gp.worker.certificate_texts((gp_slice){der, len});
+    }
+    ST(0) = sv_2mortal(texts.ptr ? newSVpvn(texts.ptr, texts.len) : newSV(0));
+    PERL_UNUSED_VAR(cv);
+    XSRETURN(1);
+}
+
+void gp_sockets_boot(pTHX)
+{
+    newXS("Gepok::Socket::_texts", xs_texts, __FILE__);
+}
+
 void gp_sockets_begin(pTHX)
 {
     layer.size = PerlIO_unix.size + sizeof(gp_link *);

@@ -7,6 +7,7 @@ pub const GP_CONTENT_FILE: u32 = 2;
 pub const GP_LAST: u32 = 1;
 pub const GP_HEAD_ONLY: u32 = 2;
 pub const GP_UNIX: u32 = 4;
+pub const GP_TLS: u32 = 8;
 #[doc = " An interpreter."]
 #[repr(C)]
 #[derive(Debug)]
@@ -89,7 +90,7 @@ pub struct gp_time {
 pub struct gp_request {
     #[doc = " Number by which the response's parts name it."]
     pub id: u64,
-    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX."]
+    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS."]
     pub flags: u32,
     #[doc = " GP_CONTENT_*."]
     pub content_kind: u32,
@@ -193,6 +194,8 @@ pub struct gp_worker {
     pub listener_count: usize,
     #[doc = " Called within perl's handler of a signal, once perl has noted it; may be NULL. Async-signal-safe."]
     pub wake: ::std::option::Option<unsafe extern "C" fn()>,
+    #[doc = " The texts of a certificate, packed for Gepok::Socket; undef where it can't be read. They stay good until the\n thread's next call."]
+    pub certificate_texts: ::std::option::Option<unsafe extern "C" fn(der: gp_slice) -> gp_slice>,
     #[doc = " psgi.multiprocess, and whether psgix.harakiri is offered."]
     pub multiprocess: ::std::os::raw::c_int,
 }
@@ -314,12 +317,20 @@ unsafe extern "C" {
     #[doc = " Nonzero where signals have come whose Perl handlers have not run yet."]
     pub fn gp_signals_due(perl: *mut gp_perl) -> ::std::os::raw::c_int;
 }
+#[doc = " What a worker's signals do; called where Perl code may run."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct gp_signal_calls {
+    #[doc = " TERM: the worker shall leave."]
+    pub leave: ::std::option::Option<unsafe extern "C" fn()>,
+    #[doc = " `where_signal` has asked where the Perl code is: one line for each call, the innermost first."]
+    pub where_: ::std::option::Option<unsafe extern "C" fn(text: gp_slice)>,
+    #[doc = " Number of the signal that asks."]
+    pub where_signal: ::std::os::raw::c_int,
+}
 unsafe extern "C" {
-    #[doc = " Makes TERM, INT, QUIT and HUP what they are in a worker; TERM calls `leave`."]
-    pub fn gp_take_signals(
-        perl: *mut gp_perl,
-        leave: ::std::option::Option<unsafe extern "C" fn()>,
-    ) -> gp_outcome;
+    #[doc = " Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker."]
+    pub fn gp_take_signals(perl: *mut gp_perl, calls: *const gp_signal_calls) -> gp_outcome;
 }
 unsafe extern "C" {
     #[doc = " Runs the Perl signal handlers that are due. GP_OK or GP_EXIT."]

@@ -1,13 +1,16 @@
 //! One connection: read a request, have it answered, again, until one side closes.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -52,6 +55,18 @@ pub struct Context {
     pub log: Option<AccessLog>,
     /// Whether the server drains: connections end as soon as their request is answered.
     pub drain: watch::Receiver<Phase>,
+    /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
+    pub scratch: Scratch,
+}
+
+/// Memory to read into, for whichever connection is being polled.
+#[derive(Debug)]
+pub struct Scratch(RefCell<Box<[u8; READ]>>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch(RefCell::new(Box::new([0; READ])))
+    }
 }
 
 /// How connections behave. Durations of zero are no limit.
@@ -125,6 +140,22 @@ pub(super) async fn drained(drain: &mut watch::Receiver<Phase>) {
     // A core that is gone drains nothing.
     let _ = drain.wait_for(|phase| phase.is_last()).await;
     tokio::task::yield_now().await;
+}
+
+/// Reads what is there, and appends it to `buffer`.
+async fn read_through(
+    stream: &mut Stream,
+    scratch: &Scratch,
+    buffer: &mut BytesMut,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut scratch = scratch.0.borrow_mut();
+        let mut read = ReadBuf::new(&mut scratch[..]);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
 pub(super) struct Connection {
@@ -264,11 +295,11 @@ impl Connection {
             }
             let idle = started == Timestamp::default();
             let mut drain = self.drain.clone();
-            self.buffer.reserve(READ);
+            let scratch = &self.context.scratch;
             let read = self.timer.limit(async {
                 tokio::select! {
                     biased;
-                    read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                    read = read_through(&mut self.stream, scratch, &mut self.buffer) => Some(read),
                     () = drained(&mut drain), if !hurried => None,
                 }
             });

@@ -33,7 +33,7 @@ pub(super) async fn give(
         }
     }
     let event = exchange.next().await;
-    if !matches!(event, Event::End | Event::Failed) {
+    if !matches!(event, Event::End | Event::Failed | Event::TimedOut) {
         connection.stream.return_home().map_err(|_| Close::Lost)?;
     }
     Ok(Some(event))

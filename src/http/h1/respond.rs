@@ -92,17 +92,20 @@ impl<'a> Response<'a> {
                     self.connection.account.handed_over = true;
                     return Err(Close::Done);
                 }
-                Event::Failed if self.taken && self.encoder.is_none() => {
+                Event::Failed | Event::TimedOut if self.taken && self.encoder.is_none() => {
                     self.connection.account.handed_over = true;
                     return Err(Close::Lost);
                 }
                 // The client has taken the response for whole, and may have sent its next request.
-                Event::Failed if self.encoder.as_ref().is_some_and(Encoder::is_complete) => {
+                Event::Failed | Event::TimedOut
+                    if self.encoder.as_ref().is_some_and(Encoder::is_complete) =>
+                {
                     return self.end(persistent).await;
                 }
                 Event::End => return self.end(persistent).await,
                 Event::Failed if self.encoder.is_none() => return self.canned(502).await,
-                Event::Failed => {
+                Event::TimedOut if self.encoder.is_none() => return self.canned(504).await,
+                Event::Failed | Event::TimedOut => {
                     self.flush().await?;
                     return Err(self.cut());
                 }

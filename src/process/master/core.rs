@@ -72,6 +72,8 @@ impl Master<'_> {
                 let worker = self.workers.iter_mut().find(|w| w.number == number);
                 worker.into_iter().for_each(|worker| worker.serving = true);
             }
+            Ok(Some(ToMaster::Leaving(number))) => self.worker_leaves(number),
+            Ok(Some(ToMaster::Hung(number, request))) => self.worker_hangs(number, &request),
             Ok(Some(ToMaster::Ready)) => {}
             Ok(Some(ToMaster::Checked(..) | ToMaster::Alive)) => {}
             // To a question that took too long.

@@ -23,6 +23,7 @@ use super::signal::{self, Saved};
 use crate::channel::Descriptors;
 
 mod core;
+mod leaving;
 mod signals;
 mod stop;
 mod workers;
@@ -185,6 +186,7 @@ impl Master<'_> {
                     }
                 }
             }
+            self.kill_overdue();
             match self.phase {
                 Phase::Draining { until } if Instant::now() >= until => {
                     ::log::warn!("requests were still in work after the graceful timeout");
@@ -202,13 +204,14 @@ impl Master<'_> {
 
     /// Waits for a signal, a word of the core, or the time when something is due.
     fn wait(&mut self) {
-        let missing = self.workers.len() < self.wanted;
+        let missing = self.standing() < self.wanted;
         let birth = missing.then_some(self.not_before);
         let due = match self.phase {
             Phase::Running => birth,
             Phase::Draining { until } => Some(birth.map_or(until, |birth| until.min(birth))),
             Phase::Stopping { until } => Some(until),
         };
+        let due = due.into_iter().chain(self.next_ending()).min();
         let timeout = match due {
             None => PollTimeout::NONE,
             Some(due) => {

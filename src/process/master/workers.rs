@@ -9,6 +9,7 @@ use nix::unistd::{Pid, getpid};
 
 use super::super::fork::{self, Forked};
 use super::super::signal::{self, Saved};
+use super::leaving::Ending;
 use super::{Master, Phase, RESPAWN_PAUSE};
 use crate::channel::{self, Descriptors};
 use crate::process::control::ToCore;
@@ -22,6 +23,8 @@ pub(super) struct Worker {
     pub(super) generation: u32,
     /// It has loaded its app.
     pub(super) serving: bool,
+    /// Nothing while it is to serve.
+    pub(super) ending: Option<Ending>,
 }
 
 /// What a new worker is born with.
@@ -47,7 +50,7 @@ impl Master<'_> {
     /// Starts the workers that are missing. In a new worker's process, returns its birth.
     pub(super) fn fill_up(&mut self) -> Option<Birth> {
         let stopping = matches!(self.phase, Phase::Stopping { .. });
-        while !stopping && self.workers.len() < self.wanted && Instant::now() >= self.not_before {
+        while !stopping && self.standing() < self.wanted && Instant::now() >= self.not_before {
             match self.start_worker() {
                 Ok(None) => {}
                 Ok(birth) => return birth,
@@ -77,6 +80,7 @@ impl Master<'_> {
                     pid,
                     generation: self.generation,
                     serving: false,
+                    ending: None,
                 });
                 // A core that has just died is noticed in `wait`; its successor gets new workers.
                 let word = ToCore::Worker(number, pid.as_raw(), core_side);

@@ -1,0 +1,66 @@
+/* Where Perl code is: its calls, read off the interpreter's stacks. No Perl code runs for that, and nothing can die. */
+#include "boundary.h"
+
+/* Calls that are told; a recursion without an end has more. */
+#define MOST 50
+
+/* What was run when the signal came. A system call that it interrupts returns, and the call around it may be over before
+ * we get to look. */
+static const COP *volatile interrupted;
+
+/* In a signal handler: a pointer is all that can be taken. */
+void gp_interrupted(void)
+{
+    GP_PERL(gp.perl);
+    interrupted = PL_curcop;
+}
+
+static void name(pTHX_ SV *text, const PERL_CONTEXT *cx)
+{
+    switch (CxTYPE(cx)) {
+    case CXt_SUB:
+    case CXt_FORMAT:
+        sv_catsv(text, cv_name(CxTYPE(cx) == CXt_SUB ? cx->blk_sub.cv : cx->blk_format.cv, NULL, 0));
+        break;
+    default:
+        sv_catpvs(text, "eval");
+    }
+}
+
+/* A mortal: what was interrupted, where that is over by now, then "NAME at FILE line N" for each call within the guard,
+ * the innermost first. */
+SV *gp_where(pTHX)
+{
+    SV *text = sv_2mortal(newSVpvs(""));
+    const COP *cop = PL_curcop;
+    const PERL_SI *info = PL_curstackinfo;
+    int count = 0;
+    if (interrupted && interrupted != cop)
+        sv_catpvf(text, "    (interrupted) at %s line %lu\n", CopFILE(interrupted) ? CopFILE(interrupted) : "?",
+                  (unsigned long)CopLINE(interrupted));
+    interrupted = NULL;
+    /* Perl's own call of the handler that asks. */
+    if (info->si_type == PERLSI_SIGNAL)
+        info = info->si_prev;
+    for (; info; info = info->si_prev) {
+        /* The guard's stack begins with an eval of its own. */
+        int guarded = info->si_type == PERLSI_UNKNOWN;
+        I32 level;
+        for (level = info->si_cxix; level >= guarded; level--) {
+            const PERL_CONTEXT *cx = &info->si_cxstack[level];
+            if (CxTYPE(cx) != CXt_SUB && CxTYPE(cx) != CXt_FORMAT && CxTYPE(cx) != CXt_EVAL)
+                continue;
+            if (count++ == MOST) {
+                sv_catpvs(text, "    ...\n");
+                return text;
+            }
+            sv_catpvs(text, "    ");
+            name(aTHX_ text, cx);
+            sv_catpvf(text, " at %s line %lu\n", CopFILE(cop) ? CopFILE(cop) : "?", (unsigned long)CopLINE(cop));
+            cop = cx->blk_oldcop;
+        }
+        if (guarded)
+            break;
+    }
+    return text;
+}
