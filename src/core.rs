@@ -21,6 +21,7 @@ use crate::dispatch::{self, Dispatch, Report};
 use crate::http::h1::connection::{self, Context, Origin};
 use crate::log::access::{AccessLog, Plan};
 use crate::net::accept::{Acceptor, Phase};
+use crate::net::admission::{self, Admission};
 use crate::net::listen::Listening;
 use crate::net::stream::Stream;
 use crate::net::tls::files::{Opened, Role};
@@ -28,6 +29,7 @@ use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
 use crate::semantics::date::DateCache;
+use crate::spool::{self, Room};
 
 /// How the core works.
 #[derive(Clone, Debug)]
@@ -36,7 +38,12 @@ pub struct Settings {
     pub http: connection::Settings,
     /// How requests are dispatched.
     pub dispatch: dispatch::Settings,
+    /// How many connections there may be.
+    pub admission: admission::Settings,
+    /// Where large content goes.
+    pub spool: spool::Settings,
 }
+
 mod check;
 
 /// A handshake that has begun when the server drains may take this long.
@@ -108,14 +115,18 @@ async fn live(
     logs: Logs,
 ) -> io::Result<()> {
     let log = logs.access.map(AccessLog::new).transpose()?;
-    let timed = log.as_ref().is_some_and(|log| log.wants_call);
+    let room = Rc::new(Room::new(settings.spool));
+    let admission = Admission::new(settings.admission);
     let (report, reports) = mpsc::unbounded_channel();
-    let dispatch = Rc::new(Dispatch::new(settings.dispatch, report, timed));
+    let timed = log.as_ref().is_some_and(|log| log.wants_call);
+    let dispatch = Dispatch::new(settings.dispatch, Rc::clone(&room), report, timed);
+    let dispatch = Rc::new(dispatch);
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
         settings: settings.http,
+        room,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
         log,
@@ -124,7 +135,7 @@ async fn live(
     let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
     for (number, listening) in listening {
         let tls = tls.clone().filter(|_| listening.tls);
-        let acceptor = Acceptor::new(listening)?;
+        let acceptor = Acceptor::new(listening, Rc::clone(&admission))?;
         let (context, live, mut drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
         spawn_local(async move {
             let accepting = live.enter();
@@ -135,7 +146,7 @@ async fn live(
                 }
             }
             acceptor
-                .run(drain, |stream, endpoints| {
+                .run(drain, |stream, endpoints, admitted| {
                     let entered = live.enter();
                     let origin = Origin {
                         listener: number,
@@ -145,7 +156,7 @@ async fn live(
                     let serve = serve(stream, origin, tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
                         serve.await;
-                        drop(entered);
+                        drop((admitted, entered));
                     });
                 })
                 .await;

@@ -20,6 +20,7 @@ use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
+use gepok::spool;
 use gepok::worker::{self, App, Called, Left, Share};
 
 struct Server {
@@ -45,13 +46,19 @@ impl Server {
             keepalive_timeout: Duration::from_secs(20),
             max_keepalive_reqs: 0,
             server: Some("test".into()),
-            spool_folder: std::env::temp_dir(),
+            content_rate: 0,
         };
         change(&mut settings);
         let settings = core::Settings {
             dispatch: dispatch::Settings {
                 request_timeout: None,
-                spool_folder: settings.spool_folder.clone(),
+                queue: None,
+                queue_time: None,
+            },
+            admission: Default::default(),
+            spool: spool::Settings {
+                folder: std::env::temp_dir(),
+                limit: None,
             },
             http: settings,
         };

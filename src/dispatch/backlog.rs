@@ -9,14 +9,13 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::exchange::{Event, FileSlice};
-use crate::spool;
+use crate::spool::{self, Held, Room};
 
 /// Memory for one response, while there is enough of it.
 const MEMORY: u64 = 1024 * 1024;
@@ -50,29 +49,6 @@ impl Part {
             Part::Memory(content, credit, _held) => (Event::Chunk(content), credit),
             Part::Stored(stored) => stored.take(),
         }
-    }
-}
-
-/// Space that something holds, given back when it is gone.
-#[derive(Debug)]
-pub(super) struct Held {
-    bytes: u64,
-    of: Rc<Cell<u64>>,
-}
-
-impl Held {
-    fn new(bytes: u64, of: &Rc<Cell<u64>>) -> Self {
-        of.set(of.get() + bytes);
-        Held {
-            bytes,
-            of: Rc::clone(of),
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.of.set(self.of.get() - self.bytes);
     }
 }
 
@@ -125,7 +101,7 @@ pub(super) struct Backlog {
     /// Bytes that are on the disk, or on their way there, and not yet sent.
     on_disk: Rc<Cell<u64>>,
     spill: RefCell<Spill>,
-    folder: PathBuf,
+    room: Rc<Room>,
     /// Credit that is too small for a frame of its own.
     pub(super) owed: Cell<u64>,
     /// Bytes that the worker has sent and that were not credited.
@@ -133,13 +109,13 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn new(total: &Rc<Cell<u64>>, folder: &std::path::Path) -> Self {
+    pub(super) fn new(total: &Rc<Cell<u64>>, room: &Rc<Room>) -> Self {
         Backlog {
             memory: Rc::default(),
             total: Rc::clone(total),
             on_disk: Rc::default(),
             spill: RefCell::default(),
-            folder: folder.to_owned(),
+            room: Rc::clone(room),
             owed: Cell::new(0),
             ahead: Cell::new(0),
         }
@@ -178,8 +154,8 @@ impl Backlog {
             };
             let length = content.len() as u64;
             match self.write_piece(content).await {
-                Ok((file, offset)) => {
-                    let _held = Some(Held::new(length, &self.on_disk));
+                Ok((file, offset, space)) => {
+                    let _held = Some([Held::new(length, &self.on_disk), space]);
                     let mut place = stored.0.borrow_mut();
                     if matches!(*place, Storage::Memory(_)) {
                         *place = Storage::Disk(FileSlice {
@@ -203,7 +179,8 @@ impl Backlog {
         self.spill.borrow_mut().writing = false;
     }
 
-    async fn write_piece(&self, content: Bytes) -> io::Result<(Arc<File>, u64)> {
+    async fn write_piece(&self, content: Bytes) -> io::Result<(Arc<File>, u64, Held)> {
+        let space = self.room.disk(content.len() as u64)?;
         let (file, offset) = {
             let mut spill = self.spill.borrow_mut();
             if spill.end >= SEGMENT {
@@ -213,7 +190,7 @@ impl Backlog {
             let file = match &spill.file {
                 Some(file) => Arc::clone(file),
                 None => {
-                    let file = Arc::new(spool::unlinked_file(&self.folder)?);
+                    let file = Arc::new(spool::unlinked_file(self.room.folder())?);
                     spill.file = Some(Arc::clone(&file));
                     file
                 }
@@ -224,7 +201,7 @@ impl Backlog {
         };
         let to = Arc::clone(&file);
         spool::blocking(move || to.write_all_at(&content, offset)).await?;
-        Ok((file, offset))
+        Ok((file, offset, space))
     }
 }
 
@@ -234,7 +211,11 @@ mod tests {
 
     /// A backlog whose memory is full, so that every further piece goes to its file.
     fn full(folder: &std::path::Path) -> (Backlog, Part) {
-        let backlog = Backlog::new(&Rc::default(), folder);
+        let room = Rc::new(Room::new(spool::Settings {
+            folder: folder.to_owned(),
+            limit: None,
+        }));
+        let backlog = Backlog::new(&Rc::default(), &room);
         let (part, _, _) = backlog.accept(vec![0; MEMORY as usize].into());
         (backlog, part)
     }

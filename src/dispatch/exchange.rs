@@ -13,10 +13,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Dispatch;
-use super::backlog::{Backlog, Held, Part};
+use super::backlog::{Backlog, Part};
 use crate::channel::CREDIT;
 use crate::log::record::Call;
 use crate::semantics::message::{Request, ResponseHead};
+use crate::spool::Held;
 
 /// A part of a response, as a connection gets it.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub enum Event {
     End,
     /// No worker will complete this response: 502, or a cut where its head has left.
     Failed,
+    /// No worker will take this request in time: 503. It was not run.
+    Overloaded,
     /// The app has taken too long: 504, or a cut where its head has left.
     TimedOut,
 }
@@ -48,8 +51,8 @@ pub struct FileSlice {
     pub offset: u64,
     /// Number of bytes.
     pub length: u64,
-    /// Disk space of ours that it holds.
-    pub(super) _held: Option<Held>,
+    /// Disk space of ours that it holds: this response's, and that of all.
+    pub(super) _held: Option<[Held; 2]>,
 }
 
 /// Where a request is.
@@ -76,6 +79,8 @@ pub(super) struct Course {
 pub(super) struct InFlight {
     pub(super) request: Rc<Request>,
     pub(super) place: Cell<Place>,
+    /// When it came.
+    pub(super) since: Instant,
     pub(super) backlog: Backlog,
     submitted: Instant,
     pub(super) course: Course,
@@ -94,6 +99,7 @@ impl InFlight {
         InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
+            since: Instant::now(),
             backlog,
             submitted: Instant::now(),
             course: Course::default(),

@@ -14,7 +14,7 @@ impl Dispatch {
     /// # Errors
     /// When there is no such candidate, or its channel is broken.
     pub fn submit_to(self: &Rc<Self>, number: u32, request: Request) -> io::Result<Exchange> {
-        let backlog = Backlog::new(&self.memory, &self.settings.spool_folder);
+        let backlog = Backlog::new(&self.memory, &self.room);
         let state = Rc::new(InFlight::pinned(request, backlog));
         let mut workers = self.workers.borrow_mut();
         let worker = workers.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;

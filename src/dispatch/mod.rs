@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,11 +20,13 @@ use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::semantics::message::Request;
+use crate::spool::Room;
 
 mod backlog;
 mod deadline;
 mod exchange;
 mod generation;
+mod queue;
 mod report;
 mod worker;
 
@@ -40,8 +41,10 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct Settings {
     /// How long the app may be silent on a request; nothing: for ever.
     pub request_timeout: Option<Duration>,
-    /// Folder for responses that are too large for memory.
-    pub spool_folder: PathBuf,
+    /// Requests that may wait for a worker; none: no limit.
+    pub queue: Option<usize>,
+    /// How long each of them may; none: no limit.
+    pub queue_time: Option<Duration>,
 }
 
 /// The workers and the requests that wait for one.
@@ -54,6 +57,9 @@ pub struct Dispatch {
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
+    /// The watch over requests that wait is running.
+    queue_watched: Cell<bool>,
+    overload_told: Cell<Option<Instant>>,
     /// The watch over requests that were sent ahead is running.
     watching: Cell<bool>,
     /// The watch over calls that take too long is running.
@@ -64,37 +70,47 @@ pub struct Dispatch {
     deserted: Cell<bool>,
     /// Memory that responses hold.
     memory: Rc<Cell<u64>>,
+    /// Where responses wait that are too large for memory.
+    room: Rc<Room>,
     /// Whether times are kept for the access log.
     timed: bool,
 }
 
 impl Dispatch {
-    /// Without workers yet. `reports` is told of them. With `timed`, [`Witness::call`] tells when responses were
-    /// complete.
-    pub fn new(settings: Settings, reports: UnboundedSender<Report>, timed: bool) -> Self {
+    /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` is told of workers.
+    /// With `timed`, [`Witness::call`] tells when responses were complete.
+    pub fn new(
+        settings: Settings,
+        room: Rc<Room>,
+        reports: UnboundedSender<Report>,
+        timed: bool,
+    ) -> Self {
         Dispatch {
             settings,
             reports,
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
+            queue_watched: Cell::new(false),
+            overload_told: Cell::new(None),
             watching: Cell::new(false),
             timing: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
             memory: Rc::default(),
+            room,
             timed,
         }
     }
 
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
-        let backlog = Backlog::new(&self.memory, &self.settings.spool_folder);
+        let backlog = Backlog::new(&self.memory, &self.room);
         let state = Rc::new(InFlight::new(request, backlog));
         if self.deserted.get() {
             state.finish(Event::Failed);
         } else {
-            self.queue.borrow_mut().push_back(Rc::clone(&state));
+            self.enqueue(&state);
             self.match_up();
         }
         Exchange {
@@ -138,6 +154,7 @@ impl Dispatch {
             let idle = self.idle.borrow_mut().pop();
             let Some(number) = idle.or_else(|| self.least_loaded(&state)) else {
                 self.queue.borrow_mut().push_front(state);
+                self.watch_queue();
                 return;
             };
             let mut workers = self.workers.borrow_mut();

@@ -5,4 +5,5 @@
 pub mod error;
 pub mod h1;
 pub mod limits;
+pub mod pace;
 pub mod timer;

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::admission::{Admission, Admitted};
 use super::listen::Listening;
 use super::stream::Stream;
 use crate::semantics::message::Endpoints;
@@ -50,6 +52,7 @@ enum Listener {
 #[derive(Debug)]
 pub struct Acceptor {
     listener: Listener,
+    admission: Rc<Admission>,
     /// From this number on, descriptors are not for clients.
     reserved: RawFd,
 }
@@ -59,7 +62,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the socket can't be polled.
-    pub fn new(listening: Listening) -> io::Result<Self> {
+    pub fn new(listening: Listening, admission: Rc<Admission>) -> io::Result<Self> {
         let listener = if listening.unix {
             let socket = std::os::unix::net::UnixListener::from(listening.socket);
             socket.set_nonblocking(true)?;
@@ -73,6 +76,7 @@ impl Acceptor {
         let reserved = limit.saturating_sub(RESERVE).max(limit / 2);
         Ok(Acceptor {
             listener,
+            admission,
             reserved: reserved.try_into().unwrap_or(RawFd::MAX),
         })
     }
@@ -81,10 +85,12 @@ impl Acceptor {
     pub async fn run(
         self,
         mut drain: watch::Receiver<Phase>,
-        mut serve: impl FnMut(Stream, Endpoints),
+        mut serve: impl FnMut(Stream, Endpoints, Admitted),
     ) {
         // A core that is gone accepts nothing.
         let _ = drain.wait_for(|&phase| phase != Phase::Waiting).await;
+        // Told once, until all is well again.
+        let mut told = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -94,14 +100,19 @@ impl Acceptor {
             match accepted {
                 Ok((stream, endpoints)) => {
                     let crowded = stream.number() >= self.reserved;
-                    serve(stream, endpoints);
+                    if let Some(admitted) = self.admission.admit(&endpoints) {
+                        serve(stream, endpoints, admitted);
+                    }
                     if crowded {
-                        self.wait_for_room(&mut drain).await;
+                        self.wait_for_room(&mut drain, &mut told).await;
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    ::log::error!("can't accept connections for a moment: {error}");
+                    if !told {
+                        ::log::error!("can't accept connections for now: {error}");
+                        told = true;
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -110,15 +121,15 @@ impl Acceptor {
     }
 
     /// While all but the last descriptors are in use, new clients wait in the backlog.
-    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>) {
-        let mut told = false;
+    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>, told: &mut bool) {
         while !drain.borrow().is_last() && !self.has_room() {
-            if !told {
+            if !*told {
                 ::log::warn!("clients have taken all descriptors: new ones wait");
-                told = true;
+                *told = true;
             }
             tokio::time::sleep(PAUSE).await;
         }
+        *told = false;
     }
 
     /// The kernel gives the lowest number that is free.
@@ -132,6 +143,7 @@ impl Acceptor {
     }
 
     async fn accept(&self) -> io::Result<(Stream, Endpoints)> {
+        self.admission.room().await;
         match &self.listener {
             Listener::Tcp(listener) => tcp(listener.accept().await?.0),
             Listener::Unix(listener) => unix(listener.accept().await?.0),
@@ -139,7 +151,7 @@ impl Acceptor {
     }
 
     /// Takes what the kernel has accepted already: those clients have been promised an answer.
-    fn sweep(self, mut serve: impl FnMut(Stream, Endpoints)) {
+    fn sweep(self, mut serve: impl FnMut(Stream, Endpoints, Admitted)) {
         let accepted: Box<dyn Fn() -> io::Result<(Stream, Endpoints)>> = match self.listener {
             Listener::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else {
@@ -164,7 +176,11 @@ impl Acceptor {
         };
         loop {
             match accepted() {
-                Ok((stream, endpoints)) => serve(stream, endpoints),
+                Ok((stream, endpoints)) => {
+                    if let Some(admitted) = self.admission.admit(&endpoints) {
+                        serve(stream, endpoints, admitted);
+                    }
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => return,
             }

@@ -3,6 +3,7 @@
 //! Knows no HTTP and no Perl.
 
 pub mod accept;
+pub mod admission;
 pub mod listen;
 pub mod sendfile;
 pub mod stream;

@@ -25,12 +25,14 @@ use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::log::access::Plan;
+use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::{privileges, signal};
+use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
@@ -80,6 +82,7 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start(config.logging.level);
+    spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
     let logs = Logs::open(config)?;
     let mut server = Server {
@@ -366,17 +369,26 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
 }
 
 fn core_settings(config: &Config) -> core::Settings {
-    let http = http_settings(config);
+    let limits = &config.limits;
     core::Settings {
+        http: http_settings(config),
         dispatch: dispatch::Settings {
             // One process can't be killed and replaced.
             request_timeout: config
                 .life
                 .request_timeout
                 .filter(|_| config.workers.start > 0),
-            spool_folder: http.spool_folder.clone(),
+            queue: limits.queue.map(|queue| queue.get() as usize),
+            queue_time: limits.queue_time,
         },
-        http,
+        admission: admission::Settings {
+            all: limits.connections,
+            of_one: limits.connections_per_address,
+        },
+        spool: spool::Settings {
+            folder: limits.spool_dir.clone(),
+            limit: limits.spool.map(NonZeroU64::get),
+        },
     }
 }
 
@@ -397,7 +409,7 @@ fn http_settings(config: &Config) -> Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
-        spool_folder: config.limits.spool_dir.clone(),
+        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -23,6 +22,7 @@ use super::write;
 use crate::channel::INLINE_CONTENT;
 use crate::dispatch::Dispatch;
 use crate::http::limits::Limits;
+use crate::http::pace::Pace;
 use crate::http::timer::Timer;
 use crate::log::access::AccessLog;
 use crate::net::accept::Phase;
@@ -30,7 +30,7 @@ use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
-use crate::spool::Spool;
+use crate::spool::{Kept, Room, Spool};
 
 /// Bytes that one read asks for.
 const READ: usize = 16 * 1024;
@@ -49,6 +49,8 @@ pub struct Context {
     pub dispatch: Rc<Dispatch>,
     /// How connections behave.
     pub settings: Settings,
+    /// Room for content that is too large for memory.
+    pub room: Rc<Room>,
     /// The current date, formatted.
     pub date: RefCell<DateCache>,
     /// Who is told of each request.
@@ -84,8 +86,8 @@ pub struct Settings {
     pub max_keepalive_reqs: u32,
     /// Value of the Server field, if there is to be one.
     pub server: Option<Bytes>,
-    /// Folder for request content that is too large for memory.
-    pub spool_folder: PathBuf,
+    /// Bytes a second that content must come at, from the 20th second on; 0 is no limit.
+    pub content_rate: u64,
 }
 
 /// Why a connection ends.
@@ -221,7 +223,7 @@ impl Connection {
         };
         self.served += 1;
         facts.persistent &= self.may_persist();
-        let (content, content_length) = match self.read_content(&facts).await {
+        let (content, content_length, _kept) = match self.read_content(&facts).await {
             Ok(read) => read,
             Err(close) => {
                 *known = Known::Head(head);
@@ -266,6 +268,10 @@ impl Connection {
             settings.keepalive_timeout
         };
         self.timer.set(wait);
+        if self.buffer.is_empty() {
+            // What the last head has left of its memory.
+            self.buffer = BytesMut::new();
+        }
         let mut started = Timestamp::default();
         let mut hurried = false;
         loop {
@@ -320,36 +326,42 @@ impl Connection {
         }
     }
 
-    /// Reads more into the buffer; content that stops coming ends the connection.
-    async fn read_more(&mut self) -> Result<(), Close> {
+    /// Reads more into the buffer; content that comes too slowly ends the connection.
+    async fn read_more(&mut self, pace: &mut Pace) -> Result<(), Close> {
         self.buffer.reserve(READ);
-        self.timer.set(self.context.settings.timeout);
+        let timeout = self.context.settings.timeout;
+        self.timer.set(pace.patience(timeout));
         match self
             .timer
             .limit(self.stream.read_buf(&mut self.buffer))
             .await
         {
             Ok(Ok(0) | Err(_)) => Err(Close::Lost),
-            Ok(Ok(some)) => {
-                self.account.read += some as u64;
+            Ok(Ok(read)) => {
+                self.account.read += read as u64;
+                pace.count(read);
                 Ok(())
             }
-            Err(_) => Err(self.refuse(408, "the content stopped coming").await),
+            Err(_) => Err(self.refuse(408, "the content came too slowly").await),
         }
     }
 
-    /// The request's content, complete, and the length that it has or was said to have.
-    async fn read_content(&mut self, facts: &Facts) -> Result<(Content, Option<u64>), Close> {
+    /// The request's content, complete, the length that it has or was said to have, and the room that it holds.
+    async fn read_content(
+        &mut self,
+        facts: &Facts,
+    ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
         // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
         if facts.expects_continue && self.buffer.is_empty() {
             self.account.frames(write::CONTINUE.len());
             self.write_all(&mut write::CONTINUE.to_vec(), &[]).await?;
         }
+        let mut pace = Pace::new(self.context.settings.content_rate);
         match facts.content {
-            Framing::None => Ok((Content::Empty, None)),
+            Framing::None => Ok((Content::Empty, None, None)),
             Framing::Length(length) if length <= INLINE_CONTENT as u64 => {
                 while (self.buffer.len() as u64) < length {
-                    self.read_more().await?;
+                    self.read_more(&mut pace).await?;
                 }
                 let content = self.buffer.split_to(length as usize).freeze();
                 let content = if length == 0 {
@@ -357,13 +369,13 @@ impl Connection {
                 } else {
                     Content::Inline(content)
                 };
-                Ok((content, Some(length)))
+                Ok((content, Some(length), None))
             }
             Framing::Length(length) => {
                 let mut spool = self.spool();
                 while spool.length() < length {
                     if self.buffer.is_empty() {
-                        self.read_more().await?;
+                        self.read_more(&mut pace).await?;
                     }
                     let left = usize::try_from(length - spool.length()).unwrap_or(usize::MAX);
                     let piece = self.buffer.split_to(left.min(self.buffer.len())).freeze();
@@ -377,7 +389,7 @@ impl Connection {
                 loop {
                     match decoder.decode(&mut self.buffer) {
                         Ok(Piece::Data(piece)) => self.push(&mut spool, piece).await?,
-                        Ok(Piece::More) => self.read_more().await?,
+                        Ok(Piece::More) => self.read_more(&mut pace).await?,
                         Ok(Piece::End) => return self.spooled(spool).await,
                         Err(error) => return Err(self.refuse(error.status(), &error).await),
                     }
@@ -387,7 +399,7 @@ impl Connection {
     }
 
     fn spool(&self) -> Spool {
-        Spool::new(INLINE_CONTENT, &self.context.settings.spool_folder)
+        Spool::new(INLINE_CONTENT, &self.context.room)
     }
 
     async fn push(&mut self, spool: &mut Spool, piece: Bytes) -> Result<(), Close> {
@@ -397,17 +409,26 @@ impl Connection {
         }
     }
 
-    async fn spooled(&mut self, spool: Spool) -> Result<(Content, Option<u64>), Close> {
+    async fn spooled(
+        &mut self,
+        spool: Spool,
+    ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
         let length = spool.length();
         match spool.finish() {
-            Ok(content) => Ok((content, Some(length))),
+            Ok((content, kept)) => Ok((content, Some(length), Some(kept))),
             Err(error) => Err(self.cannot_keep(error).await),
         }
     }
 
     async fn cannot_keep(&mut self, error: io::Error) -> Close {
-        ::log::error!("can't keep a request's content: {error}");
-        self.refuse(500, &error).await
+        let status = match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _)
+            | (io::ErrorKind::FileTooLarge, _) => 507,
+            (io::ErrorKind::OutOfMemory, _) | (_, Some(libc::EMFILE | libc::ENFILE)) => 503,
+            _ => 500,
+        };
+        ::log::error!("a request's content can't be kept, {status}: {error}");
+        self.refuse(status, &error).await
     }
 
     /// Answers what can't be served, and ends the connection.
@@ -468,7 +489,7 @@ impl Connection {
         while self.stream.holds_back() {
             self.timer.set(self.context.settings.timeout);
             if !matches!(self.timer.limit(self.stream.hand_over()).await, Ok(Ok(()))) {
-                return Err(Close::Done);
+                return Err(Close::Lost);
             }
         }
         Ok(())

@@ -103,6 +103,7 @@ impl<'a> Response<'a> {
                     return self.end(persistent).await;
                 }
                 Event::End => return self.end(persistent).await,
+                Event::Overloaded => return self.canned(503).await,
                 Event::Failed if self.encoder.is_none() => return self.canned(502).await,
                 Event::TimedOut if self.encoder.is_none() => return self.canned(504).await,
                 Event::Failed | Event::TimedOut => {

@@ -17,6 +17,9 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The last chunk and an empty trailer section.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+/// Seconds after which a client may try again where the server was overloaded (RFC 9110 section 10.2.3).
+const RETRY_AFTER: &[u8] = b"5";
+
 const CRLF: &[u8] = b"\r\n";
 
 /// How the content of a response is framed.
@@ -280,6 +283,9 @@ pub fn canned(
     field(out, b"Date", date);
     if let Some(server) = server {
         field(out, b"Server", server);
+    }
+    if status == 503 {
+        field(out, b"Retry-After", RETRY_AFTER);
     }
     field(out, b"Content-Type", b"text/plain");
     field(

@@ -1,0 +1,160 @@
+# What clients may take is bounded: content, its rate, connections, the queue for workers, space on the disk. Who asks for more
+# gets the status that says so, and nobody else notices.
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(time);
+
+use Gepok::Test;
+
+gepok_only();
+
+my $APP = <<'END';
+my $calls = 0;
+sub {
+    my $env = shift;
+    return [200, [], [$calls]] if $env->{PATH_INFO} eq '/calls';
+    $calls++;
+    select undef, undef, undef, $1 if $env->{PATH_INFO} =~ m{^/sleep/([\d.]+)};
+    return [200, [], ['x' x ($1 * 1024 * 1024)]] if $env->{PATH_INFO} =~ m{^/large/(\d+)};
+    my ($length, $input) = (0, $env->{'psgi.input'});
+    while (my $got = $input->read(my $piece, 65536)) { $length += $got }
+    return [200, [], [$length]];
+};
+END
+
+# Its worker has loaded the app, so that nothing waits for that.
+sub start {
+    my %options = @_;
+    my $server  = server(app => $APP, options => {start_servers => 1, %options});
+    $server->get('/calls');
+    return $server;
+}
+
+sub upload {
+    my ($server, $length) = @_;
+    my $client = $server->connect;
+    $client->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: $length\r\n\r\n" . 'x' x $length);
+    return $client->response('POST');
+}
+
+check 'max_content' => sub {
+    my $server = start(max_content => '2M');
+    is upload($server, 2 << 20)->content, 2 << 20, 'as much as is allowed';
+    is upload($server, (2 << 20) + 1)->status, 413, 'a byte more';
+    my $client = $server->connect;
+    $client->send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (1 .. 40) { $client->send("10000\r\n" . 'x' x 65536 . "\r\n") or last }
+    is $client->head->status, 413, 'chunks without an end are refused when they are too much';
+    is $server->get('/calls')->content, 1, 'the app has seen only the first';
+};
+
+check 'other sizes' => sub {
+    my $server = start(max_target_size => 100, max_header_size => 200, max_headers => 5);
+    my $status = sub { $server->exchange($_[0])->status };
+    is $status->('GET /' . 'a' x 99 . " HTTP/1.1\r\n\r\n"),  200, 'max_target_size';
+    is $status->('GET /' . 'a' x 100 . " HTTP/1.1\r\n\r\n"), 414, 'and a byte more';
+    is $status->("GET / HTTP/1.1\r\nA: " . 'b' x 195 . "\r\n\r\n"), 200, 'max_header_size';
+    is $status->("GET / HTTP/1.1\r\nA: " . 'b' x 196 . "\r\n\r\n"), 431, 'and a byte more';
+    is $status->("GET / HTTP/1.1\r\n" . "A: b\r\n" x 5 . "\r\n"), 200, 'max_headers';
+    is $status->("GET / HTTP/1.1\r\n" . "A: b\r\n" x 6 . "\r\n"), 431, 'and one more';
+};
+
+check 'max_connections' => sub {
+    my $server = start(max_connections => 5);
+    my @open = map { $server->connect } 1 .. 5;
+    $_->send("GET / HTTP/1.1\r\n\r\n"), $_->response for @open;
+    my $sixth = $server->connect;
+    $sixth->send("GET / HTTP/1.1\r\n\r\n");
+    ok $sixth->silent(0.3), 'the sixth waits';
+    (shift @open)->close;
+    is $sixth->response->status, 200, 'until one has left';
+};
+
+check 'max_connections_per_address' => sub {
+    my $server = start(max_connections_per_address => 3);
+    # The server may still be about to see that those which waited for it have left.
+    my @open;
+    soon {
+        @open = map { $server->connect } 1 .. 3;
+        $_->send("GET / HTTP/1.1\r\n\r\n") for @open;
+        3 == grep { eval { $_->response } } @open;
+    };
+    ok $server->connect->closed(5), 'the fourth is closed';
+    like $server->log, qr/127\.0\.0\.1 has 3 connections/, 'which is told';
+    (shift @open)->close;
+    ok soon { my $answer = eval { $server->get('/') }; $answer && $answer->status == 200 }, 'there is room when one has left';
+};
+
+check 'the queue: its length' => sub {
+    my $server  = start(max_queue => 2);
+    my @clients = map { $server->connect } 1 .. 5;
+    $clients[0]->send("GET /sleep/1 HTTP/1.1\r\n\r\n");
+    # It must be in work before the others come.
+    select undef, undef, undef, 0.3;
+    $_->send("GET / HTTP/1.1\r\n\r\n") for @clients[1 .. 4];
+    my @answers = map { $_->response } @clients;
+    is_deeply [sort map { $_->status } @answers], [200, 200, 200, 503, 503], 'one in work, two wait, two are refused';
+    my ($refused) = grep { $_->status == 503 } @answers;
+    is $refused->field('Retry-After'), 5, 'with the time after which to come again';
+    ok !$refused->closes, 'and the connection is good for that';
+    is $server->get('/calls')->content, 3, 'the app has seen three';
+    is scalar(() = $server->log =~ /too many requests wait/g), 1, 'told once';
+};
+
+check 'the queue: its time' => sub {
+    my $server = start(queue_timeout => 0.5);
+    my @clients = map { $server->connect } 1 .. 3;
+    $clients[0]->send("GET /sleep/1.5 HTTP/1.1\r\n\r\n");
+    select undef, undef, undef, 0.1;
+    my $began = time;
+    $_->send("GET / HTTP/1.1\r\n\r\n") for @clients[1, 2];
+    is $_->response->status, 503, 'waited too long' for @clients[1, 2];
+    my $took = time - $began;
+    ok $took > 0.4 && $took < 1.2, 'for as long as was said' or diag $took;
+    is $clients[0]->response->status, 200, 'who is in work is not meant';
+    is $server->get('/calls')->content, 1, 'and nothing else was run';
+};
+
+check 'min_content_rate' => sub {
+    # The grace of 20 seconds is too long for a test: what can be seen is that a client at the rate is left alone.
+    my $server = start(min_content_rate => '1M');
+    is upload($server, 3 << 20)->content, 3 << 20, 'a quick client';
+};
+
+check 'max_spool' => sub {
+    my $server = start(max_spool => '4M');
+    is upload($server, 3 << 20)->content, 3 << 20, 'there is room for one';
+    is upload($server, 5 << 20)->status, 507, 'not for what is larger';
+    my $half = $server->connect;
+    $half->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " . (3 << 20) . "\r\n\r\n" . 'x' x (2 << 20));
+    ok soon { upload($server, 5 << 19)->status == 507 }, 'nor for another beside one';
+    is upload($server, 1 << 20)->content, 1 << 20, 'what fits into memory needs none';
+    $half->send('x' x (1 << 20));
+    is $half->response->content, 3 << 20, 'the one is whole';
+    ok soon { upload($server, 3 << 20)->status == 200 }, 'and room is given back';
+    # A response beyond it waits for its client, and arrives.
+    is length($server->get('/large/9')->content), 9 << 20, 'a response larger than all room';
+};
+
+check 'spool_dir' => sub {
+    my $folder = scratch();
+    my $server = start(spool_dir => "$folder");
+    my $half   = $server->connect;
+    $half->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " . (3 << 20) . "\r\n\r\n" . 'x' x (2 << 20));
+    ok soon {
+        grep { (readlink $_ // '') =~ /^\Q$folder\E\/.*\(deleted\)/ } map { glob "/proc/$_/fd/*" } $server->descendants
+    }, 'large content is there, in a file without a name';
+    is_deeply [glob "$folder/*"], [], 'nothing is to be seen';
+    $half->send('x' x (1 << 20));
+    is $half->response->content, 3 << 20, 'and whole';
+
+    for my $wrong ("$folder/missing", '/dev/null') {
+        my $other = server(app => $APP, entry => 'bin', options => {spool_dir => $wrong}, ready => 0);
+        is $other->wait_exit, 2 << 8, 'a folder that is none is told at the start';
+        like $other->log, qr/^gepok: option 'spool_dir': .*\Q$wrong\E.*\n\z/, 'in one sentence';
+    }
+};
+
+done_testing;
