@@ -285,11 +285,21 @@ async fn obey(
             }
             Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
             Some(ToCore::Logs(files)) => take_logs(context, files),
-            Some(ToCore::Reopen) => match reopen.as_mut().map(|reopen| reopen()) {
-                Some(Ok(files)) => take_logs(context, files),
-                Some(Err(message)) => ::log::error!("{message}"),
-                None => {}
-            },
+            Some(ToCore::Reread) => {
+                match reopen.as_mut().map(|reopen| reopen()) {
+                    Some(Ok(files)) => take_logs(context, files),
+                    Some(Err(message)) => ::log::error!("{message}"),
+                    None => {}
+                }
+                let tls = tls.cloned();
+                spawn_local(async move {
+                    if let Some(tls) = tls
+                        && let Err(error) = tls.reread().await
+                    {
+                        ::log::error!("{error:#}; the certificates read before stay in use");
+                    }
+                });
+            }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());

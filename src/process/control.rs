@@ -59,10 +59,10 @@ pub enum ToCore {
     TlsFile(TlsFile),
     /// Those were all; the answer says whether TLS goes by them from now on.
     ReadTls,
+    /// Open and read such files and the log files yourself: said where there is no master, but one process.
+    Reread,
     /// Log files, opened anew.
     Logs(LogFiles),
-    /// Open the log files anew: a core in the server's only process does that itself.
-    Reopen,
 }
 
 /// Log files, those of them that there are.
@@ -129,8 +129,8 @@ const TLS_FILE: u8 = 20;
 const READ_TLS: u8 = 21;
 const LEAVING: u8 = 22;
 const HUNG: u8 = 23;
-const LOGS: u8 = 24;
-const REOPEN: u8 = 25;
+const REREAD: u8 = 24;
+const LOGS: u8 = 25;
 
 /// Which files come with `LOGS`, in this order.
 const ACCESS: u8 = 1;
@@ -142,8 +142,8 @@ pub const DRAIN_WORD: [u8; 1] = [DRAIN];
 pub const GIVE_WAY_WORD: [u8; 1] = [GIVE_WAY];
 /// `Quit` as it stands on the wire, for a signal handler.
 pub const QUIT_WORD: [u8; 1] = [QUIT];
-/// `Reopen` as it stands on the wire, for a signal handler.
-pub const REOPEN_WORD: [u8; 1] = [REOPEN];
+/// `Reread` as it stands on the wire, for a signal handler.
+pub const REREAD_WORD: [u8; 1] = [REREAD];
 
 /// Makes the two ends: the master's, then the core's.
 ///
@@ -277,6 +277,7 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
             descriptors.push(file.file.as_raw_fd());
         }
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
+        ToCore::Reread => bytes.put_slice(&REREAD_WORD),
         ToCore::Logs(files) => {
             let both = [(ACCESS, &files.access), (ERRORS, &files.errors)];
             let there = both.iter().filter(|(_, file)| file.is_some());
@@ -286,7 +287,6 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
                     .filter_map(|(_, f)| Some(f.as_ref()?.as_raw_fd())),
             );
         }
-        ToCore::Reopen => bytes.put_slice(&REOPEN_WORD),
     }
     (bytes, descriptors)
 }
@@ -401,6 +401,7 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
             ToCore::TlsFile(TlsFile { role, path, file })
         }
         READ_TLS => ToCore::ReadTls,
+        REREAD => ToCore::Reread,
         LOGS => {
             let there = from.try_get_u8().map_err(|_| garbage())?;
             let mut files = descriptors.into_iter();
@@ -413,7 +414,6 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
                 errors: next(ERRORS)?,
             })
         }
-        REOPEN => ToCore::Reopen,
         _ => return Err(garbage()),
     };
     Ok(Some(word))

@@ -63,11 +63,11 @@ pub trait Entry {
     /// The text that the hook died with.
     fn before_prefork(&mut self) -> Result<(), String>;
 
-    /// Everything listens; called once, in the master, with host and port of the first listener.
+    /// Everything listens; called once, in the master, with host, port and scheme of the first listener.
     ///
     /// # Errors
     /// The text that the app's hook died with.
-    fn listening(&mut self, host: &str, port: &str) -> Result<(), String>;
+    fn listening(&mut self, host: &str, port: &str, scheme: &str) -> Result<(), String>;
 
     /// The app, in the process that will run it.
     ///
@@ -98,6 +98,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         daemon,
         master: getpid(),
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
+        reread: false,
         logs,
     };
     let ended = server.live();
@@ -121,6 +122,8 @@ struct Server<'a> {
     master: Pid,
     /// Where certificates and keys are, if TLS is spoken.
     certificates: Option<Files>,
+    /// They were read before.
+    reread: bool,
     logs: Logs,
 }
 
@@ -182,8 +185,10 @@ impl Server<'_> {
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
         {
+            let secure = self.config.listeners.first().is_some_and(|first| first.tls);
+            let scheme = if secure { "https" } else { "http" };
             self.entry
-                .listening(&first.server_name, &first.server_port)?;
+                .listening(&first.server_name, &first.server_port, scheme)?;
         }
         let taken = self.logs.take_standard_error();
         taken.map_err(|error| format!("can't take the error log: {error}"))?;
@@ -210,7 +215,8 @@ impl Roles for Server<'_> {
         keep.extend(self.logs.errors());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
-        let tls = self.config.tls.as_ref().map(tls::settings);
+        let tls = self.config.tls.as_ref();
+        let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
         let logs = &self.logs;
         let live = AssertUnwindSafe(move || {
@@ -234,11 +240,18 @@ impl Roles for Server<'_> {
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
         let logs = self.logs.reopen(core);
-        let tls = match &self.certificates {
-            Some(files) => tls::reread(files, core),
-            None => Ok(()),
+        let Some(files) = &self.certificates else {
+            return logs;
         };
-        tls.and(logs)
+        match tls::reread(files, core) {
+            Err(message) if self.reread => Err(format!(
+                "{message}; the certificates read before stay in use"
+            )),
+            read => {
+                self.reread = true;
+                read.and(logs)
+            }
+        }
     }
 
     fn look_after_children(&mut self, core: &mut MasterEnd) {

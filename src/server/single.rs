@@ -69,7 +69,8 @@ impl Server<'_> {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),
         };
-        let tls = self.config.tls.as_ref().map(tls::settings);
+        let tls = self.config.tls.as_ref();
+        let tls = tls.map(|tls| tls::settings(tls, self.certificates.clone()));
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
@@ -93,7 +94,7 @@ fn take_signals(control: &MasterEnd) -> io::Result<()> {
         (Signal::SIGTERM, &control::DRAIN_WORD),
         (Signal::SIGQUIT, &control::DRAIN_WORD),
         (Signal::SIGINT, &control::QUIT_WORD),
-        (Signal::SIGHUP, &control::REOPEN_WORD),
+        (Signal::SIGHUP, &control::REREAD_WORD),
     ] {
         signal::note(signal, Note { socket, bytes })?;
     }

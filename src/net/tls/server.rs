@@ -120,6 +120,19 @@ impl Server {
         Ok(())
     }
 
+    /// Opens the files again and reads them, as [`Server::load`]. Without files of its own it does nothing.
+    ///
+    /// # Errors
+    /// As [`Server::load`].
+    pub async fn reread(&self) -> Result<()> {
+        let Some(files) = self.settings.files.clone() else {
+            return Ok(());
+        };
+        let opened = tokio::task::spawn_blocking(move || files.open());
+        let opened = opened.await.context("opening certificates failed")??;
+        self.load(opened).await
+    }
+
     fn rules(&self, material: material::Material) -> Result<Rules> {
         let verifier = match self.settings.clients {
             Some(clients) => Some(Arc::new(Verifier::new(
