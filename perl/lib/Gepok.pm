@@ -264,6 +264,7 @@ or
       http_ports    => [8081, '127.0.0.1:8082', '[::1]:8083'],
       unix_sockets  => ['/run/myapp.sock'],
       start_servers => 5,
+      daemonize     => 0,               # 1 is the default
   );
   $gepok->run($app);
 
@@ -292,11 +293,34 @@ except that names beginning with an underscore are left to subclasses.
 =head2 run($app)
 
 Serves the app: a code reference, or an object that has C<to_app> or can be called. Dies when an attribute is wrong or a
-socket can't be bound. Returns in the calling process after a graceful stop (signal TERM or QUIT).
+socket can't be bound. Returns after a graceful stop (signal TERM or QUIT).
+
+By default the server leaves the terminal (C<daemonize>): the calling process exits with status 0 when everything listens,
+with another one if that fails, and C<run> returns in the process that served. Everything that was opened before is open there
+too. With C<< daemonize => 0 >> it serves, and returns, in the calling process.
 
 =head2 start($app)
 
 The same as C<run>.
+
+=head2 is_running
+
+The pid of the server that holds this object's pid file, or 0. It need not have been started by this object or process: only
+C<pid_path>, or C<name> where that is the default, must be the same.
+
+=head2 stop
+
+Ends that server, gracefully if it can, and returns when its process has gone: its pid, or 0 where none was running. Dies when
+the server is another user's.
+
+=head2 restart, restart($app)
+
+With an app, C<stop> and then C<run>. Without one the server that runs begins anew in place, by signal USR2.
+
+=head2 before_prefork
+
+For subclasses: called with the object, in the master, when everything listens and root's rights are given up, before the first
+worker is forked. What is loaded here is shared by the workers. If it dies, the server does not start.
 
 =head2 Attributes
 
@@ -308,7 +332,15 @@ Gepok can be a base class:
   package My::Server;
   use parent 'Gepok';
 
+  sub before_prefork {
+      my ($self) = @_;
+      require My::Heavy::Module;
+  }
+
   My::Server->new(http_ports => 8081)->run($app);     # Server: My::Server/VERSION OF GEPOK
+
+So it can by C<extends 'Gepok'> of L<Moo>. Attributes of a subclass's own are no options of Gepok where it has a method of their
+name, and a method of an attribute's name in the subclass tells that attribute.
 
 =head1 ENVIRONMENT OF A REQUEST
 

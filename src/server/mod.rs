@@ -177,7 +177,7 @@ impl Server<'_> {
     /// The sockets listen, and files are open: what is left to do before the first worker.
     fn tell_listening(&mut self) -> Result<(), String> {
         // What the app can do in this process, it shall not do as root.
-        if self.entry.loaded() {
+        if self.entry.loaded() || !self.facts.multiprocess {
             let dropped = self.daemon.drop_privileges();
             dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
         }
