@@ -39,6 +39,11 @@ my @ATTRIBUTES = qw(
     start_servers
     max_workers
     max_requests_per_child
+    graceful_timeout
+    spawn_interval
+    err_respawn_interval
+    check_path
+    reload_on_hup
     max_clients
     min_spare_servers
     max_spare_servers

@@ -79,6 +79,9 @@ pub struct Options {
     /// The category of options about logs
     pub logging: Logging,
 
+    /// The category of options about stopping and reloading
+    pub reload: Reload,
+
     /// The category of options that say which app the binary serves
     pub app: App,
 }
@@ -173,6 +176,21 @@ pub struct Limits {
     pub underscores: bool,
     /// `worker_no_new_privs`
     pub worker_no_new_privs: bool,
+}
+
+/// How the server stops, and how it takes new code.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reload {
+    /// `graceful_timeout`
+    pub graceful_timeout: Duration,
+    /// `spawn_interval`; zero is no pause
+    pub spawn_interval: Duration,
+    /// `err_respawn_interval`
+    pub err_respawn_interval: Duration,
+    /// `check_path`
+    pub check_path: Option<String>,
+    /// `reload_on_hup`
+    pub reload_on_hup: bool,
 }
 
 /// How many workers there are, what each may use, and what ends it.

@@ -10,6 +10,7 @@ mod limits;
 mod listen;
 mod logging;
 mod process;
+mod reload;
 mod tls;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub static CATEGORIES: &[&Category] = &[
     &listen::CATEGORY,
     &tls::CATEGORY,
     &process::CATEGORY,
+    &reload::CATEGORY,
     &life::CATEGORY,
     &daemon::CATEGORY,
     &connection::CATEGORY,

@@ -8,7 +8,6 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
@@ -42,9 +41,6 @@ mod single;
 mod tls;
 
 use daemon::Daemon;
-
-/// How long a graceful stop waits for what is in work.
-const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What an entry provides: the Perl side of the server.
 pub trait Entry {
@@ -167,9 +163,14 @@ impl Server<'_> {
     }
 
     fn prefork(&mut self) -> Result<Ended> {
+        let reload = &self.config.reload;
         let settings = master::Settings {
             workers: self.config.workers.start as usize,
-            graceful_timeout: GRACEFUL_TIMEOUT,
+            graceful_timeout: reload.graceful_timeout,
+            spawn_interval: reload.spawn_interval,
+            err_respawn_interval: reload.err_respawn_interval,
+            check_path: reload.check_path.clone(),
+            has_successor: false,
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
