@@ -14,6 +14,7 @@ use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Pid, Uid, getpid};
 
+use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config;
@@ -22,6 +23,7 @@ use crate::core;
 use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::log::access::Plan;
 use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
@@ -34,6 +36,7 @@ use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
+mod logs;
 pub mod running;
 mod single;
 mod tls;
@@ -75,9 +78,10 @@ pub trait Entry {
 /// # Errors
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
-    crate::log::start();
+    crate::log::start(config.logging.level);
     spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
+    let logs = Logs::open(config)?;
     let mut server = Server {
         config,
         entry,
@@ -92,12 +96,14 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         master: getpid(),
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
         reread: false,
+        logs,
     };
     let ended = server.live();
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
         server.files.iter().for_each(SocketFile::remove);
         server.daemon.end();
+        server.logs.close();
     }
     ended
 }
@@ -115,6 +121,7 @@ struct Server<'a> {
     certificates: Option<Files>,
     /// They were read before.
     reread: bool,
+    logs: Logs,
 }
 
 impl Server<'_> {
@@ -122,6 +129,7 @@ impl Server<'_> {
         self.bind()?;
         self.daemon.detach(|| self.entry.fork())?;
         self.master = getpid();
+        self.logs.start_command()?;
         if self.facts.multiprocess {
             self.prefork()
         } else {
@@ -146,6 +154,13 @@ impl Server<'_> {
             self.listening.push(listening);
         }
         Ok(())
+    }
+
+    /// The access log as a core is born with it.
+    fn access_plan(&self) -> io::Result<Option<Plan>> {
+        let names = self.facts.listeners.iter();
+        let names = names.map(|l| (l.server_name.clone(), l.server_port.clone()));
+        self.logs.plan(names.collect())
     }
 
     fn prefork(&mut self) -> Result<Ended> {
@@ -178,6 +193,8 @@ impl Server<'_> {
             self.entry
                 .listening(&first.server_name, &first.server_port, scheme)?;
         }
+        let taken = self.logs.take_standard_error();
+        taken.map_err(|error| format!("can't take the error log: {error}"))?;
         self.daemon.ready()
     }
 }
@@ -194,14 +211,25 @@ impl Roles for Server<'_> {
             .map(|l| l.socket.as_raw_fd())
             .collect();
         keep.push(control.as_raw_fd());
+        let access = self.access_plan();
+        if let Ok(Some(plan)) = &access {
+            keep.push(plan.descriptor.as_raw_fd());
+        }
+        keep.extend(self.logs.errors());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
+        let logs = &self.logs;
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
-            core::run(listening, control, settings, tls)
+            logs.take_standard_error()?;
+            let logs = core::Logs {
+                access: access?,
+                reopen: None,
+            };
+            core::run(listening, control, settings, tls, logs)
         });
         match catch_unwind(live) {
             Ok(Ok(())) => 0,
@@ -214,8 +242,9 @@ impl Roles for Server<'_> {
     }
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        let logs = self.logs.reopen(core);
         let Some(files) = &self.certificates else {
-            return Ok(());
+            return logs;
         };
         match tls::reread(files, core) {
             Err(message) if self.reread => Err(format!(
@@ -223,9 +252,13 @@ impl Roles for Server<'_> {
             )),
             read => {
                 self.reread = true;
-                read
+                read.and(logs)
             }
         }
+    }
+
+    fn look_after_children(&mut self, core: &mut MasterEnd) {
+        self.logs.look_after_command(core);
     }
 
     fn listening(&mut self) -> Result<(), String> {
@@ -237,6 +270,8 @@ impl Roles for Server<'_> {
     }
 
     fn worker(&mut self, _number: u32, channel: Descriptors) -> i32 {
+        // Its files are the core's.
+        self.logs.leave();
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;

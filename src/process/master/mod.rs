@@ -58,6 +58,9 @@ pub trait Roles {
     /// One sentence for the operator. It stops the start; later it is logged, and the core keeps what it had.
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String>;
 
+    /// Some child of the master's has died that was no worker; it may be one of these roles' own.
+    fn look_after_children(&mut self, core: &mut MasterEnd);
+
     /// Everything listens: called once in the master.
     ///
     /// # Errors

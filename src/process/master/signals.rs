@@ -46,7 +46,10 @@ impl Master<'_> {
         for note in self.take_notes() {
             let running = self.phase == Phase::Running;
             match note {
-                b'C' => self.reap(),
+                b'C' => {
+                    self.reap();
+                    self.roles.look_after_children(&mut self.core.control);
+                }
                 b'I' => self.stop_fast(),
                 b'T' if running || self.phase.is_slow() => self.drain(),
                 b'T' => self.stop_fast(),
