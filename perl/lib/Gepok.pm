@@ -368,6 +368,12 @@ With an app, C<stop> and then C<run>. Without one the server that runs begins an
 For subclasses: called with the object, in the master, when everything listens and root's rights are given up, before the first
 worker is forked. What is loaded here is shared by the workers. If it dies, the server does not start.
 
+=head2 access_log($request, $response, $socket)
+
+For subclasses: where a class has a method of this name, it is called in the worker behind each response, with an
+L<HTTP::Request> (without content), the PSGI response and the object of C<gepok.socket>, and the core writes no access log.
+Gepok's own writes a line in the combined format to C<access_log_path>, for subclasses that call it by C<SUPER>.
+
 =head2 Attributes
 
 Each attribute has a method of its name that returns what was given, and sets it when called with a value.
@@ -409,6 +415,11 @@ When the first byte of the request arrived.
 =item gepok.finish_request_time
 
 When the request had been received completely.
+
+=item psgix.logger
+
+A code reference that takes C<< { level => $level, message => $text } >> and writes a line with time, process and level to
+standard error, unless the level is below C<log_level>.
 
 =item gepok.client_protocol
 
