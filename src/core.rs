@@ -251,6 +251,16 @@ async fn obey(
                 }));
             }
             Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
+            Some(ToCore::Reread) => {
+                let tls = tls.cloned();
+                spawn_local(async move {
+                    if let Some(tls) = tls
+                        && let Err(error) = tls.reread().await
+                    {
+                        ::log::error!("{error:#}; the certificates read before stay in use");
+                    }
+                });
+            }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());

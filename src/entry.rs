@@ -77,11 +77,11 @@ impl Entry for PerlEntry {
         }
     }
 
-    fn listening(&mut self, host: &str, port: &str) -> Result<(), String> {
+    fn listening(&mut self, host: &str, port: &str, scheme: &str) -> Result<(), String> {
         let Some(hook) = self.server_ready.take() else {
             return Ok(());
         };
-        let arguments = [host, port, "http"].map(|text| Some(text.as_bytes()));
+        let arguments = [host, port, scheme].map(|text| Some(text.as_bytes()));
         match hook.call(&arguments) {
             Ok(_) => Ok(()),
             Err(failure) => Err(format!("server_ready: {failure}")),

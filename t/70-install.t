@@ -1,5 +1,5 @@
-# `make install` puts everything where perl and the shell find it, under DESTDIR and under INSTALL_BASE; then
-# `plackup -s Gepok` works from any folder.
+# `make install` puts everything where perl, the shell and man find it, under DESTDIR, under INSTALL_BASE and as a vendor's
+# package; then `plackup -s Gepok` works from any folder. `make dist` makes a tarball of all that belongs to a release.
 use strict;
 use warnings;
 
@@ -26,7 +26,8 @@ mkdir "$folder/copy" or die $!;
 is system('cp', '-Rp', (grep {-e} map {"$root/$_"} qw(perl script blib pm_to_blib Makefile.PL)), "$folder/copy"), 0,
     'a copy';
 for my $case (['DESTDIR', [], ["DESTDIR=$folder/dest"], "$folder/dest"],
-    ['INSTALL_BASE', ["INSTALL_BASE=$folder/base"], [], "$folder/base"])
+    ['INSTALL_BASE', ["INSTALL_BASE=$folder/base"], [], "$folder/base"],
+    ['INSTALLDIRS=vendor', ['INSTALLDIRS=vendor'], ["DESTDIR=$folder/vendor"], "$folder/vendor"])
 {
     my ($name, $configure, $install, $where) = @$case;
     check $name => sub {
@@ -40,10 +41,17 @@ for my $case (['DESTDIR', [], ["DESTDIR=$folder/dest"], "$folder/dest"],
         for my $part ("auto/Gepok/Gepok.$Config{dlext}", 'Gepok.pm', 'Plack/Handler/Gepok.pm', 'bin/gepok') {
             is scalar(grep {m{(?<!Handler)/\Q$part\E$}} @files), 1, "$part is installed, once";
         }
-        is scalar(grep {m{/Gepok\.3\w*$}} @files), 1, 'and a manual page by its right name';
+        for my $page ('man3/Gepok.3', 'man3/Gepok::Options.3', 'man3/Plack::Handler::Gepok.3', 'man1/gepok.1') {
+            my ($found) = grep {m{/\Q$page\E\w*$}} @files;
+            ok $found && -s $found, "$page is a manual page";
+        }
 
         my ($command) = grep {m{/bin/gepok$}} @files;
         my ($module)  = grep {m{/Gepok\.pm$} && !m{/Handler/}} @files;
+        if ($name =~ /vendor/) {
+            is $module, "$where$Config{vendorarch}/Gepok.pm", "in the vendor's folder";
+            is $command, "$where$Config{vendorbin}/gepok", 'and the command too';
+        }
         ok -x $command, 'the command can be run';
         ($status, $output) = run_command([$command, '--version'], dir => '/');
         is $status, 0, 'and runs';
@@ -58,5 +66,30 @@ for my $case (['DESTDIR', [], ["DESTDIR=$folder/dest"], "$folder/dest"],
         is $server->stop, 0, 'and ends';
     };
 }
+
+check 'make dist' => sub {
+    mkdir "$folder/tree" or die $!;
+    my ($status, $output) = run_command(['sh', '-c', 'tar -cf - --exclude=./.git --exclude=./blib --exclude="./target*" . '
+        . '| tar -xf - -C "$0"', "$folder/tree"], dir => $root);
+    is $status, 0, 'a copy of the checkout' or return diag $output;
+    for my $command ([$^X, 'Makefile.PL'], [$make, 'dist']) {
+        ($status, $output) = run_command($command, dir => "$folder/tree", seconds => 60);
+        is $status, 0, "@$command" or return diag $output;
+    }
+    my ($tarball) = glob "$folder/tree/Gepok-*.tar.gz";
+    ok $tarball, 'makes a tarball' or return;
+    mkdir "$folder/release" or die $!;
+    ($status, $output) = run_command(['tar', '-xzf', $tarball, '--strip-components=1', '-C', "$folder/release"]);
+    is $status, 0, 'that can be unpacked';
+    my %released = map { s{^\Q$folder\E/release/}{}r => 1 } files("$folder/release");
+    ok $released{$_}, "$_ belongs to it" for qw(Cargo.lock Makefile.PL META.json perl/sys/build.rs t/lib/Gepok/Test.pm);
+    is_deeply [grep {m{^(?:target|blib|\.git)\b|\.(?:o|so)$}} keys %released], [], 'and nothing that was built';
+    ($status, $output) = run_command([$^X, 'Makefile.PL'], dir => "$folder/release");
+    like $output, qr/Looks good/, 'Makefile.PL finds every file of its list';
+    if (-e "$root/.git") {
+        my @missing = grep { !$released{$_} && !/^\.git/ } split /\n/, `git -C \Q$root\E ls-files`;
+        is_deeply \@missing, [], 'and it is all that is in the repository';
+    }
+};
 
 done_testing;

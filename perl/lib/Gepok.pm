@@ -169,6 +169,10 @@ sub _flatten {
     my @pairs;
     for my $name (sort keys %attrs) {
         my $values = $attrs{$name};
+        # Certificates and keys by host name.
+        if (ref $values eq 'HASH' && $name =~ /\Assl_(?:cert|key)(?:_file)?\z/) {
+            $values = [map {"$_=$values->{$_}"} sort keys %$values];
+        }
         for my $value (ref $values eq 'ARRAY' ? @$values : $values) {
             next unless defined $value;
             if (ref $value eq 'CODE') {

@@ -1,7 +1,8 @@
-//! The documentation of every option, made of the table: the POD of Gepok::Options.
+//! The documentation of every option, made of the table: the POD of Gepok::Options, and of the command's manual page.
 
 use std::fmt::Write as _;
 
+use super::command::COMMANDS;
 use super::table::{CATEGORIES, Entry, Opt, Preset};
 
 /// The whole text of `Gepok/Options.pod`.
@@ -30,6 +31,81 @@ pub fn pod() -> String {
     }
     pod += "=head1 SEE ALSO\n\nL<Gepok>, L<Plack::Handler::Gepok>\n\n=cut\n";
     pod
+}
+
+/// The whole text of `gepok.pod`, which becomes gepok(1).
+pub fn command() -> String {
+    let mut pod = String::from(
+        "=encoding UTF-8\n\n\
+         =for comment This file is made of the option table in src/config/table; change it there.\n\n\
+         =head1 NAME\n\ngepok - PSGI server: serves an app over HTTP\n\n\
+         =head1 SYNOPSIS\n\n  \
+         gepok [options] [app.psgi]\n  \
+         gepok [options] -e 'sub { [200, [], [\"hello\\n\"]] }'\n  \
+         gepok stop|restart|reload|status [--pid-path PATH] [--name NAME]\n\n\
+         =head1 DESCRIPTION\n\n\
+         Serves the app of a F<.psgi> file, F<app.psgi> where none is named, on port 5000 where no option names an \
+         address. It brings its own perl interpreter and needs no Plack.\n\n\
+         Options may be written with C<_> for C<->, with one dash or two in front, and with C<=> or a blank before \
+         the value. Flags are turned off by C<--no-NAME> or C<--disable-NAME>. An unknown option is refused.\n\n\
+         =head1 COMMANDS\n\n\
+         A first word that is one of these is no app, but says what to do with a server that runs. It is the one \
+         that holds the pid file: C<--pid-path>, or the one that a server of that C<--name> uses in the background. \
+         Other options are taken and not looked at, so that those of the start can be given again.\n\n=over\n\n",
+    );
+    for (_, word, text) in COMMANDS {
+        let _ = write!(pod, "=item {word}\n\n{}.\n\n", sentence(text));
+    }
+    pod += "=back\n\n";
+    for category in CATEGORIES {
+        let mut options = category
+            .options
+            .iter()
+            .filter(|option| option.taken_by(Entry::Binary))
+            .peekable();
+        if options.peek().is_some() {
+            let _ = write!(
+                pod,
+                "=head1 OPTIONS: {}\n\n=over\n\n",
+                category.title.to_uppercase()
+            );
+            options.for_each(|option| switch(&mut pod, option));
+            pod += "=back\n\n";
+        }
+    }
+    pod += "=head1 EXIT STATUS\n\n\
+            A server: 0 after a graceful stop, and for the process that was started when it went to the background; 2 for \
+            a mistake, told in one line; else what the app's C<exit> said, or 1.\n\n\
+            A command: 0 when it is done, or the server runs; 1 when it could not be done; 2 for a mistake; 3 when no \
+            server runs; 4 when it is another user's.\n\n\
+            =head1 SEE ALSO\n\nL<Gepok>, L<Gepok::Options>, L<plackup>\n\n=cut\n";
+    pod
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+fn switch(pod: &mut String, option: &Opt) {
+    let name = option.name.replace('_', "-");
+    let letter = option
+        .letter
+        .map_or_else(String::new, |letter| format!("B<-{letter}>, "));
+    let value = match option.value {
+        "" => String::new(),
+        value => format!(" I<{value}>"),
+    };
+    let _ = write!(
+        pod,
+        "=item {letter}B<--{name}>{value}\n\n{}\n\n",
+        option.long
+    );
+    if let Preset::Value(text) | Preset::Described(text) = option.preset {
+        let _ = write!(pod, "Default: {text}.\n\n");
+    }
 }
 
 fn item(pod: &mut String, option: &Opt) {
@@ -97,6 +173,11 @@ mod tests {
     #[test]
     fn the_documentation_is_of_this_table() {
         agree("Gepok/Options.pod", &pod());
+    }
+
+    #[test]
+    fn the_manual_page_of_the_command_is_of_this_table() {
+        agree("../gepok.pod", &command());
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub enum ToCore {
     TlsFile(TlsFile),
     /// Those were all; the answer says whether TLS goes by them from now on.
     ReadTls,
+    /// Open and read such files yourself: said where there is no master, but one process.
+    Reread,
 }
 
 /// A file that the master has opened for the core to read: no process that runs the app holds what is in it.
@@ -116,6 +118,7 @@ const TLS_FILE: u8 = 20;
 const READ_TLS: u8 = 21;
 const LEAVING: u8 = 22;
 const HUNG: u8 = 23;
+const REREAD: u8 = 24;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -123,6 +126,8 @@ pub const DRAIN_WORD: [u8; 1] = [DRAIN];
 pub const GIVE_WAY_WORD: [u8; 1] = [GIVE_WAY];
 /// `Quit` as it stands on the wire, for a signal handler.
 pub const QUIT_WORD: [u8; 1] = [QUIT];
+/// `Reread` as it stands on the wire, for a signal handler.
+pub const REREAD_WORD: [u8; 1] = [REREAD];
 
 /// Makes the two ends: the master's, then the core's.
 ///
@@ -255,6 +260,7 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
             descriptors.push(file.file.as_raw_fd());
         }
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
+        ToCore::Reread => bytes.put_slice(&REREAD_WORD),
     }
     (bytes, descriptors)
 }
@@ -367,6 +373,7 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
             ToCore::TlsFile(TlsFile { role, path, file })
         }
         READ_TLS => ToCore::ReadTls,
+        REREAD => ToCore::Reread,
         _ => return Err(garbage()),
     };
     Ok(Some(word))

@@ -60,11 +60,11 @@ pub trait Entry {
     /// The text that the hook died with.
     fn before_prefork(&mut self) -> Result<(), String>;
 
-    /// Everything listens; called once, in the master, with host and port of the first listener.
+    /// Everything listens; called once, in the master, with host, port and scheme of the first listener.
     ///
     /// # Errors
     /// The text that the app's hook died with.
-    fn listening(&mut self, host: &str, port: &str) -> Result<(), String>;
+    fn listening(&mut self, host: &str, port: &str, scheme: &str) -> Result<(), String>;
 
     /// The app, in the process that will run it.
     ///
@@ -94,6 +94,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         daemon,
         master: getpid(),
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
+        reread: false,
     };
     let ended = server.live();
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
@@ -115,6 +116,8 @@ struct Server<'a> {
     master: Pid,
     /// Where certificates and keys are, if TLS is spoken.
     certificates: Option<Files>,
+    /// They were read before.
+    reread: bool,
 }
 
 impl Server<'_> {
@@ -167,8 +170,10 @@ impl Server<'_> {
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
         {
+            let secure = self.config.listeners.first().is_some_and(|first| first.tls);
+            let scheme = if secure { "https" } else { "http" };
             self.entry
-                .listening(&first.server_name, &first.server_port)?;
+                .listening(&first.server_name, &first.server_port, scheme)?;
         }
         self.daemon.ready()
     }
@@ -188,7 +193,8 @@ impl Roles for Server<'_> {
         keep.push(control.as_raw_fd());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
-        let tls = self.config.tls.as_ref().map(tls::settings);
+        let tls = self.config.tls.as_ref();
+        let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
@@ -205,9 +211,17 @@ impl Roles for Server<'_> {
     }
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        match &self.certificates {
-            Some(files) => tls::reread(files, core),
-            None => Ok(()),
+        let Some(files) = &self.certificates else {
+            return Ok(());
+        };
+        match tls::reread(files, core) {
+            Err(message) if self.reread => Err(format!(
+                "{message}; the certificates read before stay in use"
+            )),
+            read => {
+                self.reread = true;
+                read
+            }
         }
     }
 

@@ -64,7 +64,8 @@ impl Server<'_> {
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
-        let tls = self.config.tls.as_ref().map(tls::settings);
+        let tls = self.config.tls.as_ref();
+        let tls = tls.map(|tls| tls::settings(tls, self.certificates.clone()));
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
@@ -88,10 +89,11 @@ fn take_signals(control: &MasterEnd) -> io::Result<()> {
         (Signal::SIGTERM, &control::DRAIN_WORD),
         (Signal::SIGQUIT, &control::DRAIN_WORD),
         (Signal::SIGINT, &control::QUIT_WORD),
+        (Signal::SIGHUP, &control::REREAD_WORD),
     ] {
         signal::note(signal, Note { socket, bytes })?;
     }
-    signal::disregard(Signal::SIGHUP)
+    Ok(())
 }
 
 /// Lets what the app has answered reach its clients, even where it has called exit, and ends the core. One that

@@ -11,8 +11,8 @@ use crate::net::tls::files::Files;
 use crate::net::tls::{Clients, Judge, Settings};
 use crate::process::control::{MasterEnd, TlsFile, ToCore};
 
-/// How the core speaks TLS.
-pub(super) fn settings(tls: &Tls) -> Settings {
+/// How the core speaks TLS. With `files`, it opens them again itself.
+pub(super) fn settings(tls: &Tls, files: Option<Files>) -> Settings {
     let judge = |callback| match callback {
         None => Judge::Authorities,
         Some(VerifyCallback::Code) => Judge::App,
@@ -21,6 +21,7 @@ pub(super) fn settings(tls: &Tls) -> Settings {
     };
     Settings {
         hosts: tls.certificates.iter().map(|c| c.host.clone()).collect(),
+        files,
         handshake_timeout: tls.handshake_timeout.unwrap_or_default(),
         clients: tls.clients.as_ref().map(|clients| Clients {
             mandatory: clients.mandatory,

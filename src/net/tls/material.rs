@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, SubjectPublicKeyInfoDer,
 };
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
-use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate, X509Version};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::certificates::Certificate;
@@ -205,6 +205,11 @@ fn revocations(
     for der in &found {
         let (_, list) = CertificateRevocationList::from_der(der)
             .map_err(|error| anyhow!("its revocation list is damaged: {error}"))?;
+        ensure!(
+            list.version() == Some(X509Version(1)),
+            "its revocation list is of version 1, which is not supported (with `crlnumber` in its \
+             configuration, openssl ca writes version 2)"
+        );
         if let Some(end) = list.next_update().filter(|&end| end < ASN1Time::now()) {
             warnings.push(format!(
                 "{what}: the time of the list ended on {end}; its authority's clients are refused"

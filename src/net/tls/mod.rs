@@ -17,6 +17,8 @@ mod server;
 
 use std::time::Duration;
 
+use self::files::Files;
+
 pub use self::carrier::Carrier;
 pub use self::server::{Accepted, Server};
 
@@ -26,6 +28,8 @@ pub struct Settings {
     /// For each certificate the host it is for, in lower case, empty for whoever asks for no other; none: the
     /// certificate says it. Without any, a certificate is made in memory.
     pub hosts: Vec<Option<String>>,
+    /// Where certificates and keys are, for a core that opens them itself, because there is no master.
+    pub files: Option<Files>,
     /// How long a handshake may take; zero is no limit.
     pub handshake_timeout: Duration,
     /// What is asked of clients; none: nothing.

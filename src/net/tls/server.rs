@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::server::{
@@ -120,6 +120,19 @@ impl Server {
         Ok(())
     }
 
+    /// Opens the files again and reads them, as [`Server::load`]. Without files of its own it does nothing.
+    ///
+    /// # Errors
+    /// As [`Server::load`].
+    pub async fn reread(&self) -> Result<()> {
+        let Some(files) = self.settings.files.clone() else {
+            return Ok(());
+        };
+        let opened = tokio::task::spawn_blocking(move || files.open());
+        let opened = opened.await.context("opening certificates failed")??;
+        self.load(opened).await
+    }
+
     fn rules(&self, material: material::Material) -> Result<Rules> {
         let verifier = match self.settings.clients {
             Some(clients) => Some(Arc::new(Verifier::new(
@@ -154,7 +167,7 @@ impl Server {
 
     /// Does the handshake of a connection that was just accepted.
     pub async fn accept(&self, stream: Stream) -> Accepted {
-        let (Stream::Tcp(stream), Some(rules)) = (stream, self.rules.borrow().clone()) else {
+        let (Stream::Fresh(stream), Some(rules)) = (stream, self.rules.borrow().clone()) else {
             return Accepted::Gone;
         };
         match self.secure(stream, rules).await {
@@ -172,9 +185,7 @@ impl Server {
                 stream.get_mut().0.arrive()?;
                 Accepted::Secure(Stream::Tls(stream), Rc::new(tls))
             }
-            handshake::Shaken::Plain(stream) => {
-                Accepted::Plain(Stream::Tcp(TcpStream::from_std(stream)?))
-            }
+            handshake::Shaken::Plain(stream) => Accepted::Plain(Stream::Fresh(stream)),
         })
     }
 }

@@ -1,0 +1,83 @@
+# HUP: certificates and keys are read again; connections, sessions and what was good before outlive it.
+use strict;
+use warnings;
+
+use File::Copy qw(copy);
+use Test::More;
+
+use Gepok::Test;
+use Gepok::Test::Authority;
+use Gepok::Test::TLS;
+
+gepok_only();
+
+my $folder = scratch();
+my $ca     = Gepok::Test::Authority->new("$folder");
+my %of     = map { $_ => $ca->issue($_) } qw(first second third client);
+my $hello  = 'sub { [200, ["Content-Type", "text/plain"], ["hello"]] }';
+
+# The files that the server knows become those of another certificate.
+sub put {
+    my ($base, $name) = @_;
+    copy($of{$name}{cert}, "$base.cert");
+    copy($of{$name}{key},  "$base.key");
+}
+
+for my $case (['bin', 1], ['plackup', 1], ['new', 0]) {
+    my ($entry, $workers) = @$case;
+    check "$entry with $workers workers" => sub {
+        my $base = "$folder/$entry";
+        put($base, 'first');
+        my $server = https(
+            entry   => $entry,
+            app     => $hello,
+            options => {
+                ssl_cert_file   => "$base.cert",
+                ssl_key_file    => "$base.key",
+                ssl_verify_mode => 1,
+                ssl_ca_file     => $ca->cert,
+                ssl_crl_file    => $ca->crl,
+                start_servers   => $workers,
+            },
+        );
+        my $subject = sub { fetch($server, '/')->{subject} // 'nobody' };
+        is $subject->(), 'first', 'at first';
+        my $open    = secure($server);
+        my $session = "$base.session";
+        like s_client($server, '-sess_out', $session), qr/New, TLS/, 'a session begins';
+
+        put($base, 'second');
+        $server->signal('HUP');
+        ok soon { $subject->() eq 'second' }, 'behind HUP new connections get the new certificate';
+        is fetched($open, '/')->{content}, 'hello', 'an old connection goes on';
+        like s_client($server, '-sess_in', $session), qr/Reused, TLS/, 'an old session too';
+
+        copy($of{third}{cert}, "$base.cert");
+        $server->signal('HUP');
+        my $said = qr/\[error\] option 'ssl_key_file': .*does not belong to the certificate in .*read before stay in use/;
+        ok soon { $server->log =~ $said }, 'a bad pair is told';
+        is $subject->(), 'second', 'and the good one stays';
+
+        unlink "$base.key";
+        $server->signal('HUP');
+        ok soon { $server->log =~ /\[error\] option 'ssl_key_file': .*No such file/ }, 'so is a missing file';
+        is $subject->(), 'second', 'and the good one stays';
+
+        put($base, 'third');
+        $server->signal('HUP');
+        ok soon { $subject->() eq 'third' }, 'until all is well again';
+
+        # A session must not outlive the trust in its client.
+        my @client = ('-cert', $of{client}{cert}, '-key', $of{client}{key});
+        like s_client($server, @client, '-sess_out', $session), qr/HTTP.1.1 200/, 'a client with a certificate';
+        $ca->revoke($of{client});
+        $ca->crl;
+        $server->signal('HUP');
+        ok soon { s_client($server, @client) !~ /HTTP.1.1 200/ }, 'is refused once it is revoked';
+        unlike s_client($server, @client, '-sess_in', $session), qr/HTTP.1.1 200/, 'and can not resume its session either';
+        $ca->{revoked} = [];
+        is $server->stop, 0, 'a good end';
+    };
+}
+
+done_testing();
