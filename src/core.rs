@@ -28,6 +28,7 @@ use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
+use crate::process::pool::Load;
 use crate::semantics::date::DateCache;
 use crate::spool::{self, Room};
 
@@ -218,6 +219,12 @@ async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedRece
     while let Some(report) = reports.recv().await {
         let word = match report {
             Report::Leaving(number) => ToMaster::Leaving(number),
+            Report::Load(load) => ToMaster::Load(Load {
+                ready: load.ready as u32,
+                idle_least: load.idle_least as u32,
+                idle_most: load.idle_most as u32,
+                waiting: load.waiting as u32,
+            }),
             Report::Hung { number, request } => ToMaster::Hung(number, request),
         };
         let _ = control::tell_master(control.get_ref().as_fd(), word);
