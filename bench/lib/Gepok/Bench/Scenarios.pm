@@ -47,7 +47,7 @@ our @SCENARIOS = (
         title   => 'Hello world, Connection: close, 32 connections',
         text    => 'Each request brings a connection of its own. wrk spends most of its CPU on connecting: the server\'s CPU time per '
             . 'request is the steadier figure.',
-        servers => [qw(Gepok Starman Starlet Feersum Twiggy HTTP-Server-PSGI uWSGI-http nginx)],
+        servers => [qw(Gepok Starman Starlet Feersum Twiggy HTTP-Server-PSGI uWSGI-http core-alone nginx)],
         load(app => 'hello', connections => 32, content => $HELLO, fields => ['Connection: close'], closing => 1),
     },
     {
@@ -188,7 +188,7 @@ our @SCENARIOS = (
 
 sub hello {
     my ($connections) = @_;
-    my @servers = qw(Gepok Starman Starlet Feersum Twiggy uWSGI-http uWSGI-http11 uWSGI-router nginx);
+    my @servers = qw(Gepok Starman Starlet Feersum Twiggy uWSGI-http uWSGI-http11 uWSGI-router core-alone nginx);
     # At 256 those that close each time measure wrk.
     @servers = grep { !/^(?:Twiggy|uWSGI-http)$/ } @servers if $connections == 256;
     return {
