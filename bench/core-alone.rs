@@ -31,6 +31,7 @@ fn main() -> Result<()> {
             request_timeout: None,
             queue: None,
             queue_time: None,
+            tell_load: false,
         },
         admission: Default::default(),
         spool: spool::Settings {
