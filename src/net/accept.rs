@@ -1,13 +1,16 @@
 //! The accept loop of one listening socket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::admission::{Admission, Admitted};
@@ -44,7 +47,11 @@ impl Phase {
 
 #[derive(Debug)]
 enum Listener {
-    Tcp(TcpListener),
+    Tcp {
+        listener: AsyncFd<TcpListener>,
+        /// Where its connections arrive, unless it listens on several addresses.
+        local: Option<SocketAddr>,
+    },
     Unix(UnixListener),
 }
 
@@ -68,9 +75,16 @@ impl Acceptor {
             socket.set_nonblocking(true)?;
             Listener::Unix(UnixListener::from_std(socket)?)
         } else {
-            let socket = std::net::TcpListener::from(listening.socket);
+            let socket = TcpListener::from(listening.socket);
             socket.set_nonblocking(true)?;
-            Listener::Tcp(TcpListener::from_std(socket)?)
+            // Its connections inherit it: a small response must not wait for the acknowledgement of the one before.
+            SockRef::from(&socket).set_tcp_nodelay(true)?;
+            let local = socket.local_addr()?;
+            Listener::Tcp {
+                // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
+                listener: unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?,
+                local: (!local.ip().is_unspecified()).then(|| canonical(local)),
+            }
         };
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let reserved = limit.saturating_sub(RESERVE).max(limit / 2);
@@ -135,7 +149,7 @@ impl Acceptor {
     /// The kernel gives the lowest number that is free.
     fn has_room(&self) -> bool {
         let listener = match &self.listener {
-            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Tcp { listener, .. } => listener.as_fd(),
             Listener::Unix(listener) => listener.as_fd(),
         };
         let next = listener.try_clone_to_owned();
@@ -145,7 +159,10 @@ impl Acceptor {
     async fn accept(&self) -> io::Result<(Stream, Endpoints)> {
         self.admission.room().await;
         match &self.listener {
-            Listener::Tcp(listener) => tcp(listener.accept().await?.0),
+            Listener::Tcp { listener, local } => {
+                let accept = |listener: &TcpListener| tcp(listener.accept()?, *local);
+                listener.async_io(Interest::READABLE, accept).await
+            }
             Listener::Unix(listener) => unix(listener.accept().await?.0),
         }
     }
@@ -153,15 +170,9 @@ impl Acceptor {
     /// Takes what the kernel has accepted already: those clients have been promised an answer.
     fn sweep(self, mut serve: impl FnMut(Stream, Endpoints, Admitted)) {
         let accepted: Box<dyn Fn() -> io::Result<(Stream, Endpoints)>> = match self.listener {
-            Listener::Tcp(listener) => {
-                let Ok(listener) = listener.into_std() else {
-                    return;
-                };
-                Box::new(move || {
-                    let stream = listener.accept()?.0;
-                    stream.set_nonblocking(true)?;
-                    tcp(TcpStream::from_std(stream)?)
-                })
+            Listener::Tcp { listener, local } => {
+                let listener = listener.into_inner();
+                Box::new(move || tcp(listener.accept()?, local))
             }
             Listener::Unix(listener) => {
                 let Ok(listener) = listener.into_std() else {
@@ -188,12 +199,17 @@ impl Acceptor {
     }
 }
 
-fn tcp(stream: TcpStream) -> io::Result<(Stream, Endpoints)> {
-    // A small response must not wait for the acknowledgement of the one before.
-    stream.set_nodelay(true)?;
-    let peer = canonical(stream.peer_addr()?);
-    let local = canonical(stream.local_addr()?);
-    Ok((Stream::Tcp(stream), Endpoints::Ip { peer, local }))
+fn tcp(
+    (stream, peer): (TcpStream, SocketAddr),
+    local: Option<SocketAddr>,
+) -> io::Result<(Stream, Endpoints)> {
+    stream.set_nonblocking(true)?;
+    let local = match local {
+        Some(local) => local,
+        None => canonical(stream.local_addr()?),
+    };
+    let peer = canonical(peer);
+    Ok((Stream::Fresh(stream), Endpoints::Ip { peer, local }))
 }
 
 fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {

@@ -1,7 +1,8 @@
 //! A client's connection as a stream of bytes, whatever carries it.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,6 +19,9 @@ use super::tls::Carrier;
 /// A connection's socket.
 #[derive(Debug)]
 pub enum Stream {
+    /// TCP, just accepted and not polled by the runtime. Mostly the first request is here already and the response finds
+    /// room: then a connection that closes behind it is never polled at all.
+    Fresh(std::net::TcpStream),
     /// TCP
     Tcp(TcpStream),
     /// Unix socket
@@ -26,31 +30,36 @@ pub enum Stream {
     Tls(Box<TlsStream<Carrier>>),
     /// Not polled by the runtime: another process is using it.
     Away(OwnedFd),
+    /// The runtime could not poll it.
+    Lost,
 }
 
 impl Stream {
     /// The socket's number in this process.
     pub fn number(&self) -> RawFd {
         match self {
+            Stream::Fresh(stream) => stream.as_raw_fd(),
             Stream::Tcp(stream) => stream.as_raw_fd(),
             Stream::Unix(stream) => stream.as_raw_fd(),
             Stream::Tls(stream) => stream.get_ref().0.as_raw_fd(),
             Stream::Away(socket) => socket.as_raw_fd(),
+            Stream::Lost => -1,
         }
     }
 
     /// Makes closing tell the client that the message was cut: a reset, where TCP carries it.
     pub fn reset_on_close(&self) {
-        let stream = match self {
-            Stream::Tcp(stream) => stream,
+        let socket = match self {
+            Stream::Fresh(stream) => SockRef::from(stream),
+            Stream::Tcp(stream) => SockRef::from(stream),
             Stream::Tls(stream) => match stream.get_ref().0.here() {
-                Ok(stream) => stream,
+                Ok(stream) => SockRef::from(stream),
                 Err(_) => return,
             },
-            Stream::Unix(_) | Stream::Away(_) => return,
+            Stream::Unix(_) | Stream::Away(_) | Stream::Lost => return,
         };
         // A connection that is gone already can't be reset any more.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        let _ = socket.set_linger(Some(Duration::ZERO));
     }
 
     /// Whether bytes go through TLS: only this process can read and write them, and the end of the stream has a
@@ -65,10 +74,12 @@ impl Stream {
     /// When descriptors have run out, or for TLS.
     pub fn leave_home(&mut self) -> io::Result<OwnedFd> {
         let ours = match self {
+            Stream::Fresh(stream) => stream.as_fd().try_clone_to_owned()?,
             Stream::Tcp(stream) => stream.as_fd().try_clone_to_owned()?,
             Stream::Unix(stream) => stream.as_fd().try_clone_to_owned()?,
             Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
             Stream::Away(socket) => socket.try_clone()?,
+            Stream::Lost => return Err(away()),
         };
         let theirs = ours.try_clone()?;
         SockRef::from(&theirs).set_nonblocking(false)?;
@@ -92,6 +103,36 @@ impl Stream {
             Stream::Tcp(TcpStream::from_std(socket.into())?)
         };
         Ok(())
+    }
+
+    /// Has the runtime poll it, if it does not yet.
+    ///
+    /// # Errors
+    /// When it can't be polled.
+    fn settle(&mut self) -> io::Result<()> {
+        if matches!(self, Stream::Fresh(_))
+            && let Stream::Fresh(stream) = mem::replace(self, Stream::Lost)
+        {
+            *self = Stream::Tcp(TcpStream::from_std(stream)?);
+        }
+        Ok(())
+    }
+
+    /// What the socket says at once, where it is not polled yet; else, and where it would block, nothing: it is polled then.
+    fn at_once<T>(
+        &mut self,
+        act: impl FnOnce(&mut std::net::TcpStream) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let Stream::Fresh(stream) = self else {
+            return Ok(None);
+        };
+        match act(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.settle()?;
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
     }
 
     /// Whether bytes that were written are not with the kernel yet: TLS keeps some records.
@@ -125,6 +166,7 @@ impl Stream {
     /// UnexpectedEof where the file has become too short; else as for writing.
     pub async fn send_file(&mut self, sending: &mut FileSending) -> io::Result<()> {
         sending.warm_up().await?;
+        self.settle()?;
         match self {
             Stream::Tls(stream) => {
                 let sent = stream.write(sending.read()?).await?;
@@ -136,7 +178,7 @@ impl Stream {
                     .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
                     .await
             }
-            Stream::Away(_) => Err(away()),
+            Stream::Fresh(_) | Stream::Away(_) | Stream::Lost => Err(away()),
             Stream::Unix(stream) => {
                 stream
                     .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
@@ -176,7 +218,7 @@ impl Write for NowOrNever<'_, '_> {
 }
 
 fn away() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the socket is with the app")
+    io::Error::new(io::ErrorKind::NotConnected, "the socket is not here")
 }
 
 /// Calls a method of whichever socket it is.
@@ -186,35 +228,45 @@ macro_rules! each {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Tls($stream) => $call,
-            Stream::Away(_) => Poll::Ready(Err(away())),
+            Stream::Fresh(_) | Stream::Away(_) | Stream::Lost => Poll::Ready(Err(away())),
         }
     };
 }
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(count) = self.at_once(|stream| stream.read(buffer.initialize_unfilled()))? {
+            buffer.advance(count);
+            return Poll::Ready(Ok(()));
+        }
         each!(self, stream => Pin::new(stream).poll_read(context, buffer))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(count) = self.at_once(|stream| stream.write(bytes))? {
+            return Poll::Ready(Ok(count));
+        }
         each!(self, stream => Pin::new(stream).poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(count) = self.at_once(|stream| stream.write_vectored(pieces))? {
+            return Poll::Ready(Ok(count));
+        }
         each!(self, stream => Pin::new(stream).poll_write_vectored(context, pieces))
     }
 
@@ -223,10 +275,14 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(*self, Stream::Fresh(_)) {
+            return Poll::Ready(Ok(()));
+        }
         each!(self, stream => Pin::new(stream).poll_flush(context))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.settle()?;
         each!(self, stream => Pin::new(stream).poll_shutdown(context))
     }
 }

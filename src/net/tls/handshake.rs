@@ -63,10 +63,14 @@ impl Handshakes {
     }
 
     /// Shakes hands with a client.
-    pub(super) async fn shake(&self, stream: TcpStream, rules: Arc<Rules>) -> io::Result<Shaken> {
+    pub(super) async fn shake(
+        &self,
+        stream: std::net::TcpStream,
+        rules: Arc<Rules>,
+    ) -> io::Result<Shaken> {
         let (done, shaken) = oneshot::channel();
         let job = Job {
-            stream: stream.into_std()?,
+            stream,
             rules,
             timeout: self.timeout,
             done,

@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::server::{
@@ -167,7 +167,7 @@ impl Server {
 
     /// Does the handshake of a connection that was just accepted.
     pub async fn accept(&self, stream: Stream) -> Accepted {
-        let (Stream::Tcp(stream), Some(rules)) = (stream, self.rules.borrow().clone()) else {
+        let (Stream::Fresh(stream), Some(rules)) = (stream, self.rules.borrow().clone()) else {
             return Accepted::Gone;
         };
         match self.secure(stream, rules).await {
@@ -185,9 +185,7 @@ impl Server {
                 stream.get_mut().0.arrive()?;
                 Accepted::Secure(Stream::Tls(stream), Rc::new(tls))
             }
-            handshake::Shaken::Plain(stream) => {
-                Accepted::Plain(Stream::Tcp(TcpStream::from_std(stream)?))
-            }
+            handshake::Shaken::Plain(stream) => Accepted::Plain(Stream::Fresh(stream)),
         })
     }
 }
