@@ -9,6 +9,8 @@ use POSIX ();
 use Test::More;
 
 use Gepok::Test;
+use Gepok::Test::Authority;
+use Gepok::Test::TLS;
 
 gepok_only();
 
@@ -85,15 +87,19 @@ check 'the plackup line' => sub {
 };
 
 check "the class's example, daemonize" => sub {
-    my @ports  = map { free_port() } 1 .. 3;
+    my @ports  = map { free_port() } 1 .. 5;
     my $folder = scratch();
+    my $pair   = Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
     my $name   = "gepok-test-$$";
     my $pid_path = $> ? "$ENV{HOME}/$name.pid" : "/var/run/$name.pid";
     my ($status, $output, $pid) = script(<<"PERL", $pid_path);
         my \$gepok = Gepok->new(
-            name         => '$name',
-            http_ports   => [$ports[0], ':$ports[1]', '127.0.0.1:$ports[2]'],
-            unix_sockets => ['$folder/one', '$folder/two'],
+            name          => '$name',
+            http_ports    => [$ports[0], ':$ports[1]', '127.0.0.1:$ports[2]'],
+            https_ports   => [$ports[3], '0.0.0.0:$ports[4]'],
+            unix_sockets  => ['$folder/one', '$folder/two'],
+            ssl_key_file  => '$pair->{key}',
+            ssl_cert_file => '$pair->{chain}',
         );
         \$gepok->run(\$app);
         open my \$out, '>', '$folder/returned' or die \$!;
@@ -102,7 +108,8 @@ PERL
     is $status, 0, 'it returns with status 0 when all listens' or return diag $output;
     like $output, qr/\A(?:\[.*as root.*\n)?\z/, 'and has nothing to say but whom it runs as';
     ok $pid, "pid_path is $pid_path by default";
-    for my $at ((map { [port => $_] } @ports), [path => "$folder/one"], [path => "$folder/two"]) {
+    is json(fetch($_, '/')->{content})->{master}{pid}, $pid, "port $_ speaks TLS" for @ports[3, 4];
+    for my $at ((map { [port => $_] } @ports[0 .. 2]), [path => "$folder/one"], [path => "$folder/two"]) {
         my $told = json(ask(@$at));
         is $told->{master}{pid}, $pid, "@$at";
         is $told->{master}{session}, $pid, 'a session of its own';
@@ -244,11 +251,12 @@ check 'user and group' => sub {
                 is_deeply [@is{qw(Uid Gid)}], [$ids->($uid), $ids->($gid)], "$title, $entry: the $who";
                 is join(' ', sort { $a <=> $b } split ' ', $is{Groups}), $groups, 'and its groups';
             }
-            my @other = grep { slurp("/proc/$_/status") !~ /^Uid:\t\Q@{[$ids->($uid)]}\E$/m } $server->descendants;
+            my @all   = $server->descendants;
+            my @other = grep { slurp("/proc/$_/status") !~ /^Uid:\t\Q@{[$ids->($uid)]}\E$/m } @all;
             is_deeply \@other, [], 'and so is the core';
             kill KILL => $server->pid;
             $server->wait_exit;
-            ok soon { !grep { alive($_) } $told->{worker}{pid} }, 'nobody outlives the master';
+            ok soon { !grep { alive($_) } @all }, 'nobody outlives the master, though the kernel forgets that with the user';
         }
     }
     my $folder = scratch();
@@ -260,6 +268,14 @@ check 'user and group' => sub {
     is $told->{worker}{Uid}, $ids->($uid), 'an app loaded in the workers';
     is $told->{master}{Uid}, $ids->(0), 'leaves the master to root';
     is scalar(grep { slurp("/proc/$_/status") =~ /^Uid:\t0\t/m } $server->descendants), 0, 'alone';
+
+    my $pair = Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
+    chmod 0600, $pair->{key} or die $!;
+    for my $args ([], ['--no-preload-app']) {
+        $server = https(entry => 'bin', app => "$folder/app.psgi", args => $args,
+            options => {user => 'nobody', ssl_key_file => $pair->{key}, ssl_cert_file => $pair->{chain}});
+        is json(fetch($server, '/')->{content})->{worker}{Uid}, $ids->($uid), "a key that only root can read (@$args)";
+    }
 
     $server = server(entry => 'plackup', app => $FACTS, options => {start_servers => 0, user => 'nobody'});
     is json($server->get('/')->content)->{worker}{Uid}, $ids->($uid), 'one process';

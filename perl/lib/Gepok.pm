@@ -39,6 +39,11 @@ my @ATTRIBUTES = qw(
     start_servers
     max_workers
     max_requests_per_child
+    graceful_timeout
+    spawn_interval
+    err_respawn_interval
+    check_path
+    reload_on_hup
     max_clients
     min_spare_servers
     max_spare_servers
@@ -77,6 +82,11 @@ my @ATTRIBUTES = qw(
     te_cl
     underscores_in_headers
     worker_no_new_privs
+    access_log_path
+    access_log_format
+    error_log_path
+    log_level
+    default_logs
     name
     product_name
     product_version
@@ -163,6 +173,9 @@ sub _flatten {
     }
     $hooks{before_prefork} = sub { $self->before_prefork } if $self->can('before_prefork') != \&before_prefork;
     $attrs{name} = _program() unless defined $attrs{name};
+    $attrs{default_logs} = 1 unless defined $attrs{default_logs};
+    # Plack::Runner sets it, and has an access log of its own.
+    $attrs{access_log_path} = '' if defined $ENV{PLACK_ENV} && !grep { defined $attrs{$_} } qw(access_log_path access_log);
     $attrs{product_name} = ref $self unless defined $attrs{product_name};
     $attrs{daemonize} = 1 unless defined $attrs{daemonize};
 
@@ -256,6 +269,7 @@ or
       http_ports    => [8081, '127.0.0.1:8082', '[::1]:8083'],
       unix_sockets  => ['/run/myapp.sock'],
       start_servers => 5,
+      daemonize     => 0,               # 1 is the default
   );
   $gepok->run($app);
 
@@ -284,11 +298,34 @@ except that names beginning with an underscore are left to subclasses.
 =head2 run($app)
 
 Serves the app: a code reference, or an object that has C<to_app> or can be called. Dies when an attribute is wrong or a
-socket can't be bound. Returns in the calling process after a graceful stop (signal TERM or QUIT).
+socket can't be bound. Returns after a graceful stop (signal TERM or QUIT).
+
+By default the server leaves the terminal (C<daemonize>): the calling process exits with status 0 when everything listens,
+with another one if that fails, and C<run> returns in the process that served. Everything that was opened before is open there
+too. With C<< daemonize => 0 >> it serves, and returns, in the calling process.
 
 =head2 start($app)
 
 The same as C<run>.
+
+=head2 is_running
+
+The pid of the server that holds this object's pid file, or 0. It need not have been started by this object or process: only
+C<pid_path>, or C<name> where that is the default, must be the same.
+
+=head2 stop
+
+Ends that server, gracefully if it can, and returns when its process has gone: its pid, or 0 where none was running. Dies when
+the server is another user's.
+
+=head2 restart, restart($app)
+
+With an app, C<stop> and then C<run>. Without one the server that runs begins anew in place, by signal USR2.
+
+=head2 before_prefork
+
+For subclasses: called with the object, in the master, when everything listens and root's rights are given up, before the first
+worker is forked. What is loaded here is shared by the workers. If it dies, the server does not start.
 
 =head2 Attributes
 
@@ -300,7 +337,15 @@ Gepok can be a base class:
   package My::Server;
   use parent 'Gepok';
 
+  sub before_prefork {
+      my ($self) = @_;
+      require My::Heavy::Module;
+  }
+
   My::Server->new(http_ports => 8081)->run($app);     # Server: My::Server/VERSION OF GEPOK
+
+So it can by C<extends 'Gepok'> of L<Moo>. Attributes of a subclass's own are no options of Gepok where it has a method of their
+name, and a method of an attribute's name in the subclass tells that attribute.
 
 =head1 ENVIRONMENT OF A REQUEST
 

@@ -13,11 +13,15 @@ use super::table::PATH_LIMIT;
 mod daemon;
 mod life;
 mod limits;
+mod logging;
+mod reload;
 pub mod tls;
 
 pub use self::daemon::{Daemon, PidPath};
 pub use self::life::{Life, Share};
 pub use self::limits::Limits;
+pub use self::logging::{Logging, Place as LogPlace};
+pub use self::reload::Reload;
 pub use self::tls::Tls;
 
 /// What Gepok shall do.
@@ -38,6 +42,8 @@ pub struct Config {
     pub workers: Workers,
     /// How their number changes, and what ends one
     pub life: Life,
+    /// How the server stops and reloads
+    pub reload: Reload,
     /// How long a connection may make no progress; none: no limit
     pub timeout: Option<Duration>,
     /// How long a head may take in all; none: no limit
@@ -56,6 +62,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// What clients may ask for
     pub limits: Limits,
+    /// The logs
+    pub logging: Logging,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -148,6 +156,7 @@ impl Config {
             },
             workers,
             life,
+            reload: reload::reload(options)?,
             timeout: limit(options.timeout),
             header_timeout: limit(options.header_timeout),
             keepalive: keepalive.then_some(Keepalive {
@@ -160,6 +169,7 @@ impl Config {
             server_ready: options.server_ready,
             daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,
+            logging: logging::logging(options, &name(options))?,
         })
     }
 }

@@ -8,7 +8,9 @@ mod identity;
 mod life;
 mod limits;
 mod listen;
+mod logging;
 mod process;
+mod reload;
 mod tls;
 
 use std::path::PathBuf;
@@ -25,11 +27,13 @@ pub static CATEGORIES: &[&Category] = &[
     &listen::CATEGORY,
     &tls::CATEGORY,
     &process::CATEGORY,
+    &reload::CATEGORY,
     &life::CATEGORY,
     &daemon::CATEGORY,
     &connection::CATEGORY,
     &environment::CATEGORY,
     &limits::CATEGORY,
+    &logging::CATEGORY,
     &identity::CATEGORY,
 ];
 

@@ -30,7 +30,7 @@ mod queue;
 mod report;
 mod worker;
 
-pub use self::exchange::{Event, Exchange, FileSlice};
+pub use self::exchange::{Event, Exchange, FileSlice, Witness};
 pub use self::report::Report;
 
 /// How often the watch looks for calls that take long.
@@ -72,11 +72,19 @@ pub struct Dispatch {
     memory: Rc<Cell<u64>>,
     /// Where responses wait that are too large for memory.
     room: Rc<Room>,
+    /// Whether times are kept for the access log.
+    timed: bool,
 }
 
 impl Dispatch {
     /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` is told of workers.
-    pub fn new(settings: Settings, room: Rc<Room>, reports: UnboundedSender<Report>) -> Self {
+    /// With `timed`, [`Witness::call`] tells when responses were complete.
+    pub fn new(
+        settings: Settings,
+        room: Rc<Room>,
+        reports: UnboundedSender<Report>,
+        timed: bool,
+    ) -> Self {
         Dispatch {
             settings,
             reports,
@@ -91,6 +99,7 @@ impl Dispatch {
             deserted: Cell::new(false),
             memory: Rc::default(),
             room,
+            timed,
         }
     }
 
@@ -111,11 +120,11 @@ impl Dispatch {
     }
 
     /// A new worker: it gets requests when it says that it is idle, and is no candidate.
-    pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>, candidate: bool) {
+    pub fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
-        let worker = Worker::new(end, !candidate);
+        let worker = Worker::new(pid, end, !candidate);
         self.workers.borrow_mut().insert(number, worker);
     }
 
@@ -340,7 +349,7 @@ impl Dispatch {
         };
         let was_starved = worker.is_starved();
         worker.end.claims().free(id);
-        let state = worker.open.remove(&id);
+        let state = worker.close(id, self.timed);
         drop(workers);
         if let Some(state) = state {
             state.finish(event);

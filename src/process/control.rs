@@ -32,10 +32,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub enum ToCore {
     /// Connections may be accepted from now on.
     Accept,
-    /// A worker was started; these are the core's descriptors of its channel.
-    Worker(u32, Descriptors),
+    /// A worker with this number was started as this process; these are the core's descriptors of its channel.
+    Worker(u32, i32, Descriptors),
     /// As `Worker`, but it gets no request before it is admitted.
-    Candidate(u32, Descriptors),
+    Candidate(u32, i32, Descriptors),
     /// A candidate, which is serving, shall answer GET of this path; the answer is `Checked`.
     Check(u32, String),
     /// A candidate gets requests from now on.
@@ -59,8 +59,19 @@ pub enum ToCore {
     TlsFile(TlsFile),
     /// Those were all; the answer says whether TLS goes by them from now on.
     ReadTls,
-    /// Open and read such files yourself: said where there is no master, but one process.
+    /// Open and read such files and the log files yourself: said where there is no master, but one process.
     Reread,
+    /// Log files, opened anew.
+    Logs(LogFiles),
+}
+
+/// Log files, those of them that there are.
+#[derive(Debug, Default)]
+pub struct LogFiles {
+    /// What the access log goes to.
+    pub access: Option<OwnedFd>,
+    /// What becomes standard error.
+    pub errors: Option<OwnedFd>,
 }
 
 /// A file that the master has opened for the core to read: no process that runs the app holds what is in it.
@@ -119,6 +130,11 @@ const READ_TLS: u8 = 21;
 const LEAVING: u8 = 22;
 const HUNG: u8 = 23;
 const REREAD: u8 = 24;
+const LOGS: u8 = 25;
+
+/// Which files come with `LOGS`, in this order.
+const ACCESS: u8 = 1;
+const ERRORS: u8 = 2;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -224,10 +240,11 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
     let mut bytes = Vec::with_capacity(8);
     let mut descriptors = Vec::new();
     match word {
-        ToCore::Worker(number, channel) | ToCore::Candidate(number, channel) => {
+        ToCore::Worker(number, pid, channel) | ToCore::Candidate(number, pid, channel) => {
             let candidate = matches!(word, ToCore::Candidate(..));
             bytes.put_u8(if candidate { CANDIDATE } else { WORKER });
             bytes.put_u32_le(*number);
+            bytes.put_i32_le(*pid);
             descriptors.extend([channel.socket.as_raw_fd(), channel.memory.as_raw_fd()]);
         }
         ToCore::Check(number, path) => {
@@ -261,6 +278,15 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
         }
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
         ToCore::Reread => bytes.put_slice(&REREAD_WORD),
+        ToCore::Logs(files) => {
+            let both = [(ACCESS, &files.access), (ERRORS, &files.errors)];
+            let there = both.iter().filter(|(_, file)| file.is_some());
+            bytes.put_slice(&[LOGS, there.map(|(flag, _)| flag).sum()]);
+            descriptors.extend(
+                both.iter()
+                    .filter_map(|(_, f)| Some(f.as_ref()?.as_raw_fd())),
+            );
+        }
     }
     (bytes, descriptors)
 }
@@ -346,10 +372,12 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
     let word = match from.try_get_u8().map_err(|_| garbage())? {
         kind @ (WORKER | CANDIDATE) => {
             let [socket, memory] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| garbage())?;
+            let number = from.try_get_u32_le().map_err(|_| garbage())?;
+            let pid = from.try_get_i32_le().map_err(|_| garbage())?;
             let channel = Descriptors { socket, memory };
             match kind {
-                WORKER => ToCore::Worker(number(from)?, channel),
-                _ => ToCore::Candidate(number(from)?, channel),
+                WORKER => ToCore::Worker(number, pid, channel),
+                _ => ToCore::Candidate(number, pid, channel),
             }
         }
         CHECK => {
@@ -374,6 +402,18 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
         }
         READ_TLS => ToCore::ReadTls,
         REREAD => ToCore::Reread,
+        LOGS => {
+            let there = from.try_get_u8().map_err(|_| garbage())?;
+            let mut files = descriptors.into_iter();
+            let mut next = |flag| match there & flag {
+                0 => Ok(None),
+                _ => files.next().map(Some).ok_or_else(garbage),
+            };
+            ToCore::Logs(LogFiles {
+                access: next(ACCESS)?,
+                errors: next(ERRORS)?,
+            })
+        }
         _ => return Err(garbage()),
     };
     Ok(Some(word))
@@ -461,7 +501,7 @@ mod tests {
     fn words_arrive_in_order_with_their_descriptors() {
         let (mut master, core) = pair().unwrap();
         let (channel, _worker) = crate::channel::pair().unwrap();
-        master.tell(ToCore::Worker(7, channel)).unwrap();
+        master.tell(ToCore::Worker(7, 4711, channel)).unwrap();
         master.tell(ToCore::Died(7)).unwrap();
         let file = TlsFile {
             role: 2,
@@ -478,7 +518,7 @@ mod tests {
 
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
-            Some(ToCore::Worker(7, _))
+            Some(ToCore::Worker(7, 4711, _))
         ));
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
@@ -534,9 +574,34 @@ mod tests {
     }
 
     #[test]
+    fn log_files_arrive_as_what_they_are() {
+        let (master, core) = pair().unwrap();
+        let null = || Some(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        for (access, errors) in [(true, true), (true, false), (false, true), (false, false)] {
+            let access = access.then(null).flatten();
+            let errors = errors.then(null).flatten();
+            let expected = (access.is_some(), errors.is_some());
+            master
+                .tell(ToCore::Logs(LogFiles { access, errors }))
+                .unwrap();
+            let Some(ToCore::Logs(files)) = hear_master(core.as_fd()).unwrap() else {
+                panic!("another word");
+            };
+            assert_eq!((files.access.is_some(), files.errors.is_some()), expected);
+        }
+    }
+
+    #[test]
     fn what_is_no_word_is_refused() {
         let (master, core) = pair().unwrap();
-        for bytes in [&[99][..], &[WORKER, 1, 0, 0, 0], &[DIED, 1], &[TLS_FILE, 1]] {
+        for bytes in [
+            &[99][..],
+            &[WORKER, 1, 0, 0, 0],
+            &[DIED, 1],
+            &[TLS_FILE, 1],
+            &[LOGS],
+            &[LOGS, 1],
+        ] {
             send(master.as_fd(), bytes, &[]).unwrap();
             assert!(hear_master(core.as_fd()).is_err());
         }

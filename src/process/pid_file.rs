@@ -4,15 +4,15 @@
 //! and is gone when the last copy of the descriptor is, however the server has died.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::fd::IntoRawFd;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid};
 
@@ -37,6 +37,10 @@ impl PidFile {
     /// # Errors
     /// A sentence that says why not: a server that lives, a file that holds something else, what the system says.
     pub fn take(path: &Path) -> Result<PidFile> {
+        // It may be root's, and this process not be root any more.
+        if let Some(kept) = kept_through_exec(path) {
+            return Ok(PidFile::of(path, kept, Some(getpid())));
+        }
         loop {
             let mut file = OpenOptions::new()
                 .read(true)
@@ -51,21 +55,27 @@ impl PidFile {
             }
             let locked = lock(&file)?;
             let holder = read(&mut file)?;
-            if !locked {
-                match holder {
-                    // A child of a server that is dead holds a copy of the descriptor.
-                    Some(pid) if !lives(pid) => remove(path)?,
-                    Some(pid) => bail!("a server is running already, pid {pid}"),
-                    None => bail!("a server is starting already"),
+            if locked {
+                if same(&file, path) {
+                    return Ok(PidFile::of(path, file, None));
                 }
-            } else if same(&file, path) {
-                return Ok(PidFile {
-                    path: path.to_owned(),
-                    file,
-                    owner: None,
-                });
+                // Its owner has removed it meanwhile.
+                continue;
             }
-            // Its owner has removed it meanwhile.
+            match holder {
+                // A child of a server that is dead holds a copy of the descriptor.
+                Some(pid) if !lives(pid) => remove(path)?,
+                Some(pid) => bail!("a server is running already, pid {pid}"),
+                None => bail!("a server is starting already"),
+            }
+        }
+    }
+
+    fn of(path: &Path, file: File, owner: Option<Pid>) -> PidFile {
+        PidFile {
+            path: path.to_owned(),
+            file,
+            owner,
         }
     }
 
@@ -78,6 +88,24 @@ impl PidFile {
         self.file.set_len(0)?;
         self.file.write_all_at(format!("{pid}\n").as_bytes(), 0)?;
         self.owner = Some(pid);
+        Ok(())
+    }
+
+    /// Lets the program that this process is about to become find the file held: [`PidFile::take`] has it back then.
+    ///
+    /// # Errors
+    /// What fcntl says.
+    pub fn keep_through_exec(&self) -> io::Result<()> {
+        fcntl(&self.file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(())
+    }
+
+    /// Takes [`PidFile::keep_through_exec`] back, because this process stays the program that it is.
+    ///
+    /// # Errors
+    /// What fcntl says.
+    pub fn close_on_exec(&self) -> io::Result<()> {
+        fcntl(&self.file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         Ok(())
     }
 
@@ -136,6 +164,35 @@ pub fn holder(path: &Path) -> io::Result<Option<Holder>> {
             _ => return Ok(None),
         }
     }
+}
+
+/// The descriptor of the file that came through exec, if this process has executed itself anew and kept it: only one that was
+/// kept on purpose is not closed by exec.
+fn kept_through_exec(path: &Path) -> Option<File> {
+    let wanted = fs::symlink_metadata(path).ok().filter(|it| it.is_file())?;
+    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.into_iter().find_map(|number| {
+        // SAFETY: a number that is no descriptor is an error of fcntl's, nothing else.
+        let stays = unsafe { libc::fcntl(number, libc::F_GETFD) } == 0;
+        let found = fs::metadata(format!("/proc/self/fd/{number}")).ok()?;
+        if !stays || (found.dev(), found.ino()) != (wanted.dev(), wanted.ino()) {
+            return None;
+        }
+        // SAFETY: what is not ours, because its lock or its pid is another's, is given back below.
+        let mut file = unsafe { File::from_raw_fd(number) };
+        let ours = file.rewind().is_ok()
+            && read(&mut file).is_ok_and(|pid| pid == Some(getpid()))
+            && lock(&file).unwrap_or(false)
+            && fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok();
+        if !ours {
+            let _ = file.into_raw_fd();
+            return None;
+        }
+        Some(file)
+    })
 }
 
 fn whole_file() -> libc::flock {
@@ -206,6 +263,8 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     fn holder(path: &Path) -> io::Result<Option<Pid>> {
@@ -237,6 +296,25 @@ mod tests {
         assert!(!path.exists());
         assert!(found.lives(), "until its process ends");
         PidFile::take(&path).unwrap().remove();
+    }
+
+    #[test]
+    fn it_is_had_back_behind_an_exec() {
+        let folder = folder();
+        let path = folder.path().join("pid");
+        let mut before = PidFile::take(&path).unwrap();
+        before.write().unwrap();
+        before.keep_through_exec().unwrap();
+        before.close_on_exec().unwrap();
+        assert!(PidFile::take(&path).is_err(), "it was not kept");
+        before.keep_through_exec().unwrap();
+        // As exec does it: the descriptor stays, and nobody knows of it.
+        let number = before.file.into_raw_fd();
+        let behind = PidFile::take(&path).unwrap();
+        assert_eq!(behind.file.as_raw_fd(), number);
+        assert_eq!(holder(&path).unwrap(), Some(getpid()));
+        behind.remove();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::io;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::{
-    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, setgroups, setresgid, setresuid,
+    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups, setgroups, setresgid,
+    setresuid,
 };
 
 /// Who the server is to be.
@@ -52,7 +53,12 @@ impl Identity {
             if let (Some(user), true) = (user, identity.uid != geteuid()) {
                 bail!("option 'user': only root can become '{user}'");
             }
-            if let (Some(group), true) = (groups.first(), gid != getegid() || groups.len() > 1) {
+            let own = getgroups().unwrap_or_default();
+            let is_own = |gid: &Gid| *gid == getegid() || own.contains(gid);
+            if let (Some(group), true) = (
+                groups.first(),
+                gid != getegid() || !identity.groups.iter().all(is_own),
+            ) {
                 bail!("option 'group': only root can choose '{group}'");
             }
         }

@@ -8,13 +8,13 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Pid, Uid, getpid};
 
+use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config;
@@ -23,6 +23,7 @@ use crate::core;
 use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::log::access::Plan;
 use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
@@ -34,14 +35,12 @@ use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
+mod logs;
 pub mod running;
 mod single;
 mod tls;
 
 use daemon::Daemon;
-
-/// How long a graceful stop waits for what is in work.
-const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What an entry provides: the Perl side of the server.
 pub trait Entry {
@@ -78,12 +77,13 @@ pub trait Entry {
 /// # Errors
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
-    crate::log::start();
+    crate::log::start(config.logging.level);
     for warning in &config.warnings {
         ::log::warn!("{warning}");
     }
     spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
+    let logs = Logs::open(config)?;
     let mut server = Server {
         config,
         entry,
@@ -98,12 +98,14 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         master: getpid(),
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
         reread: false,
+        logs,
     };
     let ended = server.live();
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
         server.files.iter().for_each(SocketFile::remove);
         server.daemon.end();
+        server.logs.close();
     }
     ended
 }
@@ -121,6 +123,7 @@ struct Server<'a> {
     certificates: Option<Files>,
     /// They were read before.
     reread: bool,
+    logs: Logs,
 }
 
 impl Server<'_> {
@@ -128,6 +131,7 @@ impl Server<'_> {
         self.bind()?;
         self.daemon.detach(|| self.entry.fork())?;
         self.master = getpid();
+        self.logs.start_command()?;
         if self.facts.multiprocess {
             self.prefork()
         } else {
@@ -154,10 +158,22 @@ impl Server<'_> {
         Ok(())
     }
 
+    /// The access log as a core is born with it.
+    fn access_plan(&self) -> io::Result<Option<Plan>> {
+        let names = self.facts.listeners.iter();
+        let names = names.map(|l| (l.server_name.clone(), l.server_port.clone()));
+        self.logs.plan(names.collect())
+    }
+
     fn prefork(&mut self) -> Result<Ended> {
+        let reload = &self.config.reload;
         let settings = master::Settings {
             workers: self.config.workers.start as usize,
-            graceful_timeout: GRACEFUL_TIMEOUT,
+            graceful_timeout: reload.graceful_timeout,
+            spawn_interval: reload.spawn_interval,
+            err_respawn_interval: reload.err_respawn_interval,
+            check_path: reload.check_path.clone(),
+            has_successor: false,
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
@@ -165,7 +181,7 @@ impl Server<'_> {
     /// The sockets listen, and files are open: what is left to do before the first worker.
     fn tell_listening(&mut self) -> Result<(), String> {
         // What the app can do in this process, it shall not do as root.
-        if self.entry.loaded() {
+        if self.entry.loaded() || !self.facts.multiprocess {
             let dropped = self.daemon.drop_privileges();
             dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
         }
@@ -178,6 +194,8 @@ impl Server<'_> {
             self.entry
                 .listening(&first.server_name, &first.server_port, scheme)?;
         }
+        let taken = self.logs.take_standard_error();
+        taken.map_err(|error| format!("can't take the error log: {error}"))?;
         self.daemon.ready()
     }
 }
@@ -194,14 +212,25 @@ impl Roles for Server<'_> {
             .map(|l| l.socket.as_raw_fd())
             .collect();
         keep.push(control.as_raw_fd());
+        let access = self.access_plan();
+        if let Ok(Some(plan)) = &access {
+            keep.push(plan.descriptor.as_raw_fd());
+        }
+        keep.extend(self.logs.errors());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
+        let logs = &self.logs;
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
-            core::run(listening, control, settings, tls)
+            logs.take_standard_error()?;
+            let logs = core::Logs {
+                access: access?,
+                reopen: None,
+            };
+            core::run(listening, control, settings, tls, logs)
         });
         match catch_unwind(live) {
             Ok(Ok(())) => 0,
@@ -214,8 +243,9 @@ impl Roles for Server<'_> {
     }
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        let logs = self.logs.reopen(core);
         let Some(files) = &self.certificates else {
-            return Ok(());
+            return logs;
         };
         match tls::reread(files, core) {
             Err(message) if self.reread => Err(format!(
@@ -223,9 +253,13 @@ impl Roles for Server<'_> {
             )),
             read => {
                 self.reread = true;
-                read
+                read.and(logs)
             }
         }
+    }
+
+    fn look_after_children(&mut self, core: &mut MasterEnd) {
+        self.logs.look_after_command(core);
     }
 
     fn listening(&mut self) -> Result<(), String> {
@@ -237,6 +271,8 @@ impl Roles for Server<'_> {
     }
 
     fn worker(&mut self, _number: u32, channel: Descriptors) -> i32 {
+        // Its files are the core's.
+        self.logs.leave();
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;

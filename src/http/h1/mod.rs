@@ -3,6 +3,7 @@
 //!
 //! Strict in, exact out: no bytes of a client may be read in two ways, by us and by a proxy before us.
 
+mod account;
 pub mod chunked;
 pub mod connection;
 pub mod framing;

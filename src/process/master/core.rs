@@ -6,9 +6,11 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use super::super::control::{self, MasterEnd, ToMaster};
+use super::super::control::{self, MasterEnd, ToCore, ToMaster};
 use super::super::fork::{self, Forked};
-use super::{FAST_STOP, Master, Phase, RESPAWN_PAUSE, Roles, await_death};
+use super::stop::Phase;
+use super::workers::State;
+use super::{FAST_STOP, Master, RESPAWN_PAUSE, Roles, await_death};
 
 /// The core, as the master knows it.
 #[derive(Debug)]
@@ -62,23 +64,19 @@ impl Master<'_> {
     pub(super) fn hear_core(&mut self) {
         match self.core.control.hear() {
             Ok(Some(ToMaster::Drained)) => {
-                let until = match self.phase {
-                    Phase::Draining { until } | Phase::Stopping { until } => until,
-                    Phase::Running => return,
-                };
-                self.phase = Phase::Stopping { until };
+                if let Phase::Draining { until } = self.phase {
+                    self.phase = Phase::Stopping { until };
+                    self.abandon_loading();
+                }
             }
-            Ok(Some(ToMaster::Serving(number))) => {
-                let worker = self.workers.iter_mut().find(|w| w.number == number);
-                worker.into_iter().for_each(|worker| worker.serving = true);
-            }
+            Ok(Some(ToMaster::Serving(number))) => self.serves(number),
+            Ok(Some(ToMaster::Checked(number, checked))) => self.checked(number, checked),
             Ok(Some(ToMaster::Leaving(number))) => self.worker_leaves(number),
             Ok(Some(ToMaster::Hung(number, request))) => self.worker_hangs(number, &request),
-            Ok(Some(ToMaster::Ready)) => {}
-            Ok(Some(ToMaster::Checked(..) | ToMaster::Alive)) => {}
+            Ok(Some(ToMaster::Ready | ToMaster::Alive)) => {}
             // To a question that took too long.
             Ok(Some(ToMaster::Answer(answer))) => {
-                ::log::warn!("a late answer of the core: {answer:?}")
+                ::log::warn!("a late answer of the core: {answer:?}");
             }
             Ok(None) => self.core_died(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -89,22 +87,37 @@ impl Master<'_> {
         }
     }
 
+    /// Lets the core accept connections.
+    pub(super) fn accept(&mut self) -> Result<(), String> {
+        let told = self.core.control.tell(ToCore::Accept);
+        told.map_err(|error| format!("the core has died: {error}"))
+    }
+
     /// The core is gone. Its connections are lost; the listening sockets are not. Workers finish their
     /// call and leave, because their channels are closed, and are replaced.
     fn core_died(&mut self) {
         let status = await_death(self.core.pid);
         ::log::error!("the core died ({status:?})");
-        if self.phase != Phase::Running {
+        self.core.dismissed = true;
+        match self.phase {
             // There is nobody left to serve.
-            self.core.dismissed = true;
-            self.phase = Phase::Stopping {
-                until: Instant::now() + FAST_STOP,
-            };
-            self.signal_workers(Signal::SIGTERM);
-            return;
+            Phase::Draining { .. } | Phase::Ebbing { .. } | Phase::Stopping { .. } => {
+                self.phase = Phase::Stopping {
+                    until: Instant::now() + FAST_STOP,
+                };
+                self.signal_workers(Signal::SIGTERM);
+            }
+            Phase::Running => self.replace_core(),
         }
+    }
+
+    fn replace_core(&mut self) {
         if self.core.born.elapsed() < RESPAWN_PAUSE {
             std::thread::sleep(RESPAWN_PAUSE);
+        }
+        self.change = None;
+        for worker in &mut self.workers {
+            worker.state = State::Leaving;
         }
         match start(self.roles) {
             Ok(core) => {
@@ -114,12 +127,8 @@ impl Master<'_> {
                 let _ = self.accept();
             }
             Err(error) => {
-                self.failure = Some(format!("can't start a new core: {error}"));
-                self.core.dismissed = true;
+                self.fail(format!("can't start a new core: {error}"));
                 self.kill_all();
-                self.phase = Phase::Stopping {
-                    until: Instant::now(),
-                };
             }
         }
     }

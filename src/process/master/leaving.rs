@@ -6,13 +6,15 @@ use nix::sys::signal::{Signal, kill};
 
 use super::super::hung::Hung;
 use super::Master;
-use super::workers::Worker;
+use super::workers::{State, Worker};
 
 /// How a worker ends.
 #[derive(Debug)]
 pub(super) enum Ending {
     /// It has said that it leaves, and is killed if it is still there at this time.
     Leaving(Instant),
+    /// Nobody waits for it: it is killed without a word if it is still there at this time.
+    Abandoned(Instant),
     /// It makes no progress, and is being killed.
     Hung(Hung),
 }
@@ -20,36 +22,43 @@ pub(super) enum Ending {
 impl Ending {
     fn until(&self) -> Instant {
         match self {
-            Ending::Leaving(until) => *until,
+            Ending::Leaving(until) | Ending::Abandoned(until) => *until,
             Ending::Hung(hung) => hung.until(),
         }
     }
 }
 
 impl Master<'_> {
-    fn worker(&mut self, number: u32) -> Option<&mut Worker> {
+    pub(super) fn worker(&mut self, number: u32) -> Option<&mut Worker> {
         self.workers.iter_mut().find(|w| w.number == number)
-    }
-
-    /// Workers that serve, or will.
-    pub(super) fn standing(&self) -> usize {
-        self.workers.iter().filter(|w| w.ending.is_none()).count()
     }
 
     pub(super) fn worker_leaves(&mut self, number: u32) {
         let until = Instant::now() + self.settings.graceful_timeout;
-        if let Some(worker) = self.worker(number) {
-            worker.ending.get_or_insert(Ending::Leaving(until));
+        let Some(worker) = self.worker(number) else {
+            return;
+        };
+        let tried = worker.is_candidate();
+        worker.state = State::Leaving;
+        worker.ending.get_or_insert(Ending::Leaving(until));
+        if tried {
+            self.change_failed("a new worker has left before it served");
         }
     }
 
     pub(super) fn worker_hangs(&mut self, number: u32, request: &str) {
+        let mut tried = false;
         if let Some(worker) = self.worker(number) {
+            tried = worker.is_candidate();
             ::log::error!(
                 "request_timeout: {request} makes no progress, and worker {} is killed for it",
                 worker.pid
             );
+            worker.state = State::Leaving;
             worker.ending = Some(Ending::Hung(Hung::ask(worker.pid)));
+        }
+        if tried {
+            self.change_failed("a new worker hangs");
         }
     }
 
@@ -65,6 +74,9 @@ impl Master<'_> {
             match &worker.ending {
                 Some(ending) if ending.until() > now => continue,
                 Some(Ending::Hung(hung)) => hung.kill(),
+                Some(Ending::Abandoned(_)) => {
+                    let _ = kill(worker.pid, Signal::SIGKILL);
+                }
                 Some(Ending::Leaving(_)) => {
                     ::log::error!("worker {} does not exit, and is killed", worker.pid);
                     let _ = kill(worker.pid, Signal::SIGKILL);

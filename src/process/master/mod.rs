@@ -1,6 +1,6 @@
 //! The master: forks the core and the workers, reaps and replaces them, and turns signals into words.
 //!
-//! One thread, no tokio, no HTTP. It waits in poll for signals, for the core's words and for the next time
+//! One thread, no tokio, no HTTP. It waits in poll for signals, for the cores' words and for the next time
 //! something is due.
 
 use std::io;
@@ -15,21 +15,23 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use self::core::Core;
+use self::generation::Change;
 use self::signals::TAKEN;
+use self::stop::Phase;
 use self::workers::Worker;
-use super::control::{MasterEnd, ToCore};
+use super::control::MasterEnd;
 use super::fork::Forked;
 use super::signal::{self, Saved};
 use crate::channel::Descriptors;
 
 mod core;
+mod generation;
 mod leaving;
 mod signals;
 mod stop;
 mod workers;
 
-/// A worker that failed before it served is replaced only after a pause: an app that can't start must not keep
-/// the machine busy (Parallel::Prefork's err_respawn_interval). So is a core that lived shorter than this.
+/// A core that lived shorter than this has a successor only after a pause.
 const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a fast stop leaves the workers for their END blocks.
@@ -54,6 +56,9 @@ pub trait Roles {
     /// One sentence for the operator. It stops the start; later it is logged, and the core keeps what it had.
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String>;
 
+    /// Some child of the master's has died that was no worker; it may be one of these roles' own.
+    fn look_after_children(&mut self, core: &mut MasterEnd);
+
     /// Everything listens: called once in the master.
     ///
     /// # Errors
@@ -67,13 +72,21 @@ pub trait Roles {
     fn worker(&mut self, number: u32, channel: Descriptors) -> i32;
 }
 
-/// How many workers, and how long to wait for them.
-#[derive(Clone, Copy, Debug)]
+/// How many workers, how they come and go, and how long to wait for them.
+#[derive(Clone, Debug)]
 pub struct Settings {
-    /// Number of workers, at least one.
+    /// Number of workers at first, at least one.
     pub workers: usize,
     /// How long a graceful stop waits for what is in work.
     pub graceful_timeout: Duration,
+    /// Least time between two births; zero is no pause. With it, a reload replaces one worker after the other.
+    pub spawn_interval: Duration,
+    /// How long nobody is born behind a worker that failed before it served (Parallel::Prefork has the name).
+    pub err_respawn_interval: Duration,
+    /// The path that workers of a new generation must answer before others make way for them.
+    pub check_path: Option<String>,
+    /// Others listen on the same sockets when this server is told to stop (Server::Starter).
+    pub has_successor: bool,
 }
 
 /// Which process returns from [`run`].
@@ -85,29 +98,25 @@ pub enum Ended {
     Worker(i32),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Running,
-    /// The core finishes what is in work; workers that leave are replaced.
-    Draining {
-        until: Instant,
-    },
-    /// Nothing is in work; workers were told to leave.
-    Stopping {
-        until: Instant,
-    },
-}
-
 struct Master<'a> {
     roles: &'a mut dyn Roles,
     settings: Settings,
     workers: Vec<Worker>,
-    /// How many workers there are to be.
+    /// How many workers there are to be. What changes it, is followed at once.
     wanted: usize,
-    /// The generation of workers that are started now.
-    generation: u32,
     core: Core,
+    /// The generation that serves.
+    generation: u32,
+    /// The generation that is to follow, while it is being tried.
+    change: Option<Change>,
+    /// HUP came meanwhile.
+    reload_again: bool,
+    /// Some worker has served: failures are no longer the start's.
+    begun: bool,
+    /// Workers that have left before that.
+    stillborn: u32,
     next_number: u32,
+    /// Nobody is born before this time.
     not_before: Instant,
     phase: Phase,
     /// Why the server can't go on.
@@ -120,7 +129,8 @@ struct Master<'a> {
 /// Runs the server. Returns in the master when all has stopped, and in each worker when it is to exit.
 ///
 /// # Errors
-/// When the core can't be started, at first or after its death, or the app's `server_ready` dies.
+/// When the core can't be started, at first or after its death, the app's `server_ready` dies, or a worker dies
+/// before any could serve.
 pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     let start = |error: io::Error| format!("can't start: {error}");
     let saved = signal::save(&TAKEN).map_err(start)?;
@@ -131,11 +141,14 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     notes.set_nonblocking(true).map_err(start)?;
     let mut master = Master {
         roles,
-        settings,
         workers: Vec::new(),
         wanted: settings.workers,
-        generation: 1,
         core,
+        generation: 1,
+        change: None,
+        reload_again: false,
+        begun: false,
+        stillborn: 0,
         next_number: 1,
         not_before: Instant::now(),
         phase: Phase::Running,
@@ -143,6 +156,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         saved,
         notes,
         notes_end,
+        settings,
     };
     master.take_signals().map_err(start)?;
     let begun = master.roles.reread(&mut master.core.control);
@@ -171,24 +185,8 @@ impl Master<'_> {
                 return Ok(Ended::Worker(self.become_worker(birth)));
             }
             self.wait();
-            for note in self.take_notes() {
-                match note {
-                    b'T' if self.phase == Phase::Running => self.drain(),
-                    b'T' | b'I' => self.stop_fast(),
-                    b'H' if self.phase == Phase::Running => self.reread(),
-                    b'H' => {}
-                    _ => self.reap(),
-                }
-            }
-            self.kill_overdue();
-            match self.phase {
-                Phase::Draining { until } if Instant::now() >= until => {
-                    ::log::warn!("requests were still in work after the graceful timeout");
-                    self.stop_fast();
-                }
-                Phase::Stopping { until } if Instant::now() >= until => self.kill_all(),
-                _ => {}
-            }
+            self.obey_signals();
+            self.be_punctual();
             if matches!(self.phase, Phase::Stopping { .. }) && self.workers.is_empty() {
                 self.finish();
                 return self.failure.map_or(Ok(Ended::Master), Err);
@@ -198,25 +196,13 @@ impl Master<'_> {
 
     /// Waits for a signal, a word of the core, or the time when something is due.
     fn wait(&mut self) {
-        let missing = self.standing() < self.wanted;
-        let birth = missing.then_some(self.not_before);
-        let due = match self.phase {
-            Phase::Running => birth,
-            Phase::Draining { until } => Some(birth.map_or(until, |birth| until.min(birth))),
-            Phase::Stopping { until } => Some(until),
-        };
-        let due = due.into_iter().chain(self.next_ending()).min();
-        let timeout = match due {
+        let timeout = match self.next_due() {
+            _ if self.core.control.has_heard() => PollTimeout::ZERO,
             None => PollTimeout::NONE,
             Some(due) => {
                 let left = due.saturating_duration_since(Instant::now());
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
-        };
-        let timeout = if self.core.control.has_heard() {
-            PollTimeout::ZERO
-        } else {
-            timeout
         };
         let mut polled = [
             PollFd::new(self.notes.as_fd(), PollFlags::POLLIN),
@@ -227,14 +213,16 @@ impl Master<'_> {
             Ok(_) => polled[1].any().unwrap_or(false),
             Err(_) => false,
         };
-        let core_spoke = !self.core.dismissed && (spoke || self.core.control.has_heard());
-        if core_spoke {
+        if !self.core.dismissed && (spoke || self.core.control.has_heard()) {
             self.hear_core();
         }
     }
-    fn accept(&mut self) -> Result<(), String> {
-        let told = self.core.control.tell(ToCore::Accept);
-        told.map_err(|error| format!("the core has died: {error}"))
+
+    /// When something is due next, whatever signals and words come.
+    fn next_due(&self) -> Option<Instant> {
+        let birth = self.is_birth_due().then_some(self.not_before);
+        let dues = [birth, self.phase.due(), self.next_ending()];
+        dues.into_iter().flatten().min()
     }
 
     /// The core takes anew what it read from files; what can't be read leaves it as it was.

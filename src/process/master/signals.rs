@@ -1,4 +1,4 @@
-//! Signals to the master: which it takes, and the bytes that they become.
+//! Signals to the master: which it takes, the bytes that they become, and what follows.
 
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -7,13 +7,17 @@ use nix::sys::signal::Signal;
 
 use super::super::signal::{self, Note};
 use super::Master;
+use super::stop::Phase;
 
 /// Signals that the master takes over.
-pub(super) const TAKEN: [Signal; 6] = [
+pub(super) const TAKEN: [Signal; 9] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
     Signal::SIGCHLD,
     Signal::SIGPIPE,
 ];
@@ -26,6 +30,9 @@ impl Master<'_> {
             (Signal::SIGQUIT, b"T"),
             (Signal::SIGINT, b"I"),
             (Signal::SIGHUP, b"H"),
+            (Signal::SIGUSR1, b"1"),
+            (Signal::SIGTTIN, b"+"),
+            (Signal::SIGTTOU, b"-"),
             (Signal::SIGCHLD, b"C"),
         ] {
             signal::note(signal, Note { socket, bytes })?;
@@ -34,7 +41,28 @@ impl Master<'_> {
         signal::disregard(Signal::SIGPIPE)
     }
 
-    pub(super) fn take_notes(&mut self) -> Vec<u8> {
+    /// Does what the signals say that have come.
+    pub(super) fn obey_signals(&mut self) {
+        for note in self.take_notes() {
+            let running = self.phase == Phase::Running;
+            match note {
+                b'C' => {
+                    self.reap();
+                    self.roles.look_after_children(&mut self.core.control);
+                }
+                b'I' => self.stop_fast(),
+                b'T' if running || self.phase.is_slow() => self.drain(),
+                b'T' => self.stop_fast(),
+                b'1' if running => self.stop_slowly(),
+                b'H' if running => self.reload(),
+                b'+' if running => self.want(self.wanted + 1),
+                b'-' if running => self.want(self.wanted.saturating_sub(1)),
+                _ => {}
+            }
+        }
+    }
+
+    fn take_notes(&mut self) -> Vec<u8> {
         let mut notes = [0; 256];
         match self.notes.read(&mut notes) {
             Ok(count) => notes[..count].to_vec(),

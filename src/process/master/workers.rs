@@ -7,12 +7,17 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use super::super::control::ToCore;
 use super::super::fork::{self, Forked};
 use super::super::signal::{self, Saved};
+use super::Master;
 use super::leaving::Ending;
-use super::{Master, Phase, RESPAWN_PAUSE};
+use super::signals::TAKEN;
+use super::stop::Phase;
 use crate::channel::{self, Descriptors};
-use crate::process::control::ToCore;
+
+/// So many workers may leave of themselves before one has served.
+const MOST_STILLBORN: u32 = 3;
 
 /// A worker, as the master knows it.
 #[derive(Debug)]
@@ -21,10 +26,26 @@ pub(super) struct Worker {
     pub(super) pid: Pid,
     /// Which loading of the app it serves: a reload begins a new one.
     pub(super) generation: u32,
-    /// It has loaded its app.
-    pub(super) serving: bool,
-    /// Nothing while it is to serve.
+    /// It was born to be tried before it gets requests.
+    pub(super) candidate: bool,
+    pub(super) state: State,
+    /// How it ends, if it may not take the time it likes for that.
     pub(super) ending: Option<Ending>,
+}
+
+/// How far a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It loads the app.
+    Loading,
+    /// It answers `check_path`.
+    Checking,
+    /// It waits for the others that are tried.
+    Passed,
+    /// It gets requests.
+    Serving,
+    /// It was told to leave.
+    Leaving,
 }
 
 /// What a new worker is born with.
@@ -40,30 +61,60 @@ pub(super) struct Birth {
 fn worker_signals(saved: &Saved, master: Pid) -> io::Result<()> {
     signal::set_default(Signal::SIGTERM)?;
     fork::die_with(master)?;
-    saved.restore(&[Signal::SIGCHLD, Signal::SIGPIPE])?;
+    let stops = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGHUP,
+    ];
+    let apps = |signal: &Signal| !stops.contains(signal);
+    let apps: Vec<Signal> = TAKEN.into_iter().filter(apps).collect();
+    saved.restore(&apps)?;
     [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP]
         .into_iter()
         .try_for_each(signal::disregard)
 }
 
 impl Master<'_> {
+    /// The workers that serve, or will.
+    pub(super) fn active(&self) -> impl Iterator<Item = &Worker> {
+        self.workers
+            .iter()
+            .filter(|worker| worker.state != State::Leaving)
+    }
+
+    fn candidates(&self) -> usize {
+        self.active().filter(|worker| worker.is_candidate()).count()
+    }
+
+    /// Whether a worker is missing among those that serve.
+    fn is_one_missing(&self) -> bool {
+        self.active().count() - self.candidates() < self.wanted
+    }
+
+    /// Whether a worker is to be born as soon as may be.
+    pub(super) fn is_birth_due(&self) -> bool {
+        let wanted = matches!(self.phase, Phase::Running | Phase::Draining { .. });
+        wanted && (self.is_one_missing() || self.candidates() < self.candidates_wanted())
+    }
+
     /// Starts the workers that are missing. In a new worker's process, returns its birth.
     pub(super) fn fill_up(&mut self) -> Option<Birth> {
-        let stopping = matches!(self.phase, Phase::Stopping { .. });
-        while !stopping && self.standing() < self.wanted && Instant::now() >= self.not_before {
-            match self.start_worker() {
-                Ok(None) => {}
+        while self.is_birth_due() && Instant::now() >= self.not_before {
+            let candidate = !self.is_one_missing();
+            match self.start_worker(candidate) {
+                Ok(None) => self.not_before = Instant::now() + self.settings.spawn_interval,
                 Ok(birth) => return birth,
                 Err(error) => {
                     ::log::error!("can't start a worker: {error}");
-                    self.not_before = Instant::now() + RESPAWN_PAUSE;
+                    self.not_before = Instant::now() + self.settings.err_respawn_interval;
                 }
             }
         }
         None
     }
 
-    pub(super) fn start_worker(&mut self) -> io::Result<Option<Birth>> {
+    fn start_worker(&mut self, candidate: bool) -> io::Result<Option<Birth>> {
         let number = self.next_number;
         let (core_side, channel) = channel::pair()?;
         let master = getpid();
@@ -75,15 +126,24 @@ impl Master<'_> {
             })),
             Forked::Parent(pid) => {
                 self.next_number += 1;
+                let generation = match &self.change {
+                    Some(change) if candidate => change.generation,
+                    _ => self.generation,
+                };
                 self.workers.push(Worker {
                     number,
                     pid,
-                    generation: self.generation,
-                    serving: false,
+                    generation,
+                    candidate,
+                    state: State::Loading,
                     ending: None,
                 });
+                let word = if candidate {
+                    ToCore::Candidate(number, pid.as_raw(), core_side)
+                } else {
+                    ToCore::Worker(number, pid.as_raw(), core_side)
+                };
                 // A core that has just died is noticed in `wait`; its successor gets new workers.
-                let word = ToCore::Worker(number, core_side);
                 let _ = self.core.control.tell(word);
                 Ok(None)
             }
@@ -111,41 +171,71 @@ impl Master<'_> {
         }
     }
 
+    /// Nobody waits for workers that load their app when all is done.
+    pub(super) fn abandon_loading(&mut self) {
+        let loading = self.workers.iter().filter(|w| w.state == State::Loading);
+        let loading: Vec<u32> = loading.map(|worker| worker.number).collect();
+        loading.into_iter().for_each(|number| self.abandon(number));
+    }
+
+    /// There are to be so many workers, one at least: those above it leave.
+    pub(super) fn want(&mut self, wanted: usize) {
+        self.wanted = wanted.max(1);
+        let serving = self.active().filter(|worker| !worker.is_candidate());
+        let surplus: Vec<u32> = serving
+            .map(|worker| worker.number)
+            .skip(self.wanted)
+            .collect();
+        surplus.into_iter().for_each(|number| self.retire(number));
+    }
+
     /// Takes the exit status of workers that are dead and tells the core.
     pub(super) fn reap(&mut self) {
         let mut dead = Vec::new();
         // By pid, not any child: the app may have children of its own.
-        self.workers.retain(
-            |worker| match waitpid(worker.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => true,
-                status => {
-                    ::log::debug!(
-                        "worker {} of generation {}: {status:?}",
-                        worker.number,
-                        worker.generation
-                    );
-                    dead.push((worker.number, worker.pid, worker.serving, status));
-                    false
-                }
-            },
-        );
-        for (number, pid, was_serving, status) in dead {
-            let _ = self.core.control.tell(ToCore::Died(number));
-            let failed = match status {
-                Ok(WaitStatus::Exited(_, 0)) => false,
-                Ok(WaitStatus::Exited(_, status)) => {
-                    ::log::warn!("worker {pid} exited with status {status}");
-                    true
-                }
-                Ok(WaitStatus::Signaled(_, signal, _)) => {
-                    ::log::warn!("worker {pid} was ended by {signal}");
-                    true
-                }
-                _ => true,
-            };
-            if failed && !was_serving {
-                self.not_before = Instant::now() + RESPAWN_PAUSE;
+        let mut at = 0;
+        while at < self.workers.len() {
+            match waitpid(self.workers[at].pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => at += 1,
+                status => dead.push((self.workers.remove(at), status)),
             }
+        }
+        for (worker, status) in dead {
+            self.buried(&worker, status);
+        }
+    }
+
+    /// Whether a death before anybody has served means that nobody will. A first TERM to a worker, which it obeys
+    /// when it has loaded the app, does not.
+    fn is_hopeless(&mut self, status: nix::Result<WaitStatus>) -> bool {
+        self.stillborn += 1;
+        !matches!(status, Ok(WaitStatus::Exited(_, 0))) || self.stillborn > MOST_STILLBORN
+    }
+
+    /// What follows from a worker's death.
+    fn buried(&mut self, worker: &Worker, status: nix::Result<WaitStatus>) {
+        let pid = worker.pid;
+        let _ = self.core.control.tell(ToCore::Died(worker.number));
+        let how = match status {
+            Ok(WaitStatus::Exited(_, status)) => format!("exited with status {status}"),
+            Ok(WaitStatus::Signaled(_, signal, _)) => format!("was ended by {signal}"),
+            _ => "is gone".to_owned(),
+        };
+        if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && worker.ending.is_none() {
+            ::log::warn!("worker {pid} {how}");
+        }
+        if matches!(self.phase, Phase::Stopping { .. }) || worker.state == State::Leaving {
+            return;
+        }
+        let young = worker.state == State::Loading;
+        if worker.is_candidate() {
+            self.change_failed(&format!("a new worker {how} before it served"));
+        } else if young && !self.begun && self.phase == Phase::Running && self.is_hopeless(status) {
+            self.fail(format!(
+                "no worker can serve: the first one {how}; its log lines say why"
+            ));
+        } else if young && !matches!(status, Ok(WaitStatus::Exited(_, 0))) {
+            self.not_before = Instant::now() + self.settings.err_respawn_interval;
         }
     }
 }

@@ -1,0 +1,185 @@
+//! A new generation of workers: it is tried while the old one serves, and replaces it, or not.
+//!
+//! Workers of the new generation are candidates: the core keeps clients' requests from them until they have loaded the
+//! app and answered `check_path`. Then they are admitted, and old ones retire. If one fails, its like are given up and the
+//! old generation serves on.
+
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+
+use super::super::control::ToCore;
+use super::leaving::Ending;
+use super::workers::{State, Worker};
+use super::{FAST_STOP, Master};
+
+/// A generation that is being tried.
+#[derive(Debug)]
+pub(super) struct Change {
+    /// Its number.
+    pub(super) generation: u32,
+}
+
+impl Worker {
+    /// Whether it is tried, and no client's request comes to it yet.
+    pub(super) fn is_candidate(&self) -> bool {
+        self.candidate && !matches!(self.state, State::Serving | State::Leaving)
+    }
+}
+
+impl Master<'_> {
+    /// Begins a new generation, or notes that one more is wanted behind that which is being tried.
+    pub(super) fn reload(&mut self) {
+        self.reread();
+        if self.change.is_some() {
+            self.reload_again = true;
+        } else {
+            self.begin_change();
+        }
+    }
+
+    fn begin_change(&mut self) {
+        self.reload_again = false;
+        self.change = Some(Change {
+            generation: self.generation + 1,
+        });
+    }
+
+    /// How many candidates there are to be now.
+    pub(super) fn candidates_wanted(&self) -> usize {
+        match &self.change {
+            None => 0,
+            Some(_) if self.settings.spawn_interval.is_zero() => self.wanted,
+            Some(_) => 1,
+        }
+    }
+
+    /// A worker has loaded its app.
+    pub(super) fn serves(&mut self, number: u32) {
+        let check = self.settings.check_path.clone();
+        let Some(worker) = self.worker(number) else {
+            return;
+        };
+        if worker.state != State::Loading {
+            return;
+        }
+        if !worker.candidate {
+            worker.state = State::Serving;
+            self.begun = true;
+        } else if let Some(path) = check {
+            worker.state = State::Checking;
+            let _ = self.core.control.tell(ToCore::Check(number, path));
+        } else {
+            self.passed(number);
+        }
+    }
+
+    /// A candidate has been asked.
+    pub(super) fn checked(&mut self, number: u32, checked: Result<(), String>) {
+        match checked {
+            Ok(()) => self.passed(number),
+            Err(why) => {
+                let worker = self.workers.iter().find(|w| w.number == number);
+                if worker.is_some_and(Worker::is_candidate) {
+                    self.abandon(number);
+                    self.change_failed(&why);
+                }
+            }
+        }
+    }
+
+    /// A candidate is good. When all that are tried together are, they replace as many old ones.
+    fn passed(&mut self, number: u32) {
+        let Some(worker) = self.worker(number) else {
+            return;
+        };
+        if worker.state == State::Leaving {
+            return;
+        }
+        worker.state = State::Passed;
+        let passed: Vec<u32> = self
+            .workers
+            .iter()
+            .filter(|worker| worker.state == State::Passed)
+            .map(|worker| worker.number)
+            .collect();
+        let Some(Change { generation }) = self.change else {
+            return;
+        };
+        if passed.len() < self.candidates_wanted() {
+            return;
+        }
+        self.generation = generation;
+        for &number in &passed {
+            let _ = self.core.control.tell(ToCore::Admit(number));
+        }
+        for worker in &mut self.workers {
+            if worker.state == State::Passed {
+                worker.state = State::Serving;
+            }
+        }
+        self.begun = true;
+        let mut old: Vec<u32> = self.old_ones().map(|worker| worker.number).collect();
+        if !self.settings.spawn_interval.is_zero() {
+            old.truncate(passed.len());
+        }
+        old.into_iter().for_each(|number| self.retire(number));
+        if self.old_ones().next().is_none() {
+            self.end_change();
+        }
+        // The number may have become less meanwhile.
+        self.want(self.wanted);
+    }
+
+    /// Workers that are to make way for the generation that serves now.
+    fn old_ones(&self) -> impl Iterator<Item = &Worker> {
+        self.active()
+            .filter(|worker| worker.generation < self.generation && !worker.is_candidate())
+    }
+
+    fn end_change(&mut self) {
+        self.change = None;
+        ::log::info!("generation {} serves", self.generation);
+        if self.reload_again {
+            self.begin_change();
+        }
+    }
+
+    /// A candidate has failed, which is dead or has been given up.
+    pub(super) fn change_failed(&mut self, why: &str) {
+        self.not_before = Instant::now() + self.settings.err_respawn_interval;
+        let Some(change) = &self.change else {
+            return;
+        };
+        // Behind the first workers that are good, one that fails is an accident of its own.
+        if self.generation == change.generation {
+            ::log::error!("a new worker failed: {why}");
+            return;
+        }
+        ::log::error!("the reload failed, and nothing has changed: {why}");
+        self.give_up_change();
+        if self.reload_again {
+            self.begin_change();
+        }
+    }
+
+    /// Ends those that are being tried.
+    pub(super) fn give_up_change(&mut self) {
+        self.change = None;
+        let candidates = self.workers.iter().filter(|worker| worker.is_candidate());
+        let candidates: Vec<u32> = candidates.map(|worker| worker.number).collect();
+        candidates
+            .into_iter()
+            .for_each(|number| self.abandon(number));
+    }
+
+    /// Has a worker leave that no client waits for.
+    pub(super) fn abandon(&mut self, number: u32) {
+        self.retire(number);
+        let until = Instant::now() + FAST_STOP;
+        if let Some(worker) = self.worker(number) {
+            worker.ending = Some(Ending::Abandoned(until));
+            let _ = kill(worker.pid, Signal::SIGTERM);
+        }
+    }
+}
