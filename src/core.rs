@@ -28,6 +28,7 @@ use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
+use crate::process::pool::Load;
 use crate::semantics::date::DateCache;
 use crate::spool::{self, Room};
 
@@ -153,9 +154,10 @@ async fn live(
                         endpoints,
                         tls: None,
                     };
-                    let serve = serve(stream, origin, tls.clone(), Rc::clone(&context));
+                    let (tls, context) = (tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
-                        serve.await;
+                        // Made here: a future that is moved into another takes its space twice.
+                        serve(stream, origin, tls, context).await;
                         drop((admitted, entered));
                     });
                 })
@@ -217,6 +219,12 @@ async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedRece
     while let Some(report) = reports.recv().await {
         let word = match report {
             Report::Leaving(number) => ToMaster::Leaving(number),
+            Report::Load(load) => ToMaster::Load(Load {
+                ready: load.ready as u32,
+                idle_least: load.idle_least as u32,
+                idle_most: load.idle_most as u32,
+                waiting: load.waiting as u32,
+            }),
             Report::Hung { number, request } => ToMaster::Hung(number, request),
         };
         let _ = control::tell_master(control.get_ref().as_fd(), word);

@@ -52,6 +52,7 @@ impl Server {
         let settings = core::Settings {
             dispatch: dispatch::Settings {
                 request_timeout: None,
+                tell_load: false,
                 queue: None,
                 queue_time: None,
             },

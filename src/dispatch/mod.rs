@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
 use self::exchange::{InFlight, Place};
+use self::load::Marks;
 use self::worker::{Worker, may_go_ahead};
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
@@ -26,12 +27,13 @@ mod backlog;
 mod deadline;
 mod exchange;
 mod generation;
+mod load;
 mod queue;
 mod report;
 mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice, Witness};
-pub use self::report::Report;
+pub use self::report::{Load, Report};
 
 /// How often the watch looks for calls that take long.
 const TICK: Duration = Duration::from_millis(1);
@@ -41,6 +43,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct Settings {
     /// How long the app may be silent on a request; nothing: for ever.
     pub request_timeout: Option<Duration>,
+    /// Whether somebody wants to know how busy the workers are.
+    pub tell_load: bool,
     /// Requests that may wait for a worker; none: no limit.
     pub queue: Option<usize>,
     /// How long each of them may; none: no limit.
@@ -57,6 +61,7 @@ pub struct Dispatch {
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
+    marks: Marks,
     /// The watch over requests that wait is running.
     queue_watched: Cell<bool>,
     overload_told: Cell<Option<Instant>>,
@@ -91,6 +96,7 @@ impl Dispatch {
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
+            marks: Marks::default(),
             queue_watched: Cell::new(false),
             overload_told: Cell::new(None),
             watching: Cell::new(false),
@@ -111,6 +117,7 @@ impl Dispatch {
             state.finish(Event::Failed);
         } else {
             self.enqueue(&state);
+            self.stir();
             self.match_up();
         }
         Exchange {
@@ -145,13 +152,19 @@ impl Dispatch {
         }
     }
 
-    /// Sends queued requests to idle workers, then some ahead to quick ones.
     fn match_up(self: &Rc<Self>) {
+        self.send_queued();
+        self.marks.waiting(self.queue.borrow().len());
+    }
+
+    /// Sends queued requests to idle workers, then some ahead to quick ones.
+    fn send_queued(self: &Rc<Self>) {
         loop {
             let Some(state) = self.queue.borrow_mut().pop_front() else {
                 return;
             };
             let idle = self.idle.borrow_mut().pop();
+            self.marks.idle(self.idle.borrow().len());
             let Some(number) = idle.or_else(|| self.least_loaded(&state)) else {
                 self.queue.borrow_mut().push_front(state);
                 self.watch_queue();
@@ -254,8 +267,12 @@ impl Dispatch {
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
-                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
-                    worker.call_over();
+                let first = match self.workers.borrow_mut().get_mut(&number) {
+                    Some(worker) => worker.call_over(),
+                    None => false,
+                };
+                if first {
+                    self.stir();
                 }
                 self.look_at(number);
                 self.match_up();
@@ -283,7 +300,9 @@ impl Dispatch {
                 "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"
             );
         } else if !self.idle.borrow().contains(&number) {
-            self.idle.borrow_mut().push(number);
+            let mut idle = self.idle.borrow_mut();
+            idle.push(number);
+            self.marks.idle(idle.len());
         }
     }
 

@@ -70,9 +70,14 @@ impl Worker {
         }
     }
 
+    /// Whether it serves, or can.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready && self.admitted
+    }
+
     /// Whether it has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready && self.admitted && self.held.is_empty()
+        self.is_ready() && self.held.is_empty()
     }
 
     /// Whether writers that its app keeps hold all slots of the channel.
@@ -119,11 +124,11 @@ impl Worker {
         Ok(id)
     }
 
-    /// It has said that a call is over, or at first that it is ready.
-    pub(super) fn call_over(&mut self) {
-        self.ready = true;
+    /// It has said that a call is over, or at first that it is ready. Returns whether it is the first time.
+    pub(super) fn call_over(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.ready, true);
         let Some(id) = self.held.pop_front() else {
-            return;
+            return first;
         };
         if let Some(kept) = self.open.get(&id) {
             kept.course.begun.set(Some(self.since));
@@ -133,6 +138,7 @@ impl Worker {
         self.since = now;
         self.mean += (took - self.mean) / 8.0;
         self.slow &= !self.held.is_empty();
+        first
     }
 
     /// The response of request `id` is complete: takes it out of those that are open.

@@ -16,6 +16,7 @@ use nix::sys::socket::{
     sendmsg, socketpair,
 };
 
+use super::pool::Load;
 use crate::channel::Descriptors;
 
 /// The most bytes that a word has: what has more (the certificates of many hosts) is told in several words.
@@ -100,6 +101,8 @@ pub enum ToMaster {
     Checked(u32, Result<(), String>),
     /// To `Ping`.
     Alive,
+    /// How busy the workers were for a while.
+    Load(Load),
     /// Nothing is in work any more, and the workers were told to stop.
     Drained,
     /// The answer to a question ([`MasterEnd::ask`]): done, or one sentence that says why not.
@@ -131,6 +134,7 @@ const LEAVING: u8 = 22;
 const HUNG: u8 = 23;
 const REREAD: u8 = 24;
 const LOGS: u8 = 25;
+const LOAD: u8 = 26;
 
 /// Which files come with `LOGS`, in this order.
 const ACCESS: u8 = 1;
@@ -313,6 +317,12 @@ pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
             bytes.put_slice(request.as_bytes());
             bytes.truncate(LONGEST);
         }
+        ToMaster::Load(load) => {
+            bytes.put_u8(LOAD);
+            for count in [load.ready, load.idle_least, load.idle_most, load.waiting] {
+                bytes.put_u32_le(count);
+            }
+        }
         ToMaster::Drained => bytes.put_u8(DRAINED),
         ToMaster::Alive => bytes.put_u8(ALIVE),
         ToMaster::Checked(number, checked) => {
@@ -434,6 +444,24 @@ fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
             let request = String::from_utf8_lossy(request).into_owned();
             ToMaster::Hung(u32::from_le_bytes(*number), request)
         }
+        [LOAD, rest @ ..] => {
+            let (counts, []) = rest.as_chunks() else {
+                return Err(garbage());
+            };
+            let counts: Vec<_> = counts
+                .iter()
+                .map(|&count| u32::from_le_bytes(count))
+                .collect();
+            let [ready, idle_least, idle_most, waiting] = counts[..] else {
+                return Err(garbage());
+            };
+            ToMaster::Load(Load {
+                ready,
+                idle_least,
+                idle_most,
+                waiting,
+            })
+        }
         [DRAINED] => ToMaster::Drained,
         [ALIVE] => ToMaster::Alive,
         [CHECKED, rest @ ..] => {
@@ -514,6 +542,12 @@ mod tests {
         let hung = ToMaster::Hung(3, "GET /".to_owned());
         tell_master(core.as_fd(), hung.clone()).unwrap();
         tell_master(core.as_fd(), ToMaster::Leaving(4)).unwrap();
+        let load = ToMaster::Load(Load {
+            ready: 70_000,
+            waiting: 3,
+            ..Load::default()
+        });
+        tell_master(core.as_fd(), load.clone()).unwrap();
         tell_master(core.as_fd(), ToMaster::Drained).unwrap();
 
         assert!(matches!(
@@ -537,6 +571,7 @@ mod tests {
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Serving(70_000)));
         assert_eq!(master.hear().unwrap(), Some(hung));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Leaving(4)));
+        assert_eq!(master.hear().unwrap(), Some(load));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Drained));
         drop(master);
         assert!(hear_master(core.as_fd()).unwrap().is_none());

@@ -8,5 +8,6 @@ pub mod fork;
 pub mod hung;
 pub mod master;
 pub mod pid_file;
+pub mod pool;
 pub mod privileges;
 pub mod signal;

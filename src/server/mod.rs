@@ -30,6 +30,7 @@ use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
+use crate::process::pool::Sizes;
 use crate::process::{privileges, signal};
 use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
@@ -169,6 +170,7 @@ impl Server<'_> {
         let reload = &self.config.reload;
         let settings = master::Settings {
             workers: self.config.workers.start as usize,
+            pool: sizes(self.config),
             graceful_timeout: reload.graceful_timeout,
             spawn_interval: reload.spawn_interval,
             err_respawn_interval: reload.err_respawn_interval,
@@ -276,6 +278,9 @@ impl Roles for Server<'_> {
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;
+            if self.config.limits.worker_no_new_privs {
+                nix::sys::prctl::set_no_new_privs()?;
+            }
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
             let mut app = self
@@ -308,6 +313,8 @@ fn core_process(keep: &[i32], daemon: &Daemon, master: Pid) -> io::Result<()> {
     fork::replace_standard(nothing.as_fd(), 0)?;
     fork::replace_standard(nothing.as_fd(), 1)?;
     nix::sys::prctl::set_dumpable(false)?;
+    // Nothing it could be made to run gains what it lacks.
+    nix::sys::prctl::set_no_new_privs()?;
     // Each client needs a descriptor. The soft limit is for programs that call select(2).
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -385,6 +392,19 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
     }
 }
 
+/// Between which numbers of workers the pool moves; nothing where it does not.
+fn sizes(config: &Config) -> Option<Sizes> {
+    let (workers, life) = (&config.workers, &config.life);
+    let fixed = workers.fixed || workers.start == 0 || life.most == workers.start;
+    (!fixed).then_some(Sizes {
+        least: workers.start as usize,
+        most: life.most as usize,
+        min_spare: life.min_spare as usize,
+        max_spare: life.max_spare as usize,
+        idle_timeout: life.idle_timeout,
+    })
+}
+
 fn core_settings(config: &Config) -> core::Settings {
     let limits = &config.limits;
     core::Settings {
@@ -395,6 +415,7 @@ fn core_settings(config: &Config) -> core::Settings {
                 .life
                 .request_timeout
                 .filter(|_| config.workers.start > 0),
+            tell_load: sizes(config).is_some(),
             queue: limits.queue.map(|queue| queue.get() as usize),
             queue_time: limits.queue_time,
         },

@@ -21,6 +21,7 @@ use self::stop::Phase;
 use self::workers::Worker;
 use super::control::MasterEnd;
 use super::fork::Forked;
+use super::pool::{Pool, Sizes};
 use super::signal::{self, Saved};
 use crate::channel::Descriptors;
 
@@ -28,6 +29,7 @@ mod core;
 mod generation;
 mod leaving;
 mod signals;
+mod size;
 mod stop;
 mod workers;
 
@@ -77,6 +79,8 @@ pub trait Roles {
 pub struct Settings {
     /// Number of workers at first, at least one.
     pub workers: usize,
+    /// Between which numbers they move; nothing: there are always so many.
+    pub pool: Option<Sizes>,
     /// How long a graceful stop waits for what is in work.
     pub graceful_timeout: Duration,
     /// Least time between two births; zero is no pause. With it, a reload replaces one worker after the other.
@@ -104,6 +108,8 @@ struct Master<'a> {
     workers: Vec<Worker>,
     /// How many workers there are to be. What changes it, is followed at once.
     wanted: usize,
+    /// The policy that moves their number, where it is not fixed.
+    pool: Option<Pool>,
     core: Core,
     /// The generation that serves.
     generation: u32,
@@ -143,6 +149,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         roles,
         workers: Vec::new(),
         wanted: settings.workers,
+        pool: settings.pool.map(Pool::new),
         core,
         generation: 1,
         change: None,
@@ -221,7 +228,12 @@ impl Master<'_> {
     /// When something is due next, whatever signals and words come.
     fn next_due(&self) -> Option<Instant> {
         let birth = self.is_birth_due().then_some(self.not_before);
-        let dues = [birth, self.phase.due(), self.next_ending()];
+        let dues = [
+            birth,
+            self.phase.due(),
+            self.next_ending(),
+            self.next_shrink(),
+        ];
         dues.into_iter().flatten().min()
     }
 

@@ -55,8 +55,8 @@ impl Master<'_> {
                 b'T' => self.stop_fast(),
                 b'1' if running => self.stop_slowly(),
                 b'H' if running => self.reload(),
-                b'+' if running => self.want(self.wanted + 1),
-                b'-' if running => self.want(self.wanted.saturating_sub(1)),
+                b'+' if running => self.shift(true),
+                b'-' if running => self.shift(false),
                 _ => {}
             }
         }

@@ -49,6 +49,7 @@ impl Master<'_> {
     pub(super) fn be_punctual(&mut self) {
         let now = Instant::now();
         self.kill_overdue();
+        self.shrink();
         match self.phase {
             Phase::Ebbing { next } if now >= next => self.ebb(),
             Phase::Draining { until } if now >= until => {
