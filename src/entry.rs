@@ -55,6 +55,8 @@ struct PerlEntry {
     child_exit: Option<ChildExit>,
     /// The same.
     verify_callback: Option<Code>,
+    /// A subclass's `access_log`.
+    access_log: Option<Code>,
 }
 
 impl Entry for PerlEntry {
@@ -109,7 +111,8 @@ impl Entry for PerlEntry {
             }
             Source::Load(options) => load(self.perl, &options).map_err(text)?,
         };
-        let mut app = PsgiApp::new(app, facts.clone(), channel).map_err(text)?;
+        let app = PsgiApp::new(app, facts.clone(), channel, self.access_log.take());
+        let mut app = app.map_err(text)?;
         if let Some(callback) = self.verify_callback.take() {
             app.at_certificate(callback);
         }
@@ -143,8 +146,10 @@ fn read(said: Pairs) -> Result<Said, String> {
 /// # Errors
 /// One sentence, with which the Perl caller dies.
 pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
-    let said = read(said)?;
+    let mut said = read(said)?;
     warn(&said);
+    let access_log = hooks.take("access_log");
+    said.options.logging.access_hook = access_log.is_some();
     let source = match (hooks.take("builder"), hooks.take("app")) {
         (Some(builder), _) => Some(Source::Builder(builder)),
         (None, Some(app)) => Some(Source::Loaded(app)),
@@ -157,6 +162,7 @@ pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         server_ready: hooks.take("server_ready"),
         child_exit: child_exit(&said.options, &mut hooks)?,
         verify_callback: hooks.take("ssl_verify_callback"),
+        access_log,
     };
     match run(&said.options, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
@@ -259,6 +265,7 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
         server_ready: None,
         child_exit,
         verify_callback: None,
+        access_log: None,
     };
     match run(options, &mut entry) {
         Ok(Ended::Master) => 0,

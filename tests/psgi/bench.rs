@@ -36,6 +36,9 @@ impl Respond for Nowhere {
     fn take(&self, _: u64) -> Result<OwnedFd, Lost> {
         Err(Lost::Finished)
     }
+    fn look(&self, _: u64) -> Result<(), Lost> {
+        Ok(())
+    }
     fn end(&self, _: u64) -> Result<(), Lost> {
         Ok(())
     }
@@ -124,7 +127,7 @@ fn bench() {
             multiprocess: true,
             ssl_env: false,
         };
-        let mut psgi = PsgiApp::new(app, server, Rc::new(Nowhere)).unwrap();
+        let mut psgi = PsgiApp::new(app, server, Rc::new(Nowhere), None).unwrap();
         let mut request = browser();
         if let Some(content) = content {
             request.content_length = Some(content.len() as u64);

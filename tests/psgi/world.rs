@@ -93,6 +93,14 @@ impl Respond for Recorder {
         ))
     }
 
+    fn look(&self, _: u64) -> Result<(), Lost> {
+        if self.gone.get() {
+            Err(Lost::Client)
+        } else {
+            Ok(())
+        }
+    }
+
     fn end(&self, id: u64) -> Result<(), Lost> {
         self.say(format!("{id} end"))
     }
@@ -215,7 +223,7 @@ impl World {
         let source = format!("package T; use strict; use warnings; our (@log, $errors); {source}");
         let app = perl.eval("app", &source).unwrap().unwrap();
         let recorder = Rc::new(Recorder::default());
-        let psgi = PsgiApp::new(app, server, recorder.clone()).unwrap();
+        let psgi = PsgiApp::new(app, server, recorder.clone(), None).unwrap();
         World {
             psgi: Some(psgi),
             recorder,

@@ -135,6 +135,8 @@ typedef struct gp_sink {
     int (*file)(void *self, uint64_t id, int fd, uint64_t offset, uint64_t length);
     /** The client's socket, the receiver's from then on; -1 where there is none to be had. */
     int (*take)(void *self, uint64_t id);
+    /** Whether the client is still there: nothing is sent. */
+    int (*look)(void *self, uint64_t id);
     /** The response is complete. */
     int (*end)(void *self, uint64_t id);
     /** The response can't be completed. */
@@ -162,6 +164,11 @@ typedef struct gp_worker {
     gp_slice (*certificate_texts)(gp_slice der);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
+    /** psgix.logger; the caller's until gp_close. */
+    gp_sv *logger;
+    /** Called behind each response with the response, the client's socket and the entries of the env; may be NULL. The
+     * caller's until gp_close. */
+    gp_sv *access_log;
 } gp_worker;
 
 /** A named subroutine given to Gepok::_serve. */

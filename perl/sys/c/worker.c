@@ -40,12 +40,15 @@ static void unprepare(pTHX_ void *argument)
     Safefree(gp.listeners);
     gp.listeners = NULL;
     SvREFCNT_dec((SV *)gp.subs.informational);
+    SvREFCNT_dec((SV *)gp.subs.client_gone);
     SvREFCNT_dec((SV *)gp.subs.responder);
     SvREFCNT_dec(gp.subs.exchange);
     Zero(&gp.subs, 1, gp_subs);
     gp_sockets_end(aTHX);
     SvREFCNT_dec((SV *)gp.empty);
     gp.empty = NULL;
+    SvREFCNT_dec(gp.response);
+    gp.response = NULL;
     SvREFCNT_dec(gp.empty_content);
     gp.empty_content = NULL;
 }
