@@ -31,11 +31,13 @@ pub enum Called {
 pub trait App {
     /// Answers one request. With `last`, the worker leaves behind it: [`Respond::idle`] is not called.
     fn call(&mut self, id: u64, request: Request, last: bool) -> Called;
-    /// Whether the app takes a client's certificate (`ssl_verify_callback`).
+    /// Whether the app takes a client's certificate (`ssl_verify_callback`); one without such code takes none.
     ///
     /// # Errors
     /// The status if the app's code called `exit`.
-    fn verify(&mut self, tls: &Tls) -> Result<bool, i32>;
+    fn verify(&mut self, _tls: &Tls) -> Result<bool, i32> {
+        Ok(false)
+    }
     /// Whether signals have come whose handlers have not run yet.
     fn signals_due(&self) -> bool;
     /// Runs what signals have asked for while the worker waited; the status if a handler called `exit`.

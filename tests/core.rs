@@ -19,7 +19,7 @@ use gepok::http::h1::connection::Settings;
 use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
-use gepok::semantics::message::{Content, Request, Tls};
+use gepok::semantics::message::{Content, Request};
 use gepok::spool;
 use gepok::worker::{self, App, Called, Left, Share};
 
@@ -156,10 +156,6 @@ impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
         (self.1)(&self.0, id, request);
         self.0.idle();
         Called::Done
-    }
-
-    fn verify(&mut self, tls: &Tls) -> Result<bool, i32> {
-        Ok(tls.distrust.is_none())
     }
 
     fn signals_due(&self) -> bool {
