@@ -119,7 +119,7 @@ check 'TERM during a reload' => sub {
     my ($server, $write) = delayed('bin');
     $write->('v2', 'select undef, undef, undef, 60;');
     $server->signal('HUP');
-    ok soon { (() = $server->descendants) == 5 }, 'the new generation loads its app for long';
+    ok soon(sub { (() = $server->descendants) == 5 }, 20), 'the new generation loads its app for long';
     is version($server), 'v1', 'the old one serves';
     my $start = time;
     my @all   = $server->descendants;

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod fork;
 pub mod hung;
 pub mod master;
+pub mod notify;
 pub mod pid_file;
 pub mod privileges;
 pub mod signal;
