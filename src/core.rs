@@ -19,13 +19,16 @@ use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::{self, Dispatch, Report};
 use crate::http::h1::connection::{self, Context, Origin};
+use crate::log::access::{AccessLog, Plan};
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::admission::{self, Admission};
 use crate::net::listen::Listening;
 use crate::net::stream::Stream;
 use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
-use crate::process::control::{self, TlsFile, ToCore, ToMaster};
+use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
+use crate::process::fork;
+use crate::process::pool::Load;
 use crate::semantics::date::DateCache;
 use crate::spool::{self, Room};
 
@@ -47,6 +50,15 @@ mod check;
 /// A handshake that has begun when the server drains may take this long.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
+/// What the core logs, and how.
+#[derive(Default)]
+pub struct Logs {
+    /// The access log, if there is one.
+    pub access: Option<Plan>,
+    /// Opens the files anew, where no master does it.
+    pub reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
+}
+
 /// Runs the core until the master says so, or has gone.
 ///
 /// # Errors
@@ -56,11 +68,15 @@ pub fn run(
     control: OwnedFd,
     settings: Settings,
     tls: Option<tls::Settings>,
+    logs: Logs,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, live(listening, control, settings, tls))
+    let ended = LocalSet::new().block_on(&runtime, live(listening, control, settings, tls, logs));
+    // A thread that waits for a disk or a pipe must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Counts what must be over before the core is drained.
@@ -97,11 +113,15 @@ async fn live(
     control: OwnedFd,
     settings: Settings,
     tls: Option<tls::Settings>,
+    logs: Logs,
 ) -> io::Result<()> {
+    let log = logs.access.map(AccessLog::new).transpose()?;
     let room = Rc::new(Room::new(settings.spool));
     let admission = Admission::new(settings.admission);
     let (report, reports) = mpsc::unbounded_channel();
-    let dispatch = Rc::new(Dispatch::new(settings.dispatch, Rc::clone(&room), report));
+    let timed = log.as_ref().is_some_and(|log| log.wants_call);
+    let dispatch = Dispatch::new(settings.dispatch, Rc::clone(&room), report, timed);
+    let dispatch = Rc::new(dispatch);
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(Phase::Waiting);
     let context = Rc::new(Context {
@@ -110,6 +130,7 @@ async fn live(
         room,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
+        log,
         scratch: Default::default(),
     });
     let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
@@ -133,9 +154,10 @@ async fn live(
                         endpoints,
                         tls: None,
                     };
-                    let serve = serve(stream, origin, tls.clone(), Rc::clone(&context));
+                    let (tls, context) = (tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
-                        serve.await;
+                        // Made here: a future that is moved into another takes its space twice.
+                        serve(stream, origin, tls, context).await;
                         drop((admitted, entered));
                     });
                 })
@@ -148,7 +170,19 @@ async fn live(
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
     control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
     spawn_local(forward(Rc::clone(&control), reports));
-    obey(&control, &dispatch, tls.as_ref(), &live, &start_drain).await
+    let ended = obey(
+        &control,
+        &context,
+        tls.as_ref(),
+        &live,
+        &start_drain,
+        logs.reopen,
+    )
+    .await;
+    if let Some(log) = &context.log {
+        log.finish().await;
+    }
+    ended
 }
 
 /// Serves a connection: HTTP, behind a handshake where TLS is spoken.
@@ -185,6 +219,12 @@ async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedRece
     while let Some(report) = reports.recv().await {
         let word = match report {
             Report::Leaving(number) => ToMaster::Leaving(number),
+            Report::Load(load) => ToMaster::Load(Load {
+                ready: load.ready as u32,
+                idle_least: load.idle_least as u32,
+                idle_most: load.idle_most as u32,
+                waiting: load.waiting as u32,
+            }),
             Report::Hung { number, request } => ToMaster::Hung(number, request),
         };
         let _ = control::tell_master(control.get_ref().as_fd(), word);
@@ -194,11 +234,13 @@ async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedRece
 /// Does what the master says.
 async fn obey(
     control: &Rc<AsyncFd<OwnedFd>>,
-    dispatch: &Rc<Dispatch>,
+    context: &Rc<Context>,
     tls: Option<&Rc<tls::Server>>,
     live: &Rc<Live>,
     start_drain: &watch::Sender<Phase>,
+    mut reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
 ) -> io::Result<()> {
+    let dispatch = &context.dispatch;
     let mut files = Vec::new();
     loop {
         let word = control
@@ -216,11 +258,11 @@ async fn obey(
                     waiting
                 });
             }
-            Some(ToCore::Worker(number, descriptors)) => {
-                add_worker(control, dispatch, number, descriptors, false)?
+            Some(ToCore::Worker(number, pid, descriptors)) => {
+                add_worker(control, dispatch, (number, pid), descriptors, false)?
             }
-            Some(ToCore::Candidate(number, descriptors)) => {
-                add_worker(control, dispatch, number, descriptors, true)?
+            Some(ToCore::Candidate(number, pid, descriptors)) => {
+                add_worker(control, dispatch, (number, pid), descriptors, true)?
             }
             Some(ToCore::Check(number, path)) => start_check(control, dispatch, number, path),
             Some(ToCore::Admit(number)) => dispatch.admit(number),
@@ -231,15 +273,15 @@ async fn obey(
                 dispatch.stop_workers();
                 return Ok(());
             }
-            Some(ToCore::Drain) => drain(control, dispatch, live, start_drain, Phase::Draining),
-            Some(ToCore::GiveWay) => drain(control, dispatch, live, start_drain, Phase::GivingWay),
+            Some(ToCore::Drain) => drain(control, context, live, start_drain, Phase::Draining),
+            Some(ToCore::GiveWay) => drain(control, context, live, start_drain, Phase::GivingWay),
             Some(ToCore::Ping) => {
                 control::tell_master(control.get_ref().as_fd(), ToMaster::Alive)?;
             }
             Some(ToCore::NoWorkers) => {
                 dispatch.no_workers();
                 if !start_drain.borrow().is_last() {
-                    drain(control, dispatch, live, start_drain, Phase::Draining);
+                    drain(control, context, live, start_drain, Phase::Draining);
                 }
             }
             Some(ToCore::TlsFile(TlsFile { role, path, file })) => {
@@ -250,7 +292,13 @@ async fn obey(
                 }));
             }
             Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
+            Some(ToCore::Logs(files)) => take_logs(context, files),
             Some(ToCore::Reread) => {
+                match reopen.as_mut().map(|reopen| reopen()) {
+                    Some(Ok(files)) => take_logs(context, files),
+                    Some(Err(message)) => ::log::error!("{message}"),
+                    None => {}
+                }
                 let tls = tls.cloned();
                 spawn_local(async move {
                     if let Some(tls) = tls
@@ -268,22 +316,37 @@ async fn obey(
     }
 }
 
+/// Goes on in log files that were opened anew.
+fn take_logs(context: &Context, files: LogFiles) {
+    if let Some(errors) = files.errors
+        && let Err(error) = fork::replace_standard(errors.as_fd(), 2)
+    {
+        ::log::error!("can't take the new error log: {error}");
+    }
+    if let (Some(log), Some(access)) = (&context.log, files.access) {
+        log.reopen(access);
+    }
+}
+
 fn drain(
     control: &Rc<AsyncFd<OwnedFd>>,
-    dispatch: &Rc<Dispatch>,
+    context: &Rc<Context>,
     live: &Rc<Live>,
     start_drain: &watch::Sender<Phase>,
     phase: Phase,
 ) {
     start_drain.send_replace(phase);
-    let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
+    let (control, context) = (Rc::clone(control), Rc::clone(context));
     let live = Rc::clone(live);
     spawn_local(async move {
         live.none().await;
+        if let Some(log) = &context.log {
+            log.finish().await;
+        }
         // First the word, or the master would replace the workers that leave. A master that is gone needs
         // no word: its absence ends the core.
         let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
-        dispatch.stop_workers();
+        context.dispatch.stop_workers();
     });
 }
 
@@ -315,12 +378,12 @@ fn start_check(control: &Rc<AsyncFd<OwnedFd>>, dispatch: &Rc<Dispatch>, number: 
 fn add_worker(
     control: &Rc<AsyncFd<OwnedFd>>,
     dispatch: &Rc<Dispatch>,
-    number: u32,
+    (number, pid): (u32, i32),
     descriptors: Descriptors,
     candidate: bool,
 ) -> io::Result<()> {
     let end = Rc::new(CoreEnd::open(descriptors)?);
-    dispatch.add_worker(number, Rc::clone(&end), candidate);
+    dispatch.add_worker(number, pid, Rc::clone(&end), candidate);
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     spawn_local(async move {
         let mut serving = false;

@@ -9,6 +9,8 @@ use POSIX ();
 use Test::More;
 
 use Gepok::Test;
+use Gepok::Test::Authority;
+use Gepok::Test::TLS;
 
 gepok_only();
 
@@ -44,15 +46,22 @@ sub ask {
     return $client->response->content;
 }
 
+# The name of all that leaves the terminal here, for the sake of the usual places of its logs.
+my $name = "gepok-test-$$";
+my ($logs, $pids) = $> ? ($ENV{HOME}, $ENV{HOME}) : ('/var/log', '/var/run');
+
 my %begun;
-END { kill KILL => keys %begun if %begun }
+END {
+    kill KILL => keys %begun if %begun;
+    unlink glob "$logs/gepok-test-$$*.log";
+}
 
 # Runs a script of the class until it leaves the terminal: (wait status, output, pid in its pid file).
 sub script {
     my ($code, $pid_path, %how) = @_;
     my $folder = scratch();
-    spew("$folder/run.pl", "use strict; use warnings; use Gepok;\nmy \$app = do { $FACTS };\n$code");
-    my ($status, $output) = run_command([@perl, "$folder/run.pl"], %how);
+    spew("$folder/$name", "use strict; use warnings; use Gepok;\nmy \$app = do { $FACTS };\n$code");
+    my ($status, $output) = run_command([@perl, "$folder/$name"], %how);
     my ($pid) = slurp($pid_path) =~ /^(\d+)$/;
     $begun{$pid} = 1 if $pid;
     return ($status, $output, $pid);
@@ -70,7 +79,7 @@ check 'the plackup line' => sub {
     spew("$folder/app.psgi", $FACTS);
     my ($status, $output) = run_command([@perl, Gepok::Test::Server::plackup(), qw(-s Gepok --http_ports),
         "127.0.0.1:$one,127.0.0.1:$two,", '--unix_sockets', "$folder/a,$folder/b", '--daemonize',
-        '--pid_path', 'pid', 'app.psgi'], dir => "$folder");
+        '--pid_path', 'pid', '--name', $name, 'app.psgi'], dir => "$folder");
     is $status, 0, 'plackup -s Gepok --http_ports A,B, --unix_sockets C,D --daemonize returns' or return diag $output;
     my ($pid) = slurp("$folder/pid") =~ /^(\d+)$/;
     $begun{$pid} = 1;
@@ -85,15 +94,18 @@ check 'the plackup line' => sub {
 };
 
 check "the class's example, daemonize" => sub {
-    my @ports  = map { free_port() } 1 .. 3;
+    my @ports  = map { free_port() } 1 .. 5;
     my $folder = scratch();
-    my $name   = "gepok-test-$$";
-    my $pid_path = $> ? "$ENV{HOME}/$name.pid" : "/var/run/$name.pid";
+    my $pair   = Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
+    my $pid_path = "$pids/$name.pid";
     my ($status, $output, $pid) = script(<<"PERL", $pid_path);
         my \$gepok = Gepok->new(
-            name         => '$name',
-            http_ports   => [$ports[0], ':$ports[1]', '127.0.0.1:$ports[2]'],
-            unix_sockets => ['$folder/one', '$folder/two'],
+            name          => '$name',
+            http_ports    => [$ports[0], ':$ports[1]', '127.0.0.1:$ports[2]'],
+            https_ports   => [$ports[3], '0.0.0.0:$ports[4]'],
+            unix_sockets  => ['$folder/one', '$folder/two'],
+            ssl_key_file  => '$pair->{key}',
+            ssl_cert_file => '$pair->{chain}',
         );
         \$gepok->run(\$app);
         open my \$out, '>', '$folder/returned' or die \$!;
@@ -102,7 +114,8 @@ PERL
     is $status, 0, 'it returns with status 0 when all listens' or return diag $output;
     like $output, qr/\A(?:\[.*as root.*\n)?\z/, 'and has nothing to say but whom it runs as';
     ok $pid, "pid_path is $pid_path by default";
-    for my $at ((map { [port => $_] } @ports), [path => "$folder/one"], [path => "$folder/two"]) {
+    is json(fetch($_, '/')->{content})->{master}{pid}, $pid, "port $_ speaks TLS" for @ports[3, 4];
+    for my $at ((map { [port => $_] } @ports[0 .. 2]), [path => "$folder/one"], [path => "$folder/two"]) {
         my $told = json(ask(@$at));
         is $told->{master}{pid}, $pid, "@$at";
         is $told->{master}{session}, $pid, 'a session of its own';
@@ -170,7 +183,7 @@ check 'gepok status, reload, stop' => sub {
     my $folder = scratch();
     my $port   = free_port();
     spew("$folder/app.psgi", 'my $loaded = $$; ' . $FACTS);
-    my @options = ('--pid-path', "$folder/pid");
+    my @options = ('--name', $name, '--pid-path', "$folder/pid");
     my ($status, $output) = run_command([$bin, '-D', @options, '--http-ports', "127.0.0.1:$port", 'app.psgi'],
         dir => "$folder");
     is $status, 0, 'gepok -D' or return diag $output;
@@ -244,11 +257,12 @@ check 'user and group' => sub {
                 is_deeply [@is{qw(Uid Gid)}], [$ids->($uid), $ids->($gid)], "$title, $entry: the $who";
                 is join(' ', sort { $a <=> $b } split ' ', $is{Groups}), $groups, 'and its groups';
             }
-            my @other = grep { slurp("/proc/$_/status") !~ /^Uid:\t\Q@{[$ids->($uid)]}\E$/m } $server->descendants;
+            my @all   = $server->descendants;
+            my @other = grep { slurp("/proc/$_/status") !~ /^Uid:\t\Q@{[$ids->($uid)]}\E$/m } @all;
             is_deeply \@other, [], 'and so is the core';
             kill KILL => $server->pid;
             $server->wait_exit;
-            ok soon { !grep { alive($_) } $told->{worker}{pid} }, 'nobody outlives the master';
+            ok soon { !grep { alive($_) } @all }, 'nobody outlives the master, though the kernel forgets that with the user';
         }
     }
     my $folder = scratch();
@@ -260,6 +274,14 @@ check 'user and group' => sub {
     is $told->{worker}{Uid}, $ids->($uid), 'an app loaded in the workers';
     is $told->{master}{Uid}, $ids->(0), 'leaves the master to root';
     is scalar(grep { slurp("/proc/$_/status") =~ /^Uid:\t0\t/m } $server->descendants), 0, 'alone';
+
+    my $pair = Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
+    chmod 0600, $pair->{key} or die $!;
+    for my $args ([], ['--no-preload-app']) {
+        $server = https(entry => 'bin', app => "$folder/app.psgi", args => $args,
+            options => {user => 'nobody', ssl_key_file => $pair->{key}, ssl_cert_file => $pair->{chain}});
+        is json(fetch($server, '/')->{content})->{worker}{Uid}, $ids->($uid), "a key that only root can read (@$args)";
+    }
 
     $server = server(entry => 'plackup', app => $FACTS, options => {start_servers => 0, user => 'nobody'});
     is json($server->get('/')->content)->{worker}{Uid}, $ids->($uid), 'one process';
@@ -309,7 +331,7 @@ check 'chdir' => sub {
         is $server->get('/')->content, 'found', "$entry: a module of a relative folder is found when it is needed later";
     }
     my $port = free_port();
-    my ($status, $output) = run_command([$bin, '-D', '--pid-path', 'pid', '--no-preload-app', '--http-ports',
+    my ($status, $output) = run_command([$bin, '-D', '--name', $name, '--pid-path', 'pid', '--no-preload-app', '--http-ports',
         "127.0.0.1:$port", 'app.psgi'], dir => "$folder/start");
     is $status, 0, 'in the background, with an app that each worker loads' or return diag $output;
     my $told = json(ask(port => $port));

@@ -72,7 +72,8 @@ sub said {
     while (my ($name, $value) = splice @pairs, 0, 2) {
         push @{ $said{$name} }, $value;
     }
-    delete @said{qw(name product_name default_port)};
+    delete @said{qw(name product_name default_port default_logs)};
+    delete $said{access_log_path} if $said{access_log_path} && $said{access_log_path}[0] eq '';
     delete $said{daemonize} if $said{daemonize}[0] eq '0';
     return \%said;
 }
@@ -108,8 +109,9 @@ SKIP: {
 
     my ($told, $stderr) = recorded(@deployment, $app);
     my %first = @{ $told->{pairs} };
-    is_deeply \%first, { name => 'plackup', product_name => 'Gepok', default_port => 5000, daemonize => 0 },
-        'plackup brings a name, a default port, and stays in the foreground';
+    is_deeply \%first, { name => 'plackup', product_name => 'Gepok', default_port => 5000, daemonize => 0,
+        default_logs => 1, access_log_path => '' },
+        'plackup brings a name, a default port, stays in the foreground and writes no access log';
     is_deeply [$told->{hooks}, $told->{env}], [{ app => 'CODE' }, 'deployment'], 'the app, and PLACK_ENV by -E';
     is_deeply $told->{answer}, ['|/x'], 'the app is the one of the file';
 

@@ -52,6 +52,7 @@ impl Server {
         let settings = core::Settings {
             dispatch: dispatch::Settings {
                 request_timeout: None,
+                tell_load: false,
                 queue: None,
                 queue_time: None,
             },
@@ -72,7 +73,14 @@ impl Server {
         server.tell(ToCore::Accept);
         before(&mut server);
         server.core = Some(thread::spawn(move || {
-            core::run(vec![(0, listening)], core_end, settings, None).unwrap();
+            core::run(
+                vec![(0, listening)],
+                core_end,
+                settings,
+                None,
+                core::Logs::default(),
+            )
+            .unwrap();
         }));
         assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Ready));
         server
@@ -82,7 +90,7 @@ impl Server {
     fn channel(&mut self) -> (u32, channel::Descriptors) {
         let (core_side, worker_side) = channel::pair().unwrap();
         self.workers += 1;
-        self.tell(ToCore::Worker(self.workers, core_side));
+        self.tell(ToCore::Worker(self.workers, 1, core_side));
         (self.workers, worker_side)
     }
 
@@ -784,7 +792,7 @@ fn a_core_that_gives_way_answers_one_more_request_on_each_connection() {
 fn a_candidate_gets_no_request_before_it_is_admitted() {
     let mut server = Server::start(|_| {});
     let (core_side, worker_side) = channel::pair().unwrap();
-    server.tell(ToCore::Candidate(9, core_side));
+    server.tell(ToCore::Candidate(9, 1, core_side));
     serve(worker_side, status);
     let mut client = server.client();
     client.send("GET /201 HTTP/1.1\r\n\r\n");
@@ -810,7 +818,7 @@ fn a_candidate_that_dies_on_its_check_hands_it_to_nobody() {
     let mut server = Server::start(|_| {});
     server.worker(status);
     let (core_side, worker_side) = channel::pair().unwrap();
-    server.tell(ToCore::Candidate(9, core_side));
+    server.tell(ToCore::Candidate(9, 1, core_side));
     let channel = WorkerEnd::open(worker_side).unwrap();
     server.tell(ToCore::Check(9, "/200".to_owned()));
     drop(channel);

@@ -81,6 +81,11 @@ my @ATTRIBUTES = qw(
     te_cl
     underscores_in_headers
     worker_no_new_privs
+    access_log_path
+    access_log_format
+    error_log_path
+    log_level
+    default_logs
     name
     product_name
     product_version
@@ -167,6 +172,9 @@ sub _flatten {
     }
     $hooks{before_prefork} = sub { $self->before_prefork } if $self->can('before_prefork') != \&before_prefork;
     $attrs{name} = _program() unless defined $attrs{name};
+    $attrs{default_logs} = 1 unless defined $attrs{default_logs};
+    # Plack::Runner sets it, and has an access log of its own.
+    $attrs{access_log_path} = '' if defined $ENV{PLACK_ENV} && !grep { defined $attrs{$_} } qw(access_log_path access_log);
     $attrs{product_name} = ref $self unless defined $attrs{product_name};
     $attrs{daemonize} = 1 unless defined $attrs{daemonize};
 

@@ -76,6 +76,9 @@ pub struct Options {
     /// The category of options about the life of workers
     pub life: Life,
 
+    /// The category of options about logs
+    pub logging: Logging,
+
     /// The category of options about stopping and reloading
     pub reload: Reload,
 
@@ -209,6 +212,23 @@ pub struct Life {
     pub request_timeout: Duration,
     /// `child_exit`: Perl source, or [`table::CODE`] where a code reference waits on Perl's side
     pub child_exit: Option<String>,
+}
+
+/// Where the logs go, and what is in them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Logging {
+    /// `access_log_path`
+    pub access_log_path: Option<String>,
+    /// `access_log_format`
+    pub access_log_format: String,
+    /// `error_log_path`
+    pub error_log_path: Option<String>,
+    /// `log_level`
+    pub log_level: Option<String>,
+    /// `default_logs`: set by `Gepok->new`
+    pub default_logs: bool,
+    /// No option: a subclass has an `access_log` of its own
+    pub access_hook: bool,
 }
 
 /// Which app the binary loads, and how.

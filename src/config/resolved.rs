@@ -13,12 +13,14 @@ use super::table::PATH_LIMIT;
 mod daemon;
 mod life;
 mod limits;
+mod logging;
 mod reload;
 pub mod tls;
 
 pub use self::daemon::{Daemon, PidPath};
 pub use self::life::{Life, Share};
 pub use self::limits::Limits;
+pub use self::logging::{Logging, Place as LogPlace};
 pub use self::reload::Reload;
 pub use self::tls::Tls;
 
@@ -58,6 +60,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// What clients may ask for
     pub limits: Limits,
+    /// The logs
+    pub logging: Logging,
 }
 
 /// A place to listen, and what the app is told of it.
@@ -169,6 +173,7 @@ impl Config {
             server_ready: options.server_ready,
             daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,
+            logging: logging::logging(options, &name(options))?,
         })
     }
 }

@@ -8,6 +8,7 @@ mod identity;
 mod life;
 mod limits;
 mod listen;
+mod logging;
 mod process;
 mod reload;
 mod tls;
@@ -32,6 +33,7 @@ pub static CATEGORIES: &[&Category] = &[
     &connection::CATEGORY,
     &environment::CATEGORY,
     &limits::CATEGORY,
+    &logging::CATEGORY,
     &identity::CATEGORY,
 ];
 

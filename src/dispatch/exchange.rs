@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::Dispatch;
 use super::backlog::{Backlog, Part};
 use crate::channel::CREDIT;
+use crate::log::record::Call;
 use crate::semantics::message::{Request, ResponseHead};
 use crate::spool::Held;
 
@@ -62,6 +63,17 @@ pub(super) enum Place {
     Over,
 }
 
+/// When a request was where. Only an access log that shows it has it kept.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// The process that it was sent to last, and its number there.
+    pub(super) worker: Cell<Option<(i32, u64)>>,
+    /// Its call began.
+    pub(super) begun: Cell<Option<Instant>>,
+    /// Its response was complete.
+    pub(super) over: Cell<Option<Instant>>,
+}
+
 /// What connection and dispatch share of a request.
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -70,6 +82,8 @@ pub(super) struct InFlight {
     /// When it came.
     pub(super) since: Instant,
     pub(super) backlog: Backlog,
+    submitted: Instant,
+    pub(super) course: Course,
     /// It is for one worker only.
     pinned: bool,
     /// The app waits for the client's socket.
@@ -87,6 +101,8 @@ impl InFlight {
             place: Cell::new(Place::Queued),
             since: Instant::now(),
             backlog,
+            submitted: Instant::now(),
+            course: Course::default(),
             pinned: false,
             asked: Cell::new(false),
             taken: Cell::new(false),
@@ -182,6 +198,43 @@ impl Exchange {
         {
             self.dispatch.reply(number, id, socket);
         }
+    }
+}
+
+impl Exchange {
+    /// Something that tells of the request when all is over.
+    pub fn witness(&self) -> Witness {
+        Witness(Rc::clone(&self.state))
+    }
+}
+
+/// Tells of a request, also when its exchange is over.
+#[derive(Debug)]
+pub struct Witness(Rc<InFlight>);
+
+impl Witness {
+    /// The request.
+    pub fn request(&self) -> &Request {
+        &self.0.request
+    }
+
+    /// When it was complete.
+    pub fn submitted(&self) -> Instant {
+        self.0.submitted
+    }
+
+    /// What its worker did; nothing where none has taken it, or where nobody asked for that to be kept.
+    pub fn call(&self) -> Option<Call> {
+        let course = &self.0.course;
+        let (pid, id) = course.worker.get()?;
+        let begun = course.begun.get()?;
+        let over = course.over.get();
+        Some(Call {
+            pid,
+            id,
+            queued: begun.saturating_duration_since(self.0.submitted),
+            called: over.map(|over| over.saturating_duration_since(begun)),
+        })
     }
 }
 

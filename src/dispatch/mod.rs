@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
 use self::exchange::{InFlight, Place};
+use self::load::Marks;
 use self::worker::{Worker, may_go_ahead};
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
@@ -26,12 +27,13 @@ mod backlog;
 mod deadline;
 mod exchange;
 mod generation;
+mod load;
 mod queue;
 mod report;
 mod worker;
 
-pub use self::exchange::{Event, Exchange, FileSlice};
-pub use self::report::Report;
+pub use self::exchange::{Event, Exchange, FileSlice, Witness};
+pub use self::report::{Load, Report};
 
 /// How often the watch looks for calls that take long.
 const TICK: Duration = Duration::from_millis(1);
@@ -41,6 +43,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct Settings {
     /// How long the app may be silent on a request; nothing: for ever.
     pub request_timeout: Option<Duration>,
+    /// Whether somebody wants to know how busy the workers are.
+    pub tell_load: bool,
     /// Requests that may wait for a worker; none: no limit.
     pub queue: Option<usize>,
     /// How long each of them may; none: no limit.
@@ -57,6 +61,7 @@ pub struct Dispatch {
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
+    marks: Marks,
     /// The watch over requests that wait is running.
     queue_watched: Cell<bool>,
     overload_told: Cell<Option<Instant>>,
@@ -72,17 +77,26 @@ pub struct Dispatch {
     memory: Rc<Cell<u64>>,
     /// Where responses wait that are too large for memory.
     room: Rc<Room>,
+    /// Whether times are kept for the access log.
+    timed: bool,
 }
 
 impl Dispatch {
     /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` is told of workers.
-    pub fn new(settings: Settings, room: Rc<Room>, reports: UnboundedSender<Report>) -> Self {
+    /// With `timed`, [`Witness::call`] tells when responses were complete.
+    pub fn new(
+        settings: Settings,
+        room: Rc<Room>,
+        reports: UnboundedSender<Report>,
+        timed: bool,
+    ) -> Self {
         Dispatch {
             settings,
             reports,
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
+            marks: Marks::default(),
             queue_watched: Cell::new(false),
             overload_told: Cell::new(None),
             watching: Cell::new(false),
@@ -91,6 +105,7 @@ impl Dispatch {
             deserted: Cell::new(false),
             memory: Rc::default(),
             room,
+            timed,
         }
     }
 
@@ -102,6 +117,7 @@ impl Dispatch {
             state.finish(Event::Failed);
         } else {
             self.enqueue(&state);
+            self.stir();
             self.match_up();
         }
         Exchange {
@@ -111,11 +127,11 @@ impl Dispatch {
     }
 
     /// A new worker: it gets requests when it says that it is idle, and is no candidate.
-    pub fn add_worker(&self, number: u32, end: Rc<CoreEnd>, candidate: bool) {
+    pub fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
-        let worker = Worker::new(end, !candidate);
+        let worker = Worker::new(pid, end, !candidate);
         self.workers.borrow_mut().insert(number, worker);
     }
 
@@ -136,13 +152,19 @@ impl Dispatch {
         }
     }
 
-    /// Sends queued requests to idle workers, then some ahead to quick ones.
     fn match_up(self: &Rc<Self>) {
+        self.send_queued();
+        self.marks.waiting(self.queue.borrow().len());
+    }
+
+    /// Sends queued requests to idle workers, then some ahead to quick ones.
+    fn send_queued(self: &Rc<Self>) {
         loop {
             let Some(state) = self.queue.borrow_mut().pop_front() else {
                 return;
             };
             let idle = self.idle.borrow_mut().pop();
+            self.marks.idle(self.idle.borrow().len());
             let Some(number) = idle.or_else(|| self.least_loaded(&state)) else {
                 self.queue.borrow_mut().push_front(state);
                 self.watch_queue();
@@ -245,8 +267,12 @@ impl Dispatch {
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
-                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
-                    worker.call_over();
+                let first = match self.workers.borrow_mut().get_mut(&number) {
+                    Some(worker) => worker.call_over(),
+                    None => false,
+                };
+                if first {
+                    self.stir();
                 }
                 self.look_at(number);
                 self.match_up();
@@ -274,7 +300,9 @@ impl Dispatch {
                 "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"
             );
         } else if !self.idle.borrow().contains(&number) {
-            self.idle.borrow_mut().push(number);
+            let mut idle = self.idle.borrow_mut();
+            idle.push(number);
+            self.marks.idle(idle.len());
         }
     }
 
@@ -340,7 +368,7 @@ impl Dispatch {
         };
         let was_starved = worker.is_starved();
         worker.end.claims().free(id);
-        let state = worker.open.remove(&id);
+        let state = worker.close(id, self.timed);
         drop(workers);
         if let Some(state) = state {
             state.finish(event);

@@ -12,4 +12,26 @@ pub enum Report {
         /// Method and target, fit for a log.
         request: String,
     },
+    /// How busy the workers were in the last tenth of a second.
+    Load(Load),
+}
+
+/// How busy the workers were for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Workers that can serve, idle or not.
+    pub ready: usize,
+    /// Idle workers, at the busiest moment.
+    pub idle_least: usize,
+    /// Idle workers, at the quietest moment.
+    pub idle_most: usize,
+    /// Requests that waited for a worker, at the quietest moment.
+    pub waiting: usize,
+}
+
+impl Load {
+    /// Whether nothing was in work.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.waiting == 0 && self.idle_least == self.ready
+    }
 }

@@ -28,6 +28,8 @@ const LONG_CALL: Duration = Duration::from_millis(1);
 /// One worker.
 #[derive(Debug)]
 pub(super) struct Worker {
+    /// Its process.
+    pid: i32,
     pub(super) end: Rc<CoreEnd>,
     /// Requests whose responses are not over; writers that the app keeps are among them.
     pub(super) open: BTreeMap<u64, Rc<InFlight>>,
@@ -51,8 +53,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(end: Rc<CoreEnd>, admitted: bool) -> Self {
+    pub(super) fn new(pid: i32, end: Rc<CoreEnd>, admitted: bool) -> Self {
         Worker {
+            pid,
             end,
             open: BTreeMap::new(),
             last_id: 0,
@@ -67,9 +70,14 @@ impl Worker {
         }
     }
 
+    /// Whether it serves, or can.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready && self.admitted
+    }
+
     /// Whether it has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready && self.admitted && self.held.is_empty()
+        self.is_ready() && self.held.is_empty()
     }
 
     /// Whether writers that its app keeps hold all slots of the channel.
@@ -111,21 +119,38 @@ impl Worker {
             self.since = Instant::now();
         }
         self.held.push_back(id);
+        state.course.worker.set(Some((self.pid, id)));
         self.open.insert(id, Rc::clone(state));
         Ok(id)
     }
 
-    /// It has said that a call is over, or at first that it is ready.
-    pub(super) fn call_over(&mut self) {
-        self.ready = true;
-        if self.held.pop_front().is_none() {
-            return;
+    /// It has said that a call is over, or at first that it is ready. Returns whether it is the first time.
+    pub(super) fn call_over(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.ready, true);
+        let Some(id) = self.held.pop_front() else {
+            return first;
+        };
+        if let Some(kept) = self.open.get(&id) {
+            kept.course.begun.set(Some(self.since));
         }
         let now = Instant::now();
         let took = now.duration_since(self.since).as_secs_f32() * 1e6;
         self.since = now;
         self.mean += (took - self.mean) / 8.0;
         self.slow &= !self.held.is_empty();
+        first
+    }
+
+    /// The response of request `id` is complete: takes it out of those that are open.
+    pub(super) fn close(&mut self, id: u64, timed: bool) -> Option<Rc<InFlight>> {
+        let state = self.open.remove(&id)?;
+        if self.held.front() == Some(&id) {
+            state.course.begun.set(Some(self.since));
+        }
+        if timed {
+            state.course.over.set(Some(Instant::now()));
+        }
+        Some(state)
     }
 
     /// It has said something, or can go on.

@@ -16,6 +16,7 @@ use nix::sys::socket::{
     sendmsg, socketpair,
 };
 
+use super::pool::Load;
 use crate::channel::Descriptors;
 
 /// The most bytes that a word has: what has more (the certificates of many hosts) is told in several words.
@@ -32,10 +33,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub enum ToCore {
     /// Connections may be accepted from now on.
     Accept,
-    /// A worker was started; these are the core's descriptors of its channel.
-    Worker(u32, Descriptors),
+    /// A worker with this number was started as this process; these are the core's descriptors of its channel.
+    Worker(u32, i32, Descriptors),
     /// As `Worker`, but it gets no request before it is admitted.
-    Candidate(u32, Descriptors),
+    Candidate(u32, i32, Descriptors),
     /// A candidate, which is serving, shall answer GET of this path; the answer is `Checked`.
     Check(u32, String),
     /// A candidate gets requests from now on.
@@ -59,8 +60,19 @@ pub enum ToCore {
     TlsFile(TlsFile),
     /// Those were all; the answer says whether TLS goes by them from now on.
     ReadTls,
-    /// Open and read such files yourself: said where there is no master, but one process.
+    /// Open and read such files and the log files yourself: said where there is no master, but one process.
     Reread,
+    /// Log files, opened anew.
+    Logs(LogFiles),
+}
+
+/// Log files, those of them that there are.
+#[derive(Debug, Default)]
+pub struct LogFiles {
+    /// What the access log goes to.
+    pub access: Option<OwnedFd>,
+    /// What becomes standard error.
+    pub errors: Option<OwnedFd>,
 }
 
 /// A file that the master has opened for the core to read: no process that runs the app holds what is in it.
@@ -89,6 +101,8 @@ pub enum ToMaster {
     Checked(u32, Result<(), String>),
     /// To `Ping`.
     Alive,
+    /// How busy the workers were for a while.
+    Load(Load),
     /// Nothing is in work any more, and the workers were told to stop.
     Drained,
     /// The answer to a question ([`MasterEnd::ask`]): done, or one sentence that says why not.
@@ -119,6 +133,12 @@ const READ_TLS: u8 = 21;
 const LEAVING: u8 = 22;
 const HUNG: u8 = 23;
 const REREAD: u8 = 24;
+const LOGS: u8 = 25;
+const LOAD: u8 = 26;
+
+/// Which files come with `LOGS`, in this order.
+const ACCESS: u8 = 1;
+const ERRORS: u8 = 2;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -224,10 +244,11 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
     let mut bytes = Vec::with_capacity(8);
     let mut descriptors = Vec::new();
     match word {
-        ToCore::Worker(number, channel) | ToCore::Candidate(number, channel) => {
+        ToCore::Worker(number, pid, channel) | ToCore::Candidate(number, pid, channel) => {
             let candidate = matches!(word, ToCore::Candidate(..));
             bytes.put_u8(if candidate { CANDIDATE } else { WORKER });
             bytes.put_u32_le(*number);
+            bytes.put_i32_le(*pid);
             descriptors.extend([channel.socket.as_raw_fd(), channel.memory.as_raw_fd()]);
         }
         ToCore::Check(number, path) => {
@@ -261,6 +282,15 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
         }
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
         ToCore::Reread => bytes.put_slice(&REREAD_WORD),
+        ToCore::Logs(files) => {
+            let both = [(ACCESS, &files.access), (ERRORS, &files.errors)];
+            let there = both.iter().filter(|(_, file)| file.is_some());
+            bytes.put_slice(&[LOGS, there.map(|(flag, _)| flag).sum()]);
+            descriptors.extend(
+                both.iter()
+                    .filter_map(|(_, f)| Some(f.as_ref()?.as_raw_fd())),
+            );
+        }
     }
     (bytes, descriptors)
 }
@@ -286,6 +316,12 @@ pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
             bytes.put_u32_le(number);
             bytes.put_slice(request.as_bytes());
             bytes.truncate(LONGEST);
+        }
+        ToMaster::Load(load) => {
+            bytes.put_u8(LOAD);
+            for count in [load.ready, load.idle_least, load.idle_most, load.waiting] {
+                bytes.put_u32_le(count);
+            }
         }
         ToMaster::Drained => bytes.put_u8(DRAINED),
         ToMaster::Alive => bytes.put_u8(ALIVE),
@@ -346,10 +382,12 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
     let word = match from.try_get_u8().map_err(|_| garbage())? {
         kind @ (WORKER | CANDIDATE) => {
             let [socket, memory] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| garbage())?;
+            let number = from.try_get_u32_le().map_err(|_| garbage())?;
+            let pid = from.try_get_i32_le().map_err(|_| garbage())?;
             let channel = Descriptors { socket, memory };
             match kind {
-                WORKER => ToCore::Worker(number(from)?, channel),
-                _ => ToCore::Candidate(number(from)?, channel),
+                WORKER => ToCore::Worker(number, pid, channel),
+                _ => ToCore::Candidate(number, pid, channel),
             }
         }
         CHECK => {
@@ -374,6 +412,18 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
         }
         READ_TLS => ToCore::ReadTls,
         REREAD => ToCore::Reread,
+        LOGS => {
+            let there = from.try_get_u8().map_err(|_| garbage())?;
+            let mut files = descriptors.into_iter();
+            let mut next = |flag| match there & flag {
+                0 => Ok(None),
+                _ => files.next().map(Some).ok_or_else(garbage),
+            };
+            ToCore::Logs(LogFiles {
+                access: next(ACCESS)?,
+                errors: next(ERRORS)?,
+            })
+        }
         _ => return Err(garbage()),
     };
     Ok(Some(word))
@@ -393,6 +443,24 @@ fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
             let (number, request) = rest.split_first_chunk().ok_or_else(garbage)?;
             let request = String::from_utf8_lossy(request).into_owned();
             ToMaster::Hung(u32::from_le_bytes(*number), request)
+        }
+        [LOAD, rest @ ..] => {
+            let (counts, []) = rest.as_chunks() else {
+                return Err(garbage());
+            };
+            let counts: Vec<_> = counts
+                .iter()
+                .map(|&count| u32::from_le_bytes(count))
+                .collect();
+            let [ready, idle_least, idle_most, waiting] = counts[..] else {
+                return Err(garbage());
+            };
+            ToMaster::Load(Load {
+                ready,
+                idle_least,
+                idle_most,
+                waiting,
+            })
         }
         [DRAINED] => ToMaster::Drained,
         [ALIVE] => ToMaster::Alive,
@@ -461,7 +529,7 @@ mod tests {
     fn words_arrive_in_order_with_their_descriptors() {
         let (mut master, core) = pair().unwrap();
         let (channel, _worker) = crate::channel::pair().unwrap();
-        master.tell(ToCore::Worker(7, channel)).unwrap();
+        master.tell(ToCore::Worker(7, 4711, channel)).unwrap();
         master.tell(ToCore::Died(7)).unwrap();
         let file = TlsFile {
             role: 2,
@@ -474,11 +542,17 @@ mod tests {
         let hung = ToMaster::Hung(3, "GET /".to_owned());
         tell_master(core.as_fd(), hung.clone()).unwrap();
         tell_master(core.as_fd(), ToMaster::Leaving(4)).unwrap();
+        let load = ToMaster::Load(Load {
+            ready: 70_000,
+            waiting: 3,
+            ..Load::default()
+        });
+        tell_master(core.as_fd(), load.clone()).unwrap();
         tell_master(core.as_fd(), ToMaster::Drained).unwrap();
 
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
-            Some(ToCore::Worker(7, _))
+            Some(ToCore::Worker(7, 4711, _))
         ));
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
@@ -497,6 +571,7 @@ mod tests {
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Serving(70_000)));
         assert_eq!(master.hear().unwrap(), Some(hung));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Leaving(4)));
+        assert_eq!(master.hear().unwrap(), Some(load));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Drained));
         drop(master);
         assert!(hear_master(core.as_fd()).unwrap().is_none());
@@ -534,9 +609,34 @@ mod tests {
     }
 
     #[test]
+    fn log_files_arrive_as_what_they_are() {
+        let (master, core) = pair().unwrap();
+        let null = || Some(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        for (access, errors) in [(true, true), (true, false), (false, true), (false, false)] {
+            let access = access.then(null).flatten();
+            let errors = errors.then(null).flatten();
+            let expected = (access.is_some(), errors.is_some());
+            master
+                .tell(ToCore::Logs(LogFiles { access, errors }))
+                .unwrap();
+            let Some(ToCore::Logs(files)) = hear_master(core.as_fd()).unwrap() else {
+                panic!("another word");
+            };
+            assert_eq!((files.access.is_some(), files.errors.is_some()), expected);
+        }
+    }
+
+    #[test]
     fn what_is_no_word_is_refused() {
         let (master, core) = pair().unwrap();
-        for bytes in [&[99][..], &[WORKER, 1, 0, 0, 0], &[DIED, 1], &[TLS_FILE, 1]] {
+        for bytes in [
+            &[99][..],
+            &[WORKER, 1, 0, 0, 0],
+            &[DIED, 1],
+            &[TLS_FILE, 1],
+            &[LOGS],
+            &[LOGS, 1],
+        ] {
             send(master.as_fd(), bytes, &[]).unwrap();
             assert!(hear_master(core.as_fd()).is_err());
         }

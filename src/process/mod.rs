@@ -9,5 +9,6 @@ pub mod hung;
 pub mod master;
 pub mod notify;
 pub mod pid_file;
+pub mod pool;
 pub mod privileges;
 pub mod signal;

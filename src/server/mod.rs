@@ -14,6 +14,7 @@ use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Pid, Uid, getpid};
 
+use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config;
@@ -22,6 +23,7 @@ use crate::core;
 use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
+use crate::log::access::Plan;
 use crate::net::admission;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
@@ -29,11 +31,13 @@ use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
+use crate::process::pool::Sizes;
 use crate::process::{privileges, signal};
 use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
 mod daemon;
+mod logs;
 pub mod running;
 mod single;
 mod tls;
@@ -75,9 +79,10 @@ pub trait Entry {
 /// # Errors
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
-    crate::log::start();
+    crate::log::start(config.logging.level);
     spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
+    let logs = Logs::open(config)?;
     let mut server = Server {
         config,
         entry,
@@ -92,6 +97,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         master: getpid(),
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
         reread: false,
+        logs,
     };
     let ended = server.live();
     signal::release()?;
@@ -99,6 +105,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     if !in_worker {
         server.files.iter().for_each(SocketFile::remove);
         server.daemon.end();
+        server.logs.close();
     }
     ended
 }
@@ -116,6 +123,7 @@ struct Server<'a> {
     certificates: Option<Files>,
     /// They were read before.
     reread: bool,
+    logs: Logs,
 }
 
 impl Server<'_> {
@@ -126,6 +134,7 @@ impl Server<'_> {
         self.bind()?;
         self.daemon.detach(|| self.entry.fork())?;
         self.master = getpid();
+        self.logs.start_command()?;
         if self.facts.multiprocess {
             self.prefork()
         } else {
@@ -166,10 +175,18 @@ impl Server<'_> {
             .any(|place| matches!(place, Place::HandedIn(_)))
     }
 
+    /// The access log as a core is born with it.
+    fn access_plan(&self) -> io::Result<Option<Plan>> {
+        let names = self.facts.listeners.iter();
+        let names = names.map(|l| (l.server_name.clone(), l.server_port.clone()));
+        self.logs.plan(names.collect())
+    }
+
     fn prefork(&mut self) -> Result<Ended> {
         let reload = &self.config.reload;
         let settings = master::Settings {
             workers: self.config.workers.start as usize,
+            pool: sizes(self.config),
             graceful_timeout: reload.graceful_timeout,
             spawn_interval: reload.spawn_interval,
             err_respawn_interval: reload.err_respawn_interval,
@@ -196,6 +213,8 @@ impl Server<'_> {
             self.entry
                 .listening(&first.server_name, &first.server_port, scheme)?;
         }
+        let taken = self.logs.take_standard_error();
+        taken.map_err(|error| format!("can't take the error log: {error}"))?;
         self.daemon.ready()
     }
 }
@@ -212,14 +231,25 @@ impl Roles for Server<'_> {
             .map(|l| l.socket.as_raw_fd())
             .collect();
         keep.push(control.as_raw_fd());
+        let access = self.access_plan();
+        if let Ok(Some(plan)) = &access {
+            keep.push(plan.descriptor.as_raw_fd());
+        }
+        keep.extend(self.logs.errors());
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
+        let logs = &self.logs;
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
-            core::run(listening, control, settings, tls)
+            logs.take_standard_error()?;
+            let logs = core::Logs {
+                access: access?,
+                reopen: None,
+            };
+            core::run(listening, control, settings, tls, logs)
         });
         match catch_unwind(live) {
             Ok(Ok(())) => 0,
@@ -232,8 +262,9 @@ impl Roles for Server<'_> {
     }
 
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        let logs = self.logs.reopen(core);
         let Some(files) = &self.certificates else {
-            return Ok(());
+            return logs;
         };
         match tls::reread(files, core) {
             Err(message) if self.reread => Err(format!(
@@ -241,9 +272,13 @@ impl Roles for Server<'_> {
             )),
             read => {
                 self.reread = true;
-                read
+                read.and(logs)
             }
         }
+    }
+
+    fn look_after_children(&mut self, core: &mut MasterEnd) {
+        self.logs.look_after_command(core);
     }
 
     fn listening(&mut self) -> Result<(), String> {
@@ -255,9 +290,14 @@ impl Roles for Server<'_> {
     }
 
     fn worker(&mut self, _number: u32, channel: Descriptors) -> i32 {
+        // Its files are the core's.
+        self.logs.leave();
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;
+            if self.config.limits.worker_no_new_privs {
+                nix::sys::prctl::set_no_new_privs()?;
+            }
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
             let mut app = self
@@ -290,6 +330,8 @@ fn core_process(keep: &[i32], daemon: &Daemon, master: Pid) -> io::Result<()> {
     fork::replace_standard(nothing.as_fd(), 0)?;
     fork::replace_standard(nothing.as_fd(), 1)?;
     nix::sys::prctl::set_dumpable(false)?;
+    // Nothing it could be made to run gains what it lacks.
+    nix::sys::prctl::set_no_new_privs()?;
     // Each client needs a descriptor. The soft limit is for programs that call select(2).
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -379,6 +421,19 @@ fn limits(share: &config::resolved::Share) -> worker::Limits {
     }
 }
 
+/// Between which numbers of workers the pool moves; nothing where it does not.
+fn sizes(config: &Config) -> Option<Sizes> {
+    let (workers, life) = (&config.workers, &config.life);
+    let fixed = workers.fixed || workers.start == 0 || life.most == workers.start;
+    (!fixed).then_some(Sizes {
+        least: workers.start as usize,
+        most: life.most as usize,
+        min_spare: life.min_spare as usize,
+        max_spare: life.max_spare as usize,
+        idle_timeout: life.idle_timeout,
+    })
+}
+
 fn core_settings(config: &Config) -> core::Settings {
     let limits = &config.limits;
     core::Settings {
@@ -389,6 +444,7 @@ fn core_settings(config: &Config) -> core::Settings {
                 .life
                 .request_timeout
                 .filter(|_| config.workers.start > 0),
+            tell_load: sizes(config).is_some(),
             queue: limits.queue.map(|queue| queue.get() as usize),
             queue_time: limits.queue_time,
         },

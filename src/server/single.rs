@@ -39,7 +39,8 @@ impl Server<'_> {
             return Err(anyhow!(message));
         }
         control.tell(ToCore::Accept)?;
-        control.tell(ToCore::Worker(1, core_side))?;
+        let pid = std::process::id().cast_signed();
+        control.tell(ToCore::Worker(1, pid, core_side))?;
         self.tell_listening().map_err(|message| anyhow!(message))?;
 
         let channel = Rc::new(WorkerEnd::open(worker_side)?);
@@ -68,13 +69,17 @@ impl Server<'_> {
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
         let settings = core_settings(self.config);
+        let logs = core::Logs {
+            access: self.access_plan()?,
+            reopen: Some(Box::new(self.logs.reopener())),
+        };
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, self.certificates.clone()));
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
                 .name("gepok-core".to_owned())
-                .spawn(|| core::run(listening, core_end, settings, tls))
+                .spawn(|| core::run(listening, core_end, settings, tls, logs))
         })?
         .context("can't start the core's thread")?;
         match control.hear()? {

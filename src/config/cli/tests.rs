@@ -162,3 +162,26 @@ fn help_and_version_only_print() {
 fn clap_finds_no_fault_in_the_command() {
     command().debug_assert();
 }
+
+#[test]
+fn a_first_word_that_is_a_command_moves_a_server() {
+    for (word, command) in [
+        ("stop", Command::Stop),
+        ("restart", Command::Restart),
+        ("reload", Command::Reload),
+        ("status", Command::Status),
+    ] {
+        let args = [word, "--pid-path", "/p", "-D", "--workers=3"];
+        match parse(args.iter().map(OsString::from)) {
+            Ok(Parsed::Move(moved, said)) => {
+                assert_eq!(moved, command);
+                assert_eq!(said.options.daemon.pid_path, Some("/p".into()));
+            }
+            other => panic!("{word}: {other:?}"),
+        }
+    }
+    assert_eq!(said(&["./stop"]).app.path.as_deref(), Some("./stop"));
+    assert_eq!(said(&["-D", "stop"]).app.path.as_deref(), Some("stop"));
+    assert!(error(&["stop", "app.psgi"]).contains("'./stop'"));
+    assert!(error(&["stop", "--pid-pth", "x"]).contains("--pid-path"));
+}

@@ -84,3 +84,48 @@ impl PidPath {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, pairs};
+
+    fn daemon(said: &[(&str, &str)]) -> Result<Daemon> {
+        let port = [("port", "80")];
+        let said = pairs::read(port.iter().chain(said).copied())?;
+        Ok(Config::resolve(&said.options)?.daemon)
+    }
+
+    #[test]
+    fn a_pid_file_is_written_in_the_background_and_where_one_is_named() {
+        let path = |said: &[(&str, &str)]| daemon(said).unwrap().pid_path;
+        let at = |path: &str| PidPath::At(path.into());
+        let usual = |name: &str| PidPath::Usual(name.to_owned());
+        assert_eq!(path(&[]), PidPath::None);
+        assert_eq!(path(&[("daemonize", "1")]), usual("gepok"));
+        assert_eq!(path(&[("daemonize", "1"), ("name", "x")]), usual("x"));
+        assert_eq!(path(&[("pid", "p")]), at("p"));
+        assert_eq!(path(&[("pid_path", "p"), ("daemonize", "1")]), at("p"));
+        assert_eq!(path(&[("pid_path", ""), ("daemonize", "1")]), PidPath::None);
+        assert!(daemon(&[("daemonize", "1"), ("name", "a/b")]).is_err());
+        daemon(&[("daemonize", "1"), ("name", "a/b"), ("pid_path", "p")]).unwrap();
+    }
+
+    #[test]
+    fn groups_are_a_list_in_every_form() {
+        for said in [
+            &[("group", "a b c")][..],
+            &[("group", "a, b,c,")],
+            &[("group", "a"), ("group", "b c")],
+        ] {
+            assert_eq!(daemon(said).unwrap().groups, ["a", "b", "c"], "{said:?}");
+        }
+    }
+
+    #[test]
+    fn empty_names_are_none() {
+        let none = daemon(&[("user", ""), ("chdir", "")]).unwrap();
+        assert_eq!((none.user, none.chdir), (None, None));
+        assert_eq!(daemon(&[("umask", "027")]).unwrap().umask, Some(0o27));
+    }
+}

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::account::{Account, Known, Whence};
 use super::chunked::{Decoder, Piece};
 use super::framing::{Facts, Framing};
 use super::parse::HeadReader;
@@ -23,6 +24,7 @@ use crate::dispatch::Dispatch;
 use crate::http::limits::Limits;
 use crate::http::pace::Pace;
 use crate::http::timer::Timer;
+use crate::log::access::AccessLog;
 use crate::net::accept::Phase;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
@@ -51,6 +53,8 @@ pub struct Context {
     pub room: Rc<Room>,
     /// The current date, formatted.
     pub date: RefCell<DateCache>,
+    /// Who is told of each request.
+    pub log: Option<AccessLog>,
     /// Whether the server drains: connections end as soon as their request is answered.
     pub drain: watch::Receiver<Phase>,
     /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
@@ -93,6 +97,8 @@ pub(super) enum Close {
     Done,
     /// The client was refused and may still be sending.
     Refused,
+    /// The client has gone, or learns by the close that its response is not whole.
+    Lost,
     /// A response was cut; the client must not take it for whole.
     Cut,
 }
@@ -122,9 +128,11 @@ pub async fn serve(stream: Stream, origin: Origin, context: Rc<Context>) {
 /// Tells a client that it has spoken plain HTTP where TLS is spoken.
 pub async fn refuse_plain(stream: Stream, origin: Origin, context: Rc<Context>) {
     let mut connection = Connection::new(stream, origin, context);
+    connection.account.begin(Timestamp::now(), 0);
     let text = "This port speaks HTTPS, and the request came as plain HTTP: use https://\n";
     let close = connection.refuse_with(400, text, "plain HTTP on a port for HTTPS");
     let close = close.await;
+    connection.log(&Known::Nothing, Err(close));
     connection.close(close).await;
 }
 
@@ -160,6 +168,7 @@ pub(super) struct Connection {
     pub(super) timer: Timer,
     pub(super) drain: watch::Receiver<Phase>,
     pub(super) context: Rc<Context>,
+    pub(super) account: Account,
     origin: Origin,
     connected: Timestamp,
     served: u32,
@@ -173,6 +182,7 @@ impl Connection {
             reader: HeadReader::new(),
             timer: Timer::new(Instant::now()),
             drain: context.drain.clone(),
+            account: Account::new(context.log.as_ref()),
             context,
             origin,
             connected: Timestamp::now(),
@@ -182,14 +192,44 @@ impl Connection {
 
     /// One request and its response; `Ok` means that another may follow.
     async fn exchange(&mut self) -> Result<(), Close> {
+        let mut known = Known::Nothing;
+        let ended = self.answer(&mut known).await;
+        self.log(&known, ended);
+        ended
+    }
+
+    fn log(&mut self, known: &Known, ended: Result<(), Close>) {
+        if let Some(log) = &self.context.log {
+            let whence = Whence {
+                listener: self.origin.listener,
+                endpoints: &self.origin.endpoints,
+                tls: self.origin.tls.as_deref(),
+                served: self.served,
+            };
+            let waiting = self.buffer.len();
+            self.account.tell(log, known, &whence, ended, waiting);
+        }
+    }
+
+    /// Reads a request and answers it. What is understood of it comes to stand in `known`.
+    async fn answer(&mut self, known: &mut Known) -> Result<(), Close> {
         let (head, started) = self.read_head().await?;
         let mut facts = match super::examine(&head, &self.context.settings.limits) {
             Ok(facts) => facts,
-            Err(error) => return Err(self.refuse(error.status(), &error).await),
+            Err(error) => {
+                *known = Known::Head(head);
+                return Err(self.refuse(error.status(), &error).await);
+            }
         };
         self.served += 1;
         facts.persistent &= self.may_persist();
-        let (content, content_length, _kept) = self.read_content(&facts).await?;
+        let (content, content_length, _kept) = match self.read_content(&facts).await {
+            Ok(read) => read,
+            Err(close) => {
+                *known = Known::Head(head);
+                return Err(close);
+            }
+        };
         let request = Request {
             head,
             content,
@@ -202,6 +242,9 @@ impl Connection {
             finished: Timestamp::now(),
         };
         let exchange = self.context.dispatch.submit(request);
+        if self.account.kept {
+            *known = Known::Whole(exchange.witness());
+        }
         if Response::new(self, facts).write(exchange).await? {
             Ok(())
         } else {
@@ -234,6 +277,7 @@ impl Connection {
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
                 started = Timestamp::now();
+                self.account.begin(started, self.buffer.len());
                 if hurried {
                     self.timer.set(LAST_HEAD);
                 } else if !first {
@@ -267,7 +311,7 @@ impl Connection {
             });
             match read.await {
                 Ok(Some(Ok(0) | Err(_))) => return Err(Close::Done),
-                Ok(Some(Ok(_))) => {}
+                Ok(Some(Ok(some))) => self.account.read += some as u64,
                 Ok(None) if idle && *self.drain.borrow() == Phase::Draining => {
                     return Err(Close::Done);
                 }
@@ -292,8 +336,9 @@ impl Connection {
             .limit(self.stream.read_buf(&mut self.buffer))
             .await
         {
-            Ok(Ok(0) | Err(_)) => Err(Close::Done),
+            Ok(Ok(0) | Err(_)) => Err(Close::Lost),
             Ok(Ok(read)) => {
+                self.account.read += read as u64;
                 pace.count(read);
                 Ok(())
             }
@@ -308,6 +353,7 @@ impl Connection {
     ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
         // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
         if facts.expects_continue && self.buffer.is_empty() {
+            self.account.frames(write::CONTINUE.len());
             self.write_all(&mut write::CONTINUE.to_vec(), &[]).await?;
         }
         let mut pace = Pace::new(self.context.settings.content_rate);
@@ -393,14 +439,31 @@ impl Connection {
     /// As `refuse`, with a text for the client.
     async fn refuse_with(&mut self, status: u16, text: &str, why: impl std::fmt::Display) -> Close {
         ::log::debug!("refused with {status}: {why}");
+        self.account.refuses(&self.buffer);
         let mut out = Vec::new();
-        let date = self.date();
-        let server = self.context.settings.server.as_deref();
-        write::explained(&mut out, &Facts::UNREAD, status, text, &date, server);
+        self.canned(&mut out, &Facts::UNREAD, status, text);
         match self.write_all(&mut out, &[]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,
         }
+    }
+
+    /// Appends a whole response of the server's own. Returns whether the connection persists.
+    pub(super) fn canned(
+        &mut self,
+        out: &mut Vec<u8>,
+        facts: &Facts,
+        status: u16,
+        text: &str,
+    ) -> bool {
+        let start = out.len();
+        let date = self.date();
+        let server = self.context.settings.server.as_deref();
+        let persistent = write::canned(out, facts, status, text, &date, server);
+        let head = memchr::memmem::find(&out[start..], b"\r\n\r\n")
+            .map_or(out.len(), |end| start + end + 4);
+        self.account.answers(status, &out[start..head]);
+        persistent
     }
 
     pub(super) fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
@@ -415,15 +478,18 @@ impl Connection {
         while !pieces.is_empty() {
             self.timer.set(self.context.settings.timeout);
             match self.timer.limit(self.stream.write_vectored(pieces)).await {
-                Ok(Ok(written)) if written > 0 => IoSlice::advance_slices(&mut pieces, written),
-                _ => return Err(Close::Done),
+                Ok(Ok(written)) if written > 0 => {
+                    self.account.wrote(written as u64);
+                    IoSlice::advance_slices(&mut pieces, written);
+                }
+                _ => return Err(Close::Lost),
             }
         }
         out.clear();
         while self.stream.holds_back() {
             self.timer.set(self.context.settings.timeout);
             if !matches!(self.timer.limit(self.stream.hand_over()).await, Ok(Ok(()))) {
-                return Err(Close::Done);
+                return Err(Close::Lost);
             }
         }
         Ok(())

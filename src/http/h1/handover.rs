@@ -34,7 +34,7 @@ pub(super) async fn give(
     }
     let event = exchange.next().await;
     if !matches!(event, Event::End | Event::Failed | Event::TimedOut) {
-        connection.stream.return_home().map_err(|_| Close::Done)?;
+        connection.stream.return_home().map_err(|_| Close::Lost)?;
     }
     Ok(Some(event))
 }

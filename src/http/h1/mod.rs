@@ -3,11 +3,13 @@
 //!
 //! Strict in, exact out: no bytes of a client may be read in two ways, by us and by a proxy before us.
 
+mod account;
 pub mod chunked;
 pub mod connection;
 pub mod framing;
 mod handover;
 pub mod parse;
+mod presence;
 mod respond;
 pub mod write;
 

@@ -3,7 +3,7 @@
 //! The request line is read here, because httparse refuses targets that are not UTF-8 and does not tell a
 //! version it does not know from nonsense; field lines are httparse's.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 use crate::http::error::Error;
@@ -52,7 +52,8 @@ impl HeadReader {
     }
 
     /// Takes one whole head off the front of `buf`; nothing if it is not all there yet, in which case `buf` may
-    /// only be appended to until the next call. Behind an error, nothing more can be read.
+    /// only be appended to until the next call. Behind an error, nothing more can be read, and what is refused stands
+    /// at the front of `buf`.
     ///
     /// What can't become a valid head is refused as soon as that is seen, not when its end has come. Fields
     /// named `Proxy` are dropped (an env's HTTP_PROXY would be taken for a setting), and those with `_` in
@@ -86,8 +87,14 @@ impl HeadReader {
                 Some(first) if line.is_empty() => {
                     let fields = self.fields;
                     *self = Self::default();
-                    return parse_fields(buf.split_to(next).freeze(), first, fields, limits)
-                        .map(Some);
+                    let lines = parse_fields(&buf[..next], first.end, fields, limits)?;
+                    let head = buf.split_to(next).freeze();
+                    return Ok(Some(RequestHead {
+                        method: first.method,
+                        target: first.target,
+                        version: first.version,
+                        fields: Fields::new(head, lines).ok_or(Error::FieldName)?,
+                    }));
                 }
                 Some(first) => {
                     self.fields += 1;
@@ -185,14 +192,14 @@ fn check_unfinished(line: &[u8], limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
-/// Parses the field lines of a whole head; `count` is their number.
+/// Parses the field lines of a whole head, which begin at `start`; `count` is their number.
 fn parse_fields(
-    head: Bytes,
-    first: RequestLine,
+    head: &[u8],
+    start: usize,
     count: usize,
     limits: &Limits,
-) -> Result<RequestHead, Error> {
-    let section = &head[first.end..];
+) -> Result<Vec<Line>, Error> {
+    let section = &head[start..];
     let mut few;
     let mut many;
     let parsed: &mut [httparse::Header<'_>] = if count <= FEW {
@@ -219,17 +226,12 @@ fn parse_fields(
             || (!limits.underscore_names && name.contains(&b'_'));
         if !dropped {
             lines.push(Line {
-                name: Span::of(&head, name),
-                value: Span::of(&head, field.value),
+                name: Span::of(head, name),
+                value: Span::of(head, field.value),
             });
         }
     }
-    Ok(RequestHead {
-        method: first.method,
-        target: first.target,
-        version: first.version,
-        fields: Fields::new(head, lines).ok_or(Error::FieldName)?,
-    })
+    Ok(lines)
 }
 
 #[cfg(test)]

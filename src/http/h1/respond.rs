@@ -6,9 +6,12 @@ use std::sync::Arc;
 use super::connection::{Close, Connection};
 use super::framing::Facts;
 use super::handover;
+use super::presence::{Change, Presence};
 use super::write::{self, Encoder};
 use crate::dispatch::{Event, Exchange, FileSlice};
 use crate::net::sendfile::FileSending;
+use crate::semantics::message::Version;
+use crate::semantics::status;
 
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
@@ -23,6 +26,7 @@ pub(super) struct Response<'a> {
     out: Vec<u8>,
     /// The content's framing; nothing before the head.
     encoder: Option<Encoder>,
+    presence: Presence,
 }
 
 impl<'a> Response<'a> {
@@ -34,6 +38,7 @@ impl<'a> Response<'a> {
             taken: false,
             out: Vec::new(),
             encoder: None,
+            presence: Presence::default(),
         }
     }
 
@@ -47,25 +52,28 @@ impl<'a> Response<'a> {
                 None => {
                     // What is there goes out before we wait for more.
                     self.flush().await?;
-                    exchange.next().await
+                    self.next(&exchange).await?
                 }
             };
             match event {
                 Event::Informational(head) => {
                     let version = self.facts.version;
                     let fields = head.fields.iter();
-                    if let Err(error) =
-                        write::informational(&mut self.out, version, head.status, fields)
-                    {
-                        ::log::error!("an interim response was dropped: {error}");
+                    let start = self.out.len();
+                    match write::informational(&mut self.out, version, head.status, fields) {
+                        Ok(()) => self.connection.account.frames(self.out.len() - start),
+                        Err(error) => ::log::error!("an interim response was dropped: {error}"),
                     }
                 }
                 Event::Head(head, length) => {
                     self.facts.persistent &= self.connection.may_persist();
                     let date = self.connection.date();
                     let server = self.connection.context.settings.server.as_deref();
+                    let start = self.out.len();
                     match write::head(&mut self.out, &self.facts, &head, length, &date, server) {
                         Ok(sent) => {
+                            let written = &self.out[start..];
+                            self.connection.account.answers(head.status, written);
                             persistent = sent.persistent;
                             self.encoder = Some(Encoder::new(sent.body));
                         }
@@ -84,9 +92,13 @@ impl<'a> Response<'a> {
                     self.facts.persistent = false;
                     next = handover::give(self.connection, &exchange).await?;
                 }
-                Event::End if self.taken && self.encoder.is_none() => return Err(Close::Done),
-                Event::Failed | Event::TimedOut if self.taken && self.encoder.is_none() => {
+                Event::End if self.taken && self.encoder.is_none() => {
+                    self.connection.account.handed_over = true;
                     return Err(Close::Done);
+                }
+                Event::Failed | Event::TimedOut if self.taken && self.encoder.is_none() => {
+                    self.connection.account.handed_over = true;
+                    return Err(Close::Lost);
                 }
                 // The client has taken the response for whole, and may have sent its next request.
                 Event::Failed | Event::TimedOut
@@ -106,6 +118,30 @@ impl<'a> Response<'a> {
         }
     }
 
+    /// The next part, as long as the client is there to take it.
+    async fn next(&mut self, exchange: &Exchange) -> Result<Event, Close> {
+        loop {
+            let change = tokio::select! {
+                biased;
+                event = exchange.next() => return Ok(event),
+                change = self.presence.change(&mut self.connection.stream), if !self.taken => change,
+            };
+            match change {
+                Change::None => {}
+                Change::Ask if self.encoder.is_none() && self.facts.version > Version::Http10 => {
+                    self.out.extend_from_slice(write::CONTINUE);
+                    self.flush().await?;
+                }
+                // Content finds out, and to HTTP/1.0 nothing can be sent before it.
+                Change::Ask => {}
+                Change::Gone => {
+                    ::log::debug!("a client left before its response");
+                    return Err(Close::Done);
+                }
+            }
+        }
+    }
+
     async fn content(&mut self, content: &[u8]) -> Result<(), Close> {
         // The worker sends the head first.
         let Some(encoder) = &mut self.encoder else {
@@ -113,6 +149,7 @@ impl<'a> Response<'a> {
         };
         let frame = encoder.frame(content.len());
         let content = &content[..frame.length];
+        self.connection.account.frames(frame.overhead());
         self.out.extend_from_slice(frame.prefix.as_bytes());
         if content.len() > COPY {
             self.connection.write_all(&mut self.out, content).await?;
@@ -133,6 +170,7 @@ impl<'a> Response<'a> {
             return Ok(());
         };
         let frame = encoder.frame(usize::try_from(slice.length).unwrap_or(usize::MAX));
+        self.connection.account.frames(frame.overhead());
         self.out.extend_from_slice(frame.prefix.as_bytes());
         self.flush().await?;
         let connection = &mut *self.connection;
@@ -141,17 +179,19 @@ impl<'a> Response<'a> {
             FileSending::new(Arc::clone(&slice.file), slice.offset, frame.length as u64);
         while sending.left() > 0 {
             connection.timer.set(timeout);
-            match connection
+            let left = sending.left();
+            let sent = connection
                 .timer
                 .limit(connection.stream.send_file(&mut sending))
-                .await
-            {
+                .await;
+            connection.account.wrote(left - sending.left());
+            match sent {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     ::log::error!("a file became shorter while it was being sent");
                     return Err(self.cut());
                 }
-                _ => return Err(Close::Done),
+                _ => return Err(Close::Lost),
             }
         }
         self.out.extend_from_slice(frame.suffix);
@@ -163,7 +203,7 @@ impl<'a> Response<'a> {
         match &self.encoder {
             Some(encoder) if encoder.ends_by_close() => Close::Cut,
             // The framing tells, and what was sent before still arrives.
-            _ => Close::Done,
+            _ => Close::Lost,
         }
     }
 
@@ -174,6 +214,7 @@ impl<'a> Response<'a> {
         };
         match finished {
             Ok(last) => {
+                self.connection.account.frames(last.len());
                 self.out.extend_from_slice(last);
                 self.flush().await?;
                 Ok(persistent)
@@ -185,16 +226,16 @@ impl<'a> Response<'a> {
                 );
                 self.flush().await?;
                 // With a length, a close says it.
-                Err(Close::Done)
+                Err(Close::Lost)
             }
         }
     }
 
     /// Answers for an app that can't.
     async fn canned(mut self, status: u16) -> Result<bool, Close> {
-        let date = self.connection.date();
-        let server = self.connection.context.settings.server.as_deref();
-        let persistent = write::canned(&mut self.out, &self.facts, status, &date, server);
+        let persistent =
+            self.connection
+                .canned(&mut self.out, &self.facts, status, status::reason(status));
         self.flush().await?;
         Ok(persistent)
     }

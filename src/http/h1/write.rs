@@ -267,21 +267,10 @@ pub fn informational<'f>(
     Ok(())
 }
 
-/// Appends a whole response of the server's own: the status, and its reason phrase as content.
+/// Appends a whole response of the server's own: the status, and `text` as content.
 ///
 /// For what is no request at all, `facts` are [`Facts::UNREAD`]. Returns whether the connection persists.
 pub fn canned(
-    out: &mut Vec<u8>,
-    facts: &Facts,
-    status: u16,
-    date: &[u8],
-    server: Option<&[u8]>,
-) -> bool {
-    explained(out, facts, status, status::reason(status), date, server)
-}
-
-/// As [`canned`], with `text` as content.
-pub fn explained(
     out: &mut Vec<u8>,
     facts: &Facts,
     status: u16,
@@ -329,6 +318,13 @@ pub struct Frame {
     pub length: usize,
     /// What follows the piece.
     pub suffix: &'static [u8],
+}
+
+impl Frame {
+    /// Bytes around the piece.
+    pub fn overhead(&self) -> usize {
+        self.prefix.as_bytes().len() + self.suffix.len()
+    }
 }
 
 /// The app ended its content before the length it had announced: only closing the connection tells the client.
@@ -749,7 +745,7 @@ mod tests {
         ] {
             let mut out = Vec::new();
             assert_eq!(
-                canned(&mut out, &facts, status, b"D", Some(b"S")),
+                canned(&mut out, &facts, status, status::reason(status), b"D", Some(b"S")),
                 persistent
             );
             assert_eq!(String::from_utf8(out).unwrap(), expected);

@@ -22,6 +22,7 @@ use self::workers::Worker;
 use super::control::MasterEnd;
 use super::fork::Forked;
 use super::notify::Notifier;
+use super::pool::{Pool, Sizes};
 use super::signal::{self, Saved};
 use crate::channel::Descriptors;
 
@@ -29,6 +30,7 @@ mod core;
 mod generation;
 mod leaving;
 mod signals;
+mod size;
 mod stop;
 mod workers;
 
@@ -57,6 +59,9 @@ pub trait Roles {
     /// One sentence for the operator. It stops the start; later it is logged, and the core keeps what it had.
     fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String>;
 
+    /// Some child of the master's has died that was no worker; it may be one of these roles' own.
+    fn look_after_children(&mut self, core: &mut MasterEnd);
+
     /// Everything listens: called once in the master.
     ///
     /// # Errors
@@ -75,6 +80,8 @@ pub trait Roles {
 pub struct Settings {
     /// Number of workers at first, at least one.
     pub workers: usize,
+    /// Between which numbers they move; nothing: there are always so many.
+    pub pool: Option<Sizes>,
     /// How long a graceful stop waits for what is in work.
     pub graceful_timeout: Duration,
     /// Least time between two births; zero is no pause. With it, a reload replaces one worker after the other.
@@ -104,6 +111,8 @@ struct Master<'a> {
     workers: Vec<Worker>,
     /// How many workers there are to be. What changes it, is followed at once.
     wanted: usize,
+    /// The policy that moves their number, where it is not fixed.
+    pool: Option<Pool>,
     core: Core,
     /// The generation that serves.
     generation: u32,
@@ -143,6 +152,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         roles,
         workers: Vec::new(),
         wanted: settings.workers,
+        pool: settings.pool.map(Pool::new),
         core,
         generation: 1,
         change: None,
@@ -227,7 +237,13 @@ impl Master<'_> {
             .notifier
             .as_ref()
             .and_then(Notifier::next_sign);
-        let dues = [birth, self.phase.due(), self.next_ending(), sign];
+        let dues = [
+            birth,
+            self.phase.due(),
+            self.next_ending(),
+            self.next_shrink(),
+            sign,
+        ];
         dues.into_iter().flatten().min()
     }
 

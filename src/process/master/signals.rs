@@ -46,14 +46,17 @@ impl Master<'_> {
         for note in self.take_notes() {
             let running = self.phase == Phase::Running;
             match note {
-                b'C' => self.reap(),
+                b'C' => {
+                    self.reap();
+                    self.roles.look_after_children(&mut self.core.control);
+                }
                 b'I' => self.stop_fast(),
                 b'T' if running || self.phase.is_slow() => self.drain(),
                 b'T' => self.stop_fast(),
                 b'1' if running => self.stop_slowly(),
                 b'H' if running => self.reload(),
-                b'+' if running => self.want(self.wanted + 1),
-                b'-' if running => self.want(self.wanted.saturating_sub(1)),
+                b'+' if running => self.shift(true),
+                b'-' if running => self.shift(false),
                 _ => {}
             }
         }

@@ -60,6 +60,7 @@ impl Master<'_> {
         }
         let now = Instant::now();
         self.kill_overdue();
+        self.shrink();
         match self.phase {
             Phase::Ebbing { next } if now >= next => self.ebb(),
             Phase::Draining { until } if now >= until => {

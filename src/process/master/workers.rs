@@ -142,9 +142,9 @@ impl Master<'_> {
                     ending: None,
                 });
                 let word = if candidate {
-                    ToCore::Candidate(number, core_side)
+                    ToCore::Candidate(number, pid.as_raw(), core_side)
                 } else {
-                    ToCore::Worker(number, core_side)
+                    ToCore::Worker(number, pid.as_raw(), core_side)
                 };
                 // A core that has just died is noticed in `wait`; its successor gets new workers.
                 let _ = self.core.control.tell(word);

@@ -1,0 +1,52 @@
+//! Gepok's own lines: time, process and level, one write each to standard error. Below it, the access log.
+
+pub mod access;
+pub mod destination;
+mod escape;
+pub mod format;
+pub mod line;
+pub mod record;
+mod sink;
+mod target;
+pub mod time;
+
+use std::io::Write;
+
+use ::log::{LevelFilter, Log, Metadata, Record};
+
+use self::time::Civil;
+use crate::semantics::message::Timestamp;
+
+struct StandardError;
+
+impl Log for StandardError {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("gepok")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let (pid, level) = (std::process::id(), record.level().as_str().to_lowercase());
+            let mut line = vec![b'['];
+            // UTC: the lines of all processes must be in one order, and local time may jump back.
+            Civil::of(Timestamp::now().seconds, 0).put_plain(&mut line);
+            let _ = writeln!(line, "] [{pid}] [{level}] {}", record.args());
+            // One write, so that lines of several processes do not mix. There is nobody to tell of an error.
+            let _ = std::io::stderr().write_all(&line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends the lines of this process, and of those forked from it, to standard error. Their least level is `level`,
+/// else what GEPOK_LOG says (off, error, warn, info, debug), else warn.
+pub fn start(level: Option<&str>) {
+    let level = level
+        .map(str::to_owned)
+        .or_else(|| std::env::var("GEPOK_LOG").ok())
+        .and_then(|level| level.parse().ok());
+    // A second start in the same process changes nothing.
+    let _ = ::log::set_logger(&StandardError);
+    ::log::set_max_level(level.unwrap_or(LevelFilter::Warn));
+}

@@ -1,0 +1,324 @@
+//! The server's logs: what their options mean, their files, opened again and again, and the command behind a pipe.
+
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf, absolute};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::unistd::geteuid;
+
+use crate::config::Config;
+use crate::config::resolved::LogPlace;
+use crate::log::access::Plan;
+use crate::log::destination::{self, Destination};
+use crate::log::format::Format;
+use crate::log::time::Zone;
+use crate::process::control::{LogFiles, MasterEnd, ToCore};
+use crate::process::fork;
+
+/// A command that ends sooner than this is not started again by itself.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// How long the server's end waits for the command to read the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The logs of one server, in the process that opens their files.
+#[derive(Debug)]
+pub(super) struct Logs {
+    access: Option<Access>,
+    errors: Option<Errors>,
+    zone: Zone,
+    /// All files were opened a moment ago.
+    fresh: bool,
+}
+
+#[derive(Debug)]
+struct Access {
+    destination: Destination,
+    format: Format,
+    file: OwnedFd,
+    command: Option<Running>,
+    /// What the command will read, before it is started.
+    unread: Option<PipeReader>,
+}
+
+#[derive(Debug)]
+struct Errors {
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+/// The command that reads the access log.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    born: Instant,
+}
+
+impl Logs {
+    /// Opens everything.
+    ///
+    /// # Errors
+    /// One sentence for the operator.
+    pub(super) fn open(config: &Config) -> Result<Logs> {
+        let said = &config.logging;
+        let access = "option 'access_log_path'";
+        let format = Format::parse(&said.access_format).context("option 'access_log_format'")?;
+        let destination = match &said.access {
+            LogPlace::None => None,
+            LogPlace::StandardError => Some(Destination::Stderr),
+            LogPlace::Said(text) => Destination::parse(text, &config.name)
+                .map_err(|message| anyhow!(message))
+                .context(access)?,
+            LogPlace::Usual(name) => Some(Destination::File(usual(name))),
+        };
+        let errors = match &said.errors {
+            LogPlace::None | LogPlace::StandardError => None,
+            LogPlace::Said(path) => {
+                Some(absolute(path).with_context(|| format!("option 'error_log_path': {path}"))?)
+            }
+            LogPlace::Usual(name) => Some(usual(name)),
+        };
+        let errors = errors.map(Errors::open).transpose()?;
+        // A subclass's method gets what would be logged.
+        let access = match destination.filter(|_| !said.access_hook) {
+            None => None,
+            Some(destination) => {
+                let (file, unread) = open(&destination)
+                    .with_context(|| format!("{access}: can't open {destination}"))?;
+                Some(Access {
+                    destination,
+                    format,
+                    file,
+                    command: None,
+                    unread,
+                })
+            }
+        };
+        Ok(Logs {
+            access,
+            errors,
+            zone: Zone::system(),
+            fresh: true,
+        })
+    }
+
+    /// Starts the command that reads the access log, in the process that will look after it.
+    ///
+    /// # Errors
+    /// What fork says.
+    pub(super) fn start_command(&mut self) -> Result<()> {
+        match &mut self.access {
+            Some(access) => access.start_command(),
+            None => Ok(()),
+        }
+    }
+
+    /// What the core is to log; `names` are SERVER_NAME and SERVER_PORT of each listener.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub(super) fn plan(&self, names: Vec<(String, String)>) -> io::Result<Option<Plan>> {
+        let Some(access) = &self.access else {
+            return Ok(None);
+        };
+        Ok(Some(Plan {
+            destination: access.destination.clone(),
+            descriptor: access.file.try_clone()?,
+            format: access.format.clone(),
+            zone: self.zone.clone(),
+            names,
+        }))
+    }
+
+    /// The descriptor of the error log, if there is one.
+    pub(super) fn errors(&self) -> Option<RawFd> {
+        Some(self.errors.as_ref()?.file.as_raw_fd())
+    }
+
+    /// Makes the error log this process's standard error.
+    ///
+    /// # Errors
+    /// What dup2 says.
+    pub(super) fn take_standard_error(&self) -> io::Result<()> {
+        match &self.errors {
+            Some(errors) => fork::replace_standard(errors.file.as_fd(), 2),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the files anew, behind a rotation, and hands them to the core. What can't be opened stays as it is.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn reopen(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        if std::mem::take(&mut self.fresh) {
+            return Ok(());
+        }
+        let files = self.reopened().map_err(|error| format!("{error:#}"))?;
+        core.tell(ToCore::Logs(files))
+            .map_err(|error| format!("the core can't be told of its logs: {error}"))
+    }
+
+    /// Opens the files anew and makes the error log standard error. Returns copies for the core.
+    fn reopened(&mut self) -> Result<LogFiles> {
+        if let Some(errors) = &mut self.errors {
+            *errors = Errors::open(errors.path.clone())?;
+        }
+        self.take_standard_error()?;
+        if let Some(access) = &mut self.access {
+            access.reopen()?;
+        }
+        self.copies()
+    }
+
+    fn copies(&self) -> Result<LogFiles> {
+        let access = self.access.as_ref().map(|access| access.file.try_clone());
+        let errors = self.errors.as_ref().map(|errors| errors.file.try_clone());
+        Ok(LogFiles {
+            access: access.transpose()?,
+            errors: errors.transpose()?,
+        })
+    }
+
+    /// Starts a command anew that has ended.
+    pub(super) fn look_after_command(&mut self, core: &mut MasterEnd) {
+        let Some(access) = &mut self.access else {
+            return;
+        };
+        let Some(Ok(Some(status))) = access.command.as_mut().map(|c| c.child.try_wait()) else {
+            return;
+        };
+        let Some(ended) = access.command.take() else {
+            return;
+        };
+        let command = &access.destination;
+        if ended.born.elapsed() < SHORT_LIFE {
+            ::log::error!(
+                "the access log's command {command} ended at once ({status}); HUP starts it again"
+            );
+            return;
+        }
+        ::log::warn!(
+            "the access log's command {command} has ended ({status}): it is started again"
+        );
+        let told = access
+            .reopen()
+            .and_then(|()| self.copies())
+            .and_then(|files| Ok(core.tell(ToCore::Logs(files))?));
+        if let Err(error) = told {
+            ::log::error!("{error:#}");
+        }
+    }
+
+    /// For the only process of a server: a way to open the files anew from the core's thread. A command that has
+    /// ended stays so.
+    pub(super) fn reopener(&self) -> impl FnMut() -> Result<LogFiles, String> + Send + 'static {
+        let access = self
+            .access
+            .as_ref()
+            .map(|access| access.destination.clone());
+        let errors = self.errors.as_ref().map(|errors| errors.path.clone());
+        let reopen = move || -> Result<LogFiles> {
+            let errors = errors.clone().map(Errors::open).transpose()?;
+            if let Some(errors) = &errors {
+                fork::replace_standard(errors.file.as_fd(), 2)?;
+            }
+            let access = match &access {
+                Some(destination) => destination.open().with_context(|| cannot(destination))?,
+                None => None,
+            };
+            let errors = None;
+            Ok(LogFiles { access, errors })
+        };
+        move || reopen().map_err(|error| format!("{error:#}"))
+    }
+
+    /// Closes this process's copies of the files: a worker has no use for them.
+    pub(super) fn leave(&mut self) {
+        (self.access, self.errors) = (None, None);
+    }
+
+    /// The server has ended: a command gets the end of its input, and a little time for the last lines.
+    pub(super) fn close(self) {
+        let Some(Access { file, command, .. }) = self.access else {
+            return;
+        };
+        drop(file);
+        let Some(mut command) = command else {
+            return;
+        };
+        let until = Instant::now() + LAST_LINES;
+        while matches!(command.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Access {
+    /// Opens the destination anew; a command only where it has ended.
+    fn reopen(&mut self) -> Result<()> {
+        if let Some(running) = &mut self.command
+            && matches!(running.child.try_wait(), Ok(None))
+        {
+            return Ok(());
+        }
+        let opened = open(&self.destination).with_context(|| cannot(&self.destination))?;
+        (self.file, self.unread) = opened;
+        self.start_command()
+    }
+
+    fn start_command(&mut self) -> Result<()> {
+        let (Some(reader), Destination::Command(command)) = (self.unread.take(), &self.destination)
+        else {
+            return Ok(());
+        };
+        let child = Command::new("/bin/sh")
+            .args(["-c", command])
+            .stdin(Stdio::from(reader))
+            // Ctrl-C is not meant for it: the last lines are still to come.
+            .process_group(0)
+            .spawn()
+            .with_context(|| cannot(&self.destination))?;
+        self.command = Some(Running {
+            child,
+            born: Instant::now(),
+        });
+        Ok(())
+    }
+}
+
+fn cannot(destination: &Destination) -> String {
+    format!("can't reopen the access log {destination}")
+}
+
+impl Errors {
+    fn open(path: PathBuf) -> Result<Errors> {
+        let file = destination::append(&path)
+            .with_context(|| format!("option 'error_log_path': can't open {}", path.display()))?;
+        Ok(Errors { path, file })
+    }
+}
+
+/// Opens a destination; for a command, the pipe that it will read.
+fn open(destination: &Destination) -> io::Result<(OwnedFd, Option<PipeReader>)> {
+    match destination.open()? {
+        Some(file) => Ok((file, None)),
+        None => {
+            let (reader, writer) = io::pipe()?;
+            Ok((writer.into(), Some(reader)))
+        }
+    }
+}
+
+/// Where logs of that name usually are: in /var/log for root, else at home.
+fn usual(name: &str) -> PathBuf {
+    if geteuid().is_root() {
+        return Path::new("/var/log").join(name);
+    }
+    let home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/"));
+    home.join(name)
+}
