@@ -53,6 +53,8 @@ struct PerlEntry {
     server_ready: Option<Code>,
     /// Nothing also in a worker, which has it with its app.
     child_exit: Option<ChildExit>,
+    /// A subclass's `access_log`.
+    access_log: Option<Code>,
 }
 
 impl Entry for PerlEntry {
@@ -107,7 +109,8 @@ impl Entry for PerlEntry {
             }
             Source::Load(options) => load(self.perl, &options).map_err(text)?,
         };
-        let mut app = PsgiApp::new(app, facts.clone(), channel).map_err(text)?;
+        let app = PsgiApp::new(app, facts.clone(), channel, self.access_log.take());
+        let mut app = app.map_err(text)?;
         if facts.multiprocess {
             if let Some(hook) = self.child_exit.take() {
                 app.at_exit(hook);
@@ -138,8 +141,10 @@ fn read(said: Pairs) -> Result<Said, String> {
 /// # Errors
 /// One sentence, with which the Perl caller dies.
 pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
-    let said = read(said)?;
+    let mut said = read(said)?;
     warn(&said);
+    let access_log = hooks.take("access_log");
+    said.options.logging.access_hook = access_log.is_some();
     let source = match (hooks.take("builder"), hooks.take("app")) {
         (Some(builder), _) => Some(Source::Builder(builder)),
         (None, Some(app)) => Some(Source::Loaded(app)),
@@ -151,6 +156,7 @@ pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         before_prefork: hooks.take("before_prefork"),
         server_ready: hooks.take("server_ready"),
         child_exit: child_exit(&said.options, &mut hooks)?,
+        access_log,
     };
     match run(&said.options, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
@@ -253,6 +259,7 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
         before_prefork: None,
         server_ready: None,
         child_exit,
+        access_log: None,
     };
     match run(options, &mut entry) {
         Ok(Ended::Master) => 0,

@@ -6,6 +6,7 @@ pub mod control;
 pub mod daemon;
 pub mod fork;
 pub mod hung;
+mod log_files;
 pub mod master;
 pub mod notify;
 pub mod pid_file;
