@@ -90,6 +90,8 @@ SKIP: {
             sleep 0.1;
             # Without start_server's wait for its new child.
             kill $signal => $old;
+            # start_server repeats it when it is told to restart again.
+            kill $signal => $old;
             my $response = $slow->response;
             is $response->status, 200, 'what was in work is answered';
             ok $response->closes, 'and the connection ends behind that';
