@@ -14,7 +14,7 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config::cli::{self, Parsed};
 use crate::config::command::{self, Command};
 use crate::config::options::App as AppOptions;
-use crate::config::{Config, Options, Said, pairs};
+use crate::config::{Config, Options, Said, handed_in, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::Forked;
 use crate::process::master::Ended;
@@ -236,7 +236,8 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     };
     warn(&said);
     // Rust ignores it, and programs that the app starts would inherit that.
-    if let Err(error) = signal::set_default(Signal::SIGPIPE) {
+    let signals = signal::end_first_process().and_then(|()| signal::set_default(Signal::SIGPIPE));
+    if let Err(error) = signals {
         return mistake(&error);
     }
     let interpreter = match Interpreter::start(&[], xs::trampoline(ENTRIES)) {
@@ -332,7 +333,10 @@ fn load(perl: Perl, options: &AppOptions) -> Result<Code, Failure> {
 }
 
 fn run(options: &Options, entry: &mut PerlEntry) -> Result<Ended, String> {
-    let config = Config::resolve(options).map_err(|error| format!("{error:#}"))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let config = handed_in::sockets(options, std::process::id(), variable)
+        .and_then(|handed_in| Config::resolve_with(options, handed_in))
+        .map_err(|error| format!("{error:#}"))?;
     server::run(&config, entry).map_err(|error| format!("{error:#}"))
 }
 

@@ -8,6 +8,7 @@ pub mod fork;
 pub mod hung;
 mod log_files;
 pub mod master;
+pub mod notify;
 pub mod pid_file;
 pub mod pool;
 pub mod privileges;
