@@ -269,7 +269,8 @@ async fn obey(
             Some(ToCore::Retire(number)) => dispatch.retire(number),
             Some(ToCore::Died(number)) => dispatch.worker_died(number),
             // Said twice, it means that nobody wants to wait.
-            Some(ToCore::Drain | ToCore::GiveWay) if start_drain.borrow().is_last() => {
+            Some(ToCore::GiveWay) if start_drain.borrow().is_last() => {}
+            Some(ToCore::Drain) if start_drain.borrow().is_last() => {
                 dispatch.stop_workers();
                 return Ok(());
             }

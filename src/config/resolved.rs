@@ -32,6 +32,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// How TLS is spoken; none: by no listener
     pub tls: Option<Tls>,
+    /// What deserves a line in the log: one sentence each
+    pub warnings: Vec<&'static str>,
     /// How many connections wait to be accepted, for listen(2)
     pub backlog: u32,
     /// Who may connect to the Unix sockets that are made
@@ -86,8 +88,10 @@ pub enum Place {
     Tcp(Tcp),
     /// To be bound at this path
     Unix(PathBuf),
-    /// A descriptor that listens already: not to be bound, and at the end neither unlinked nor shut down
+    /// A descriptor of the caller's that listens already: not to be bound, and at the end neither unlinked nor shut down
     Inherited(i32),
+    /// As `Inherited`, from a supervisor: nobody else in this process uses the descriptor
+    HandedIn(i32),
 }
 
 /// What the app is told of the client's address.
@@ -133,15 +137,27 @@ pub struct Keepalive {
 impl Config {
     /// Checks the options against each other. An error is one sentence for the user.
     pub fn resolve(options: &Options) -> Result<Config> {
+        Config::resolve_with(options, None)
+    }
+
+    /// As [`Config::resolve`]; sockets that a supervisor has handed in stand for the places that options name.
+    pub fn resolve_with(options: &Options, handed_in: Option<Vec<Listener>>) -> Result<Config> {
         let keepalive = options.keepalive
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
         let (workers, life) = life::life(options)?;
-        let listeners = listeners(options)?;
+        let listeners = match handed_in {
+            Some(listeners) => listeners,
+            None => listeners(options)?,
+        };
         let secure = listeners.iter().any(|listener| listener.tls);
         Ok(Config {
             listeners,
             tls: secure.then(|| tls::tls(&options.tls)).transpose()?,
+            warnings: tls::idle(&options.tls)
+                .filter(|_| !secure)
+                .into_iter()
+                .collect(),
             backlog: options.backlog,
             unix_access: UnixAccess {
                 mode: options.unix_socket_mode,

@@ -221,7 +221,7 @@ impl World {
         let source = format!("package T; use strict; use warnings; our (@log, $errors); {source}");
         let app = perl.eval("app", &source).unwrap().unwrap();
         let recorder = Rc::new(Recorder::default());
-        let psgi = PsgiApp::new(app, server, recorder.clone()).unwrap();
+        let psgi = PsgiApp::new(app, server, recorder.clone(), None).unwrap();
         World {
             psgi: Some(psgi),
             recorder,

@@ -164,6 +164,11 @@ typedef struct gp_worker {
     gp_slice (*certificate_texts)(gp_slice der);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
+    /** psgix.logger; the caller's until gp_close. */
+    gp_sv *logger;
+    /** Called behind each response with the response, the client's socket and the entries of the env; may be NULL. The
+     * caller's until gp_close. */
+    gp_sv *access_log;
 } gp_worker;
 
 /** A named subroutine given to Gepok::_serve. */

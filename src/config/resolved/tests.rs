@@ -23,7 +23,7 @@ fn listeners(pairs: &[(&str, &str)]) -> Vec<String> {
         let place = match &listener.place {
             Place::Tcp(tcp) => format!("{} {}", tcp.host, tcp.port),
             Place::Unix(path) => path.display().to_string(),
-            Place::Inherited(fd) => format!("fd {fd}"),
+            Place::Inherited(fd) | Place::HandedIn(fd) => format!("fd {fd}"),
         };
         let (name, port) = (told(&listener.server_name), told(&listener.server_port));
         format!("{place} | {name} | {port} | {:?}", listener.remote)
@@ -252,7 +252,11 @@ fn tls_needs_a_certificate_and_a_port_of_its_own() {
         let error = error(pairs);
         assert!(error.contains("needs option 'ssl_cert_file'"), "{error}");
     }
-    config(&[("https_ports", "443"), ("ssl_self_signed", "1")]);
+    let good = config(&[("https_ports", "443"), ("ssl_self_signed", "1")]);
+    assert!(good.warnings.is_empty());
+    // Nobody shall believe that such a port speaks TLS.
+    let plain = config(&[("http_ports", "443"), ("ssl_cert", "/c.pem")]);
+    assert!(plain.warnings[0].contains("no port speaks TLS"));
 }
 
 #[test]

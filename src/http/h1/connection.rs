@@ -448,24 +448,6 @@ impl Connection {
         }
     }
 
-    /// Appends a whole response of the server's own. Returns whether the connection persists.
-    pub(super) fn canned(
-        &mut self,
-        out: &mut Vec<u8>,
-        facts: &Facts,
-        status: u16,
-        text: &str,
-    ) -> bool {
-        let start = out.len();
-        let date = self.date();
-        let server = self.context.settings.server.as_deref();
-        let persistent = write::canned(out, facts, status, text, &date, server);
-        let head = memchr::memmem::find(&out[start..], b"\r\n\r\n")
-            .map_or(out.len(), |end| start + end + 4);
-        self.account.answers(status, &out[start..head]);
-        persistent
-    }
-
     pub(super) fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
         *self.context.date.borrow_mut().at(Timestamp::now().seconds)
     }
@@ -513,9 +495,13 @@ impl Connection {
         }
         // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
         let unread = close == Close::Refused || !self.buffer.is_empty();
-        if unread || self.stream.is_tls() {
+        // TLS has a word for a good end, which a client must not hear behind half a response.
+        let says_so = self.stream.is_tls() && close != Close::Lost;
+        if unread || says_so {
             let end = async {
-                let _ = self.stream.shutdown().await;
+                if says_so || !self.stream.is_tls() {
+                    let _ = self.stream.shutdown().await;
+                }
                 if unread {
                     self.discard().await;
                 }
