@@ -46,7 +46,7 @@ impl Server<'_> {
         let app = self.entry.app(&self.facts, Rc::clone(&channel));
         let mut app = app.map_err(|message| anyhow!(message))?;
         take_signals(&control)?;
-        let left = worker::serve(&channel, app.as_mut(), Share::endless());
+        let left = worker::serve(&channel, app.as_mut(), Share::endless(), None);
         drop(app);
         saved.restore(&TAKEN)?;
         finish(&mut control);
@@ -64,7 +64,7 @@ impl Server<'_> {
         core_end: OwnedFd,
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core_settings(self.config);
+        let settings = core_settings(self.config, None);
         let logs = core::Logs {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),
