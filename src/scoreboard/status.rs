@@ -1,6 +1,5 @@
 //! The scoreboard as others read it: from the master's descriptors, for people and as JSON.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -181,8 +180,7 @@ impl Status {
         );
         text += "    PID  GEN  STATE    REQUESTS     AGE  RSS/MiB  SINCE  REQUEST\n";
         for worker in &self.workers {
-            let _ = writeln!(
-                text,
+            let line = format!(
                 "{:>7}  {:>3}  {:<7}  {:>8}  {:>6.0}  {:>7}  {:>5.1}  {}",
                 worker.pid,
                 worker.generation,
@@ -193,6 +191,8 @@ impl Status {
                 worker.since,
                 worker.request
             );
+            text += line.trim_end();
+            text += "\n";
         }
         text.truncate(text.trim_end().len());
         text
