@@ -178,9 +178,10 @@ async fn live(
                         endpoints,
                         tls: None,
                     };
-                    let serve = serve(stream, origin, tls.clone(), Rc::clone(&context));
+                    let (tls, context) = (tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
-                        serve.await;
+                        // Made here: a future that is moved into another takes its space twice.
+                        serve(stream, origin, tls, context).await;
                         drop((admitted, entered, counted));
                     });
                 })

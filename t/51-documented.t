@@ -46,15 +46,22 @@ sub ask {
     return $client->response->content;
 }
 
+# The name of all that leaves the terminal here, for the sake of the usual places of its logs.
+my $name = "gepok-test-$$";
+my ($logs, $pids) = $> ? ($ENV{HOME}, $ENV{HOME}) : ('/var/log', '/var/run');
+
 my %begun;
-END { kill KILL => keys %begun if %begun }
+END {
+    kill KILL => keys %begun if %begun;
+    unlink glob "$logs/gepok-test-$$*.log";
+}
 
 # Runs a script of the class until it leaves the terminal: (wait status, output, pid in its pid file).
 sub script {
     my ($code, $pid_path, %how) = @_;
     my $folder = scratch();
-    spew("$folder/run.pl", "use strict; use warnings; use Gepok;\nmy \$app = do { $FACTS };\n$code");
-    my ($status, $output) = run_command([@perl, "$folder/run.pl"], %how);
+    spew("$folder/$name", "use strict; use warnings; use Gepok;\nmy \$app = do { $FACTS };\n$code");
+    my ($status, $output) = run_command([@perl, "$folder/$name"], %how);
     my ($pid) = slurp($pid_path) =~ /^(\d+)$/;
     $begun{$pid} = 1 if $pid;
     return ($status, $output, $pid);
@@ -72,7 +79,7 @@ check 'the plackup line' => sub {
     spew("$folder/app.psgi", $FACTS);
     my ($status, $output) = run_command([@perl, Gepok::Test::Server::plackup(), qw(-s Gepok --http_ports),
         "127.0.0.1:$one,127.0.0.1:$two,", '--unix_sockets', "$folder/a,$folder/b", '--daemonize',
-        '--pid_path', 'pid', 'app.psgi'], dir => "$folder");
+        '--pid_path', 'pid', '--name', $name, 'app.psgi'], dir => "$folder");
     is $status, 0, 'plackup -s Gepok --http_ports A,B, --unix_sockets C,D --daemonize returns' or return diag $output;
     my ($pid) = slurp("$folder/pid") =~ /^(\d+)$/;
     $begun{$pid} = 1;
@@ -90,8 +97,7 @@ check "the class's example, daemonize" => sub {
     my @ports  = map { free_port() } 1 .. 5;
     my $folder = scratch();
     my $pair   = Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
-    my $name   = "gepok-test-$$";
-    my $pid_path = $> ? "$ENV{HOME}/$name.pid" : "/var/run/$name.pid";
+    my $pid_path = "$pids/$name.pid";
     my ($status, $output, $pid) = script(<<"PERL", $pid_path);
         my \$gepok = Gepok->new(
             name          => '$name',
@@ -177,7 +183,7 @@ check 'gepok status, reload, stop' => sub {
     my $folder = scratch();
     my $port   = free_port();
     spew("$folder/app.psgi", 'my $loaded = $$; ' . $FACTS);
-    my @options = ('--pid-path', "$folder/pid");
+    my @options = ('--name', $name, '--pid-path', "$folder/pid");
     my ($status, $output) = run_command([$bin, '-D', @options, '--http-ports', "127.0.0.1:$port", 'app.psgi'],
         dir => "$folder");
     is $status, 0, 'gepok -D' or return diag $output;
@@ -325,7 +331,7 @@ check 'chdir' => sub {
         is $server->get('/')->content, 'found', "$entry: a module of a relative folder is found when it is needed later";
     }
     my $port = free_port();
-    my ($status, $output) = run_command([$bin, '-D', '--pid-path', 'pid', '--no-preload-app', '--http-ports',
+    my ($status, $output) = run_command([$bin, '-D', '--name', $name, '--pid-path', 'pid', '--no-preload-app', '--http-ports',
         "127.0.0.1:$port", 'app.psgi'], dir => "$folder/start");
     is $status, 0, 'in the background, with an app that each worker loads' or return diag $output;
     my $told = json(ask(port => $port));

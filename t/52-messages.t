@@ -173,6 +173,11 @@ check 'commands' => sub {
     else {
         $tested{$others} = 1;
     }
+    my $one = server(entry => 'bin', app => $hello, options => {'pid-path' => "$folder/one", start_servers => 0});
+    is $one->get('/')->content, 'hello', 'one process';
+    mistake('`restart` of a server in one process (`start_servers 0`)', [],
+        command => [$bin, 'restart', '--pid-path', "$folder/one"], status => 1);
+    is $one->get('/')->content, 'hello', 'which serves on';
     mistake('an app behind the command', [], command => [$bin, 'stop', 'app.psgi']);
 };
 

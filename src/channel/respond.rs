@@ -36,6 +36,8 @@ pub trait Respond {
     /// The client's socket, for an app that speaks to it itself (psgix.io). A response may follow all the
     /// same; `end` without a head leaves the connection to the app.
     fn take(&self, id: u64) -> Result<OwnedFd, Lost>;
+    /// Whether the client is still there. A look at memory, for apps that ask often.
+    fn look(&self, id: u64) -> Result<(), Lost>;
     /// The response is complete.
     fn end(&self, id: u64) -> Result<(), Lost>;
     /// The response can't be completed: the core answers 502 or, behind the head, cuts the connection.

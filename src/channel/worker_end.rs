@@ -412,6 +412,10 @@ impl Respond for WorkerEnd {
         }
     }
 
+    fn look(&self, id: u64) -> Result<(), Lost> {
+        self.check(id)
+    }
+
     fn end(&self, id: u64) -> Result<(), Lost> {
         let checked = self.check(id);
         if checked == Err(Lost::Finished) {

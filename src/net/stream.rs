@@ -1,6 +1,6 @@
 //! A client's connection as a stream of bytes, whatever carries it.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice, Read, Write};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -15,6 +16,18 @@ use tokio_rustls::server::TlsStream;
 
 use super::sendfile::FileSending;
 use super::tls::Carrier;
+
+/// Most responses are there within this time, so that the runtime need not poll a fresh connection meanwhile.
+const QUICK: Duration = Duration::from_millis(20);
+
+/// How a client leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// It sends nothing more, but may still read; or it has closed, which looks the same.
+    HalfClosed,
+    /// It neither reads nor sends.
+    Broken,
+}
 
 /// A connection's socket.
 #[derive(Debug)]
@@ -32,6 +45,40 @@ pub enum Stream {
     Away(OwnedFd),
     /// The runtime could not poll it.
     Lost,
+}
+
+/// [`Stream::leaving`] of a socket of either kind.
+macro_rules! left {
+    ($socket:ident) => {
+        loop {
+            match $socket.ready(Interest::READABLE | Interest::ERROR).await {
+                Ok(ready) if ready.is_read_closed() && !ready.is_error() => {
+                    break Leaving::HalfClosed;
+                }
+                Ok(ready) if !ready.is_error() => {}
+                Ok(_) | Err(_) => break Leaving::Broken,
+            }
+            match $socket.try_io(Interest::READABLE, || peek($socket.as_raw_fd())) {
+                Ok(0) => break Leaving::HalfClosed,
+                Ok(_) => {
+                    let _ = $socket.ready(Interest::ERROR).await;
+                    break Leaving::Broken;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break Leaving::Broken,
+            }
+        }
+    };
+}
+
+/// How many bytes there are to read, at most one; they stay there.
+fn peek(socket: RawFd) -> io::Result<usize> {
+    let mut byte = [0];
+    Ok(recv(
+        socket,
+        &mut byte,
+        MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
+    )?)
 }
 
 impl Stream {
@@ -133,6 +180,40 @@ impl Stream {
             }
             done => done.map(Some),
         }
+    }
+
+    /// Waits until the client closes its side, and takes no byte that it has sent. Where such bytes wait, only a broken
+    /// connection shows (or, below TLS, its FIN).
+    pub async fn leaving(&mut self) -> Leaving {
+        if matches!(self, Stream::Fresh(_)) {
+            tokio::time::sleep(QUICK).await;
+            if self.settle().is_err() {
+                return Leaving::Broken;
+            }
+        }
+        match self {
+            Stream::Tcp(stream) => left!(stream),
+            Stream::Unix(stream) => left!(stream),
+            Stream::Tls(stream) => match stream.get_ref().0.here() {
+                Ok(stream) => left!(stream),
+                Err(_) => pending().await,
+            },
+            Stream::Fresh(_) | Stream::Away(_) | Stream::Lost => pending().await,
+        }
+    }
+
+    /// Waits until the connection is broken: a reset has come, or what was sent could not be delivered.
+    pub async fn broken(&self) {
+        // An error is as good as what was waited for.
+        let _ = match self {
+            Stream::Tcp(stream) => stream.ready(Interest::ERROR).await,
+            Stream::Unix(stream) => stream.ready(Interest::ERROR).await,
+            Stream::Tls(stream) => match stream.get_ref().0.here() {
+                Ok(stream) => stream.ready(Interest::ERROR).await,
+                Err(_) => pending().await,
+            },
+            Stream::Fresh(_) | Stream::Away(_) | Stream::Lost => pending().await,
+        };
     }
 
     /// Whether bytes that were written are not with the kernel yet: TLS keeps some records.

@@ -24,6 +24,7 @@ pub(super) const FUNCTIONS: gp_sink = gp_sink {
     content: Some(content),
     file: Some(file),
     take: Some(take),
+    look: Some(look),
     end: Some(end),
     abort: Some(abort),
     idle: Some(idle),
@@ -166,6 +167,11 @@ unsafe extern "C" fn take(sink: *mut c_void, id: u64) -> c_int {
         });
     }
     socket
+}
+
+unsafe extern "C" fn look(sink: *mut c_void, id: u64) -> c_int {
+    // SAFETY: see above.
+    unsafe { with(sink, |respond| respond.look(id)) }
 }
 
 unsafe extern "C" fn end(sink: *mut c_void, id: u64) -> c_int {

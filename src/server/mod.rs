@@ -290,6 +290,9 @@ impl Roles for Server<'_> {
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;
+            if self.config.limits.worker_no_new_privs {
+                nix::sys::prctl::set_no_new_privs()?;
+            }
             let socket = fork::move_high(channel.socket)?;
             let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
             let mut app = self
@@ -322,6 +325,8 @@ fn core_process(keep: &[i32], daemon: &Daemon, master: Pid) -> io::Result<()> {
     fork::replace_standard(nothing.as_fd(), 0)?;
     fork::replace_standard(nothing.as_fd(), 1)?;
     nix::sys::prctl::set_dumpable(false)?;
+    // Nothing it could be made to run gains what it lacks.
+    nix::sys::prctl::set_no_new_privs()?;
     // Each client needs a descriptor. The soft limit is for programs that call select(2).
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

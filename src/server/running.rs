@@ -1,6 +1,7 @@
 //! A server that runs already, found by its pid file: what another process can do with it.
 
 use std::fmt;
+use std::fs;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,15 +16,18 @@ use crate::config::Options;
 use crate::config::resolved::PidPath;
 use crate::process::pid_file::{self, Holder};
 
-/// How long a graceful stop may take: what the server itself grants it, and some time to leave.
-const GRACEFUL: Duration = Duration::from_secs(35);
+/// What a graceful stop may take beyond the time that the server itself grants it.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// How long the fast stop may take, and then the end by SIGKILL.
 const FAST: Duration = Duration::from_secs(3);
 
 /// A server that lives.
 #[derive(Debug)]
-pub struct Running(Holder);
+pub struct Running {
+    holder: Holder,
+    graceful_timeout: Duration,
+}
 
 /// No server runs.
 #[derive(Debug)]
@@ -77,7 +81,10 @@ pub fn find(options: &Options) -> Result<Result<Running, NotRunning>> {
     let holder = pid_file::holder(&path)
         .with_context(|| format!("the pid file '{}' can't be read", path.display()))?;
     Ok(match holder {
-        Some(holder) => Ok(Running(holder)),
+        Some(holder) => Ok(Running {
+            holder,
+            graceful_timeout: options.reload.graceful_timeout,
+        }),
         None => Err(NotRunning(Some(path))),
     })
 }
@@ -85,7 +92,7 @@ pub fn find(options: &Options) -> Result<Result<Running, NotRunning>> {
 impl Running {
     /// The master's pid.
     pub fn pid(&self) -> Pid {
-        self.0.pid
+        self.holder.pid
     }
 
     /// Replaces its workers (HUP).
@@ -99,8 +106,13 @@ impl Running {
     /// Has it begin anew in place (USR2).
     ///
     /// # Errors
-    /// When it can't be signalled.
+    /// When it can't be signalled, or would die of the signal, as one process does.
     pub fn restart(&self) -> Result<(), Unmoved> {
+        self.signal(None)?;
+        if !handles(self.pid(), Signal::SIGUSR2) {
+            let why = "it can't begin anew in place, so stop it and start it";
+            return Err(Unmoved::Stays(self.pid(), why.to_owned()));
+        }
         self.signal(Signal::SIGUSR2)
     }
 
@@ -110,7 +122,7 @@ impl Running {
     /// When it can't be signalled, or does not die.
     pub fn stop(&self) -> Result<(), Unmoved> {
         for (signal, patience) in [
-            (Signal::SIGTERM, GRACEFUL),
+            (Signal::SIGTERM, self.graceful_timeout + LEAVING),
             (Signal::SIGTERM, FAST),
             (Signal::SIGKILL, FAST),
         ] {
@@ -127,8 +139,9 @@ impl Running {
         ))
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), Unmoved> {
-        if !self.0.lives() {
+    /// Without a signal: whether it could be signalled.
+    fn signal(&self, signal: impl Into<Option<Signal>>) -> Result<(), Unmoved> {
+        if !self.holder.lives() {
             return Err(Unmoved::Gone);
         }
         match kill(self.pid(), signal) {
@@ -141,12 +154,37 @@ impl Running {
 
     fn gone_within(&self, patience: Duration) -> bool {
         let limit = Instant::now() + patience;
-        while self.0.lives() {
+        while self.holder.lives() {
             if Instant::now() >= limit {
                 return false;
             }
             sleep(Duration::from_millis(20));
         }
         true
+    }
+}
+
+/// Whether a process has a handler for a signal, as proc(5) tells in `SigCgt`.
+fn handles(pid: Pid, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| {
+        let mask = line.strip_prefix("SigCgt:")?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    caught.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::signal;
+
+    #[test]
+    fn a_signal_that_would_end_a_process_is_known() {
+        let this = nix::unistd::getpid();
+        signal::set_default(Signal::SIGUSR2).unwrap();
+        assert!(!handles(this, Signal::SIGUSR2));
+        signal::disregard(Signal::SIGUSR2).unwrap();
+        assert!(handles(this, Signal::SIGUSR2));
     }
 }

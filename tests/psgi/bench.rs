@@ -36,6 +36,9 @@ impl Respond for Nowhere {
     fn take(&self, _: u64) -> Result<OwnedFd, Lost> {
         Err(Lost::Finished)
     }
+    fn look(&self, _: u64) -> Result<(), Lost> {
+        Ok(())
+    }
     fn end(&self, _: u64) -> Result<(), Lost> {
         Ok(())
     }

@@ -91,6 +91,14 @@ impl Respond for Recorder {
         ))
     }
 
+    fn look(&self, _: u64) -> Result<(), Lost> {
+        if self.gone.get() {
+            Err(Lost::Client)
+        } else {
+            Ok(())
+        }
+    }
+
     fn end(&self, id: u64) -> Result<(), Lost> {
         self.say(format!("{id} end"))
     }

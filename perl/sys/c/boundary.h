@@ -43,6 +43,7 @@ typedef struct gp_exchange {
 typedef struct gp_subs {
     SV *exchange;
     CV *informational;
+    CV *client_gone;
     CV *responder;
 } gp_subs;
 

@@ -135,6 +135,8 @@ typedef struct gp_sink {
     int (*file)(void *self, uint64_t id, int fd, uint64_t offset, uint64_t length);
     /** The client's socket, the receiver's from then on; -1 where there is none to be had. */
     int (*take)(void *self, uint64_t id);
+    /** Whether the client is still there: nothing is sent. */
+    int (*look)(void *self, uint64_t id);
     /** The response is complete. */
     int (*end)(void *self, uint64_t id);
     /** The response can't be completed. */

@@ -1,4 +1,4 @@
-/* Delayed and streaming responses: the responder, the writer and psgix.informational, as the app sees them. */
+/* Delayed and streaming responses: the responder, the writer, psgix.informational and psgix.client_gone, as the app sees them. */
 #include "boundary.h"
 
 /* Marks the SVs that belong to an exchange: a check that no class name can forge. */
@@ -60,6 +60,16 @@ static XSPROTO(xs_informational)
         gp.worker.sink.flush(gp.worker.self);
     }
     XSRETURN_EMPTY;
+}
+
+/* $env->{'psgix.client_gone'}->(): whether the client has left. It costs a look at memory. */
+static XSPROTO(xs_client_gone)
+{
+    dXSARGS;
+    gp_exchange *exchange = usable(aTHX_(SV *) cv);
+    PERL_UNUSED_VAR(items);
+    ST(0) = sv_2mortal(newSViv(alive(exchange) && gp.worker.sink.look(gp.worker.self, exchange->id) == GP_GONE));
+    XSRETURN(1);
 }
 
 static SV *new_writer(pTHX_ SV *exchange)
@@ -182,13 +192,15 @@ gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request)
 {
     gp_subs *subs = &gp.subs;
     gp_exchange *exchange;
-    if (!subs->exchange || SvREFCNT(subs->exchange) != 3 || SvREFCNT((SV *)subs->informational) != 1 ||
-        SvREFCNT((SV *)subs->responder) != 1) {
+    if (!subs->exchange || SvREFCNT(subs->exchange) != 4 || SvREFCNT((SV *)subs->informational) != 1 ||
+        SvREFCNT((SV *)subs->client_gone) != 1 || SvREFCNT((SV *)subs->responder) != 1) {
         gp_subs old = *subs;
         subs->exchange = newSV(sizeof(gp_exchange));
         subs->informational = new_sub(aTHX_ xs_informational, subs->exchange);
+        subs->client_gone = new_sub(aTHX_ xs_client_gone, subs->exchange);
         subs->responder = new_sub(aTHX_ xs_responder, subs->exchange);
         SvREFCNT_dec((SV *)old.informational);
+        SvREFCNT_dec((SV *)old.client_gone);
         SvREFCNT_dec((SV *)old.responder);
         SvREFCNT_dec(old.exchange);
     }

@@ -166,6 +166,10 @@ pub struct gp_sink {
     pub take: ::std::option::Option<
         unsafe extern "C" fn(self_: *mut ::std::os::raw::c_void, id: u64) -> ::std::os::raw::c_int,
     >,
+    #[doc = " Whether the client is still there: nothing is sent."]
+    pub look: ::std::option::Option<
+        unsafe extern "C" fn(self_: *mut ::std::os::raw::c_void, id: u64) -> ::std::os::raw::c_int,
+    >,
     #[doc = " The response is complete."]
     pub end: ::std::option::Option<
         unsafe extern "C" fn(self_: *mut ::std::os::raw::c_void, id: u64) -> ::std::os::raw::c_int,

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod framing;
 mod handover;
 pub mod parse;
+mod presence;
 mod respond;
 pub mod write;
 

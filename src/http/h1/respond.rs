@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::connection::{Close, Connection};
 use super::framing::Facts;
 use super::handover;
+use super::presence::{Change, Presence};
 use super::write::{self, Encoder};
 use crate::dispatch::{Event, Exchange, FileSlice};
 use crate::net::sendfile::FileSending;
+use crate::semantics::message::Version;
 use crate::semantics::status;
 
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
@@ -24,6 +26,7 @@ pub(super) struct Response<'a> {
     out: Vec<u8>,
     /// The content's framing; nothing before the head.
     encoder: Option<Encoder>,
+    presence: Presence,
 }
 
 impl<'a> Response<'a> {
@@ -35,6 +38,7 @@ impl<'a> Response<'a> {
             taken: false,
             out: Vec::new(),
             encoder: None,
+            presence: Presence::default(),
         }
     }
 
@@ -48,7 +52,7 @@ impl<'a> Response<'a> {
                 None => {
                     // What is there goes out before we wait for more.
                     self.flush().await?;
-                    exchange.next().await
+                    self.next(&exchange).await?
                 }
             };
             match event {
@@ -109,6 +113,30 @@ impl<'a> Response<'a> {
                 Event::Failed | Event::TimedOut => {
                     self.flush().await?;
                     return Err(self.cut());
+                }
+            }
+        }
+    }
+
+    /// The next part, as long as the client is there to take it.
+    async fn next(&mut self, exchange: &Exchange) -> Result<Event, Close> {
+        loop {
+            let change = tokio::select! {
+                biased;
+                event = exchange.next() => return Ok(event),
+                change = self.presence.change(&mut self.connection.stream), if !self.taken => change,
+            };
+            match change {
+                Change::None => {}
+                Change::Ask if self.encoder.is_none() && self.facts.version > Version::Http10 => {
+                    self.out.extend_from_slice(write::CONTINUE);
+                    self.flush().await?;
+                }
+                // Content finds out, and to HTTP/1.0 nothing can be sent before it.
+                Change::Ask => {}
+                Change::Gone => {
+                    ::log::debug!("a client left before its response");
+                    return Err(Close::Done);
                 }
             }
         }

@@ -26,7 +26,7 @@ my %FOREIGN = (
 #   options  {name => value or [values]}, the server's options, spelt as the entry wants them; the number of workers
 #            stays what start_servers says unless max_clients is there
 #   args     [further words for the command line]
-#   command  [words], instead of all that
+#   command  [words], instead of all that; prefix [words], in front of it
 #   listen   tcp (default), unix, or both in an array; none: `args` say it, and `port` or `path` what to wait for
 #   plack_env, env {}, dir   surroundings; ready => 0: don't wait
 sub new {
@@ -54,7 +54,7 @@ sub new {
 sub start {
     my $self    = shift;
     # GEPOK_TEST_PREFIX: words in front of the command, as of valgrind; GEPOK_TEST_SLOW: how much slower that is.
-    my @command = (split(' ', $ENV{GEPOK_TEST_PREFIX} // ''), $self->command);
+    my @command = (@{$self->{prefix} // []}, split(' ', $ENV{GEPOK_TEST_PREFIX} // ''), $self->command);
     my $pid     = fork // die "fork: $!";
     if (!$pid) {
         # A group of its own, so that nothing it starts can outlive the test.

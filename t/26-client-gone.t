@@ -1,0 +1,152 @@
+# Clients that leave: what waits for a worker is not run, what runs can know, and who has only closed its sending side is served.
+use strict;
+use warnings;
+
+use Socket qw(SOL_SOCKET SO_LINGER);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use Gepok::Test;
+
+gepok_only();
+
+my $APP = <<'END';
+use Time::HiRes qw(sleep time);
+sub note {
+    open my $file, '>>', "$ENV{GEPOK_NOTES}/$_[0]" or die $!;
+    print {$file} "$_[1]\n";
+}
+sub {
+    my $env  = shift;
+    my $path = $env->{PATH_INFO};
+    note(calls => $path);
+    if ($path =~ m{^/sleep/([\d.]+)}) { sleep $1 }
+    if ($path eq '/watch') {
+        my $gone  = $env->{'psgix.client_gone'};
+        my $began = time;
+        note(before => $gone->());
+        sleep 0.01 while !$gone->() && time - $began < 5;
+        note(after => $gone->());
+    }
+    if ($path eq '/stream') {
+        return sub {
+            my $writer = shift->([200, []]);
+            my $began  = time;
+            my $written = 1;
+            while ($written && time - $began < 5) { $written = $writer->write('x' x 100); sleep 0.02 }
+            note(stream => $written);
+            note(after => $env->{'psgix.client_gone'}->());
+        };
+    }
+    return [200, [], ['hello']];
+};
+END
+
+# A server whose one worker has loaded the app, and the folder of the app's notes.
+sub start {
+    my $folder = scratch();
+    my $server = server(app => $APP, env => {GEPOK_NOTES => "$folder"}, options => {start_servers => 1, @_});
+    $server->get('/first');
+    return ($server, $folder);
+}
+
+sub notes {
+    my ($folder, $name) = @_;
+    open my $file, '<', "$folder/$name" or return '';
+    local $/;
+    return scalar <$file>;
+}
+
+# Makes closing a reset.
+sub abort {
+    my $client = shift;
+    setsockopt $client->socket, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
+    $client->close;
+}
+
+for my $how ('closes', 'resets') {
+    check "a queued request whose client $how is not run" => sub {
+        my ($server, $folder) = start();
+        my $busy = $server->connect;
+        $busy->send("GET /sleep/2 HTTP/1.1\r\n\r\n");
+        sleep 0.2;
+        my ($leaver, $stayer) = map { $server->connect } 1 .. 2;
+        $leaver->send("GET /leaver HTTP/1.1\r\n\r\n");
+        $stayer->send("GET /stayer HTTP/1.1\r\n\r\n");
+        sleep 0.1;
+        $how eq 'closes' ? $leaver->close : abort($leaver);
+        is $_->response->content, 'hello', 'the others are served' for $busy, $stayer;
+        $server->get('/last');
+        is notes($folder, 'calls'), "/first\n/sleep/2\n/stayer\n/last\n", 'and it was never run';
+    };
+
+    check "an app can know that its client $how" => sub {
+        my ($server, $folder) = start();
+        my $client = $server->connect;
+        $client->send("GET /watch HTTP/1.1\r\n\r\n");
+        ok soon { notes($folder, 'before') eq "0\n" }, 'it is there at first';
+        my $began = time;
+        $how eq 'closes' ? $client->close : abort($client);
+        ok soon { notes($folder, 'after') eq "1\n" }, 'it has left';
+        my $took = time - $began;
+        ok $took < 1.5, 'which is known soon' or diag $took;
+        is $server->get('/')->content, 'hello', 'the worker goes on';
+    };
+
+    check "a writer whose client $how" => sub {
+        my ($server, $folder) = start();
+        my $client = $server->connect;
+        $client->send("GET /stream HTTP/1.1\r\n\r\n");
+        $client->head;
+        $how eq 'closes' ? $client->close : abort($client);
+        ok soon { notes($folder, 'stream') eq "0\n" }, 'write returns false';
+        ok soon { notes($folder, 'after') eq "1\n" }, 'and the other sign says the same';
+    };
+}
+
+check 'half-closed clients' => sub {
+    my ($server, $folder) = start();
+    my $client = $server->connect;
+    $client->send("GET /quick HTTP/1.1\r\n\r\n");
+    $client->finish;
+    my $response = $client->response;
+    is $response->content, 'hello', 'one that asks for little is served';
+    is scalar($response->interim), 0, 'and that is all';
+
+    $client = $server->connect;
+    $client->send("GET /sleep/1.2 HTTP/1.1\r\n\r\n");
+    $client->finish;
+    $response = $client->response;
+    is $response->content, 'hello', 'one that must wait as well';
+    is_deeply [map { $_->status } $response->interim], [100], 'which was asked once whether it is there';
+
+    $client = $server->connect;
+    $client->send("GET /sleep/1.2 HTTP/1.0\r\n\r\n");
+    $client->finish;
+    $response = $client->response;
+    is $response->content, 'hello', 'one of HTTP/1.0 too';
+    is scalar($response->interim), 0, 'which knows no such question';
+};
+
+check 'pipelined requests of who has left' => sub {
+    my ($server, $folder) = start();
+    my $client = $server->connect;
+    $client->send("GET /sleep/1 HTTP/1.1\r\n\r\nGET /second HTTP/1.1\r\n\r\n");
+    soon { notes($folder, 'calls') =~ /sleep/ };
+    abort($client);
+    sleep 1.2;
+    $server->get('/last');
+    is notes($folder, 'calls'), "/first\n/sleep/1\n/last\n", 'the second is not run';
+};
+
+check 'a client on a Unix socket' => sub {
+    my $folder = scratch();
+    my $server = server(app => $APP, env => {GEPOK_NOTES => "$folder"}, listen => 'unix', options => {start_servers => 1});
+    my $client = $server->connect;
+    $client->send("GET /watch HTTP/1.1\r\n\r\n");
+    ok soon { notes($folder, 'before') eq "0\n" }, 'it is there at first';
+    $client->close;
+    ok soon { notes($folder, 'after') eq "1\n" }, 'it has left';
+};
+
+done_testing;
