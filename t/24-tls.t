@@ -213,16 +213,22 @@ check 'a cut response does not look whole' => sub {
     my $server = https(app => <<'APP', options => {@pair, start_servers => 2});
 use POSIX ();
 sub {
+    my $env = shift;
+    my @fields = $env->{PATH_INFO} eq '/length' ? ('Content-Length' => 1000)
+        : $env->{PATH_INFO} eq '/coded' ? ('Transfer-Encoding' => 'chunked')
+        :                                 ();
     return sub {
-        my $writer = shift->([200, ['Transfer-Encoding' => 'chunked', 'Content-Type' => 'text/plain']]);
+        my $writer = shift->([200, ['Content-Type' => 'text/plain', @fields]]);
         $writer->write("4\r\npart\r\n");
         select undef, undef, undef, 0.3;
         POSIX::_exit(3);
     };
 }
 APP
-    my $got = fetch($server, '/');
-    is $got->{notified}, 0, 'no end is said where it can only be told by one';
+    for my $form (qw(length chunked coded)) {
+        my $got = fetch($server, "/$form");
+        is $got->{notified}, 0, "$form: no good end is said";
+    }
 };
 
 check 'the socket of an app (psgix.io)' => sub {

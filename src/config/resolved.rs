@@ -32,6 +32,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// How TLS is spoken; none: by no listener
     pub tls: Option<Tls>,
+    /// What deserves a line in the log: one sentence each
+    pub warnings: Vec<&'static str>,
     /// How many connections wait to be accepted, for listen(2)
     pub backlog: u32,
     /// Who may connect to the Unix sockets that are made
@@ -142,6 +144,10 @@ impl Config {
         Ok(Config {
             listeners,
             tls: secure.then(|| tls::tls(&options.tls)).transpose()?,
+            warnings: tls::idle(&options.tls)
+                .filter(|_| !secure)
+                .into_iter()
+                .collect(),
             backlog: options.backlog,
             unix_access: UnixAccess {
                 mode: options.unix_socket_mode,

@@ -81,6 +81,9 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start(config.logging.level);
+    for warning in &config.warnings {
+        ::log::warn!("{warning}");
+    }
     spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
     let logs = Logs::open(config)?;

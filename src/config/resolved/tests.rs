@@ -252,7 +252,11 @@ fn tls_needs_a_certificate_and_a_port_of_its_own() {
         let error = error(pairs);
         assert!(error.contains("needs option 'ssl_cert_file'"), "{error}");
     }
-    config(&[("https_ports", "443"), ("ssl_self_signed", "1")]);
+    let good = config(&[("https_ports", "443"), ("ssl_self_signed", "1")]);
+    assert!(good.warnings.is_empty());
+    // Nobody shall believe that such a port speaks TLS.
+    let plain = config(&[("http_ports", "443"), ("ssl_cert", "/c.pem")]);
+    assert!(plain.warnings[0].contains("no port speaks TLS"));
 }
 
 #[test]

@@ -49,6 +49,14 @@ pub struct Clients {
 const PEER: u32 = 1;
 const FAIL_IF_NONE: u32 = 2;
 
+/// A sentence for an operator who has said how TLS is spoken, but not where.
+pub(super) fn idle(said: &Said) -> Option<&'static str> {
+    let idle = said.self_signed || !said.cert_file.is_empty();
+    idle.then_some(
+        "option 'ssl_cert_file' does nothing: no port speaks TLS ('https_ports', 'ssl', or 'listen' with HOST:PORT:ssl)",
+    )
+}
+
 /// Checks the options about TLS; to be called where some listener speaks it.
 pub(super) fn tls(said: &Said) -> Result<Tls> {
     let certificates = certificates(said)?;

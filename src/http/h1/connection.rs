@@ -513,9 +513,13 @@ impl Connection {
         }
         // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
         let unread = close == Close::Refused || !self.buffer.is_empty();
-        if unread || self.stream.is_tls() {
+        // TLS has a word for a good end, which a client must not hear behind half a response.
+        let says_so = self.stream.is_tls() && close != Close::Lost;
+        if unread || says_so {
             let end = async {
-                let _ = self.stream.shutdown().await;
+                if says_so || !self.stream.is_tls() {
+                    let _ = self.stream.shutdown().await;
+                }
                 if unread {
                     self.discard().await;
                 }
