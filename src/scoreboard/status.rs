@@ -114,7 +114,7 @@ fn worker(record: &[u64], now: u64) -> Option<Worker> {
         .flat_map(|word| word.to_le_bytes())
         .collect();
     // Odd: it is being written.
-    let length = if record[LENGTH] % 2 == 0 {
+    let length = if record[LENGTH].is_multiple_of(2) {
         record[LENGTH] as usize / 2
     } else {
         0
