@@ -17,6 +17,7 @@ fn main() {
     for option in options.split(' ').filter(|option| !option.is_empty()) {
         println!("cargo:rustc-link-arg-bins={option}");
         println!("cargo:rustc-link-arg-tests={option}");
+        println!("cargo:rustc-link-arg-examples={option}");
         // For the library's own unit tests, which neither of these lines reaches: see the end of src/perl/mod.rs.
         if let Some(folder) = option.strip_prefix("-L") {
             println!("cargo:rustc-link-search=native={folder}");

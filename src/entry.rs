@@ -14,7 +14,7 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::config::cli::{self, Parsed};
 use crate::config::command::{self, Command};
 use crate::config::options::App as AppOptions;
-use crate::config::{Config, Options, Said, pairs};
+use crate::config::{Config, Options, Said, handed_in, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::Forked;
 use crate::process::master::Ended;
@@ -54,6 +54,10 @@ struct PerlEntry {
     server_ready: Option<Code>,
     /// Nothing also in a worker, which has it with its app.
     child_exit: Option<ChildExit>,
+    /// The same.
+    verify_callback: Option<Code>,
+    /// A subclass's `access_log`.
+    access_log: Option<Code>,
 }
 
 impl Entry for PerlEntry {
@@ -108,7 +112,11 @@ impl Entry for PerlEntry {
             }
             Source::Load(options) => load(self.perl, &options).map_err(text)?,
         };
-        let mut app = PsgiApp::new(app, facts.clone(), channel).map_err(text)?;
+        let app = PsgiApp::new(app, facts.clone(), channel, self.access_log.take());
+        let mut app = app.map_err(text)?;
+        if let Some(callback) = self.verify_callback.take() {
+            app.at_certificate(callback);
+        }
         if facts.multiprocess {
             if let Some(hook) = self.child_exit.take() {
                 app.at_exit(hook);
@@ -139,8 +147,10 @@ fn read(said: Pairs) -> Result<Said, String> {
 /// # Errors
 /// One sentence, with which the Perl caller dies.
 pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
-    let said = read(said)?;
+    let mut said = read(said)?;
     warn(&said);
+    let access_log = hooks.take("access_log");
+    said.options.logging.access_hook = access_log.is_some();
     let source = match (hooks.take("builder"), hooks.take("app")) {
         (Some(builder), _) => Some(Source::Builder(builder)),
         (None, Some(app)) => Some(Source::Loaded(app)),
@@ -152,6 +162,8 @@ pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         before_prefork: hooks.take("before_prefork"),
         server_ready: hooks.take("server_ready"),
         child_exit: child_exit(&said.options, &mut hooks)?,
+        verify_callback: hooks.take("ssl_verify_callback"),
+        access_log,
     };
     match run(&said.options, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
@@ -237,7 +249,8 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     };
     warn(&said);
     // Rust ignores it, and programs that the app starts would inherit that.
-    if let Err(error) = signal::set_default(Signal::SIGPIPE) {
+    let signals = signal::end_first_process().and_then(|()| signal::set_default(Signal::SIGPIPE));
+    if let Err(error) = signals {
         return mistake(&error);
     }
     let interpreter = match Interpreter::start(&[], xs::trampoline(ENTRIES)) {
@@ -265,6 +278,8 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
         before_prefork: None,
         server_ready: None,
         child_exit,
+        verify_callback: None,
+        access_log: None,
     };
     match run(options, &mut entry) {
         Ok(Ended::Master) => 0,
@@ -331,7 +346,10 @@ fn load(perl: Perl, options: &AppOptions) -> Result<Code, Failure> {
 }
 
 fn run(options: &Options, entry: &mut PerlEntry) -> Result<Ended, String> {
-    let config = Config::resolve(options).map_err(|error| format!("{error:#}"))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let config = handed_in::sockets(options, std::process::id(), variable)
+        .and_then(|handed_in| Config::resolve_with(options, handed_in))
+        .map_err(|error| format!("{error:#}"))?;
     server::run(&config, entry).map_err(|error| format!("{error:#}"))
 }
 

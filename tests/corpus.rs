@@ -55,3 +55,8 @@ fn channel_frames() -> io::Result<()> {
 fn options() -> io::Result<()> {
     replay("options", targets::options::check)
 }
+
+#[test]
+fn log_format() -> io::Result<()> {
+    replay("log_format", targets::log_format::check)
+}

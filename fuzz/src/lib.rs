@@ -4,6 +4,7 @@
 
 pub mod channel_frames;
 pub mod chunked;
+pub mod log_format;
 pub mod options;
 pub mod request_head;
 pub mod target;

@@ -43,7 +43,6 @@ my @ATTRIBUTES = qw(
     spawn_interval
     err_respawn_interval
     check_path
-    reload_on_hup
     max_clients
     min_spare_servers
     max_spare_servers
@@ -147,6 +146,46 @@ sub restart {
 # For subclasses: called with the object, in the master, before workers are forked.
 sub before_prefork { }
 
+# For subclasses that have their own: called in the worker behind each response. This one writes what the core would.
+sub access_log {
+    my ($self, $request, $response, $socket) = @_;
+    require Gepok::AccessLog;
+    my $handle = $self->_access_log_handle or return;
+    print {$handle} Gepok::AccessLog::line($request, $response, $socket);
+    return;
+}
+
+# Where it writes: nothing, a standard handle, or the file, opened once in each worker.
+sub _access_log_handle {
+    my ($self) = @_;
+    my $path = $self->{_access_log};
+    return \*STDERR if !defined $path || $path eq 'stderr';
+    return \*STDOUT if $path eq '-' || $path eq 'stdout';
+    return if $path eq '';
+    my $open = $self->{_access_log_open};
+    if (!$open || $open->{pid} != $$) {
+        open my $handle, '>>', $path or die "can't open the access log $path: $!\n";
+        $handle->autoflush(1);
+        $open = $self->{_access_log_open} = { pid => $$, handle => $handle };
+    }
+    return $open->{handle};
+}
+
+# The hook, for an object whose class has its own; the path is made absolute while the folder is the caller's.
+sub _access_log_hook {
+    my ($self, $path) = @_;
+    eval { require HTTP::Request; 1 }
+        or Carp::croak(ref($self) . '::access_log needs HTTP::Message, which is not installed');
+    require File::Spec;
+    require IO::Handle;
+    require Gepok::AccessLog;
+    Carp::croak("option 'access_log_path': '$path' is not for a method access_log, which writes to files")
+        if defined $path && $path =~ /\A(?:\||syslog\b)/;
+    my $plain = defined $path && $path !~ /\A(?:|-|stdout|stderr)\z/;
+    $self->{_access_log} = $plain ? File::Spec->rel2abs($path) : $path;
+    return Gepok::AccessLog::hook($self);
+}
+
 # The pid of the server that did it, or 0 where none runs.
 sub _command {
     my ($self, $command) = @_;
@@ -173,6 +212,7 @@ sub _flatten {
     }
     $hooks{before_prefork} = sub { $self->before_prefork } if $self->can('before_prefork') != \&before_prefork;
     $attrs{name} = _program() unless defined $attrs{name};
+    $hooks{access_log} = $self->_access_log_hook($attrs{access_log_path}) if $self->can('access_log') != \&access_log;
     $attrs{default_logs} = 1 unless defined $attrs{default_logs};
     # Plack::Runner sets it, and has an access log of its own.
     $attrs{access_log_path} = '' if defined $ENV{PLACK_ENV} && !grep { defined $attrs{$_} } qw(access_log_path access_log);
@@ -327,6 +367,12 @@ With an app, C<stop> and then C<run>. Without one the server that runs begins an
 For subclasses: called with the object, in the master, when everything listens and root's rights are given up, before the first
 worker is forked. What is loaded here is shared by the workers. If it dies, the server does not start.
 
+=head2 access_log($request, $response, $socket)
+
+For subclasses: where a class has a method of this name, it is called in the worker behind each response, with an
+L<HTTP::Request> (without content), the PSGI response and the object of C<gepok.socket>, and the core writes no access log.
+Gepok's own writes a line in the combined format to C<access_log_path>, for subclasses that call it by C<SUPER>.
+
 =head2 Attributes
 
 Each attribute has a method of its name that returns what was given, and sets it when called with a value.
@@ -368,6 +414,11 @@ When the first byte of the request arrived.
 =item gepok.finish_request_time
 
 When the request had been received completely.
+
+=item psgix.logger
+
+A code reference that takes C<< { level => $level, message => $text } >> and writes a line with time, process and level to
+standard error, unless the level is below C<log_level>.
 
 =item gepok.client_protocol
 

@@ -15,6 +15,7 @@
 pub mod address;
 pub mod cli;
 pub mod command;
+pub mod handed_in;
 pub mod help;
 pub mod options;
 pub mod pairs;

@@ -88,8 +88,10 @@ pub enum Place {
     Tcp(Tcp),
     /// To be bound at this path
     Unix(PathBuf),
-    /// A descriptor that listens already: not to be bound, and at the end neither unlinked nor shut down
+    /// A descriptor of the caller's that listens already: not to be bound, and at the end neither unlinked nor shut down
     Inherited(i32),
+    /// As `Inherited`, from a supervisor: nobody else in this process uses the descriptor
+    HandedIn(i32),
 }
 
 /// What the app is told of the client's address.
@@ -135,11 +137,19 @@ pub struct Keepalive {
 impl Config {
     /// Checks the options against each other. An error is one sentence for the user.
     pub fn resolve(options: &Options) -> Result<Config> {
+        Config::resolve_with(options, None)
+    }
+
+    /// As [`Config::resolve`]; sockets that a supervisor has handed in stand for the places that options name.
+    pub fn resolve_with(options: &Options, handed_in: Option<Vec<Listener>>) -> Result<Config> {
         let keepalive = options.keepalive
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
         let (workers, life) = life::life(options)?;
-        let listeners = listeners(options)?;
+        let listeners = match handed_in {
+            Some(listeners) => listeners,
+            None => listeners(options)?,
+        };
         let secure = listeners.iter().any(|listener| listener.tls);
         Ok(Config {
             listeners,

@@ -178,17 +178,17 @@ fn remove_stale(path: &Path) -> Result<()> {
     }
 }
 
-/// A socket that the caller has made to listen (plackup's `listen_sock`).
+/// A socket that others have made to listen; `what` names it in errors.
 ///
 /// # Errors
 /// One sentence where the descriptor is no listening socket.
-pub fn inherited(descriptor: OwnedFd) -> Result<Listening> {
-    let what = "listen_sock is not a listening socket";
+pub fn inherited(descriptor: OwnedFd, what: &str) -> Result<Listening> {
+    let what = || format!("{what} is not a listening socket");
     let socket = SockRef::from(&descriptor);
-    if !socket.is_listener().context(what)? {
-        bail!(what);
+    if !socket.is_listener().with_context(what)? {
+        bail!(what());
     }
-    let address = socket.local_addr().context(what)?;
+    let address = socket.local_addr().with_context(what)?;
     Ok(Listening {
         unix: address.is_unix(),
         tls: false,
@@ -250,8 +250,8 @@ mod tests {
     fn only_a_listening_socket_is_taken_over() {
         let listening = tcp("127.0.0.1", 0, 5).unwrap();
         let address = listening.address;
-        assert_eq!(inherited(listening.socket).unwrap().address, address);
+        assert_eq!(inherited(listening.socket, "it").unwrap().address, address);
         let (one, _) = UnixStream::pair().unwrap();
-        assert!(inherited(one.into()).is_err());
+        assert!(inherited(one.into(), "it").is_err());
     }
 }

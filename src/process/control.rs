@@ -16,6 +16,7 @@ use nix::sys::socket::{
     sendmsg, socketpair,
 };
 
+pub use super::log_files::LogFiles;
 use super::pool::Load;
 use crate::channel::Descriptors;
 
@@ -64,15 +65,6 @@ pub enum ToCore {
     Reread,
     /// Log files, opened anew.
     Logs(LogFiles),
-}
-
-/// Log files, those of them that there are.
-#[derive(Debug, Default)]
-pub struct LogFiles {
-    /// What the access log goes to.
-    pub access: Option<OwnedFd>,
-    /// What becomes standard error.
-    pub errors: Option<OwnedFd>,
 }
 
 /// A file that the master has opened for the core to read: no process that runs the app holds what is in it.
@@ -135,10 +127,6 @@ const HUNG: u8 = 23;
 const REREAD: u8 = 24;
 const LOGS: u8 = 25;
 const LOAD: u8 = 26;
-
-/// Which files come with `LOGS`, in this order.
-const ACCESS: u8 = 1;
-const ERRORS: u8 = 2;
 
 /// `Drain` as it stands on the wire, for a signal handler.
 pub const DRAIN_WORD: [u8; 1] = [DRAIN];
@@ -283,13 +271,9 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
         ToCore::Reread => bytes.put_slice(&REREAD_WORD),
         ToCore::Logs(files) => {
-            let both = [(ACCESS, &files.access), (ERRORS, &files.errors)];
-            let there = both.iter().filter(|(_, file)| file.is_some());
-            bytes.put_slice(&[LOGS, there.map(|(flag, _)| flag).sum()]);
-            descriptors.extend(
-                both.iter()
-                    .filter_map(|(_, f)| Some(f.as_ref()?.as_raw_fd())),
-            );
+            let (there, files) = files.encode();
+            bytes.put_slice(&[LOGS, there]);
+            descriptors = files;
         }
     }
     (bytes, descriptors)
@@ -414,15 +398,7 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
         REREAD => ToCore::Reread,
         LOGS => {
             let there = from.try_get_u8().map_err(|_| garbage())?;
-            let mut files = descriptors.into_iter();
-            let mut next = |flag| match there & flag {
-                0 => Ok(None),
-                _ => files.next().map(Some).ok_or_else(garbage),
-            };
-            ToCore::Logs(LogFiles {
-                access: next(ACCESS)?,
-                errors: next(ERRORS)?,
-            })
+            ToCore::Logs(LogFiles::decode(there, descriptors).ok_or_else(garbage)?)
         }
         _ => return Err(garbage()),
     };

@@ -84,6 +84,25 @@ pub fn disregard(signal: Signal) -> io::Result<()> {
     handle(signal, SigHandler::Handler(nothing), SaFlags::SA_RESTART)
 }
 
+extern "C" fn end(signal: libc::c_int) {
+    // SAFETY: async-signal-safe.
+    unsafe { libc::_exit(128 + signal) }
+}
+
+/// For the first process of a container, whom the kernel spares every signal that has no handler: until the server
+/// takes them over, those that stop servers end it.
+///
+/// # Errors
+/// What sigaction says.
+pub fn end_first_process() -> io::Result<()> {
+    if nix::unistd::getpid().as_raw() == 1 {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+            handle(signal, SigHandler::Handler(end), SaFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
 /// Sets `signal` to its default.
 ///
 /// # Errors
@@ -133,6 +152,33 @@ impl Saved {
         }
         Ok(())
     }
+}
+
+/// Signals that must not meet a master whose handlers are not there yet.
+const HELD_BACK: [Signal; 7] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+];
+
+/// Holds back the signals that stop and reload servers, until [`release`]: who sees that the server listens may send them.
+///
+/// # Errors
+/// What sigprocmask says.
+pub fn hold_back() -> io::Result<()> {
+    Ok(HELD_BACK.into_iter().collect::<SigSet>().thread_block()?)
+}
+
+/// Lets signals through again, those among them that have come meanwhile.
+///
+/// # Errors
+/// What sigprocmask says.
+pub fn release() -> io::Result<()> {
+    Ok(HELD_BACK.into_iter().collect::<SigSet>().thread_unblock()?)
 }
 
 /// Runs `work` with all signals blocked; a thread that it starts is born so.

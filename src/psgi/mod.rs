@@ -9,17 +9,21 @@ mod sink;
 mod tls;
 
 use std::os::fd::IntoRawFd;
+use std::ptr;
 use std::rc::Rc;
 
 use perl_sys::{gp_outcome, gp_request, gp_signal_calls, gp_slice, gp_time, gp_worker};
 
 use crate::channel::respond::Respond;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
-use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
+use crate::semantics::message::{Content, Endpoints, Request, Timestamp, Tls};
 use crate::worker::{self, App, Called, Left, ServerFacts};
 
 /// The class of `gepok.socket`, built in so that every entry has the one that fits.
 const SOCKET: &str = include_str!("../../perl/lib/Gepok/Socket.pm");
+
+/// What makes `psgix.logger`.
+const LOGGER: &str = include_str!("../../perl/lib/Gepok/Logger.pm");
 
 /// A PSGI application in this process's interpreter. There is at most one at a time.
 pub struct PsgiApp {
@@ -30,6 +34,11 @@ pub struct PsgiApp {
     /// What C hands response parts to; its address is C's.
     sink: Box<sink::Sink>,
     last_hook: Option<ChildExit>,
+    /// Who says which clients' certificates are good.
+    verify_callback: Option<Code>,
+    /// What C was told of stays alive as long as the worker.
+    _logger: Code,
+    _access_log: Option<Code>,
 }
 
 /// What a worker calls right before it exits.
@@ -41,10 +50,17 @@ pub struct ChildExit {
 }
 
 impl PsgiApp {
-    /// Makes this process a worker that answers with `app` into `respond`.
-    pub fn new(app: Code, server: ServerFacts, respond: Rc<dyn Respond>) -> Result<Self, Failure> {
+    /// Makes this process a worker that answers with `app` into `respond`. `access_log` is called behind each response.
+    pub fn new(
+        app: Code,
+        server: ServerFacts,
+        respond: Rc<dyn Respond>,
+        access_log: Option<Code>,
+    ) -> Result<Self, Failure> {
         let perl = app.perl();
         perl.provide("Gepok/Socket.pm", SOCKET)?;
+        perl.provide("Gepok/Logger.pm", LOGGER)?;
+        let logger = logger(perl)?;
         let sink = Box::new(sink::Sink::new(respond));
         let facts: Vec<Vec<u8>> = server.listeners.iter().map(listener::facts).collect();
         let listeners: Vec<gp_slice> = facts.iter().map(|facts| slice(facts)).collect();
@@ -56,6 +72,8 @@ impl PsgiApp {
             wake: Some(wake_worker),
             certificate_texts: Some(tls::certificate_texts),
             multiprocess: server.multiprocess.into(),
+            logger: logger.raw(),
+            access_log: access_log.as_ref().map_or(ptr::null_mut(), Code::raw),
         };
         // SAFETY: `worker` outlives the call, the sink lives until `gp_close` in drop.
         match unsafe { perl_sys::gp_open(perl.raw(), &worker) } {
@@ -66,6 +84,9 @@ impl PsgiApp {
                 server,
                 sink,
                 last_hook: None,
+                verify_callback: None,
+                _logger: logger,
+                _access_log: access_log,
             }),
             other => Err(perl.failure(other)),
         }
@@ -75,6 +96,19 @@ impl PsgiApp {
     pub fn at_exit(&mut self, hook: ChildExit) {
         self.last_hook = Some(hook);
     }
+
+    /// Sets what is asked about clients' certificates.
+    pub fn at_certificate(&mut self, callback: Code) {
+        self.verify_callback = Some(callback);
+    }
+}
+
+/// The code behind `psgix.logger`, which drops what is below our own lines' level.
+fn logger(perl: Perl) -> Result<Code, Failure> {
+    let level = ::log::max_level().as_str().to_lowercase();
+    let make = format!("Gepok::Logger::logger('{level}')");
+    perl.eval("gepok", &make)?
+        .ok_or_else(|| Failure::Died("there is no logger".to_owned()))
 }
 
 /// Makes TERM end this worker behind the request in hand, and INT, QUIT and HUP do nothing: those reach every
@@ -185,6 +219,30 @@ impl App for PsgiApp {
                 _ => Called::Leave,
             },
             _ => Called::Leave,
+        }
+    }
+
+    fn verify(&mut self, tls: &Tls) -> Result<bool, i32> {
+        let (Some(callback), Some(certificate)) = (&self.verify_callback, tls.certificates.first())
+        else {
+            return Ok(false);
+        };
+        let error = tls.distrust.as_deref().map_or(UNDEF, slice);
+        let mut good = 0;
+        // SAFETY: the callback is this interpreter's; the bytes live in `tls`, which outlives the call.
+        let outcome = unsafe {
+            let (perl, callback) = (self.perl.raw(), callback.raw());
+            perl_sys::gp_verify(perl, callback, slice(certificate), error, &mut good)
+        };
+        match outcome {
+            gp_outcome::GP_OK => Ok(good != 0),
+            other => match self.perl.failure(other) {
+                Failure::Exit(status) => Err(status),
+                failure => {
+                    ::log::error!("ssl_verify_callback: {failure}");
+                    Ok(false)
+                }
+            },
         }
     }
 

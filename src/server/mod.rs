@@ -31,6 +31,7 @@ use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
 use crate::process::master::{self, Ended, Roles};
+use crate::process::notify::Notifier;
 use crate::process::pool::Sizes;
 use crate::process::{privileges, signal};
 use crate::scoreboard::Board;
@@ -106,6 +107,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         board_file: None,
     };
     let ended = server.live();
+    signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
         server.files.iter().for_each(SocketFile::remove);
@@ -137,6 +139,9 @@ struct Server<'a> {
 
 impl Server<'_> {
     fn live(&mut self) -> Result<Ended> {
+        if self.facts.multiprocess {
+            signal::hold_back()?;
+        }
         self.bind()?;
         self.daemon.detach(|| self.entry.fork())?;
         self.master = getpid();
@@ -154,17 +159,31 @@ impl Server<'_> {
             let mut listening = match &listener.place {
                 Place::Tcp(tcp) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
                 Place::Unix(path) => listen::unix(path, access, self.config.backlog)?,
-                Place::Inherited(number) => listen::inherited(duplicate(*number)?)?,
+                Place::Inherited(number) => listen::inherited(duplicate(*number)?, "listen_sock")?,
+                Place::HandedIn(number) => {
+                    let what = format!("descriptor {number}, which was handed in,");
+                    listen::inherited(take(*number)?, &what)?
+                }
             };
             self.files.extend(listening.file.take());
             listening.tls = listener.tls;
             if listening.tls && listening.unix {
-                bail!("option 'ssl': TLS is not spoken on Unix sockets, and 'listen_sock' is one");
+                bail!(
+                    "option 'ssl': TLS is not spoken on Unix sockets, and the one handed in is such"
+                );
             }
             self.facts.listeners.push(told(listener, &listening));
             self.listening.push(listening);
         }
         Ok(())
+    }
+
+    /// Whether a supervisor holds the sockets, and can have them served by another server when this one stops.
+    fn is_supervised(&self) -> bool {
+        let places = self.config.listeners.iter().map(|listener| &listener.place);
+        places
+            .into_iter()
+            .any(|place| matches!(place, Place::HandedIn(_)))
     }
 
     /// The access log as a core is born with it.
@@ -187,7 +206,8 @@ impl Server<'_> {
             spawn_interval: reload.spawn_interval,
             err_respawn_interval: reload.err_respawn_interval,
             check_path: reload.check_path.clone(),
-            has_successor: false,
+            has_successor: self.is_supervised(),
+            notifier: Notifier::from_environment(),
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
@@ -369,6 +389,18 @@ fn duplicate(number: i32) -> Result<OwnedFd> {
     }
     // SAFETY: fcntl has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// A descriptor that a supervisor has handed in. Programs that the app starts shall not get it.
+fn take(number: i32) -> Result<OwnedFd> {
+    // SAFETY: F_SETFD on any number works on what is open there or fails.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error()).with_context(|| {
+            format!("descriptor {number}, which was to be handed in, is not open")
+        });
+    }
+    // SAFETY: it is open, and by the supervisor's protocol nobody's but ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// What apps are told of a listener, its port known by now.

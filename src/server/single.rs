@@ -15,6 +15,7 @@ use crate::channel::worker_end::WorkerEnd;
 use crate::core;
 use crate::process::control::{self, MasterEnd, ToCore, ToMaster};
 use crate::process::master::{Ended, Roles};
+use crate::process::notify::Notifier;
 use crate::process::signal::{self, Note};
 use crate::worker::{self, Left, Share};
 
@@ -45,9 +46,12 @@ impl Server<'_> {
         let channel = Rc::new(WorkerEnd::open(worker_side)?);
         let app = self.entry.app(&self.facts, Rc::clone(&channel));
         let mut app = app.map_err(|message| anyhow!(message))?;
-        take_signals(&control)?;
+        take_signals(&control, self.is_supervised())?;
+        let notifier = Notifier::from_environment();
+        notifier.iter().for_each(Notifier::ready);
         let left = worker::serve(&channel, app.as_mut(), Share::endless(), None);
         drop(app);
+        notifier.iter().for_each(Notifier::stopping);
         saved.restore(&TAKEN)?;
         finish(&mut control);
         joined(core)?;
@@ -88,11 +92,16 @@ impl Server<'_> {
 }
 
 /// Signals stop the core; its stop ends the worker's loop.
-fn take_signals(control: &MasterEnd) -> io::Result<()> {
+fn take_signals(control: &MasterEnd, has_successor: bool) -> io::Result<()> {
+    let stop = if has_successor {
+        &control::GIVE_WAY_WORD
+    } else {
+        &control::DRAIN_WORD
+    };
     let socket = control.as_fd().as_raw_fd();
     for (signal, bytes) in [
-        (Signal::SIGTERM, &control::DRAIN_WORD),
-        (Signal::SIGQUIT, &control::DRAIN_WORD),
+        (Signal::SIGTERM, stop),
+        (Signal::SIGQUIT, stop),
         (Signal::SIGINT, &control::QUIT_WORD),
         (Signal::SIGHUP, &control::REREAD_WORD),
     ] {

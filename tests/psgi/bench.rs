@@ -127,7 +127,7 @@ fn bench() {
             multiprocess: true,
             ssl_env: false,
         };
-        let mut psgi = PsgiApp::new(app, server, Rc::new(Nowhere)).unwrap();
+        let mut psgi = PsgiApp::new(app, server, Rc::new(Nowhere), None).unwrap();
         let mut request = browser();
         if let Some(content) = content {
             request.content_length = Some(content.len() as u64);

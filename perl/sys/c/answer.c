@@ -283,6 +283,7 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
 
     if (len < 2 || !status_entry || !headers_entry)
         croak("Gepok: a response has %ld elements instead of 3", (long)len);
+    gp_keep_response(aTHX_(SV *) av);
     status = read_status(aTHX_ * status_entry);
     fields = gp_fields(aTHX_ * headers_entry, &count);
     if (len == 2) {

@@ -58,6 +58,12 @@ typedef struct gp_socket {
     U32 flags[2]; /* of its two ends, as they were made */
 } gp_socket;
 
+/* A request whose response is over. */
+typedef struct gp_done {
+    const gp_request *request;
+    HV *env;
+} gp_done;
+
 /* A guarded piece of work. */
 typedef void (*gp_work)(pTHX_ void *argument);
 
@@ -84,6 +90,7 @@ struct gp_state {
     HV *socket_stashes[GP_FAMILIES];
     gp_socket sockets[GP_FAMILIES];
     HV *writer_stash;
+    SV *response; /* for worker.access_log */
     gp_subs subs;
 };
 extern struct gp_state gp;
@@ -122,6 +129,11 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 void gp_answer(pTHX_ gp_exchange *exchange, SV *response);
 int gp_content(pTHX_ gp_exchange *exchange, const gp_slice *pieces, size_t count);
 void gp_end(gp_exchange *exchange);
+
+/* log.c */
+void gp_keep_response(pTHX_ SV *response);
+void gp_keep_failure(pTHX);
+void gp_access_log(pTHX_ void *argument);
 
 /* respond.c */
 void gp_log_error(pTHX_ HV *env);

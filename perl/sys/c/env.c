@@ -68,7 +68,7 @@ void gp_fill_env(pTHX_ HV *env, const gp_request *request)
     SV *socket = gp_client_socket(aTHX_ request);
 
     /* Not growing step by step is the best single saving. */
-    hv_ksplit(env, 26 + request->entry_count);
+    hv_ksplit(env, 27 + request->entry_count);
 
     for (i = 0; i < request->entry_count; i++) {
         const gp_entry *entry = &request->entries[i];
@@ -99,6 +99,7 @@ void gp_fill_env(pTHX_ HV *env, const gp_request *request)
     put(aTHX_ env, KEY_INFORMATIONAL, newRV_inc((SV *)gp.subs.informational));
     put(aTHX_ env, KEY_CLIENT_GONE, newRV_inc((SV *)gp.subs.client_gone));
     put(aTHX_ env, KEY_IO, newRV_inc(socket));
+    put(aTHX_ env, KEY_LOGGER, newRV_inc(SvRV((SV *)gp.worker.logger)));
     put(aTHX_ env, KEY_CLEANUP, newSViv(1));
     put(aTHX_ env, KEY_CLEANUP_HANDLERS, newRV_noinc((SV *)newAV()));
 

@@ -88,7 +88,7 @@ static void run(pTHX_ void *argument)
     c->exchange->in_call = 0;
 
     handlers = cleanup_handlers(aTHX_ c->env);
-    if (!(c->request->flags & GP_LAST) && (!handlers || av_len(handlers) < 0) && !committed(aTHX_ c->env)) {
+    if (!(c->request->flags & GP_LAST) && !gp.worker.access_log && (!handlers || av_len(handlers) < 0) && !committed(aTHX_ c->env)) {
         HV *env = c->env;
         c->settled = 1;
         c->env = NULL;
@@ -178,6 +178,14 @@ static gp_outcome settle(pTHX_ call *c)
 {
     HV *env = c->env;
     int leave;
+    if (gp.worker.access_log) {
+        gp_done done = {c->request, env};
+        SINK.flush(SELF);
+        if (gp_guarded(aTHX_ gp_access_log, &done) == GP_DIED)
+            gp_log_error(aTHX_ env);
+        if (gp.exited)
+            return GP_EXIT;
+    }
     if (env) {
         for (;; c->handler++) {
             /* Counted anew each time, a handler may add another. */
@@ -222,6 +230,8 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
     c.exchange->in_call = 0;
     if (outcome == GP_DIED && !c.settled) {
         gp_log_error(aTHX_ c.env);
+        if (!c.exchange->over && !c.exchange->head && !c.exchange->taken)
+            gp_keep_failure(aTHX);
         fail(c.exchange);
     }
     if (!gp.exited && !c.settled)

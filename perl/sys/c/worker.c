@@ -47,6 +47,8 @@ static void unprepare(pTHX_ void *argument)
     gp_sockets_end(aTHX);
     SvREFCNT_dec((SV *)gp.empty);
     gp.empty = NULL;
+    SvREFCNT_dec(gp.response);
+    gp.response = NULL;
     SvREFCNT_dec(gp.empty_content);
     gp.empty_content = NULL;
 }

@@ -202,6 +202,10 @@ pub struct gp_worker {
     pub certificate_texts: ::std::option::Option<unsafe extern "C" fn(der: gp_slice) -> gp_slice>,
     #[doc = " psgi.multiprocess, and whether psgix.harakiri is offered."]
     pub multiprocess: ::std::os::raw::c_int,
+    #[doc = " psgix.logger; the caller's until gp_close."]
+    pub logger: *mut gp_sv,
+    #[doc = " Called behind each response with the response, the client's socket and the entries of the env; may be NULL. The\n caller's until gp_close."]
+    pub access_log: *mut gp_sv,
 }
 #[doc = " A named subroutine given to Gepok::_serve."]
 #[repr(C)]
@@ -315,6 +319,16 @@ unsafe extern "C" {
         perl: *mut gp_perl,
         app: *mut gp_sv,
         request: *const gp_request,
+    ) -> gp_outcome;
+}
+unsafe extern "C" {
+    #[doc = " Asks `callback` (ssl_verify_callback) whether a client's certificate is good; `error` tells why the chain is not, undef\n where it is. `good` becomes 1 or 0."]
+    pub fn gp_verify(
+        perl: *mut gp_perl,
+        callback: *mut gp_sv,
+        certificate: gp_slice,
+        error: gp_slice,
+        good: *mut ::std::os::raw::c_int,
     ) -> gp_outcome;
 }
 unsafe extern "C" {

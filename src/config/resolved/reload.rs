@@ -17,8 +17,6 @@ pub struct Reload {
     pub err_respawn_interval: Duration,
     /// What new workers must answer before they replace others
     pub check_path: Option<String>,
-    /// Whether HUP starts the whole program anew where the app is preloaded
-    pub by_execution: bool,
 }
 
 pub(super) fn reload(options: &Options) -> Result<Reload> {
@@ -37,7 +35,6 @@ pub(super) fn reload(options: &Options) -> Result<Reload> {
         spawn_interval: said.spawn_interval,
         err_respawn_interval: said.err_respawn_interval,
         check_path: said.check_path.clone(),
-        by_execution: said.reload_on_hup,
     })
 }
 

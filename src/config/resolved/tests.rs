@@ -23,7 +23,7 @@ fn listeners(pairs: &[(&str, &str)]) -> Vec<String> {
         let place = match &listener.place {
             Place::Tcp(tcp) => format!("{} {}", tcp.host, tcp.port),
             Place::Unix(path) => path.display().to_string(),
-            Place::Inherited(fd) => format!("fd {fd}"),
+            Place::Inherited(fd) | Place::HandedIn(fd) => format!("fd {fd}"),
         };
         let (name, port) = (told(&listener.server_name), told(&listener.server_port));
         format!("{place} | {name} | {port} | {:?}", listener.remote)

@@ -54,18 +54,5 @@ pub(super) static CATEGORY: Category = Category {
                    says why.",
             entry: Entry::All,
         },
-        Opt {
-            name: "reload_on_hup",
-            letter: None,
-            aliases: &[],
-            kind: Kind::Flag(|options, on| options.reload.reload_on_hup = on),
-            value: "",
-            preset: Preset::Value("0"),
-            short: "HUP loads a preloaded app anew, as USR2 does",
-            long: "Where the app was loaded before the workers were forked, signal HUP replaces the workers by others \
-                   with the same code. With this option it starts the whole program anew, as signal USR2 does: new \
-                   code, the same process id, and no request lost.",
-            entry: Entry::All,
-        },
     ],
 };

@@ -448,24 +448,6 @@ impl Connection {
         }
     }
 
-    /// Appends a whole response of the server's own. Returns whether the connection persists.
-    pub(super) fn canned(
-        &mut self,
-        out: &mut Vec<u8>,
-        facts: &Facts,
-        status: u16,
-        text: &str,
-    ) -> bool {
-        let start = out.len();
-        let date = self.date();
-        let server = self.context.settings.server.as_deref();
-        let persistent = write::canned(out, facts, status, text, &date, server);
-        let head = memchr::memmem::find(&out[start..], b"\r\n\r\n")
-            .map_or(out.len(), |end| start + end + 4);
-        self.account.answers(status, &out[start..head]);
-        persistent
-    }
-
     pub(super) fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
         *self.context.date.borrow_mut().at(Timestamp::now().seconds)
     }

@@ -26,6 +26,8 @@ pub(super) struct Response<'a> {
     out: Vec<u8>,
     /// The content's framing; nothing before the head.
     encoder: Option<Encoder>,
+    /// It was told that the app gives more than it had announced.
+    too_long: bool,
     presence: Presence,
 }
 
@@ -38,6 +40,7 @@ impl<'a> Response<'a> {
             taken: false,
             out: Vec::new(),
             encoder: None,
+            too_long: false,
             presence: Presence::default(),
         }
     }
@@ -129,6 +132,7 @@ impl<'a> Response<'a> {
             match change {
                 Change::None => {}
                 Change::Ask if self.encoder.is_none() && self.facts.version > Version::Http10 => {
+                    self.connection.account.frames(write::CONTINUE.len());
                     self.out.extend_from_slice(write::CONTINUE);
                     self.flush().await?;
                 }
@@ -148,6 +152,10 @@ impl<'a> Response<'a> {
             return Ok(());
         };
         let frame = encoder.frame(content.len());
+        if frame.length < content.len() && encoder.has_length() && !self.too_long {
+            self.too_long = true;
+            ::log::error!("a response is longer than its Content-Length: the rest is not sent");
+        }
         let content = &content[..frame.length];
         self.connection.account.frames(frame.overhead());
         self.out.extend_from_slice(frame.prefix.as_bytes());
@@ -242,5 +250,25 @@ impl<'a> Response<'a> {
 
     async fn flush(&mut self) -> Result<(), Close> {
         self.connection.write_all(&mut self.out, &[]).await
+    }
+}
+
+impl Connection {
+    /// Appends a whole response of the server's own. Returns whether the connection persists.
+    pub(super) fn canned(
+        &mut self,
+        out: &mut Vec<u8>,
+        facts: &Facts,
+        status: u16,
+        text: &str,
+    ) -> bool {
+        let start = out.len();
+        let date = self.date();
+        let server = self.context.settings.server.as_deref();
+        let persistent = write::canned(out, facts, status, text, &date, server);
+        let head = memchr::memmem::find(&out[start..], b"\r\n\r\n")
+            .map_or(out.len(), |end| start + end + 4);
+        self.account.answers(status, &out[start..head]);
+        persistent
     }
 }

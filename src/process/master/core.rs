@@ -8,6 +8,7 @@ use nix::unistd::{Pid, getpid};
 
 use super::super::control::{self, MasterEnd, ToCore, ToMaster};
 use super::super::fork::{self, Forked};
+use super::super::notify::Notifier;
 use super::stop::Phase;
 use super::workers::State;
 use super::{FAST_STOP, Master, RESPAWN_PAUSE, Roles, await_death};
@@ -74,7 +75,8 @@ impl Master<'_> {
             Ok(Some(ToMaster::Leaving(number))) => self.worker_leaves(number),
             Ok(Some(ToMaster::Load(load))) => self.load(load),
             Ok(Some(ToMaster::Hung(number, request))) => self.worker_hangs(number, &request),
-            Ok(Some(ToMaster::Ready | ToMaster::Alive)) => {}
+            Ok(Some(ToMaster::Alive)) => self.tell(Notifier::alive),
+            Ok(Some(ToMaster::Ready)) => {}
             // To a question that took too long.
             Ok(Some(ToMaster::Answer(answer))) => {
                 ::log::warn!("a late answer of the core: {answer:?}");

@@ -9,6 +9,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 
 use super::super::control::ToCore;
+use super::super::notify::Notifier;
 use super::leaving::Ending;
 use super::workers::{State, Worker};
 use super::{FAST_STOP, Master};
@@ -30,6 +31,7 @@ impl Worker {
 impl Master<'_> {
     /// Begins a new generation, or notes that one more is wanted behind that which is being tried.
     pub(super) fn reload(&mut self) {
+        self.tell(Notifier::reloading);
         self.reread();
         if self.change.is_some() {
             self.reload_again = true;
@@ -65,7 +67,9 @@ impl Master<'_> {
         }
         if !worker.candidate {
             worker.state = State::Serving;
-            self.begun = true;
+            if !std::mem::replace(&mut self.begun, true) {
+                self.tell(Notifier::ready);
+            }
         } else if let Some(path) = check {
             worker.state = State::Checking;
             let _ = self.core.control.tell(ToCore::Check(number, path));
@@ -140,9 +144,7 @@ impl Master<'_> {
     fn end_change(&mut self) {
         self.change = None;
         ::log::info!("generation {} serves", self.generation);
-        if self.reload_again {
-            self.begin_change();
-        }
+        self.change_over();
     }
 
     /// A candidate has failed, which is dead or has been given up.
@@ -158,8 +160,14 @@ impl Master<'_> {
         }
         ::log::error!("the reload failed, and nothing has changed: {why}");
         self.give_up_change();
+        self.change_over();
+    }
+
+    fn change_over(&mut self) {
         if self.reload_again {
             self.begin_change();
+        } else {
+            self.tell(Notifier::ready);
         }
     }
 

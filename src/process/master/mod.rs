@@ -21,6 +21,7 @@ use self::stop::Phase;
 use self::workers::Worker;
 use super::control::MasterEnd;
 use super::fork::Forked;
+use super::notify::Notifier;
 use super::pool::{Pool, Sizes};
 use super::signal::{self, Saved};
 use crate::channel::Descriptors;
@@ -75,7 +76,7 @@ pub trait Roles {
 }
 
 /// How many workers, how they come and go, and how long to wait for them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
     /// Number of workers at first, at least one.
     pub workers: usize,
@@ -91,6 +92,8 @@ pub struct Settings {
     pub check_path: Option<String>,
     /// Others listen on the same sockets when this server is told to stop (Server::Starter).
     pub has_successor: bool,
+    /// The service manager, where it wants to be told.
+    pub notifier: Option<Notifier>,
 }
 
 /// Which process returns from [`run`].
@@ -166,6 +169,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         settings,
     };
     master.take_signals().map_err(start)?;
+    signal::release().map_err(start)?;
     let begun = master.roles.reread(&mut master.core.control);
     let begun = begun.and_then(|()| master.accept());
     if let Err(message) = begun.and_then(|()| master.roles.listening()) {
@@ -228,11 +232,17 @@ impl Master<'_> {
     /// When something is due next, whatever signals and words come.
     fn next_due(&self) -> Option<Instant> {
         let birth = self.is_birth_due().then_some(self.not_before);
+        let sign = self
+            .settings
+            .notifier
+            .as_ref()
+            .and_then(Notifier::next_sign);
         let dues = [
             birth,
             self.phase.due(),
             self.next_ending(),
             self.next_shrink(),
+            sign,
         ];
         dues.into_iter().flatten().min()
     }

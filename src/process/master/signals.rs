@@ -52,6 +52,8 @@ impl Master<'_> {
                 }
                 b'I' => self.stop_fast(),
                 b'T' if running || self.phase.is_slow() => self.drain(),
+                // start_server says it again at its own next HUP: that is no hurry.
+                b'T' if self.settings.has_successor => {}
                 b'T' => self.stop_fast(),
                 b'1' if running => self.stop_slowly(),
                 b'H' if running => self.reload(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 
 use super::super::control::ToCore;
+use super::super::notify::Notifier;
 use super::signals::TAKEN;
 use super::workers::State;
 use super::{FAST_STOP, Master, await_death};
@@ -45,8 +46,18 @@ impl Phase {
 }
 
 impl Master<'_> {
+    /// Tells the service manager, if there is one.
+    pub(super) fn tell(&self, what: impl Fn(&Notifier)) {
+        self.settings.notifier.iter().for_each(what);
+    }
+
     /// Does what is due by the clock.
     pub(super) fn be_punctual(&mut self) {
+        let notifier = self.settings.notifier.as_mut();
+        if notifier.is_some_and(Notifier::is_sign_due) {
+            // The sign is given when the core has answered: it is as important as the master.
+            let _ = self.core.control.tell(ToCore::Ping);
+        }
         let now = Instant::now();
         self.kill_overdue();
         self.shrink();
@@ -63,6 +74,7 @@ impl Master<'_> {
 
     /// Lets one worker go for each `spawn_interval`, while others take over their share; then drains.
     pub(super) fn stop_slowly(&mut self) {
+        self.tell(Notifier::stopping);
         self.give_up_change();
         self.ebb();
     }
@@ -83,6 +95,7 @@ impl Master<'_> {
 
     /// Accepts nothing more and finishes what is in work.
     pub(super) fn drain(&mut self) {
+        self.tell(Notifier::stopping);
         self.give_up_change();
         self.phase = Phase::Draining {
             until: Instant::now() + self.settings.graceful_timeout,
@@ -98,6 +111,7 @@ impl Master<'_> {
     }
 
     pub(super) fn stop_fast(&mut self) {
+        self.tell(Notifier::stopping);
         self.phase = Phase::Stopping {
             until: Instant::now() + FAST_STOP,
         };

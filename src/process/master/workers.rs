@@ -16,6 +16,9 @@ use super::signals::TAKEN;
 use super::stop::Phase;
 use crate::channel::{self, Descriptors};
 
+/// The first process of a system, or of a container.
+const INIT: Pid = Pid::from_raw(1);
+
 /// So many workers may leave of themselves before one has served.
 const MOST_STILLBORN: u32 = 3;
 
@@ -160,9 +163,10 @@ impl Master<'_> {
             core,
             notes,
             notes_end,
+            settings,
             ..
         } = self;
-        drop((core, notes, notes_end));
+        drop((core, notes, notes_end, settings));
         roles.stop_listening();
         match worker_signals(&saved, birth.master) {
             Ok(()) => roles.worker(birth.number, birth.generation, birth.channel),
@@ -204,6 +208,23 @@ impl Master<'_> {
         }
         for (worker, status) in dead {
             self.buried(&worker, status);
+        }
+        if getpid() == INIT {
+            self.reap_orphans();
+        }
+    }
+
+    /// As the first process of a container: children of the dead are ours to bury.
+    fn reap_orphans(&mut self) {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let Some(pid) = status.pid() else {
+                return;
+            };
+            // One of ours that has died in this very moment.
+            if let Some(at) = self.workers.iter().position(|worker| worker.pid == pid) {
+                let worker = self.workers.remove(at);
+                self.buried(&worker, Ok(status));
+            }
         }
     }
 

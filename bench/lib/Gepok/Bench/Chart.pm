@@ -18,7 +18,8 @@ my $ROW    = 21;
 my $TITLE  = 34;
 my $MARGIN = 20;
 
-my %COLOUR = (Gepok => '#c2410c', nginx => '#a3b8a8', 'no-server' => '#a3b8a8');
+# What is no PSGI server is paler.
+my %COLOUR = (Gepok => '#c2410c', map { $_ => '#b8c4bb' } qw(core-alone nginx no-server));
 my $PEER   = '#7c8794';
 
 # `panels`: [{title, bars => [{server, rate, cpu}, ...]}, ...], in two columns.

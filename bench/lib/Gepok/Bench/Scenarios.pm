@@ -4,7 +4,8 @@ package Gepok::Bench::Scenarios;
 #
 # name, title, text; servers; measure($how, $server): {figure => value} of one run, `how` being {folder, seconds, quick, tls,
 # file}; figures: [name, title, decimals], the first is the one that is compared; rounds, if it needs a number of its own;
-# cost: seconds beside `seconds` that a run takes, about, and load: how often `seconds` is spent.
+# cost: seconds beside `seconds` that a run takes, about (quick_cost, where that is less), and load: how often `seconds`
+# is spent.
 
 use strict;
 use warnings;
@@ -46,7 +47,7 @@ our @SCENARIOS = (
         title   => 'Hello world, Connection: close, 32 connections',
         text    => 'Each request brings a connection of its own. wrk spends most of its CPU on connecting: the server\'s CPU time per '
             . 'request is the steadier figure.',
-        servers => [qw(Gepok Starman Starlet Feersum Twiggy HTTP-Server-PSGI uWSGI-http nginx)],
+        servers => [qw(Gepok Starman Starlet Feersum Twiggy HTTP-Server-PSGI uWSGI-http core-alone nginx)],
         load(app => 'hello', connections => 32, content => $HELLO, fields => ['Connection: close'], closing => 1),
     },
     {
@@ -120,7 +121,6 @@ our @SCENARIOS = (
         figures => [['ms', 'ms', 0]],
         rounds  => 9,
         cost    => 0.4,
-        lower   => 1,
         measure => sub { Gepok::Bench::Memory::first_answer("$APPS/hello.psgi", @_) },
     },
     {
@@ -138,7 +138,6 @@ our @SCENARIOS = (
         rounds  => 3,
         cost    => 0.8,
         load    => 1,
-        lower   => 1,
         measure => sub { Gepok::Bench::Memory::of_worker("$APPS/pid.psgi", @_) },
     },
     {
@@ -156,7 +155,6 @@ our @SCENARIOS = (
         rounds  => 7,
         cost    => 0.8,
         load    => 2,
-        lower   => 1,
         measure => sub { Gepok::Bench::Mixed::measure("$APPS/mixed.psgi", @_) },
     },
     {
@@ -181,16 +179,16 @@ our @SCENARIOS = (
             ['cpu',         'CPU s in 5 s',                   2],
             ['connections', 'connections',                    0],
         ],
-        rounds  => 1,
-        cost    => 12,
-        lower   => 1,
+        rounds     => 1,
+        cost       => 12,
+        quick_cost => 4,
         measure => sub { Gepok::Bench::Idle::measure("$APPS/pid.psgi", @_) },
     },
 );
 
 sub hello {
     my ($connections) = @_;
-    my @servers = qw(Gepok Starman Starlet Feersum Twiggy uWSGI-http uWSGI-http11 uWSGI-router nginx);
+    my @servers = qw(Gepok Starman Starlet Feersum Twiggy uWSGI-http uWSGI-http11 uWSGI-router core-alone nginx);
     # At 256 those that close each time measure wrk.
     @servers = grep { !/^(?:Twiggy|uWSGI-http)$/ } @servers if $connections == 256;
     return {

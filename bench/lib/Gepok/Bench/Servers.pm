@@ -25,7 +25,7 @@ my $BACKLOG = do {
 
 # In the order of the tables.
 our @SERVERS = qw(Gepok Gepok-command Starman Starlet Feersum Twiggy HTTP-Server-PSGI uWSGI-http uWSGI-http11 uWSGI-router
-    uWSGI-socket nginx no-server);
+    uWSGI-socket core-alone nginx no-server);
 
 # command: what is started for {port | socket, tls => {certificate, key}, app, workers, keepalive, folder}.
 # package: the Debian package whose version is told.
@@ -171,6 +171,11 @@ our %SERVERS = (
         reasons => ['its own protocol behind nginx (uwsgi_pass), as it is usually run'],
         pass    => 'uwsgi',
     },
+    'core-alone' => {
+        keeps   => 1,
+        command => sub { ["$ROOT/target/release/examples/core-alone", $_[0]{port}] },
+        reasons => ['our core with a thread that gives a constant answer in place of a worker: the limit without Perl and a second process'],
+    },
     'nginx' => {
         package => 'nginx-common',
         keeps   => 1,
@@ -216,11 +221,15 @@ sub shown {
     return $text;
 }
 
-# Why a server can't be started here, '' if it can.
+# Why a server can't be started here, '' if it can. What is only there for this is built now.
 sub missing {
     my ($server) = @_;
     if ($server =~ /^Gepok/) {
         return -x "$ROOT/blib/script/gepok" ? '' : 'Gepok is not built: run perl Makefile.PL && make';
+    }
+    if ($server eq 'core-alone') {
+        return '' if system("cd $ROOT && cargo build --quiet --release --locked --no-default-features --example core-alone") == 0;
+        return 'core-alone can\'t be built: choose others by --servers';
     }
     return version($server) eq '?' ? "$server: Debian's package $SERVERS{$server}{package} is not installed" : '';
 }

@@ -1,0 +1,113 @@
+//! The core with a worker that is a thread without Perl, which gives one constant answer: what the core alone is capable of.
+//!
+//! core-alone PORT
+
+use std::env;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use gepok::channel::respond::Respond;
+use gepok::channel::{self, worker_end::WorkerEnd};
+use gepok::core;
+use gepok::dispatch;
+use gepok::http::h1::connection::Settings;
+use gepok::http::limits::Limits;
+use gepok::net::listen;
+use gepok::process::control::{self, ToCore, ToMaster};
+use gepok::semantics::message::Request;
+use gepok::spool;
+use gepok::worker::{self, App, Called, Left, Share};
+
+const CONTENT: &[u8] = b"Hello World\n";
+
+fn main() -> Result<()> {
+    let mut arguments = env::args().skip(1);
+    let port = arguments.next().context("usage: core-alone PORT")?;
+    let listening = listen::tcp("127.0.0.1", port.parse()?, 4096)?;
+    let settings = core::Settings {
+        dispatch: dispatch::Settings {
+            board: None,
+            request_timeout: None,
+            queue: None,
+            queue_time: None,
+            tell_load: false,
+        },
+        admission: Default::default(),
+        spool: spool::Settings {
+            folder: env::temp_dir(),
+            limit: None,
+        },
+        http: Settings {
+            limits: Limits::default(),
+            timeout: Duration::from_secs(120),
+            header_timeout: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(300),
+            max_keepalive_reqs: 0,
+            server: Some("Gepok".into()),
+            content_rate: 0,
+        },
+    };
+    let (mut master, core_end) = control::pair()?;
+    let (core_side, worker_side) = channel::pair()?;
+    master.tell(ToCore::Accept)?;
+    let pid = i32::try_from(std::process::id())?;
+    master.tell(ToCore::Worker(1, pid, core_side))?;
+    let core = thread::spawn(move || {
+        core::run(
+            vec![(0, listening)],
+            core_end,
+            settings,
+            None,
+            core::Logs::default(),
+        )
+    });
+    if master.hear()? != Some(ToMaster::Ready) {
+        bail!("the core does not accept");
+    }
+    thread::spawn(move || serve(worker_side));
+    match core.join() {
+        Ok(left) => Ok(left?),
+        Err(_) => bail!("the core has panicked"),
+    }
+}
+
+fn serve(descriptors: channel::Descriptors) -> Result<()> {
+    let channel = Rc::new(WorkerEnd::open(descriptors)?);
+    worker::serve(
+        &channel,
+        &mut Constant(Rc::clone(&channel)),
+        Share::endless(),
+        None,
+    );
+    Ok(())
+}
+
+struct Constant(Rc<WorkerEnd>);
+
+impl App for Constant {
+    fn call(&mut self, id: u64, _request: Request, _last: bool) -> Called {
+        let fields: &[(&[u8], &[u8])] = &[(b"Content-Type", b"text/plain")];
+        // A client that has left wants no answer.
+        let _ = self
+            .0
+            .head(id, 200, fields, Some(CONTENT.len() as u64))
+            .and_then(|()| self.0.chunk(id, CONTENT))
+            .and_then(|_| self.0.end(id));
+        self.0.idle();
+        Called::Done
+    }
+
+    fn signals_due(&self) -> bool {
+        false
+    }
+
+    fn signals(&mut self) -> Option<i32> {
+        None
+    }
+
+    fn leave(&mut self, left: Left) -> Left {
+        left
+    }
+}

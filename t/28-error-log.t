@@ -1,0 +1,132 @@
+use strict;
+use warnings;
+
+# Standard error and what goes there: error_log_path, log_level, psgix.logger, and the hook access_log of subclasses.
+
+use lib 't/lib';
+
+use POSIX ();
+use Test::More;
+
+use Gepok::Test;
+
+gepok_only();
+
+my $APP = <<'APP';
+sub {
+    my $env = shift;
+    my ($path, $query) = @$env{qw(PATH_INFO QUERY_STRING)};
+    warn "warned\n" if $path eq '/warn';
+    system 'echo from a child >&2' if $path eq '/child';
+    $env->{'psgi.errors'}->print("printed\n") if $path eq '/print';
+    die "died\n" if $path eq '/die';
+    POSIX::_exit(3) if $path eq '/crash';
+    if ($path eq '/logger') {
+        my $logger = $env->{'psgix.logger'};
+        $logger->({level => $_, message => "message of $_"}) for qw(debug info warn error fatal);
+        $logger->({level => 'error', message => "one\n[2026-01-01 00:00:00] [1] [error] forged\e[2J\n"});
+        $logger->({level => 'strange', message => "\x{20ac}"});
+        $logger->({level => 'error'});
+    }
+    return sub { my $writer = shift->([202, ['X-A' => 'b']]); $writer->write('ab'); $writer->close } if $path eq '/stream';
+    return [200, ['X-A' => 'b'], ['hello']];
+};
+APP
+
+my @folders;
+sub slurp { open my $file, '<', $_[0] or return ''; local $/; return scalar(<$file>) // '' }
+sub folder { push @folders, my $folder = scratch(); return "$folder" }
+
+each_entry {
+    my $entry = shift;
+    for my $workers ($entry eq 'bin' ? (1, 0) : 1) {
+        my $folder = folder();
+        my $server = server(
+            app => "use POSIX ();\n$APP", dir => $folder, entry => $entry,
+            options => {start_servers => $workers, error_log_path => 'e.log', access_log_path => ''},
+        );
+        $server->get($_) for qw(/warn /child /print /die);
+        like slurp("$folder/e.log"), qr/^warned\nfrom a child\nprinted\ndied\n/m, "$workers: all that is written to standard error";
+        if ($workers) {
+            $server->get('/crash');
+            ok soon { slurp("$folder/e.log") =~ /^\[[-\d]+ [:\d]+\] \[\d+\] \[warn\] worker \d+ exited with status 3$/m },
+                q{and Gepok's own lines, with time and level};
+            ok soon { eval { $server->get('/')->status == 200 } }, 'another worker serves';
+        }
+        rename "$folder/e.log", "$folder/e.1";
+        $server->signal('HUP');
+        ok soon { -e "$folder/e.log" }, 'HUP opens it anew';
+        ok soon { $server->get('/warn'); slurp("$folder/e.log") =~ /^warned$/m }, 'and workers write there';
+        is $server->stop, 0, 'it ends with status 0';
+        unlike $server->log, qr/warned|printed|from a child/, 'and nowhere else' or diag $server->log;
+    }
+};
+
+check 'psgix.logger' => sub {
+    for my $case ([undef, qr/^warn error fatal$/], ['debug', qr/^debug info warn error fatal$/], ['error', qr/^error fatal$/], ['off', qr/^$/]) {
+        my ($level, $expected) = @$case;
+        my $server = server(app => $APP, options => {start_servers => 1, $level ? (log_level => $level) : ()});
+        is $server->get('/logger')->status, 200, 'the app goes on';
+        my @levels = $server->log =~ /^\[[-\d]+ [:\d]+\] \[\d+\] \[\w+\] message of (\w+)$/mg;
+        like "@levels", $expected, ($level // 'no level') . ' lets these through';
+        next if defined $level && $level eq 'off';
+        like $server->log, qr/\] one\n\t\[2026-01-01 00:00:00\] \[1\] \[error\] forged\\x1b\[2J\n/, 'no message forges a line';
+        like $server->log, qr/\[error\] \xe2\x82\xac\n/, 'an unknown level is an error, in UTF-8';
+        unlike $server->log, qr/ at \S+ line \d+/, 'without a warning' or diag $server->log;
+    }
+};
+
+# A class with an access_log of its own, and what it adds to the class.
+sub subclass {
+    my ($body, %args) = @_;
+    my $folder = folder();
+    return server(
+        %args, app => $APP, entry => 'new', dir => $folder,
+        options  => {start_servers => 1, %{$args{options} // {}}},
+        prologue => "package My; require Gepok; our \@ISA = 'Gepok'; $body package main; {no warnings; *Gepok::new = "
+            . "do { my \$new = \\&Gepok::new; sub { shift; \$new->('My', \@_) } }; }\n",
+    );
+}
+
+check 'a subclass with access_log gets what the core would log' => sub {
+    my $server = subclass(<<'PERL', options => {start_servers => 2});
+sub access_log {
+    my ($self, $req, $res, $sock) = @_;
+    print STDERR join('|', 'HOOK', ref $self, ref $req, $req->method, $req->uri, $req->protocol,
+        $req->header('X-Two'), $res->[0], "@{$res->[1]}", $res->[2] ? "@{$res->[2]}" : 'none', $sock->peerhost), "\n";
+}
+PERL
+    $server->exchange("GET /a%20b?c HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nX-Two: 2\r\nConnection: close\r\n\r\n");
+    $server->exchange("GET /stream HTTP/1.0\r\nX-Two: x\r\n\r\n");
+    $server->get('/die', 'X-Two' => 'y');
+    $server->exchange("GET / HTTP/1.1\r\nA b: c\r\n\r\n");
+    is $server->stop, 0, 'it ends with status 0';
+    my @lines = grep {/^HOOK/} split /\n/, $server->log;
+    is_deeply [sort @lines], [sort
+        'HOOK|My|HTTP::Request|GET|/a%20b?c|HTTP/1.1|1, 2|200|X-A b|hello|127.0.0.1',
+        'HOOK|My|HTTP::Request|GET|/stream|HTTP/1.0|x|202|X-A b|none|127.0.0.1',
+        'HOOK|My|HTTP::Request|GET|/die|HTTP/1.1|y|500||none|127.0.0.1',
+    ], 'for each request that reached the app' or diag $server->log;
+    unlike $server->log, qr/ 400 /, 'and the core writes no log of its own';
+};
+
+check 'SUPER::access_log writes the line' => sub {
+    my $server = subclass('sub access_log { my $self = shift; $self->SUPER::access_log(@_) }', options => {access_log_path => 'a.log'});
+    $server->get('/', 'User-Agent' => 'x"y');
+    $server->get('/stream');
+    is $server->stop, 0, 'it ends with status 0' or diag $server->log;
+    my $log = slurp($folders[-1] . '/a.log');
+    like $log, qr{^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET / HTTP/1\.1" 200 5 "-" "x\\"y"$}m, 'of an array';
+    like $log, qr{"GET /stream HTTP/1\.1" 202 - "-" "-"$}m, 'of a stream';
+};
+
+check 'what goes wrong in the hook harms nobody' => sub {
+    my $server = subclass('sub access_log { my ($self, $req) = @_; exit 4 if $req->uri eq "/exit"; die "hook died\n" }');
+    is $server->get('/')->content, 'hello', 'a request whose hook dies';
+    is $server->get('/exit')->content, 'hello', 'one whose hook exits';
+    ok soon { eval { $server->get('/')->content eq 'hello' } }, 'and the next';
+    ok soon { $server->log =~ /^hook died$/m }, 'the log tells';
+    is $server->stop, 0, 'it ends with status 0';
+};
+
+done_testing;
