@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::Instant;
 
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
@@ -30,6 +31,7 @@ use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
 use crate::process::pool::Load;
 use crate::semantics::date::DateCache;
+use crate::semantics::message::Endpoints;
 use crate::spool::{self, Room};
 
 /// How the core works.
@@ -198,7 +200,7 @@ async fn serve(
     let mut drain = context.drain.clone();
     let accepted = tokio::select! {
         biased;
-        accepted = tls.accept(stream) => accepted,
+        accepted = accept(&tls, stream, &origin, &context) => accepted,
         () = async {
             let _ = drain.wait_for(|&phase| phase == Phase::Draining).await;
             tokio::time::sleep(LAST_HANDSHAKE).await;
@@ -212,6 +214,35 @@ async fn serve(
         Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
         Accepted::Gone => {}
     }
+}
+
+/// Shakes hands, and asks the app about the client's certificate where it has the last word. Its time is that of the
+/// handshake.
+async fn accept(tls: &tls::Server, stream: Stream, origin: &Origin, context: &Context) -> Accepted {
+    let begun = Instant::now();
+    let (stream, facts) = match tls.accept(stream).await {
+        Accepted::Secure(stream, facts) if tls.settings().asks_app() => (stream, facts),
+        other => return other,
+    };
+    if facts.certificates.is_empty() {
+        return Accepted::Secure(stream, facts);
+    }
+    let verdict = context.dispatch.verify(&facts);
+    let limit = tls.settings().handshake_timeout;
+    let verdict = match limit.is_zero() {
+        true => Ok(verdict.await),
+        false => tokio::time::timeout_at(begun + limit, verdict).await,
+    };
+    let why = match verdict {
+        Ok(true) => return Accepted::Secure(stream, facts),
+        Ok(false) => "it has refused the certificate",
+        Err(_) => "it took too long",
+    };
+    if let Endpoints::Ip { peer, .. } = &origin.endpoints {
+        ::log::warn!("ssl_verify_callback: the connection from {peer} is closed: {why}");
+    }
+    stream.turn_away().await;
+    Accepted::Gone
 }
 
 /// Tells the master what the dispatch reports. A master that is gone needs no word.
@@ -292,9 +323,13 @@ async fn obey(
                     file: file.into(),
                 }));
             }
-            Some(ToCore::ReadTls) => read_tls(control, tls, mem::take(&mut files)),
+            Some(ToCore::ReadTls) => {
+                dispatch.forget_verdicts();
+                read_tls(control, tls, mem::take(&mut files));
+            }
             Some(ToCore::Logs(files)) => take_logs(context, files),
             Some(ToCore::Reread) => {
+                dispatch.forget_verdicts();
                 match reopen.as_mut().map(|reopen| reopen()) {
                     Some(Ok(files)) => take_logs(context, files),
                     Some(Err(message)) => ::log::error!("{message}"),

@@ -53,6 +53,8 @@ struct PerlEntry {
     server_ready: Option<Code>,
     /// Nothing also in a worker, which has it with its app.
     child_exit: Option<ChildExit>,
+    /// The same.
+    verify_callback: Option<Code>,
     /// A subclass's `access_log`.
     access_log: Option<Code>,
 }
@@ -111,6 +113,9 @@ impl Entry for PerlEntry {
         };
         let app = PsgiApp::new(app, facts.clone(), channel, self.access_log.take());
         let mut app = app.map_err(text)?;
+        if let Some(callback) = self.verify_callback.take() {
+            app.at_certificate(callback);
+        }
         if facts.multiprocess {
             if let Some(hook) = self.child_exit.take() {
                 app.at_exit(hook);
@@ -156,6 +161,7 @@ pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         before_prefork: hooks.take("before_prefork"),
         server_ready: hooks.take("server_ready"),
         child_exit: child_exit(&said.options, &mut hooks)?,
+        verify_callback: hooks.take("ssl_verify_callback"),
         access_log,
     };
     match run(&said.options, &mut entry)? {
@@ -259,6 +265,7 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
         before_prefork: None,
         server_ready: None,
         child_exit,
+        verify_callback: None,
         access_log: None,
     };
     match run(options, &mut entry) {

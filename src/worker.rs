@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use crate::channel::respond::Respond;
 use crate::channel::worker_end::{Incoming, WAKE_FRAME, WorkerEnd};
 use crate::process::{hung, signal};
-use crate::semantics::message::Request;
+use crate::semantics::message::{Request, Tls};
 
 mod share;
 
@@ -31,6 +31,13 @@ pub enum Called {
 pub trait App {
     /// Answers one request. With `last`, the worker leaves behind it: [`Respond::idle`] is not called.
     fn call(&mut self, id: u64, request: Request, last: bool) -> Called;
+    /// Whether the app takes a client's certificate (`ssl_verify_callback`); one without such code takes none.
+    ///
+    /// # Errors
+    /// The status if the app's code called `exit`.
+    fn verify(&mut self, _tls: &Tls) -> Result<bool, i32> {
+        Ok(false)
+    }
     /// Whether signals have come whose handlers have not run yet.
     fn signals_due(&self) -> bool;
     /// Runs what signals have asked for while the worker waited; the status if a handler called `exit`.
@@ -153,6 +160,14 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share) -> Left {
                     Called::Done => {}
                     Called::Leave => return Left::Finished,
                     Called::Exit(status) => return Left::Exit(status),
+                }
+            }
+            Ok(Incoming::Verify(id, tls)) => {
+                let verdict = app.verify(&tls);
+                channel.verdict(id, verdict == Ok(true));
+                match verdict {
+                    Ok(_) => channel.idle(),
+                    Err(status) => return Left::Exit(status),
                 }
             }
             Ok(Incoming::Interrupted) => {

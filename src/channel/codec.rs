@@ -132,7 +132,7 @@ fn get_option(from: &mut Bytes) -> Result<Option<Bytes>, Garbage> {
     get_flag(from)?.then(|| get_bytes(from)).transpose()
 }
 
-fn put_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
+pub(super) fn put_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
     out.put_u8(tls.is_some().into());
     let Some(tls) = tls else { return };
     out.put_u16_le(tls.version as u16);
@@ -146,7 +146,7 @@ fn put_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
     put_option(out, tls.distrust.as_ref());
 }
 
-fn get_tls(from: &mut Bytes) -> Result<Option<Tls>, Garbage> {
+pub(super) fn get_tls(from: &mut Bytes) -> Result<Option<Tls>, Garbage> {
     if !get_flag(from)? {
         return Ok(None);
     }

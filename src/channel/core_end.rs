@@ -17,7 +17,7 @@ use super::claim::Claims;
 use super::frame::{Frame, Garbage, Header, Kind, Unframer, put};
 use super::memory::Memory;
 use super::{Descriptors, codec, transfer};
-use crate::semantics::message::{Content, Request, ResponseHead};
+use crate::semantics::message::{Content, Request, ResponseHead, Tls};
 
 /// What a worker says, with the id of the request it speaks of.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub enum Message {
     Abort(u64),
     /// The app wants the client's socket.
     Take(u64),
+    /// Whether the app takes the client's certificate.
+    Verdict(u64, bool),
     /// The worker is ready for a request.
     Idle,
     /// The worker takes no request any more.
@@ -154,6 +156,18 @@ impl CoreEnd {
         let mut bytes = Vec::new();
         put(&mut bytes, Header::new(Kind::Credit, id), |out| {
             out.extend_from_slice(&amount.to_le_bytes());
+        });
+        self.send(bytes, Beside::Nothing)
+    }
+
+    /// Asks the app for its verdict on a client's certificate.
+    ///
+    /// # Errors
+    /// When the channel is broken.
+    pub fn send_verify(&self, id: u64, tls: &Tls) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        put(&mut bytes, Header::new(Kind::Verify, id), |out| {
+            codec::put_tls(out, Some(tls));
         });
         self.send(bytes, Beside::Nothing)
     }
@@ -384,9 +398,16 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
         Kind::End => Message::End(id),
         Kind::Abort => Message::Abort(id),
         Kind::Take => Message::Take(id),
+        Kind::Verdict => Message::Verdict(id, frame.status == 1),
         Kind::Idle => Message::Idle,
         Kind::Leaving => Message::Leaving,
-        Kind::Wake | Kind::Ring | Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply => {
+        Kind::Wake
+        | Kind::Ring
+        | Kind::Request
+        | Kind::Credit
+        | Kind::Stop
+        | Kind::Reply
+        | Kind::Verify => {
             return Err(Garbage("not a frame for the core"));
         }
     })

@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Stop = 3,
     /// Core to worker: the client's socket, or nothing where it can't be had.
     Reply = 4,
+    /// Core to worker: what does the app say of this client's certificate? Send Verdict.
+    Verify = 5,
     /// Worker to core: an interim response.
     Informational = 16,
     /// Worker to core: the head of the final response.
@@ -52,6 +54,8 @@ pub(super) enum Kind {
     File = 22,
     /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
     Take = 23,
+    /// Worker to core: whether the app takes the certificate, 1 or 0 in the place of a status.
+    Verdict = 27,
     /// Worker to core: there is something in the ring.
     Ring = 26,
 }
@@ -64,6 +68,7 @@ impl Kind {
             Credit,
             Stop,
             Reply,
+            Verify,
             Informational,
             Head,
             Chunk,
@@ -72,6 +77,7 @@ impl Kind {
             Idle,
             File,
             Take,
+            Verdict,
             Wake,
             Ring,
             Leaving,
@@ -85,7 +91,7 @@ impl Kind {
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) kind: Kind,
-    /// Status code of an Informational or Head frame, else 0.
+    /// Status code of an Informational or Head frame, answer of a Verdict, else 0.
     pub(super) status: u16,
     /// The request it belongs to; 0 where it belongs to none.
     pub(super) id: u64,

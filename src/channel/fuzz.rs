@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use bytes::Bytes;
 
 use super::codec::{
-    get_head, get_range, get_request, head_length, put_head, put_range, put_request,
+    get_head, get_range, get_request, get_tls, head_length, put_head, put_range, put_request,
+    put_tls,
 };
 use super::frame::{Frame, HEADER, Header, Kind, Unframer, put};
 
@@ -113,6 +114,14 @@ fn check_payload(frame: Frame) {
             });
             let pairs = pairs.iter().map(|(n, v)| (n.to_vec(), v.to_vec()));
             assert_eq!(again, Ok((frame.status, pairs.collect(), length)));
+        }
+        Kind::Verify => {
+            let Ok(tls) = get_tls(&mut payload.clone()) else {
+                return;
+            };
+            let mut written = Vec::new();
+            put_tls(&mut written, tls.as_ref());
+            assert!(payload.starts_with(&written));
         }
         Kind::File => {
             let Ok((offset, length)) = get_range(payload.clone()) else {

@@ -12,7 +12,7 @@ use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, Unframer, 
 use super::memory::Memory;
 use super::respond::{Lost, Respond};
 use super::{CREDIT, Descriptors, codec, transfer};
-use crate::semantics::message::Request;
+use crate::semantics::message::{Request, Tls};
 
 /// Content is sent in frames of at most this many bytes.
 const PIECE: usize = 64 * 1024;
@@ -36,14 +36,12 @@ const RING_FRAME: [u8; HEADER] = {
 };
 
 /// What came from the core while the worker had nothing to do.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and it lives on the stack"
-)]
 #[derive(Debug)]
 pub enum Incoming {
     /// A request, not yet claimed.
     Request(u64, Request),
+    /// What does the app say of this client's certificate?
+    Verify(u64, Tls),
     /// The worker is to leave.
     Stop,
     /// A signal interrupted the wait.
@@ -128,6 +126,11 @@ impl WorkerEnd {
                     let request = codec::get_request(frame.payload, frame.descriptor)?;
                     return Ok(Incoming::Request(frame.id, request));
                 }
+                Kind::Verify => {
+                    let mut payload = frame.payload;
+                    let tls = codec::get_tls(&mut payload)?.ok_or(Garbage("no certificate"))?;
+                    return Ok(Incoming::Verify(frame.id, tls));
+                }
                 Kind::Stop => return Ok(Incoming::Stop),
                 Kind::Wake => return Ok(Incoming::Interrupted),
                 // For a response that is over by now.
@@ -156,6 +159,15 @@ impl WorkerEnd {
             Header::new(Kind::Leaving, 0),
             |_| {},
         );
+    }
+
+    /// Queues the app's answer to question `id`.
+    pub fn verdict(&self, id: u64, good: bool) {
+        let header = Header {
+            status: good.into(),
+            ..Header::new(Kind::Verdict, id)
+        };
+        put(&mut self.state.borrow_mut().out, header, |_| {});
     }
 
     /// The next frame, or nothing at the end of the stream.

@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use self::backlog::Backlog;
 use self::exchange::{InFlight, Place};
 use self::load::Marks;
+use self::verify::{Question, Taken};
 use self::worker::{Worker, may_go_ahead};
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
@@ -30,6 +31,7 @@ mod generation;
 mod load;
 mod queue;
 mod report;
+mod verify;
 mod worker;
 
 pub use self::exchange::{Event, Exchange, FileSlice, Witness};
@@ -61,6 +63,10 @@ pub struct Dispatch {
     /// The workers that can take a request, the one that was busy last on top: its caches are warm.
     idle: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<Rc<InFlight>>>,
+    /// Clients' certificates that wait for the app's verdict.
+    questions: RefCell<VecDeque<Question>>,
+    /// Certificates that the app has taken.
+    taken: RefCell<Taken>,
     marks: Marks,
     /// The watch over requests that wait is running.
     queue_watched: Cell<bool>,
@@ -96,6 +102,8 @@ impl Dispatch {
             workers: RefCell::default(),
             idle: RefCell::default(),
             queue: RefCell::default(),
+            questions: RefCell::default(),
+            taken: RefCell::default(),
             marks: Marks::default(),
             queue_watched: Cell::new(false),
             overload_told: Cell::new(None),
@@ -150,9 +158,11 @@ impl Dispatch {
         for state in self.queue.borrow_mut().drain(..) {
             state.finish(Event::Failed);
         }
+        self.questions.borrow_mut().clear();
     }
 
     fn match_up(self: &Rc<Self>) {
+        self.ask();
         self.send_queued();
         self.marks.waiting(self.queue.borrow().len());
     }
@@ -264,6 +274,7 @@ impl Dispatch {
                 Some(state) if state.place.get() != Place::Over => state.ask(),
                 _ => self.reply(number, id, None),
             },
+            Message::Verdict(id, good) => self.verdict(number, id, good),
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
@@ -437,9 +448,10 @@ impl Dispatch {
         // A child that the app forked may hold the other end open.
         end.close();
         self.idle.borrow_mut().retain(|&idle| idle != number);
-        let Some(worker) = self.workers.borrow_mut().remove(&number) else {
+        let Some(mut worker) = self.workers.borrow_mut().remove(&number) else {
             return;
         };
+        let question = worker.unanswered();
         let left = worker.open.into_iter().rev();
         for (id, state) in left {
             if end.claims().is_claimed(id) {
@@ -447,6 +459,9 @@ impl Dispatch {
             } else {
                 self.requeue(state);
             }
+        }
+        if let Some(question) = question {
+            self.questions.borrow_mut().push_front(question);
         }
         self.match_up();
     }

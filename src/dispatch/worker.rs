@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::exchange::InFlight;
+use super::verify::Question;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
 use crate::semantics::message::Content;
@@ -36,6 +37,8 @@ pub(super) struct Worker {
     last_id: u64,
     /// Requests whose calls are not over, in their order: the first is in work, the others are ahead.
     pub(super) held: VecDeque<u64>,
+    /// What it was asked, and the id, which is the first in `held`.
+    asked: Option<(u64, Question)>,
     /// It has loaded its app, and its channel works.
     ready: bool,
     /// It may get requests: it is no candidate any more, and is not leaving.
@@ -60,6 +63,7 @@ impl Worker {
             open: BTreeMap::new(),
             last_id: 0,
             held: VecDeque::new(),
+            asked: None,
             ready: false,
             admitted,
             slow: false,
@@ -122,6 +126,33 @@ impl Worker {
         state.course.worker.set(Some((self.pid, id)));
         self.open.insert(id, Rc::clone(state));
         Ok(id)
+    }
+
+    /// Asks an idle worker for the app's verdict on a certificate.
+    ///
+    /// # Errors
+    /// Gives the question back when the channel is broken.
+    pub(super) fn ask(&mut self, question: Question) -> Result<(), Question> {
+        self.last_id += 1;
+        if self.end.send_verify(self.last_id, &question.tls).is_err() {
+            self.ready = false;
+            return Err(question);
+        }
+        self.since = Instant::now();
+        self.held.push_back(self.last_id);
+        self.asked = Some((self.last_id, question));
+        Ok(())
+    }
+
+    /// The question of that id, which the worker has answered.
+    pub(super) fn answered(&mut self, id: u64) -> Option<Question> {
+        let (_, question) = self.asked.take_if(|(asked, _)| *asked == id)?;
+        Some(question)
+    }
+
+    /// The question that it has not answered.
+    pub(super) fn unanswered(&mut self) -> Option<Question> {
+        self.asked.take().map(|(_, question)| question)
     }
 
     /// It has said that a call is over, or at first that it is ready. Returns whether it is the first time.

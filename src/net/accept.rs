@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use socket2::SockRef;
@@ -20,6 +20,9 @@ use crate::semantics::message::Endpoints;
 
 /// Pause when descriptors have run out: connections wait in the backlog meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// That clients must wait is told once in this time.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Descriptors that clients may not take: for the channels of new workers, and for content in files.
 const RESERVE: u64 = 16;
@@ -103,8 +106,7 @@ impl Acceptor {
     ) {
         // A core that is gone accepts nothing.
         let _ = drain.wait_for(|&phase| phase != Phase::Waiting).await;
-        // Told once, until all is well again.
-        let mut told = false;
+        let mut told = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -123,9 +125,8 @@ impl Acceptor {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if !told {
+                    if is_news(&mut told) {
                         ::log::error!("can't accept connections for now: {error}");
-                        told = true;
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -135,15 +136,13 @@ impl Acceptor {
     }
 
     /// While all but the last descriptors are in use, new clients wait in the backlog.
-    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>, told: &mut bool) {
+    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>, told: &mut Option<Instant>) {
         while !drain.borrow().is_last() && !self.has_room() {
-            if !*told {
+            if is_news(told) {
                 ::log::warn!("clients have taken all descriptors: new ones wait");
-                *told = true;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        *told = false;
     }
 
     /// The kernel gives the lowest number that is free.
@@ -225,6 +224,16 @@ fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {
 /// An IPv4 address that came through an IPv6 socket, as IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether something is to be told again: it has not been for a while.
+fn is_news(told: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let news = told.is_none_or(|told| now.duration_since(told) >= QUIET);
+    if news {
+        *told = Some(now);
+    }
+    news
 }
 
 /// Whether only the connection that was being accepted is at fault (accept(2), "Error handling").

@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, SockRef, Socket};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::sendfile::FileSending;
 use super::tls::Carrier;
+
+/// A client that is turned away may take this long to hear it.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Most responses are there within this time, so that the runtime need not poll a fresh connection meanwhile.
 const QUICK: Duration = Duration::from_millis(20);
@@ -113,6 +116,16 @@ impl Stream {
     /// message of its own, which is sent by shutting down.
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
+    }
+
+    /// Closes the connection of a client that may be sending: it shall read the end before a reset reaches it.
+    pub async fn turn_away(mut self) {
+        let discard = async {
+            let _ = self.shutdown().await;
+            let mut scratch = [0; 1024];
+            while matches!(self.read(&mut scratch).await, Ok(1..)) {}
+        };
+        let _ = tokio::time::timeout(LINGER, discard).await;
     }
 
     /// Takes the socket from the runtime and gives a copy for another process, whose reads wait.

@@ -16,7 +16,7 @@ use perl_sys::{gp_outcome, gp_request, gp_signal_calls, gp_slice, gp_time, gp_wo
 
 use crate::channel::respond::Respond;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
-use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
+use crate::semantics::message::{Content, Endpoints, Request, Timestamp, Tls};
 use crate::worker::{self, App, Called, Left, ServerFacts};
 
 /// The class of `gepok.socket`, built in so that every entry has the one that fits.
@@ -34,6 +34,8 @@ pub struct PsgiApp {
     /// What C hands response parts to; its address is C's.
     sink: Box<sink::Sink>,
     last_hook: Option<ChildExit>,
+    /// Who says which clients' certificates are good.
+    verify_callback: Option<Code>,
     /// What C was told of stays alive as long as the worker.
     _logger: Code,
     _access_log: Option<Code>,
@@ -82,6 +84,7 @@ impl PsgiApp {
                 server,
                 sink,
                 last_hook: None,
+                verify_callback: None,
                 _logger: logger,
                 _access_log: access_log,
             }),
@@ -92,6 +95,11 @@ impl PsgiApp {
     /// Sets what is called when the worker leaves.
     pub fn at_exit(&mut self, hook: ChildExit) {
         self.last_hook = Some(hook);
+    }
+
+    /// Sets what is asked about clients' certificates.
+    pub fn at_certificate(&mut self, callback: Code) {
+        self.verify_callback = Some(callback);
     }
 }
 
@@ -211,6 +219,30 @@ impl App for PsgiApp {
                 _ => Called::Leave,
             },
             _ => Called::Leave,
+        }
+    }
+
+    fn verify(&mut self, tls: &Tls) -> Result<bool, i32> {
+        let (Some(callback), Some(certificate)) = (&self.verify_callback, tls.certificates.first())
+        else {
+            return Ok(false);
+        };
+        let error = tls.distrust.as_deref().map_or(UNDEF, slice);
+        let mut good = 0;
+        // SAFETY: the callback is this interpreter's; the bytes live in `tls`, which outlives the call.
+        let outcome = unsafe {
+            let (perl, callback) = (self.perl.raw(), callback.raw());
+            perl_sys::gp_verify(perl, callback, slice(certificate), error, &mut good)
+        };
+        match outcome {
+            gp_outcome::GP_OK => Ok(good != 0),
+            other => match self.perl.failure(other) {
+                Failure::Exit(status) => Err(status),
+                failure => {
+                    ::log::error!("ssl_verify_callback: {failure}");
+                    Ok(false)
+                }
+            },
         }
     }
 

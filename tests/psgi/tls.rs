@@ -249,6 +249,50 @@ fn without_a_certificate_or_without_tls_there_is_nothing() {
 }
 
 #[test]
+fn the_verify_callback_has_the_last_word_whatever_it_does() {
+    for (callback, refusal, expected) in [
+        ("sub { @log = @_; 1 }", None, Ok(true)),
+        (
+            "sub { @log = @_; 'yes' }",
+            Some("certificate has expired"),
+            Ok(true),
+        ),
+        ("sub { 0 }", None, Ok(false)),
+        ("sub { '' }", None, Ok(false)),
+        ("sub { () }", None, Ok(false)),
+        ("sub { die { code => 1 } }", None, Ok(false)),
+        ("sub { last }", None, Ok(false)),
+        ("sub { exit 5 }", None, Err(5)),
+    ] {
+        let mut world = World::new("sub { [200, [], []] }");
+        let source = format!("package T; our @log; {callback}");
+        let code = world.perl().eval("callback", &source).unwrap().unwrap();
+        world.at_certificate(code);
+        let tls = Tls {
+            distrust: refusal.map(|text| Bytes::from_static(text.as_bytes())),
+            ..tls()
+        };
+        assert_eq!(world.verify(&tls), expected, "{callback}");
+        if expected == Ok(true) {
+            let ok = u8::from(refusal.is_none());
+            let error = refusal.unwrap_or("0");
+            assert_eq!(
+                world.text("join ';', @log[0, 1, 3], $log[4] ? 1 : 0, $log[5]"),
+                format!("{ok};0;{error};1;0")
+            );
+            assert!(world.text("$log[2]").starts_with("/C=DE/ST=Baden"));
+        }
+        if expected.is_ok() {
+            assert_eq!(
+                world.get("/").len(),
+                4,
+                "the app is called behind {callback}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_unknown_field_is_refused_by_name() {
     let mut world = noting(
         "eval { $socket->peer_certificate('serial'); 1 } ? 'taken' : $@ =~ /(.*) at /",

@@ -10,10 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gepok::channel::respond::{Lost, Respond};
-use gepok::perl::{Exit, Failure, Hooks, Interpreter, Perl};
+use gepok::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use gepok::psgi::PsgiApp;
 use gepok::semantics::field::{Fields, Line, Span};
-use gepok::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Version};
+use gepok::semantics::message::{
+    Content, Endpoints, Request, RequestHead, Timestamp, Tls, Version,
+};
 use gepok::worker::{Address, Listener, Remote, ServerFacts};
 use gepok::worker::{App, Called};
 use gepok::xs::{Entries, Pairs, trampoline};
@@ -247,6 +249,14 @@ impl World {
         let (called, said) = self.call(request("GET", target, &[]), false);
         assert_eq!(called, Called::Done, "{said:?}");
         said
+    }
+
+    pub(crate) fn at_certificate(&mut self, callback: Code) {
+        self.psgi.as_mut().unwrap().at_certificate(callback);
+    }
+
+    pub(crate) fn verify(&mut self, tls: &Tls) -> Result<bool, i32> {
+        self.psgi.as_mut().unwrap().verify(tls)
     }
 
     pub(crate) fn signals_due(&self) -> bool {

@@ -176,7 +176,7 @@ sub _read {
     return unless defined $packed;
     my ($subject, $issuer, $common, @names) = unpack '(N/a)*', $packed;
     # The kinds are numbers, the constants GEN_DNS and so on.
-    $names[ 2 * $_ ] += 0 for 0 .. $#names / 2;
+    @names = map { $_ % 2 ? $names[$_] : $names[$_] + 0 } 0 .. $#names;
     return { subject => $subject, issuer => $issuer, cn => scalar unpack('N/a', $common), names => \@names };
 }
 
@@ -187,7 +187,24 @@ sub _x509 {
     return $made->{$der} ||= Gepok::Socket::X509::from_der($der);
 }
 
+# Asks ssl_verify_callback (perl/sys/c/verify.c), with the arguments of IO::Socket::SSL's SSL_verify_callback. There is no
+# store of OpenSSL's, and the certificate is the client's own always.
+sub _verify {
+    my ($callback, $der, $error) = @_;
+    my $texts = _read($der);
+    my $names = $texts ? "$texts->{issuer}$texts->{subject}" : '';
+    my $made  = Gepok::Socket::X509->new;
+    my $x509  = $made->{$der} = do {
+        local ($@, $SIG{__DIE__});
+        eval { Gepok::Socket::X509::from_der($der) };
+    };
+    return $callback->(defined $error ? 0 : 1, 0, $names, defined $error ? $error : 0, $x509, 0);
+}
+
 package Gepok::Socket::X509;
+
+# Its complaints are about the app's line.
+our @CARP_NOT = ('Gepok::Socket');
 
 sub new { bless {}, $_[0] }
 

@@ -228,6 +228,9 @@ gp_outcome gp_open(gp_perl *perl, const gp_worker *worker);
 void gp_close(gp_perl *perl);
 /** Answers one request: env, app, response, cleanup. GP_OK (idle was said), GP_LEAVE or GP_EXIT. */
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request);
+/** Asks `callback` (ssl_verify_callback) whether a client's certificate is good; `error` tells why the chain is not, undef
+ * where it is. `good` becomes 1 or 0. */
+gp_outcome gp_verify(gp_perl *perl, gp_sv *callback, gp_slice certificate, gp_slice error, int *good);
 /** Nonzero where signals have come whose Perl handlers have not run yet. */
 int gp_signals_due(gp_perl *perl);
 /** What a worker's signals do; called where Perl code may run. */

@@ -322,6 +322,16 @@ unsafe extern "C" {
     ) -> gp_outcome;
 }
 unsafe extern "C" {
+    #[doc = " Asks `callback` (ssl_verify_callback) whether a client's certificate is good; `error` tells why the chain is not, undef\n where it is. `good` becomes 1 or 0."]
+    pub fn gp_verify(
+        perl: *mut gp_perl,
+        callback: *mut gp_sv,
+        certificate: gp_slice,
+        error: gp_slice,
+        good: *mut ::std::os::raw::c_int,
+    ) -> gp_outcome;
+}
+unsafe extern "C" {
     #[doc = " Nonzero where signals have come whose Perl handlers have not run yet."]
     pub fn gp_signals_due(perl: *mut gp_perl) -> ::std::os::raw::c_int;
 }

@@ -26,6 +26,8 @@ pub(super) struct Response<'a> {
     out: Vec<u8>,
     /// The content's framing; nothing before the head.
     encoder: Option<Encoder>,
+    /// It was told that the app gives more than it had announced.
+    too_long: bool,
     presence: Presence,
 }
 
@@ -38,6 +40,7 @@ impl<'a> Response<'a> {
             taken: false,
             out: Vec::new(),
             encoder: None,
+            too_long: false,
             presence: Presence::default(),
         }
     }
@@ -129,6 +132,7 @@ impl<'a> Response<'a> {
             match change {
                 Change::None => {}
                 Change::Ask if self.encoder.is_none() && self.facts.version > Version::Http10 => {
+                    self.connection.account.frames(write::CONTINUE.len());
                     self.out.extend_from_slice(write::CONTINUE);
                     self.flush().await?;
                 }
@@ -148,6 +152,10 @@ impl<'a> Response<'a> {
             return Ok(());
         };
         let frame = encoder.frame(content.len());
+        if frame.length < content.len() && encoder.has_length() && !self.too_long {
+            self.too_long = true;
+            ::log::error!("a response is longer than its Content-Length: the rest is not sent");
+        }
         let content = &content[..frame.length];
         self.connection.account.frames(frame.overhead());
         self.out.extend_from_slice(frame.prefix.as_bytes());

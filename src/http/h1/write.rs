@@ -345,6 +345,11 @@ impl Encoder {
         matches!(self.body, Body::Length(0) | Body::None)
     }
 
+    /// Whether the head has told a length.
+    pub fn has_length(&self) -> bool {
+        matches!(self.body, Body::Length(_))
+    }
+
     /// Whether only the connection's close ends the content, so that a cut must not look like one.
     pub fn ends_by_close(&self) -> bool {
         self.body == Body::UntilClose

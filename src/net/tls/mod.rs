@@ -36,6 +36,14 @@ pub struct Settings {
     pub clients: Option<Clients>,
 }
 
+impl Settings {
+    /// Whether the app has the last word on clients' certificates.
+    pub fn asks_app(&self) -> bool {
+        self.clients
+            .is_some_and(|clients| clients.judge == Judge::App)
+    }
+}
+
 /// Which clients may connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Clients {

@@ -79,6 +79,11 @@ impl Server {
         })
     }
 
+    /// How it speaks TLS.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Reads certificates, keys and revocation lists. Connections that begin from now on go by them; what is
     /// wrong with them changes nothing.
     ///
