@@ -17,6 +17,7 @@ use crate::config::options::App as AppOptions;
 use crate::config::{Config, Options, Said, handed_in, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::Forked;
+use crate::process::handover;
 use crate::process::master::Ended;
 use crate::process::signal;
 use crate::psgi::{self, ChildExit, PsgiApp};
@@ -238,6 +239,7 @@ fn describe(pid: Pid, json: bool) -> String {
 
 /// Runs the command with the arguments behind its name. Returns the exit status: 2 for an operator's mistake.
 pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
+    handover::begin();
     let said = match cli::parse(arguments) {
         Ok(Parsed::Print(text)) => {
             print!("{text}");
@@ -371,6 +373,7 @@ fn mistake(message: &dyn std::fmt::Display) -> i32 {
 #[unsafe(no_mangle)]
 #[cfg(perl_multiplicity)]
 pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_void) {
+    handover::begin();
     // SAFETY: perl gives its interpreter.
     unsafe { xs::boot(perl, ENTRIES) }
 }
@@ -382,6 +385,7 @@ pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_
 #[unsafe(no_mangle)]
 #[cfg(not(perl_multiplicity))]
 pub unsafe extern "C" fn boot_Gepok(_: *mut std::ffi::c_void) {
+    handover::begin();
     // SAFETY: NULL stands for the only interpreter.
     unsafe { xs::boot(std::ptr::null_mut(), ENTRIES) }
 }

@@ -43,6 +43,7 @@ my @ATTRIBUTES = qw(
     spawn_interval
     err_respawn_interval
     check_path
+    reload_on_hup
     max_clients
     min_spare_servers
     max_spare_servers

@@ -5,7 +5,7 @@
 use std::io;
 use std::mem;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{Gid, Pid, Uid, getpid};
+use nix::unistd::{Gid, Pid, Uid, getpid, getppid};
 
 use self::logs::Logs;
 use crate::channel::Descriptors;
@@ -30,6 +30,7 @@ use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
+use crate::process::handover::{self, Handover, Program};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::pool::Sizes;
@@ -82,11 +83,16 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start(config.logging.level);
-    for warning in &config.warnings {
-        ::log::warn!("{warning}");
+    let program = Program::of_server();
+    let handover = handover::received();
+    let start = daemon::Start::of(handover.as_ref());
+    if start == daemon::Start::First {
+        for warning in &config.warnings {
+            ::log::warn!("{warning}");
+        }
     }
     spool::check(&config.limits.spool_dir)?;
-    let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
+    let daemon = Daemon::prepare(&config.daemon, entry.loaded(), start)?;
     let logs = Logs::open(config)?;
     let mut server = Server {
         config,
@@ -103,6 +109,9 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
         reread: false,
         logs,
+        start,
+        program,
+        handover: handover.unwrap_or_default(),
         board: None,
         board_file: None,
     };
@@ -110,7 +119,9 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
-        server.files.iter().for_each(SocketFile::remove);
+        if server.start != daemon::Start::Trial {
+            server.files.iter().for_each(SocketFile::remove);
+        }
         server.daemon.end();
         server.logs.close();
     }
@@ -131,6 +142,11 @@ struct Server<'a> {
     /// They were read before.
     reread: bool,
     logs: Logs,
+    start: daemon::Start,
+    /// How this process was started.
+    program: Option<Program>,
+    /// What the program before has handed over.
+    handover: Handover,
     /// What each process does, where there are several.
     board: Option<Arc<Board>>,
     /// The same for those who look at the master's descriptors.
@@ -145,7 +161,9 @@ impl Server<'_> {
         self.bind()?;
         self.daemon.detach(|| self.entry.fork())?;
         self.master = getpid();
-        self.logs.start_command()?;
+        if self.start != daemon::Start::Trial {
+            self.logs.start_command()?;
+        }
         if self.facts.multiprocess {
             self.prefork()
         } else {
@@ -156,11 +174,16 @@ impl Server<'_> {
     fn bind(&mut self) -> Result<()> {
         let access = unix_access(&self.config.unix_access)?;
         for listener in &self.config.listeners {
-            let mut listening = match &listener.place {
-                Place::Tcp(tcp) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
-                Place::Unix(path) => listen::unix(path, access, self.config.backlog)?,
-                Place::Inherited(number) => listen::inherited(duplicate(*number)?, "listen_sock")?,
-                Place::HandedIn(number) => {
+            let kept = place_name(&listener.place);
+            let kept = kept.and_then(|name| self.handover.take_socket(&name));
+            let mut listening = match (&listener.place, kept) {
+                (place, Some(socket)) => kept_socket(place, socket)?,
+                (Place::Tcp(tcp), None) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
+                (Place::Unix(path), None) => listen::unix(path, access, self.config.backlog)?,
+                (Place::Inherited(number), None) => {
+                    listen::inherited(duplicate(*number)?, "listen_sock")?
+                }
+                (Place::HandedIn(number), None) => {
                     let what = format!("descriptor {number}, which was handed in,");
                     listen::inherited(take(*number)?, &what)?
                 }
@@ -175,6 +198,7 @@ impl Server<'_> {
             self.facts.listeners.push(told(listener, &listening));
             self.listening.push(listening);
         }
+        self.handover.close_unwanted();
         Ok(())
     }
 
@@ -199,15 +223,24 @@ impl Server<'_> {
         let (board, file) = Board::create(slots).context("can't make the scoreboard")?;
         (self.board, self.board_file) = (Some(Arc::new(board)), Some(file));
         let reload = &self.config.reload;
+        let trial = self.start == daemon::Start::Trial;
         let settings = master::Settings {
-            workers: self.config.workers.start as usize,
-            pool: sizes(self.config),
+            workers: if trial {
+                1
+            } else {
+                self.config.workers.start as usize
+            },
+            pool: sizes(self.config).filter(|_| !trial),
             graceful_timeout: reload.graceful_timeout,
             spawn_interval: reload.spawn_interval,
             err_respawn_interval: reload.err_respawn_interval,
             check_path: reload.check_path.clone(),
             has_successor: self.is_supervised(),
-            notifier: Notifier::from_environment(),
+            program: self.program.take(),
+            reload_on_hup: reload.reload_on_hup,
+            verdict: self.handover.trial.take().map(handover::own),
+            handover: mem::take(&mut self.handover),
+            notifier: Notifier::from_environment().filter(|_| !trial),
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
@@ -219,9 +252,14 @@ impl Server<'_> {
             let dropped = self.daemon.drop_privileges();
             dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
         }
+        if self.start == daemon::Start::Trial {
+            // What was said about that is forgotten with the rights.
+            fork::die_with(getppid()).map_err(|error| error.to_string())?;
+        }
         self.entry.before_prefork()?;
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
+            && self.start != daemon::Start::Trial
         {
             let secure = self.config.listeners.first().is_some_and(|first| first.tls);
             let scheme = if secure { "https" } else { "http" };
@@ -304,6 +342,19 @@ impl Roles for Server<'_> {
         self.listening.clear();
     }
 
+    fn handed_over(&self) -> (Vec<(RawFd, Option<String>)>, Vec<Pid>) {
+        let places = self.config.listeners.iter().map(|listener| &listener.place);
+        let sockets = self.listening.iter().zip(places);
+        // What the app has made, it makes again.
+        let sockets = sockets.filter(|(_, place)| !matches!(place, Place::Inherited(_)));
+        let sockets = sockets.map(|(l, place)| (l.socket.as_raw_fd(), place_name(place)));
+        (sockets.collect(), self.logs.command().into_iter().collect())
+    }
+
+    fn keep_through_exec(&mut self, keep: bool) -> io::Result<()> {
+        self.daemon.keep_through_exec(keep)
+    }
+
     fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32 {
         // Its files are the core's.
         self.logs.leave();
@@ -377,6 +428,26 @@ fn unix_access(access: &config::resolved::UnixAccess) -> Result<UnixAccess> {
 
 fn numbered(listening: Vec<Listening>) -> Vec<(u16, Listening)> {
     (0..).zip(listening).collect()
+}
+
+/// What a socket is called that is handed over to the next program; nothing where others have opened it.
+fn place_name(place: &Place) -> Option<String> {
+    match place {
+        Place::Tcp(tcp) => Some(format!("tcp {:?} {}", tcp.host, tcp.port)),
+        Place::Unix(path) => Some(format!("unix {path:?}")),
+        Place::Inherited(_) | Place::HandedIn(_) => None,
+    }
+}
+
+/// A socket that the program before has bound at this place.
+fn kept_socket(place: &Place, socket: OwnedFd) -> Result<Listening> {
+    let mut listening = listen::inherited(socket, "a socket of the program before")?;
+    if let Place::Unix(path) = place {
+        listening.path = Some(path.clone());
+        // Gone, if somebody has removed it: then nobody finds the server there, as before.
+        listening.file = SocketFile::of(path).ok();
+    }
+    Ok(listening)
 }
 
 /// A copy of a descriptor that belongs to the app.
