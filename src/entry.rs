@@ -148,6 +148,9 @@ fn read(said: Pairs) -> Result<Said, String> {
 /// # Errors
 /// One sentence, with which the Perl caller dies.
 pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
+    // What has no name is the pid of the process that was started, and the words that it was started with.
+    let (started, said): (Pairs, Pairs) = said.into_iter().partition(|(name, _)| name.is_empty());
+    handover::begin_with(started.into_iter().map(|(_, word)| word));
     let mut said = read(said)?;
     warn(&said);
     let access_log = hooks.take("access_log");
@@ -373,7 +376,6 @@ fn mistake(message: &dyn std::fmt::Display) -> i32 {
 #[unsafe(no_mangle)]
 #[cfg(perl_multiplicity)]
 pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_void) {
-    handover::begin();
     // SAFETY: perl gives its interpreter.
     unsafe { xs::boot(perl, ENTRIES) }
 }
@@ -385,7 +387,6 @@ pub unsafe extern "C" fn boot_Gepok(perl: *mut xs::RawPerl, _: *mut std::ffi::c_
 #[unsafe(no_mangle)]
 #[cfg(not(perl_multiplicity))]
 pub unsafe extern "C" fn boot_Gepok(_: *mut std::ffi::c_void) {
-    handover::begin();
     // SAFETY: NULL stands for the only interpreter.
     unsafe { xs::boot(std::ptr::null_mut(), ENTRIES) }
 }

@@ -81,7 +81,9 @@ check 'reload_on_hup' => sub {
 };
 
 check 'daemonized, with a pid file' => sub {
-    my ($server, $write) = versions('bin', args => ['--daemonize', '--pid-path=' . (my $path = scratch() . '/pid')], ready => 0);
+    my $folder = scratch();
+    my $path   = "$folder/pid";
+    my ($server, $write) = versions('bin', args => ['--daemonize', "--pid-path=$path"], ready => 0);
     is $server->wait_exit(20), 0, 'it has gone to the background';
     my $pid = sub { open my $file, '<', $path or return ''; scalar <$file> };
     my $before = $pid->();

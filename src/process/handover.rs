@@ -37,12 +37,34 @@ static RECEIVED: Mutex<Option<(Pid, Handover)>> = Mutex::new(None);
 /// Remembers how this process was started, and receives what was handed over to it: to be called before an app can change
 /// the one or start programs that would get the other.
 pub fn begin() {
+    remember(|| Program::new(getpid(), own_words()?));
+}
+
+/// As [`begin`], for a program that knows that of itself: a pid and words. Nothing: it does not.
+pub fn begin_with(told: impl Iterator<Item = Vec<u8>>) {
+    remember(|| {
+        let mut told = told;
+        let process = told
+            .next()
+            .and_then(|pid| String::from_utf8(pid).ok()?.parse().ok());
+        let process = process.ok_or(io::ErrorKind::NotFound)?;
+        Program::new(Pid::from_raw(process), told.collect())
+    });
+}
+
+fn own_words() -> io::Result<Vec<Vec<u8>>> {
+    let line = fs::read("/proc/self/cmdline")?;
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    Ok(line.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
+}
+
+fn remember(program: impl FnOnce() -> io::Result<Program>) {
     PROGRAM.get_or_init(|| {
         if let Some(handover) = env::var(VARIABLE).ok().and_then(|text| parse(&text)) {
             handover.keep_open(false);
             *RECEIVED.lock().unwrap_or_else(PoisonError::into_inner) = Some((getpid(), handover));
         }
-        Program::of_this_process().ok()
+        program().ok()
     });
 }
 
@@ -54,9 +76,7 @@ pub fn received() -> Option<Handover> {
 }
 
 impl Program {
-    fn of_this_process() -> io::Result<Program> {
-        let line = fs::read("/proc/self/cmdline")?;
-        let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    fn new(process: Pid, arguments: Vec<Vec<u8>>) -> io::Result<Program> {
         let real = env::current_dir()?;
         // As the shell names it, so that a symbolic link which leads elsewhere by then is followed.
         let named = env::var_os("PWD").map(PathBuf::from);
@@ -65,12 +85,12 @@ impl Program {
         };
         Ok(Program {
             file: fs::read_link("/proc/self/exe")?,
-            arguments: line.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect(),
+            arguments,
             folder: named.filter(is_here).unwrap_or(real),
             environment: env::vars_os()
                 .filter(|(name, _)| name != VARIABLE)
                 .collect(),
-            process: getpid(),
+            process,
         })
     }
 
@@ -302,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_program_is_the_one_that_runs() {
-        let program = Program::of_this_process().unwrap();
+        let program = Program::new(getpid(), own_words().unwrap()).unwrap();
         assert_eq!(program.file, env::current_exe().unwrap());
         assert_eq!(program.arguments.len(), env::args_os().count());
     }
