@@ -28,6 +28,7 @@ fn main() -> Result<()> {
     let listening = listen::tcp("127.0.0.1", port.parse()?, 4096)?;
     let settings = core::Settings {
         dispatch: dispatch::Settings {
+            board: None,
             request_timeout: None,
             queue: None,
             queue_time: None,
@@ -78,6 +79,7 @@ fn serve(descriptors: channel::Descriptors) -> Result<()> {
         &channel,
         &mut Constant(Rc::clone(&channel)),
         Share::endless(),
+        None,
     );
     Ok(())
 }

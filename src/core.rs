@@ -7,6 +7,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -30,6 +31,7 @@ use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
 use crate::process::pool::Load;
+use crate::scoreboard::Board;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::Endpoints;
 use crate::spool::{self, Room};
@@ -110,6 +112,22 @@ impl Drop for Entered {
     }
 }
 
+/// A connection on the scoreboard.
+struct Counted(Arc<Board>);
+
+impl Counted {
+    fn new(board: Arc<Board>) -> Self {
+        board.connected();
+        Counted(board)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.disconnected();
+    }
+}
+
 async fn live(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
@@ -122,6 +140,10 @@ async fn live(
     let admission = Admission::new(settings.admission);
     let (report, reports) = mpsc::unbounded_channel();
     let timed = log.as_ref().is_some_and(|log| log.wants_call);
+    let board = settings.dispatch.board.clone();
+    if let Some(board) = &board {
+        board.core_begins();
+    }
     let dispatch = Dispatch::new(settings.dispatch, Rc::clone(&room), report, timed);
     let dispatch = Rc::new(dispatch);
     let live = Rc::new(Live::default());
@@ -140,6 +162,7 @@ async fn live(
         let tls = tls.clone().filter(|_| listening.tls);
         let acceptor = Acceptor::new(listening, Rc::clone(&admission))?;
         let (context, live, mut drain) = (Rc::clone(&context), Rc::clone(&live), drain.clone());
+        let board = board.clone();
         spawn_local(async move {
             let accepting = live.enter();
             if let Some(tls) = &tls {
@@ -151,6 +174,7 @@ async fn live(
             acceptor
                 .run(drain, |stream, endpoints, admitted| {
                     let entered = live.enter();
+                    let counted = board.clone().map(Counted::new);
                     let origin = Origin {
                         listener: number,
                         endpoints,
@@ -160,7 +184,7 @@ async fn live(
                     spawn_local(async move {
                         // Made here: a future that is moved into another takes its space twice.
                         serve(stream, origin, tls, context).await;
-                        drop((admitted, entered));
+                        drop((admitted, entered, counted));
                     });
                 })
                 .await;

@@ -20,6 +20,7 @@ use crate::process::fork::Forked;
 use crate::process::master::Ended;
 use crate::process::signal;
 use crate::psgi::{self, ChildExit, PsgiApp};
+use crate::scoreboard::status;
 use crate::server::running::{self, Running, Unmoved};
 use crate::server::{self, Entry};
 use crate::worker::{App, ServerFacts};
@@ -208,7 +209,7 @@ fn move_by_command(command: Command, options: &Options) -> i32 {
     match do_with(&running, command) {
         Ok(()) => {
             if command == Command::Status {
-                println!("running, pid {}", running.pid());
+                println!("{}", describe(running.pid(), options.json));
             }
             0
         }
@@ -219,6 +220,18 @@ fn move_by_command(command: Command, options: &Options) -> i32 {
                 Unmoved::NotAllowed(_) => NOT_ALLOWED,
                 Unmoved::Stays(..) => FAILED,
             }
+        }
+    }
+}
+
+/// How a server does: what its scoreboard tells, where there is one and it may be read.
+fn describe(pid: Pid, json: bool) -> String {
+    match (status::of(pid.as_raw()), json) {
+        (Ok(status), true) => status.json(),
+        (Ok(status), false) => format!("running, pid {pid}\n{}", status.text()),
+        (Err(_), true) => format!("{{\"master\":{pid}}}"),
+        (Err(error), false) => {
+            format!("running, pid {pid}; its scoreboard can't be read: {error}")
         }
     }
 }

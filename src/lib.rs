@@ -19,6 +19,7 @@ pub mod http;
 pub mod log;
 pub mod net;
 pub mod process;
+pub mod scoreboard;
 pub mod semantics;
 pub mod server;
 pub mod spool;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use crate::channel::respond::Respond;
 use crate::channel::worker_end::{Incoming, WAKE_FRAME, WorkerEnd};
 use crate::process::{hung, signal};
+use crate::scoreboard::{Seat, State};
 use crate::semantics::message::{Request, Tls};
 
 mod share;
@@ -137,16 +138,25 @@ pub enum Left {
 
 /// Serves requests until the core says stop, the app wants to leave, or the worker has done its share. Before
 /// anything else is done the core hears that the worker leaves: what was sent to it ahead goes to others.
-pub fn serve(channel: &WorkerEnd, app: &mut dyn App, share: Share) -> Left {
+/// What it does meanwhile is told on the scoreboard, where it has a `seat` there.
+pub fn serve(channel: &WorkerEnd, app: &mut dyn App, share: Share, seat: Option<&Seat>) -> Left {
     SOCKET.store(channel.socket(), Ordering::SeqCst);
-    let left = work(channel, app, share);
+    let left = work(channel, app, share, seat);
+    tell(seat, State::Leaving);
     channel.leaving();
     let _ = channel.flush();
     left
 }
 
-fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share) -> Left {
+fn tell(seat: Option<&Seat>, state: State) {
+    if let Some(seat) = seat {
+        seat.does(state);
+    }
+}
+
+fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share, seat: Option<&Seat>) -> Left {
     channel.idle();
+    tell(seat, State::Idle);
     loop {
         // A broken channel shows at the next read.
         let _ = channel.flush();
@@ -155,9 +165,12 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share) -> Left {
                 if !channel.claim(id) {
                     continue;
                 }
+                if let Some(seat) = seat {
+                    seat.serves(&request.head);
+                }
                 match app.call(id, request, share.begin()) {
                     Called::Done if share.is_over() => return Left::Finished,
-                    Called::Done => {}
+                    Called::Done => tell(seat, State::Idle),
                     Called::Leave => return Left::Finished,
                     Called::Exit(status) => return Left::Exit(status),
                 }

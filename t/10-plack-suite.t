@@ -1,5 +1,5 @@
-# Plack's own suite for handlers, whole: by each way in, over TCP and a Unix socket, HTTP/1.1 and 1.0, with no, one and
-# three workers. One server answers for both sockets and both versions.
+# Plack's own suite for handlers, whole: by each way in, over TCP, a Unix socket and TLS, HTTP/1.1 and 1.0, with no, one and
+# three workers. One server answers for all of them.
 use strict;
 use warnings;
 
@@ -8,6 +8,11 @@ use Plack::LWPish;
 use Plack::Test::Suite;
 
 use Gepok::Test;
+use Gepok::Test::Authority;
+use Gepok::Test::Relay;
+
+my $folder = scratch();
+my $pair   = is_gepok() && Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
 
 my @kinds = server_name() =~ /^(?:Gepok|Starman)$/ ? qw(tcp unix) : 'tcp';
 
@@ -45,14 +50,31 @@ sub as_if_by_tcp {
     return $response;
 }
 
+# The suite knows plain HTTP only: the scheme and the port are judged here.
+sub as_if_plain {
+    my ($relay, $port, $response) = @_;
+    my $content = $response->content;
+    if ($content eq 'https') {
+        pass 'the scheme is https';
+        $response->content('http');
+    }
+    elsif ($content =~ s/^(SERVER_NAME:127\.0\.0\.1\nSERVER_PORT:)(.*)\n\z/$1@{[ $relay->port ]}\n/m) {
+        is $2, $port, 'the port is that of HTTPS';
+        $response->content($content);
+    }
+    return $response;
+}
+
 each_entry {
     my $entry = shift;
     for my $workers (0, 1, 3) {
         next if !$workers && server_name() eq 'Starman';
+        my $port   = free_port();
+        my %tls    = $pair ? (https_ports => "127.0.0.1:$port", ssl_cert_file => $pair->{cert}, ssl_key_file => $pair->{key}) : ();
         my $server = server(
             entry   => $entry,
             app     => app_file('plack-suite'),
-            options => {start_servers => $workers},
+            options => {start_servers => $workers, %tls},
             listen  => $entry eq 'new' && !is_gepok() ? 'tcp' : \@kinds,
         );
         my $client = Plack::LWPish->new(no_proxy => ['127.0.0.1']);
@@ -67,6 +89,14 @@ each_entry {
                     as_if_by_tcp($server, $entry, $server->request($_[0], version => $version, listen => 'unix'));
                 };
             }
+        }
+        if ($pair) {
+            my $relay = Gepok::Test::Relay->new($port);
+            $ways{'TLS through a relay, HTTP/1.1'} = sub {
+                my $request = shift;
+                $request->uri->port($relay->port);
+                as_if_plain($relay, $port, $client->request($request));
+            };
         }
         for my $way (sort keys %ways) {
             check "$workers workers, $way" => sub { run_suite($server, $ways{$way}) };

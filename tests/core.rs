@@ -52,6 +52,7 @@ impl Server {
         let settings = core::Settings {
             dispatch: dispatch::Settings {
                 request_timeout: None,
+                board: None,
                 tell_load: false,
                 queue: None,
                 queue_time: None,
@@ -145,6 +146,7 @@ fn serve(
             &channel,
             &mut Closure(Rc::clone(&channel), app),
             Share::endless(),
+            None,
         );
     })
 }

@@ -82,6 +82,9 @@ pub struct Options {
     /// The category of options about stopping and reloading
     pub reload: Reload,
 
+    /// `json`: for the command `gepok status`
+    pub json: bool,
+
     /// The category of options that say which app the binary serves
     pub app: App,
 }

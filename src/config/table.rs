@@ -11,6 +11,7 @@ mod listen;
 mod logging;
 mod process;
 mod reload;
+mod status;
 mod tls;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub static CATEGORIES: &[&Category] = &[
     &process::CATEGORY,
     &reload::CATEGORY,
     &life::CATEGORY,
+    &status::CATEGORY,
     &daemon::CATEGORY,
     &connection::CATEGORY,
     &environment::CATEGORY,

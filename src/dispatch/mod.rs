@@ -21,6 +21,7 @@ use self::worker::{Worker, may_go_ahead};
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::{CoreEnd, Message};
+use crate::scoreboard::Board;
 use crate::semantics::message::Request;
 use crate::spool::Room;
 
@@ -45,6 +46,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct Settings {
     /// How long the app may be silent on a request; nothing: for ever.
     pub request_timeout: Option<Duration>,
+    /// Where requests are counted.
+    pub board: Option<Arc<Board>>,
     /// Whether somebody wants to know how busy the workers are.
     pub tell_load: bool,
     /// Requests that may wait for a worker; none: no limit.
@@ -124,6 +127,9 @@ impl Dispatch {
         if self.deserted.get() {
             state.finish(Event::Failed);
         } else {
+            if let Some(board) = &self.settings.board {
+                board.submitted();
+            }
             self.enqueue(&state);
             self.stir();
             self.match_up();
@@ -164,7 +170,11 @@ impl Dispatch {
     fn match_up(self: &Rc<Self>) {
         self.ask();
         self.send_queued();
-        self.marks.waiting(self.queue.borrow().len());
+        let waiting = self.queue.borrow().len();
+        self.marks.waiting(waiting);
+        if let Some(board) = &self.settings.board {
+            board.queued(waiting);
+        }
     }
 
     /// Sends queued requests to idle workers, then some ahead to quick ones.

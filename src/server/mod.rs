@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
@@ -33,6 +34,7 @@ use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::pool::Sizes;
 use crate::process::{privileges, signal};
+use crate::scoreboard::Board;
 use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
@@ -101,6 +103,8 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         certificates: config.tls.as_ref().map(tls::files).transpose()?,
         reread: false,
         logs,
+        board: None,
+        board_file: None,
     };
     let ended = server.live();
     signal::release()?;
@@ -127,6 +131,10 @@ struct Server<'a> {
     /// They were read before.
     reread: bool,
     logs: Logs,
+    /// What each process does, where there are several.
+    board: Option<Arc<Board>>,
+    /// The same for those who look at the master's descriptors.
+    board_file: Option<OwnedFd>,
 }
 
 impl Server<'_> {
@@ -186,6 +194,10 @@ impl Server<'_> {
     }
 
     fn prefork(&mut self) -> Result<Ended> {
+        // Two generations at a time, and some that leave.
+        let slots = 2 * self.config.life.most as usize + 64;
+        let (board, file) = Board::create(slots).context("can't make the scoreboard")?;
+        (self.board, self.board_file) = (Some(Arc::new(board)), Some(file));
         let reload = &self.config.reload;
         let settings = master::Settings {
             workers: self.config.workers.start as usize,
@@ -240,7 +252,7 @@ impl Roles for Server<'_> {
         }
         keep.extend(self.logs.errors());
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core_settings(self.config);
+        let settings = core_settings(self.config, self.board.clone());
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
@@ -292,9 +304,12 @@ impl Roles for Server<'_> {
         self.listening.clear();
     }
 
-    fn worker(&mut self, _number: u32, channel: Descriptors) -> i32 {
+    fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32 {
         // Its files are the core's.
         self.logs.leave();
+        self.board_file = None;
+        let board = self.board.as_ref();
+        let seat = board.and_then(|board| board.take(number, generation));
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;
@@ -308,7 +323,7 @@ impl Roles for Server<'_> {
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
             let share = Share::draw(&limits(&self.config.life.share));
-            let left = worker::serve(&channel, app.as_mut(), share);
+            let left = worker::serve(&channel, app.as_mut(), share, seat.as_ref());
             Ok(match app.leave(left) {
                 Left::Finished => 0,
                 Left::Exit(status) => status,
@@ -437,7 +452,7 @@ fn sizes(config: &Config) -> Option<Sizes> {
     })
 }
 
-fn core_settings(config: &Config) -> core::Settings {
+fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
     let limits = &config.limits;
     core::Settings {
         http: http_settings(config),
@@ -447,6 +462,7 @@ fn core_settings(config: &Config) -> core::Settings {
                 .life
                 .request_timeout
                 .filter(|_| config.workers.start > 0),
+            board,
             tell_load: sizes(config).is_some(),
             queue: limits.queue.map(|queue| queue.get() as usize),
             queue_time: limits.queue_time,

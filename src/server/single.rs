@@ -49,7 +49,7 @@ impl Server<'_> {
         take_signals(&control, self.is_supervised())?;
         let notifier = Notifier::from_environment();
         notifier.iter().for_each(Notifier::ready);
-        let left = worker::serve(&channel, app.as_mut(), Share::endless());
+        let left = worker::serve(&channel, app.as_mut(), Share::endless(), None);
         drop(app);
         notifier.iter().for_each(Notifier::stopping);
         saved.restore(&TAKEN)?;
@@ -68,7 +68,7 @@ impl Server<'_> {
         core_end: OwnedFd,
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core_settings(self.config);
+        let settings = core_settings(self.config, None);
         let logs = core::Logs {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),

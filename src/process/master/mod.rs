@@ -72,7 +72,7 @@ pub trait Roles {
     fn stop_listening(&mut self);
 
     /// A worker's life, in the worker's process. Returns its exit status.
-    fn worker(&mut self, number: u32, channel: Descriptors) -> i32;
+    fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32;
 }
 
 /// How many workers, how they come and go, and how long to wait for them.

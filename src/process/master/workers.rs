@@ -54,6 +54,7 @@ pub(super) enum State {
 /// What a new worker is born with.
 pub(super) struct Birth {
     number: u32,
+    generation: u32,
     channel: Descriptors,
     master: Pid,
 }
@@ -121,18 +122,19 @@ impl Master<'_> {
         let number = self.next_number;
         let (core_side, channel) = channel::pair()?;
         let master = getpid();
+        let generation = match &self.change {
+            Some(change) if candidate => change.generation,
+            _ => self.generation,
+        };
         match self.roles.fork()? {
             Forked::Child => Ok(Some(Birth {
                 number,
+                generation,
                 channel,
                 master,
             })),
             Forked::Parent(pid) => {
                 self.next_number += 1;
-                let generation = match &self.change {
-                    Some(change) if candidate => change.generation,
-                    _ => self.generation,
-                };
                 self.workers.push(Worker {
                     number,
                     pid,
@@ -167,7 +169,7 @@ impl Master<'_> {
         drop((core, notes, notes_end, settings));
         roles.stop_listening();
         match worker_signals(&saved, birth.master) {
-            Ok(()) => roles.worker(birth.number, birth.channel),
+            Ok(()) => roles.worker(birth.number, birth.generation, birth.channel),
             Err(error) => {
                 ::log::error!("a worker can't start: {error}");
                 1

@@ -28,7 +28,7 @@ sub under_load {
     my ($signal) = $how{kind} =~ /^starter-(\w+)$/;
     Gepok::Test::Server::spew("$folder/app.psgi",
         'sub { my $number = substr shift->{PATH_INFO}, 1; [200, [], ["$number ", "x" x rand 3000, "x"]] }');
-    my @command = (root() . '/blib/script/gepok', '--no-preload-app', "--start-servers=$how{workers}",
+    my @command = (root() . '/blib/script/gepok', '--no-preload-app', "--max-workers=$how{workers}",
         '--max-requests-per-child=5000', '--keepalive-timeout=60', "--http-ports=127.0.0.1:$port", "$folder/app.psgi");
     @command = ('start_server', "--port=127.0.0.1:$port", "--signal-on-hup=$signal", '--backlog=4096', '--', @command)
         if defined $signal;
