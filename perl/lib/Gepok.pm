@@ -54,6 +54,7 @@ my @ATTRIBUTES = qw(
     child_exit
     daemonize
     pid_path
+    scoreboard_path
     chdir
     umask
     require_root

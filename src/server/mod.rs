@@ -35,6 +35,7 @@ use crate::process::notify::Notifier;
 use crate::process::pool::Sizes;
 use crate::process::{privileges, signal};
 use crate::scoreboard::Board;
+use crate::scoreboard::file::BoardFile;
 use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
@@ -88,6 +89,8 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
     let logs = Logs::open(config)?;
+    let certificates = config.tls.as_ref().map(tls::files).transpose()?;
+    let board_file = board_file(config, &daemon)?;
     let mut server = Server {
         config,
         entry,
@@ -100,17 +103,19 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         },
         daemon,
         master: getpid(),
-        certificates: config.tls.as_ref().map(tls::files).transpose()?,
+        certificates,
         reread: false,
         logs,
         board: None,
-        board_file: None,
+        board_memory: None,
+        board_file,
     };
     let ended = server.live();
     signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
         server.files.iter().for_each(SocketFile::remove);
+        server.board_file.iter().for_each(|file| file.remove());
         server.daemon.end();
         server.logs.close();
     }
@@ -134,7 +139,9 @@ struct Server<'a> {
     /// What each process does, where there are several.
     board: Option<Arc<Board>>,
     /// The same for those who look at the master's descriptors.
-    board_file: Option<OwnedFd>,
+    board_memory: Option<OwnedFd>,
+    /// The same as a file.
+    board_file: Option<Arc<BoardFile>>,
 }
 
 impl Server<'_> {
@@ -197,7 +204,7 @@ impl Server<'_> {
         // Two generations at a time, and some that leave.
         let slots = 2 * self.config.life.most as usize + 64;
         let (board, file) = Board::create(slots).context("can't make the scoreboard")?;
-        (self.board, self.board_file) = (Some(Arc::new(board)), Some(file));
+        (self.board, self.board_memory) = (Some(Arc::new(board)), Some(file));
         let reload = &self.config.reload;
         let settings = master::Settings {
             workers: self.config.workers.start as usize,
@@ -251,8 +258,12 @@ impl Roles for Server<'_> {
             keep.push(plan.descriptor.as_raw_fd());
         }
         keep.extend(self.logs.errors());
+        keep.extend(self.board_file.iter().map(|file| file.file().as_raw_fd()));
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core_settings(self.config, self.board.clone());
+        let settings = core::Settings {
+            board_file: self.board_file.clone(),
+            ..core_settings(self.config, self.board.clone())
+        };
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
@@ -307,7 +318,7 @@ impl Roles for Server<'_> {
     fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32 {
         // Its files are the core's.
         self.logs.leave();
-        self.board_file = None;
+        (self.board_memory, self.board_file) = (None, None);
         let board = self.board.as_ref();
         let seat = board.and_then(|board| board.take(number, generation));
         let served = || -> Result<i32> {
@@ -360,6 +371,16 @@ fn core_process(keep: &[i32], daemon: &Daemon, master: Pid) -> io::Result<()> {
 fn drop_privileges(daemon: &Daemon, master: Pid) -> io::Result<()> {
     daemon.drop_privileges()?;
     fork::die_with(master)
+}
+
+/// The scoreboard as a file, where there are workers to tell of. One record more than they may be, as Gepok documents it.
+fn board_file(config: &Config, daemon: &Daemon) -> Result<Option<Arc<BoardFile>>> {
+    if config.workers.start == 0 {
+        return Ok(None);
+    }
+    let records = config.life.most as usize + 1;
+    let file = daemon.board_file(&config.daemon.scoreboard_path, records)?;
+    Ok(file.map(Arc::new))
 }
 
 /// Names become numbers.
@@ -475,6 +496,7 @@ fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
             folder: limits.spool_dir.clone(),
             limit: limits.spool.map(NonZeroU64::get),
         },
+        board_file: None,
     }
 }
 
