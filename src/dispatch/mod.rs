@@ -299,6 +299,7 @@ impl Dispatch {
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
+                self.marks.call_over();
                 let first = match self.workers.borrow_mut().get_mut(&number) {
                     Some(worker) => worker.call_over(),
                     None => false,
