@@ -32,7 +32,10 @@ pub(super) fn keep(
             let (file, board) = (Arc::clone(&file), Arc::clone(&board));
             // A disk may take its time.
             let written = spawn_blocking(move || file.write(&board)).await;
-            let error = written.map_err(JoinError::into).flatten().err();
+            let error = written
+                .map_err(JoinError::into)
+                .and_then(|written| written)
+                .err();
             if let (Some(error), false) = (&error, failed) {
                 ::log::warn!("the scoreboard's file can't be written: {error}");
             }
