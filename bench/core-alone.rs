@@ -34,6 +34,7 @@ fn main() -> Result<()> {
             queue_time: None,
             tell_load: false,
         },
+        board_file: None,
         admission: Default::default(),
         spool: spool::Settings {
             folder: env::temp_dir(),

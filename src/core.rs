@@ -32,6 +32,7 @@ use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
 use crate::process::pool::Load;
 use crate::scoreboard::Board;
+use crate::scoreboard::file::BoardFile;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::Endpoints;
 use crate::spool::{self, Room};
@@ -47,9 +48,12 @@ pub struct Settings {
     pub admission: admission::Settings,
     /// Where large content goes.
     pub spool: spool::Settings,
+    /// Where the scoreboard is told to others, if it is.
+    pub board_file: Option<Arc<BoardFile>>,
 }
 
 mod check;
+mod scoreboard;
 
 /// A handshake that has begun when the server drains may take this long.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
@@ -148,6 +152,9 @@ async fn live(
     let dispatch = Rc::new(dispatch);
     let live = Rc::new(Live::default());
     let (start_drain, drain) = watch::channel(Phase::Waiting);
+    if let (Some(file), Some(board)) = (settings.board_file, board.clone()) {
+        scoreboard::keep(file, board, Rc::clone(&dispatch), drain.clone());
+    }
     let context = Rc::new(Context {
         dispatch: Rc::clone(&dispatch),
         settings: settings.http,

@@ -21,6 +21,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::semantics::message::RequestHead;
 
+pub mod file;
 pub mod status;
 
 /// The memory file's name, as `/proc/PID/fd` shows it.

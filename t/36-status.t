@@ -72,4 +72,57 @@ each_entry {
     is +(run_command(\@STATUS))[0] >> 8, 3, 'and then there is none';
 };
 
+# A file's records, as Gepok documents them; those that are free are left out.
+sub records {
+    open my $file, '<:raw', $_[0] or die "$_[0]: $!";
+    read $file, my $bytes, -s $file;
+    my @fields  = qw(pid born requests begun changed state zero);
+    my @records = map { my %record; @record{@fields} = unpack 'NNSNNCC', $_; \%record } unpack '(a20)*', $bytes;
+    $_->{state} = chr $_->{state} for @records;
+    return grep { $_->{pid} } @records;
+}
+
+each_entry {
+    my $entry  = shift;
+    my $path   = "$folder/board";
+    my $server = server(entry => $entry, app => app_file('process'),
+        options => {start_servers => 2, max_clients => 5, scoreboard_path => $path, pid_path => $pid});
+    is -s $path, 6 * 20, 'a record for each client that there may be, and one more';
+    ok soon { 2 == grep { $_->{state} eq '_' } records($path) }, 'two workers wait';
+    my @pids = sort { $a <=> $b } map { $_->{pid} } @{status()->{workers}};
+    is_deeply [sort { $a <=> $b } map { $_->{pid} } records($path)], \@pids, 'the same as in the status';
+    cmp_ok abs($_->{born} - time), '<', 60, 'when it was born' for records($path);
+
+    my $work   = $server->folder . '/work';
+    my $client = $server->connect;
+    $client->send("GET /work?$work HTTP/1.1\r\nHost: x\r\n\r\n");
+    ok soon { grep { $_->{state} eq 'W' } records($path) }, 'one has a request';
+    my ($busy) = grep { $_->{state} eq 'W' } records($path);
+    is $busy->{requests}, 1, 'its first';
+    cmp_ok abs($busy->{begun} - time), '<', 60, 'since when';
+    truncate $path, 0 or die $!;
+    touch("$work-go");
+    is $client->response->status, 200, 'it is answered, whatever others do to the file';
+    ok soon { -s $path && !grep { $_->{state} ne '_' } records($path) }, 'and the file tells the truth again';
+
+    # Nobody touches it while nothing happens.
+    my $changed = (stat $path)[9];
+    ok soon { time - $changed > 2.5 && $changed == (stat $path)[9] or $changed = (stat $path)[9], 0 }, 'then it rests';
+
+    kill KILL => $busy->{pid};
+    ok soon { my @now = records($path); @now == 2 && !grep { $_->{pid} == $busy->{pid} } @now }, 'a successor is told';
+    is $server->stop, 0, 'the server stops';
+    ok !-e $path, 'and takes the file with it';
+
+    $server = server(entry => $entry, app => app_file('process'),
+        options => {start_servers => 1, max_clients => 9, scoreboard_path => 0, pid_path => $pid});
+    $work = $server->folder . '/work';
+    my @clients = map { my $c = $server->connect; $c->send("GET /work?$work HTTP/1.1\r\nHost: x\r\n\r\n"); $c } 1 .. 4;
+    ok soon { status()->{queued} == 3 }, 'requests wait';
+    sleep 0.5;
+    is scalar @{status()->{workers}}, 1, 'but without a scoreboard the pool stays as it was started';
+    touch("$work-go");
+    is $_->response->status, 200, 'and all are answered' for @clients;
+};
+
 done_testing;

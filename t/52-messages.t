@@ -143,6 +143,11 @@ check 'users, files and folders' => sub {
         new => {http_ports => $listen, pid_path => "$folder/none/pid"});
     mistake("a name with a slash, from which the pid file's path can't be made", [@http, '--name', 'a/b', '-D'],
         new => {http_ports => $listen, name => 'a/b', daemonize => 1});
+    mistake("the scoreboard file's folder does not exist", [@http, '--scoreboard-path', "$folder/none/board"],
+        new => {http_ports => $listen, scoreboard_path => "$folder/none/board"});
+    mistake("a file in the scoreboard file's place that is none", [@http, '--scoreboard-path', "$folder/file"],
+        new => {http_ports => $listen, scoreboard_path => "$folder/file"});
+    is -s "$folder/file", 8, 'which is not harmed';
     mistake('the folder to run in does not exist', [@http, '--chdir', "$folder/none"],
         new => {http_ports => $listen, chdir => "$folder/none"});
     mistake('it is a file', [@http, '--chdir', "$folder/file"], new => {http_ports => $listen, chdir => "$folder/file"});

@@ -7,6 +7,7 @@ use File::Basename qw(basename);
 use Test::More;
 
 use Gepok::Test;
+use Gepok::Test::TLS;
 
 my %tests = (
     'hello.psgi' => sub {
@@ -49,15 +50,7 @@ my %tests = (
         like $server->get('/')->content, qr/new WebSocket/, 'shows a page';
         is $server->get('/', Upgrade => 'websocket', 'Sec-WebSocket-Key' => 'x', 'Sec-WebSocket-Version' => 8)->status, 426,
             'refuses a former version of the protocol';
-        my @guests = map { guest($server) } 1 .. 2;
-        my $long   = 'long ' x 100;
-        ok talk($guests[0], 'hello', @guests), 'what one says is heard by all';
-        ok talk($guests[1], $long,   @guests), 'what the other says as well, a long message, too';
-        like $server->get('/')->content, qr/new WebSocket/, 'guests hold no worker';
-        $guests[0]->finish;
-        ok heard($guests[1], qr/^\d+ has left$/), 'a guest that leaves is missed';
-        $server->stop;
-        ok gone($guests[1]), 'the chat ends with the server';
+        chat($server, $server->url('/') =~ s/^http/ws/r);
     },
     'dancer2.psgi' => sub {
         my $server = shift;
@@ -92,16 +85,37 @@ for my $example (@examples) {
     };
 }
 
+check 'the chat over TLS' => sub {
+    if (!eval { require Mojo::UserAgent; 1 }) { return pass 'Mojo::UserAgent is missing: script/test installs it' }
+    my $server = https(app => root() . '/examples/websocket-chat.psgi', options => {ssl_self_signed => 1});
+    chat($server, "wss://127.0.0.1:$server->{port}/");
+};
+
 done_testing;
+
+# What guests of the chat expect, whichever way they come.
+sub chat {
+    my ($server, $url) = @_;
+    my @guests = map { guest($url) } 1 .. 2;
+    my $long   = 'long ' x 100;
+    ok talk($guests[0], 'hello', @guests), 'what one says is heard by all';
+    ok talk($guests[1], $long,   @guests), 'what the other says as well, a long message, too';
+    ok talk(guest($url), 'a third', @guests), 'guests hold no worker';
+    $guests[0]->finish;
+    ok heard($guests[1], qr/^\d+ has left$/), 'a guest that leaves is missed';
+    $server->stop;
+    ok gone($guests[1]), 'the chat ends with the server';
+}
 
 # Guests of the chat, by Mojolicious' WebSocket client.
 my $agent;
 
 sub guest {
-    my $server = shift;
+    my $url = shift;
     my $guest;
-    $agent ||= Mojo::UserAgent->new;
-    $agent->websocket($server->url('/') =~ s/^http/ws/r => sub {
+    # The certificate is made for the test.
+    $agent ||= Mojo::UserAgent->new(insecure => 1);
+    $agent->websocket($url => sub {
         $guest = $_[1];
         my $heard = $guest->{heard} = [];
         $guest->on(message => sub { push @$heard, $_[1] });

@@ -50,6 +50,7 @@ impl Server {
         };
         change(&mut settings);
         let settings = core::Settings {
+            board_file: None,
             dispatch: dispatch::Settings {
                 request_timeout: None,
                 board: None,

@@ -58,6 +58,7 @@ my @ATTRIBUTES = qw(
     child_exit
     daemonize
     pid_path
+    scoreboard_path
     chdir
     umask
     require_root

@@ -142,6 +142,8 @@ pub struct Daemon {
     pub user: Option<String>,
     /// `group`, names or numbers, the primary one first
     pub groups: Vec<String>,
+    /// `scoreboard_path`; empty or `0` is no such file, and a pool that does not move
+    pub scoreboard_path: Option<PathBuf>,
     /// `proctitle`
     pub proctitle: bool,
 }

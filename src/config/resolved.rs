@@ -17,7 +17,7 @@ mod logging;
 mod reload;
 pub mod tls;
 
-pub use self::daemon::{Daemon, PidPath};
+pub use self::daemon::{Daemon, FilePath};
 pub use self::life::{Life, Share};
 pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};
@@ -121,7 +121,7 @@ pub struct UnixAccess {
 pub struct Workers {
     /// Workers to start; 0 is one process without a fork
     pub start: u32,
-    /// Said by max_workers: exactly so many, whatever the load
+    /// Exactly so many, whatever the load: said by max_workers, or no scoreboard is wanted
     pub fixed: bool,
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
+use self::changes::Changes;
 use self::exchange::{InFlight, Place};
 use self::load::Marks;
 use self::verify::{Question, Taken};
@@ -26,6 +27,7 @@ use crate::semantics::message::Request;
 use crate::spool::Room;
 
 mod backlog;
+mod changes;
 mod deadline;
 mod exchange;
 mod generation;
@@ -71,6 +73,7 @@ pub struct Dispatch {
     /// Certificates that the app has taken.
     taken: RefCell<Taken>,
     marks: Marks,
+    changes: Changes,
     /// The watch over requests that wait is running.
     queue_watched: Cell<bool>,
     overload_told: Cell<Option<Instant>>,
@@ -108,6 +111,7 @@ impl Dispatch {
             questions: RefCell::default(),
             taken: RefCell::default(),
             marks: Marks::default(),
+            changes: Changes::default(),
             queue_watched: Cell::new(false),
             overload_told: Cell::new(None),
             watching: Cell::new(false),
@@ -118,6 +122,11 @@ impl Dispatch {
             room,
             timed,
         }
+    }
+
+    /// Workers that come, work, rest and go.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Hands a request to an idle worker, or queues it.
@@ -145,6 +154,7 @@ impl Dispatch {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
+        self.changes.note();
         let worker = Worker::new(pid, end, !candidate);
         self.workers.borrow_mut().insert(number, worker);
     }
@@ -168,6 +178,7 @@ impl Dispatch {
     }
 
     fn match_up(self: &Rc<Self>) {
+        self.changes.note();
         self.ask();
         self.send_queued();
         let waiting = self.queue.borrow().len();
@@ -288,6 +299,7 @@ impl Dispatch {
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
             Message::Idle => {
+                self.marks.call_over();
                 let first = match self.workers.borrow_mut().get_mut(&number) {
                     Some(worker) => worker.call_over(),
                     None => false,

@@ -23,9 +23,9 @@ pub struct Load {
     pub ready: usize,
     /// Idle workers, at the busiest moment.
     pub idle_least: usize,
-    /// Idle workers, at the quietest moment.
+    /// Idle workers, at the quietest moment; all, where their calls are so quick that each is as good as idle.
     pub idle_most: usize,
-    /// Requests that waited for a worker, at the quietest moment.
+    /// Requests that waited for a worker, at the quietest moment, and still will at the next look.
     pub waiting: usize,
 }
 

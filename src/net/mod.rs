@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod admission;
 pub mod listen;
+pub mod scratch;
 pub mod sendfile;
 pub mod stream;
 pub mod tls;

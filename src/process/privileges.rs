@@ -65,6 +65,11 @@ impl Identity {
         Ok(identity)
     }
 
+    /// The user and the primary group.
+    pub fn ids(&self) -> (Uid, Gid) {
+        (self.uid, self.gid)
+    }
+
     /// Becomes it, for good. For a process without root's rights there is nothing left to do.
     ///
     /// The kernel takes PR_SET_PDEATHSIG away with the rights: [`super::fork::die_with`] is to be said again.

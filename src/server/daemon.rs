@@ -8,12 +8,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{User, geteuid};
 
-use crate::config::resolved::{self, PidPath};
+use crate::config::resolved::{self, FilePath};
 use crate::process::daemon::{self, Background};
 use crate::process::fork::Forked;
 use crate::process::handover::Handover;
 use crate::process::pid_file::PidFile;
 use crate::process::privileges::Identity;
+use crate::scoreboard::file::BoardFile;
 
 /// Server::Starter watches the process that it has started.
 const STARTER: &str = "SERVER_STARTER_PORT";
@@ -73,7 +74,7 @@ impl Daemon {
             None if daemonize && loaded => Some(PathBuf::from("/")),
             None => None,
         };
-        let pid_file = match pid_path(&config.pid_path)? {
+        let pid_file = match file_path(&config.pid_path)? {
             // It is the running server's.
             Some(_) if start == Start::Trial => None,
             None => None,
@@ -124,6 +125,23 @@ impl Daemon {
         self.identity.as_ref().map_or(Ok(()), Identity::take)
     }
 
+    /// Makes the scoreboard's file, as the user's that the server will be; nothing where none is wanted.
+    ///
+    /// # Errors
+    /// One sentence for the operator.
+    pub(super) fn board_file(&self, path: &FilePath, records: usize) -> Result<Option<BoardFile>> {
+        let Some(path) = file_path(path)? else {
+            return Ok(None);
+        };
+        let what = || format!("the scoreboard file '{}' can't be written", path.display());
+        let file = BoardFile::create(&path, records).with_context(what)?;
+        if let (Some(identity), true) = (&self.identity, geteuid().is_root()) {
+            let (user, group) = identity.ids();
+            file.give(user, group).with_context(what)?;
+        }
+        Ok(Some(file))
+    }
+
     /// Everything runs: lets go of the terminal.
     ///
     /// # Errors
@@ -160,21 +178,21 @@ impl Daemon {
     }
 }
 
-/// The pid file's absolute path, because the folder changes.
+/// The file's absolute path, because the folder changes.
 ///
 /// # Errors
 /// When the usual place can't be told.
-pub(super) fn pid_path(path: &PidPath) -> Result<Option<PathBuf>> {
+pub(super) fn file_path(path: &FilePath) -> Result<Option<PathBuf>> {
     Ok(match path {
-        PidPath::None => None,
-        PidPath::At(path) => Some(absolute(path)?),
-        PidPath::Usual(name) => {
+        FilePath::None => None,
+        FilePath::At(path) => Some(absolute(path)?),
+        FilePath::Usual(name) => {
             let folder = if geteuid().is_root() {
                 PathBuf::from("/var/run")
             } else {
                 home()?
             };
-            Some(folder.join(format!("{name}.pid")))
+            Some(folder.join(name))
         }
     })
 }
@@ -184,8 +202,9 @@ fn home() -> Result<PathBuf> {
         return Ok(home.into());
     }
     let user = User::from_uid(geteuid())?;
-    user.map(|user| user.dir)
-        .ok_or_else(|| anyhow!("option 'pid_path' is needed: this user has no home"))
+    user.map(|user| user.dir).ok_or_else(|| {
+        anyhow!("options 'pid_path' and 'scoreboard_path' are needed: this user has no home")
+    })
 }
 
 fn existing(folder: &Path) -> Result<PathBuf> {

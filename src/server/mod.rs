@@ -5,28 +5,28 @@
 use std::io;
 use std::mem;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{Gid, Pid, Uid, getpid, getppid};
+use nix::unistd::{Pid, getpid, getppid};
 
 use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config;
-use crate::config::resolved::{Config, Keepalive, Place, Remote};
+use crate::config::resolved::{Config, Keepalive, Place};
 use crate::core;
 use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::log::access::Plan;
 use crate::net::admission;
-use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
+use crate::net::listen::{Listening, SocketFile};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
@@ -34,18 +34,20 @@ use crate::process::handover::{self, Handover, Program};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::pool::Sizes;
-use crate::process::{privileges, signal};
+use crate::process::signal;
 use crate::scoreboard::Board;
+use crate::scoreboard::file::BoardFile;
 use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share};
 
+mod bind;
 mod daemon;
 mod logs;
 pub mod running;
 mod single;
 mod tls;
 
-use daemon::Daemon;
+use daemon::{Daemon, Start};
 
 /// What an entry provides: the Perl side of the server.
 pub trait Entry {
@@ -85,8 +87,8 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start(config.logging.level);
     let program = Program::of_server();
     let handover = handover::received();
-    let start = daemon::Start::of(handover.as_ref());
-    if start == daemon::Start::First {
+    let start = Start::of(handover.as_ref());
+    if start == Start::First {
         for warning in &config.warnings {
             ::log::warn!("{warning}");
         }
@@ -94,6 +96,11 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     spool::check(&config.limits.spool_dir)?;
     let daemon = Daemon::prepare(&config.daemon, entry.loaded(), start)?;
     let logs = Logs::open(config)?;
+    let certificates = config.tls.as_ref().map(tls::files).transpose()?;
+    let board_file = match start {
+        Start::Trial => None,
+        Start::First | Start::Again => board_file(config, &daemon)?,
+    };
     let mut server = Server {
         config,
         entry,
@@ -106,21 +113,24 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         },
         daemon,
         master: getpid(),
-        certificates: config.tls.as_ref().map(tls::files).transpose()?,
+        certificates,
         reread: false,
         logs,
         start,
         program,
         handover: handover.unwrap_or_default(),
         board: None,
-        board_file: None,
+        board_memory: None,
+        board_file,
     };
     let ended = server.live();
     signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
-        if server.start != daemon::Start::Trial {
+        // What is there is the running server's, if this is its trial.
+        if server.start != Start::Trial {
             server.files.iter().for_each(SocketFile::remove);
+            server.board_file.iter().for_each(|file| file.remove());
         }
         server.daemon.end();
         server.logs.close();
@@ -142,7 +152,7 @@ struct Server<'a> {
     /// They were read before.
     reread: bool,
     logs: Logs,
-    start: daemon::Start,
+    start: Start,
     /// How this process was started.
     program: Option<Program>,
     /// What the program before has handed over.
@@ -150,7 +160,9 @@ struct Server<'a> {
     /// What each process does, where there are several.
     board: Option<Arc<Board>>,
     /// The same for those who look at the master's descriptors.
-    board_file: Option<OwnedFd>,
+    board_memory: Option<OwnedFd>,
+    /// The same as a file.
+    board_file: Option<Arc<BoardFile>>,
 }
 
 impl Server<'_> {
@@ -161,7 +173,7 @@ impl Server<'_> {
         self.bind()?;
         self.daemon.detach(|| self.entry.fork())?;
         self.master = getpid();
-        if self.start != daemon::Start::Trial {
+        if self.start != Start::Trial {
             self.logs.start_command()?;
         }
         if self.facts.multiprocess {
@@ -169,37 +181,6 @@ impl Server<'_> {
         } else {
             self.single()
         }
-    }
-
-    fn bind(&mut self) -> Result<()> {
-        let access = unix_access(&self.config.unix_access)?;
-        for listener in &self.config.listeners {
-            let kept = place_name(&listener.place);
-            let kept = kept.and_then(|name| self.handover.take_socket(&name));
-            let mut listening = match (&listener.place, kept) {
-                (place, Some(socket)) => kept_socket(place, socket)?,
-                (Place::Tcp(tcp), None) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
-                (Place::Unix(path), None) => listen::unix(path, access, self.config.backlog)?,
-                (Place::Inherited(number), None) => {
-                    listen::inherited(duplicate(*number)?, "listen_sock")?
-                }
-                (Place::HandedIn(number), None) => {
-                    let what = format!("descriptor {number}, which was handed in,");
-                    listen::inherited(take(*number)?, &what)?
-                }
-            };
-            self.files.extend(listening.file.take());
-            listening.tls = listener.tls;
-            if listening.tls && listening.unix {
-                bail!(
-                    "option 'ssl': TLS is not spoken on Unix sockets, and the one handed in is such"
-                );
-            }
-            self.facts.listeners.push(told(listener, &listening));
-            self.listening.push(listening);
-        }
-        self.handover.close_unwanted();
-        Ok(())
     }
 
     /// Whether a supervisor holds the sockets, and can have them served by another server when this one stops.
@@ -221,9 +202,9 @@ impl Server<'_> {
         // Two generations at a time, and some that leave.
         let slots = 2 * self.config.life.most as usize + 64;
         let (board, file) = Board::create(slots).context("can't make the scoreboard")?;
-        (self.board, self.board_file) = (Some(Arc::new(board)), Some(file));
+        (self.board, self.board_memory) = (Some(Arc::new(board)), Some(file));
         let reload = &self.config.reload;
-        let trial = self.start == daemon::Start::Trial;
+        let trial = self.start == Start::Trial;
         let settings = master::Settings {
             workers: if trial {
                 1
@@ -252,14 +233,14 @@ impl Server<'_> {
             let dropped = self.daemon.drop_privileges();
             dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
         }
-        if self.start == daemon::Start::Trial {
+        if self.start == Start::Trial {
             // What was said about that is forgotten with the rights.
             fork::die_with(getppid()).map_err(|error| error.to_string())?;
         }
         self.entry.before_prefork()?;
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
-            && self.start != daemon::Start::Trial
+            && self.start != Start::Trial
         {
             let secure = self.config.listeners.first().is_some_and(|first| first.tls);
             let scheme = if secure { "https" } else { "http" };
@@ -289,8 +270,12 @@ impl Roles for Server<'_> {
             keep.push(plan.descriptor.as_raw_fd());
         }
         keep.extend(self.logs.errors());
+        keep.extend(self.board_file.iter().map(|file| file.file().as_raw_fd()));
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core_settings(self.config, self.board.clone());
+        let settings = core::Settings {
+            board_file: self.board_file.clone(),
+            ..core_settings(self.config, self.board.clone())
+        };
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
@@ -347,7 +332,7 @@ impl Roles for Server<'_> {
         let sockets = self.listening.iter().zip(places);
         // What the app has made, it makes again.
         let sockets = sockets.filter(|(_, place)| !matches!(place, Place::Inherited(_)));
-        let sockets = sockets.map(|(l, place)| (l.socket.as_raw_fd(), place_name(place)));
+        let sockets = sockets.map(|(l, place)| (l.socket.as_raw_fd(), bind::place_name(place)));
         (sockets.collect(), self.logs.command().into_iter().collect())
     }
 
@@ -358,7 +343,7 @@ impl Roles for Server<'_> {
     fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32 {
         // Its files are the core's.
         self.logs.leave();
-        self.board_file = None;
+        (self.board_memory, self.board_file) = (None, None);
         let board = self.board.as_ref();
         let seat = board.and_then(|board| board.take(number, generation));
         let served = || -> Result<i32> {
@@ -413,93 +398,18 @@ fn drop_privileges(daemon: &Daemon, master: Pid) -> io::Result<()> {
     fork::die_with(master)
 }
 
-/// Names become numbers.
-fn unix_access(access: &config::resolved::UnixAccess) -> Result<UnixAccess> {
-    let owner = access.owner.as_deref();
-    let group = access.group.as_deref();
-    let owner = owner.map(|name| privileges::uid("unix_socket_owner", name));
-    let group = group.map(|name| privileges::gid("unix_socket_group", name));
-    Ok(UnixAccess {
-        mode: access.mode,
-        owner: owner.transpose()?.map(Uid::as_raw),
-        group: group.transpose()?.map(Gid::as_raw),
-    })
+/// The scoreboard as a file, where there are workers to tell of. One record more than they may be, as Gepok documents it.
+fn board_file(config: &Config, daemon: &Daemon) -> Result<Option<Arc<BoardFile>>> {
+    if config.workers.start == 0 {
+        return Ok(None);
+    }
+    let records = config.life.most as usize + 1;
+    let file = daemon.board_file(&config.daemon.scoreboard_path, records)?;
+    Ok(file.map(Arc::new))
 }
 
 fn numbered(listening: Vec<Listening>) -> Vec<(u16, Listening)> {
     (0..).zip(listening).collect()
-}
-
-/// What a socket is called that is handed over to the next program; nothing where others have opened it.
-fn place_name(place: &Place) -> Option<String> {
-    match place {
-        Place::Tcp(tcp) => Some(format!("tcp {:?} {}", tcp.host, tcp.port)),
-        Place::Unix(path) => Some(format!("unix {path:?}")),
-        Place::Inherited(_) | Place::HandedIn(_) => None,
-    }
-}
-
-/// A socket that the program before has bound at this place.
-fn kept_socket(place: &Place, socket: OwnedFd) -> Result<Listening> {
-    let mut listening = listen::inherited(socket, "a socket of the program before")?;
-    if let Place::Unix(path) = place {
-        listening.path = Some(path.clone());
-        // Gone, if somebody has removed it: then nobody finds the server there, as before.
-        listening.file = SocketFile::of(path).ok();
-    }
-    Ok(listening)
-}
-
-/// A copy of a descriptor that belongs to the app.
-fn duplicate(number: i32) -> Result<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC on any number makes a new descriptor or fails.
-    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
-    if copy < 0 {
-        return Err(io::Error::last_os_error())
-            .with_context(|| format!("option 'listen_sock': descriptor {number} is not open"));
-    }
-    // SAFETY: fcntl has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-/// A descriptor that a supervisor has handed in. Programs that the app starts shall not get it.
-fn take(number: i32) -> Result<OwnedFd> {
-    // SAFETY: F_SETFD on any number works on what is open there or fails.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return Err(io::Error::last_os_error()).with_context(|| {
-            format!("descriptor {number}, which was to be handed in, is not open")
-        });
-    }
-    // SAFETY: it is open, and by the supervisor's protocol nobody's but ours.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// What apps are told of a listener, its port known by now.
-fn told(listener: &config::resolved::Listener, listening: &Listening) -> worker::Listener {
-    let path = listening.path.clone().unwrap_or_default();
-    let (name, port) = match listening.address {
-        Some(address) => (
-            config::address::bracketed(&address.ip().to_string()),
-            address.port().to_string(),
-        ),
-        // As Starlet has it, for a socket that was handed in.
-        None => ("0".to_owned(), path.display().to_string()),
-    };
-    let remote = match listener.remote {
-        Remote::Peer if listening.unix => worker::Remote::Undefined,
-        Remote::Peer => worker::Remote::Peer,
-        Remote::Gepok => worker::Remote::Loopback,
-        Remote::Starlet => worker::Remote::Undefined,
-    };
-    worker::Listener {
-        server_name: listener.server_name.clone().unwrap_or(name),
-        server_port: listener.server_port.clone().unwrap_or(port),
-        remote,
-        address: match listening.address {
-            Some(address) => worker::Address::Ip(address),
-            None => worker::Address::Unix(path),
-        },
-    }
 }
 
 fn limits(share: &config::resolved::Share) -> worker::Limits {
@@ -546,6 +456,7 @@ fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
             folder: limits.spool_dir.clone(),
             limit: limits.spool.map(NonZeroU64::get),
         },
+        board_file: None,
     }
 }
 

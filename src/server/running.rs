@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::daemon::pid_path;
+use super::daemon::file_path;
 use crate::config::Options;
-use crate::config::resolved::PidPath;
+use crate::config::resolved::FilePath;
 use crate::process::pid_file::{self, Holder};
 
 /// What a graceful stop may take beyond the time that the server itself grants it.
@@ -75,7 +75,7 @@ impl std::error::Error for Unmoved {}
 /// # Errors
 /// One sentence when the pid file can't be read.
 pub fn find(options: &Options) -> Result<Result<Running, NotRunning>> {
-    let Some(path) = pid_path(&PidPath::of_running(options)?)? else {
+    let Some(path) = file_path(&FilePath::of_running(options)?)? else {
         return Ok(Err(NotRunning(None)));
     };
     let holder = pid_file::holder(&path)

@@ -111,10 +111,12 @@ fn every_key_and_no_other() {
             "psgi.version=[1,1]",
             "psgix.cleanup=1",
             "psgix.cleanup.handlers=[]",
+            "psgix.client_gone=CODE",
             "psgix.harakiri=1",
             "psgix.informational=CODE",
             "psgix.input.buffered=1",
             "psgix.io=Gepok::Socket::TCP",
+            "psgix.logger=CODE",
         ]
     );
 }

@@ -13,7 +13,9 @@ pub struct Daemon {
     /// Whether to leave the terminal
     pub daemonize: bool,
     /// Where the pid is written
-    pub pid_path: PidPath,
+    pub pid_path: FilePath,
+    /// Where others can read what workers do
+    pub scoreboard_path: FilePath,
     /// The folder to change to; none: `/` in the background unless the workers load the app
     pub chdir: Option<PathBuf>,
     /// The mask of umask(2); none: as it is
@@ -28,12 +30,12 @@ pub struct Daemon {
     pub proctitle: bool,
 }
 
-/// Which pid file.
+/// Which file, of those that have a usual place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PidPath {
+pub enum FilePath {
     /// None is written
     None,
-    /// `NAME.pid` in /var/run for root, else in the user's home
+    /// One of this name in /var/run for root, else in the user's home
     Usual(String),
     /// This one
     At(PathBuf),
@@ -45,8 +47,14 @@ impl Daemon {
         Ok(Daemon {
             daemonize: said.daemonize,
             pid_path: match said.pid_path {
-                None if !said.daemonize => PidPath::None,
-                _ => PidPath::of_running(options)?,
+                None if !said.daemonize => FilePath::None,
+                _ => FilePath::of_running(options)?,
+            },
+            scoreboard_path: match &said.scoreboard_path {
+                None if !said.daemonize => FilePath::None,
+                Some(_) if is_disabled(options) => FilePath::None,
+                Some(path) => FilePath::At(path.clone()),
+                None => FilePath::usual(options, "scoreboard")?,
             },
             chdir: said
                 .chdir
@@ -61,28 +69,36 @@ impl Daemon {
     }
 }
 
-impl PidPath {
+impl FilePath {
     /// The pid file of a server that was started with these options and runs in the background.
     ///
     /// # Errors
     /// One sentence when its name can't be part of a path.
-    pub fn of_running(options: &Options) -> Result<PidPath> {
+    pub fn of_running(options: &Options) -> Result<FilePath> {
         let options::Daemon { pid_path, .. } = &options.daemon;
         Ok(match pid_path {
-            Some(path) if path.as_os_str().is_empty() => PidPath::None,
-            Some(path) => PidPath::At(path.clone()),
-            None => {
-                let name = super::name(options);
-                if name.contains(['/', '\0']) {
-                    bail!(
-                        "option 'name': '{}' can't be part of the pid file's path, so option 'pid_path' is needed",
-                        name.escape_debug()
-                    );
-                }
-                PidPath::Usual(name)
-            }
+            Some(path) if path.as_os_str().is_empty() => FilePath::None,
+            Some(path) => FilePath::At(path.clone()),
+            None => FilePath::usual(options, "pid")?,
         })
     }
+
+    fn usual(options: &Options, what: &str) -> Result<FilePath> {
+        let name = super::name(options);
+        if name.contains(['/', '\0']) {
+            bail!(
+                "option 'name': '{}' can't be part of the {what} file's path, so option '{what}_path' is needed",
+                name.escape_debug()
+            );
+        }
+        Ok(FilePath::Usual(format!("{name}.{what}")))
+    }
+}
+
+/// Whether `scoreboard_path` was said to be none.
+pub(super) fn is_disabled(options: &Options) -> bool {
+    let path = options.daemon.scoreboard_path.as_ref();
+    path.is_some_and(|path| matches!(path.to_str(), Some("" | "0")))
 }
 
 #[cfg(test)]
@@ -99,16 +115,38 @@ mod tests {
     #[test]
     fn a_pid_file_is_written_in_the_background_and_where_one_is_named() {
         let path = |said: &[(&str, &str)]| daemon(said).unwrap().pid_path;
-        let at = |path: &str| PidPath::At(path.into());
-        let usual = |name: &str| PidPath::Usual(name.to_owned());
-        assert_eq!(path(&[]), PidPath::None);
+        let at = |path: &str| FilePath::At(path.into());
+        let usual = |name: &str| FilePath::Usual(format!("{name}.pid"));
+        assert_eq!(path(&[]), FilePath::None);
         assert_eq!(path(&[("daemonize", "1")]), usual("gepok"));
         assert_eq!(path(&[("daemonize", "1"), ("name", "x")]), usual("x"));
         assert_eq!(path(&[("pid", "p")]), at("p"));
         assert_eq!(path(&[("pid_path", "p"), ("daemonize", "1")]), at("p"));
-        assert_eq!(path(&[("pid_path", ""), ("daemonize", "1")]), PidPath::None);
+        assert_eq!(
+            path(&[("pid_path", ""), ("daemonize", "1")]),
+            FilePath::None
+        );
         assert!(daemon(&[("daemonize", "1"), ("name", "a/b")]).is_err());
-        daemon(&[("daemonize", "1"), ("name", "a/b"), ("pid_path", "p")]).unwrap();
+        let both = [("pid_path", "p"), ("scoreboard_path", "s")];
+        daemon(&[&[("daemonize", "1"), ("name", "a/b")][..], &both].concat()).unwrap();
+    }
+
+    #[test]
+    fn a_scoreboard_is_a_file_in_the_background_and_where_one_is_named() {
+        let path = |said: &[(&str, &str)]| daemon(said).unwrap().scoreboard_path;
+        assert_eq!(path(&[]), FilePath::None);
+        let usual = FilePath::Usual("x.scoreboard".to_owned());
+        assert_eq!(path(&[("daemonize", "1"), ("name", "x")]), usual);
+        let named = path(&[("scoreboard_path", "s")]);
+        assert_eq!(named, FilePath::At("s".into()));
+        for none in ["", "0"] {
+            let said = [("scoreboard_path", none), ("daemonize", "1")];
+            assert_eq!(path(&said), FilePath::None);
+            let said = pairs::read([("port", "80"), said[0]]).unwrap();
+            let config = Config::resolve(&said.options).unwrap();
+            assert!(config.workers.fixed, "the pool stays at start_servers");
+            assert_eq!((config.workers.start, config.life.most), (3, 3));
+        }
     }
 
     #[test]

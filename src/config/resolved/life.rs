@@ -47,7 +47,8 @@ pub(super) fn life(options: &Options) -> Result<(super::Workers, Life)> {
     };
     let workers = super::Workers {
         start: options.max_workers.unwrap_or(start),
-        fixed: options.max_workers.is_some(),
+        // As Gepok documents it: without a scoreboard the pool stays as it was started.
+        fixed: options.max_workers.is_some() || super::daemon::is_disabled(options),
     };
     let most = match said.max_clients {
         _ if workers.fixed => workers.start,

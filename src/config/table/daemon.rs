@@ -34,6 +34,20 @@ pub(super) static CATEGORY: Category = Category {
             entry: Entry::All,
         },
         Opt {
+            name: "scoreboard_path",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Text(|options, path| options.daemon.scoreboard_path = Some(path.into())),
+            value: "PATH",
+            preset: Preset::Described("/var/run/NAME.scoreboard for root, else ~/NAME.scoreboard"),
+            short: "a file that tells what workers do",
+            long: "A file that tells other programs what the workers do, within a second of each change; see \
+                   docs/status.md for its form. It is written when this option is given, and in the background, \
+                   and removed at the end. C<''> or C<0> disables it, and with it the change of the pool's size: \
+                   as many workers as C<start_servers> says stay.",
+            entry: Entry::All,
+        },
+        Opt {
             name: "chdir",
             letter: None,
             aliases: &["working_dir"],

@@ -1,15 +1,12 @@
 //! One connection: read a request, have it answered, again, until one side closes.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -26,13 +23,14 @@ use crate::http::pace::Pace;
 use crate::http::timer::Timer;
 use crate::log::access::AccessLog;
 use crate::net::accept::Phase;
+use crate::net::scratch::Scratch;
 use crate::net::stream::Stream;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
 use crate::spool::{Kept, Room, Spool};
 
-/// Bytes that one read asks for.
+/// Bytes of content that one read asks for.
 const READ: usize = 16 * 1024;
 
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
@@ -59,16 +57,6 @@ pub struct Context {
     pub drain: watch::Receiver<Phase>,
     /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
     pub scratch: Scratch,
-}
-
-/// Memory to read into, for whichever connection is being polled.
-#[derive(Debug)]
-pub struct Scratch(RefCell<Box<[u8; READ]>>);
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Scratch(RefCell::new(Box::new([0; READ])))
-    }
 }
 
 /// How connections behave. Durations of zero are no limit.
@@ -142,22 +130,6 @@ pub(super) async fn drained(drain: &mut watch::Receiver<Phase>) {
     // A core that is gone drains nothing.
     let _ = drain.wait_for(|phase| phase.is_last()).await;
     tokio::task::yield_now().await;
-}
-
-/// Reads what is there, and appends it to `buffer`.
-async fn read_through(
-    stream: &mut Stream,
-    scratch: &Scratch,
-    buffer: &mut BytesMut,
-) -> io::Result<usize> {
-    poll_fn(|context| {
-        let mut scratch = scratch.0.borrow_mut();
-        let mut read = ReadBuf::new(&mut scratch[..]);
-        ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
-        buffer.extend_from_slice(read.filled());
-        Poll::Ready(Ok(read.filled().len()))
-    })
-    .await
 }
 
 pub(super) struct Connection {
@@ -305,7 +277,7 @@ impl Connection {
             let read = self.timer.limit(async {
                 tokio::select! {
                     biased;
-                    read = read_through(&mut self.stream, scratch, &mut self.buffer) => Some(read),
+                    read = scratch.read(&mut self.stream, &mut self.buffer) => Some(read),
                     () = drained(&mut drain), if !hurried => None,
                 }
             });

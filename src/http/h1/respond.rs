@@ -140,7 +140,7 @@ impl<'a> Response<'a> {
                 Change::Ask => {}
                 Change::Gone => {
                     ::log::debug!("a client left before its response");
-                    return Err(Close::Done);
+                    return Err(Close::Lost);
                 }
             }
         }

@@ -1,0 +1,204 @@
+//! The scoreboard as a file (`scoreboard_path`), in the form that Gepok 0.292 documents, for programs that read that.
+//!
+//! It is written by pwrite and never mapped: whoever truncates it harms no process of ours.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Gid, Pid, Uid};
+
+use super::{BORN, Board, HEADER, PID, RECORD, SERVED, SINCE, SLOTS, STATE, State};
+
+/// Bytes of a record: pack("NNSNNCC", pid, child_start, num_reqs, req_start, mtime, ord state, 0).
+const BYTES: usize = 20;
+
+/// A scoreboard file that is ours.
+#[derive(Debug)]
+pub struct BoardFile {
+    path: PathBuf,
+    file: File,
+    /// How many records it has.
+    records: usize,
+}
+
+impl BoardFile {
+    /// Makes the file, with so many free records; one that another server has left is taken over.
+    ///
+    /// # Errors
+    /// A sentence that says why not: it holds something else, or what the system says.
+    pub fn create(path: &Path, records: usize) -> Result<BoardFile> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            // No symbolic link: in a folder that others can write to, it could lead to any file of root's.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            bail!("it is not a regular file");
+        }
+        if !is_scoreboard(&file, metadata.len())? {
+            bail!("it holds something else than a scoreboard");
+        }
+        // Written, not left as a hole: a disk that is full later takes nothing away.
+        file.write_all_at(&vec![0; records * BYTES], 0)?;
+        file.set_len((records * BYTES) as u64)?;
+        Ok(BoardFile {
+            path: path.to_owned(),
+            file,
+            records,
+        })
+    }
+
+    /// Gives it to the user that the server will run as, so that a successor in the same process can open it again.
+    ///
+    /// # Errors
+    /// What fchown says.
+    pub fn give(&self, user: Uid, group: Gid) -> io::Result<()> {
+        Ok(nix::unistd::fchown(&self.file, Some(user), Some(group))?)
+    }
+
+    /// The file, for who keeps descriptors open.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes what the processes do now.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&self, board: &Board) -> io::Result<()> {
+        let mut bytes = board.records(self.records);
+        bytes.resize(self.records * BYTES, 0);
+        self.file.write_all_at(&bytes, 0)
+    }
+
+    /// Removes the file, if it is still this one. Where the folder is closed to a user without root's rights it stays
+    /// behind, empty.
+    pub fn remove(&self) {
+        let same = match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        };
+        if same && fs::remove_file(&self.path).is_err() {
+            let _ = self.file.set_len(0);
+        }
+    }
+}
+
+/// Whether the file is empty, or has nothing but records: no file of another kind is overwritten.
+fn is_scoreboard(file: &File, length: u64) -> io::Result<bool> {
+    // More than any number of workers needs.
+    const LONGEST: u64 = 1 << 20;
+    if length > LONGEST || !length.is_multiple_of(BYTES as u64) {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes.chunks_exact(BYTES).all(|record| {
+        matches!(record[BYTES - 2], 0 | b'_' | b'R' | b'W') && record[BYTES - 1] == 0
+    }))
+}
+
+impl Board {
+    /// The records of at most so many living workers; those that leave are the first to have no room.
+    fn records(&self, most: usize) -> Vec<u8> {
+        let word = |index: usize| self.word(index).load(Ordering::Relaxed);
+        let slots = (0..word(SLOTS) as usize).map(|slot| HEADER + slot * RECORD);
+        let mut living: Vec<usize> = slots.filter(|&at| lives(word(at + PID))).collect();
+        living.sort_by_key(|&at| State::of(word(at + STATE)) == State::Leaving);
+        let mut bytes = Vec::with_capacity(most * BYTES);
+        for at in living.into_iter().take(most) {
+            let seconds = |milliseconds: u64| (milliseconds / 1000) as u32;
+            let busy = State::of(word(at + STATE)) == State::Busy;
+            let since = seconds(word(at + SINCE));
+            bytes.extend((word(at + PID) as u32).to_be_bytes());
+            bytes.extend(seconds(word(at + BORN)).to_be_bytes());
+            // S of pack is in the machine's own order. More than it can tell are its most.
+            bytes.extend((word(at + SERVED).min(u16::MAX.into()) as u16).to_ne_bytes());
+            bytes.extend(if busy { since } else { 0 }.to_be_bytes());
+            bytes.extend(since.to_be_bytes());
+            bytes.extend([if busy { b'W' } else { b'_' }, 0]);
+        }
+        bytes
+    }
+}
+
+fn lives(pid: u64) -> bool {
+    pid != 0 && kill(Pid::from_raw(pid as i32), None) != Err(Errno::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_living_worker_has_a_record_and_the_rest_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("board");
+        let (board, _memory) = Board::create(4).unwrap();
+        let board = Arc::new(board);
+        let seat = board.take(1, 1).unwrap();
+        let file = BoardFile::create(&path, 3).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [0; 60]);
+
+        board.set(seat.record + SERVED, 70_000);
+        board.set(seat.record + BORN, 1_000_000_500);
+        seat.does(State::Busy);
+        board.set(seat.record + SINCE, 1_000_002_999);
+        file.write(&board).unwrap();
+        let mut record = Vec::new();
+        record.extend(std::process::id().to_be_bytes());
+        record.extend(1_000_000_u32.to_be_bytes());
+        record.extend(65_535_u16.to_ne_bytes());
+        record.extend(1_000_002_u32.to_be_bytes());
+        record.extend(1_000_002_u32.to_be_bytes());
+        record.extend(b"W\0");
+        record.resize(60, 0);
+        assert_eq!(fs::read(&path).unwrap(), record);
+
+        seat.does(State::Idle);
+        // No process has this pid: the kernel's limit is below it.
+        board.set(board.take(2, 1).unwrap().record + PID, 1 << 30);
+        file.write(&board).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!((bytes[18], &bytes[10..14]), (b'_', &[0; 4][..]));
+        assert_eq!(bytes[20..], [0; 40], "a dead worker's place is free");
+        file.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn no_other_file_is_overwritten_or_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("board");
+        for content in [&b"root:x:0:0:root:/root:/bin/bash\n"[..], &[b'x'; 40]] {
+            fs::write(&path, content).unwrap();
+            assert!(BoardFile::create(&path, 3).is_err());
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+        fs::remove_file(&path).unwrap();
+        drop(BoardFile::create(&path, 5).unwrap());
+        let file = BoardFile::create(&path, 3).unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().len(),
+            60,
+            "a leftover is taken over"
+        );
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "another's").unwrap();
+        file.remove();
+        assert!(path.exists(), "it is not the one that was made");
+    }
+}
