@@ -78,7 +78,6 @@ impl Master<'_> {
         self.tell(Notifier::stopping);
         self.give_up_trial();
         self.give_up_change();
-        self.formers_give_way();
         self.ebb();
     }
 
@@ -99,7 +98,9 @@ impl Master<'_> {
     /// Accepts nothing more and finishes what is in work.
     pub(super) fn drain(&mut self) {
         self.tell(Notifier::stopping);
+        self.give_up_trial();
         self.give_up_change();
+        self.formers_give_way();
         self.phase = Phase::Draining {
             until: Instant::now() + self.settings.graceful_timeout,
         };
