@@ -17,6 +17,7 @@ use crate::config::options::App as AppOptions;
 use crate::config::{Config, Options, Said, handed_in, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::Forked;
+use crate::process::handover;
 use crate::process::master::Ended;
 use crate::process::signal;
 use crate::psgi::{self, ChildExit, PsgiApp};
@@ -147,6 +148,9 @@ fn read(said: Pairs) -> Result<Said, String> {
 /// # Errors
 /// One sentence, with which the Perl caller dies.
 pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
+    // What has no name is the pid of the process that was started, and the words that it was started with.
+    let (started, said): (Pairs, Pairs) = said.into_iter().partition(|(name, _)| name.is_empty());
+    handover::begin_with(started.into_iter().map(|(_, word)| word));
     let mut said = read(said)?;
     warn(&said);
     let access_log = hooks.take("access_log");
@@ -238,6 +242,7 @@ fn describe(pid: Pid, json: bool) -> String {
 
 /// Runs the command with the arguments behind its name. Returns the exit status: 2 for an operator's mistake.
 pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
+    handover::begin();
     let said = match cli::parse(arguments) {
         Ok(Parsed::Print(text)) => {
             print!("{text}");

@@ -10,6 +10,9 @@ use overload     ();
 
 our $VERSION = '0.300';
 
+# Which process was started with which words, for the signal that has it begin anew.
+my @STARTED = _started();
+
 # Made of the option table, as Gepok::Options is.
 my @ATTRIBUTES = qw(
     http_ports
@@ -43,6 +46,7 @@ my @ATTRIBUTES = qw(
     spawn_interval
     err_respawn_interval
     check_path
+    reload_on_hup
     max_clients
     min_spare_servers
     max_spare_servers
@@ -118,7 +122,7 @@ sub run {
     # The server may change its folder.
     Gepok::Loader::absolute_inc();
     _load();
-    _serve($pairs, $hooks);
+    _serve([@$pairs, map { ('' => $_) } @STARTED], $hooks);
     return;
 }
 
@@ -193,6 +197,16 @@ sub _command {
     my ($pairs) = $self->_flatten;
     _load();
     return _move($command, $pairs);
+}
+
+sub _started {
+    open my $file, '<', '/proc/self/cmdline' or return;
+    my @words = split /\0/, do { local $/; scalar <$file> }, -1;
+    pop @words;
+    return $$, @words if @words > 1;
+    # Who sets $0, as plackup does when it loads an app, overwrites them.
+    return unless -f $0;
+    return $$, $^X, (map {"-I$_"} grep { !ref } @INC), $0, @ARGV;
 }
 
 sub _load {

@@ -194,6 +194,8 @@ pub struct Reload {
     pub err_respawn_interval: Duration,
     /// `check_path`
     pub check_path: Option<String>,
+    /// `reload_on_hup`
+    pub reload_on_hup: bool,
 }
 
 /// How many workers there are, what each may use, and what ends it.

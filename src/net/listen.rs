@@ -140,7 +140,11 @@ fn bind_unix(socket: &Socket, path: &Path, mode: Option<u32>) -> io::Result<()> 
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<SocketFile> {
+    /// The file that is there now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of(path: &Path) -> io::Result<SocketFile> {
         let found = fs::symlink_metadata(path)?;
         Ok(SocketFile {
             // The process may change its folder.

@@ -164,6 +164,14 @@ pub struct MasterEnd {
 }
 
 impl MasterEnd {
+    /// The end of a socket that was handed over by the program before.
+    pub fn new(socket: OwnedFd) -> MasterEnd {
+        MasterEnd {
+            socket,
+            early: VecDeque::new(),
+        }
+    }
+
     /// Tells the core a word.
     ///
     /// # Errors

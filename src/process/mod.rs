@@ -5,6 +5,7 @@
 pub mod control;
 pub mod daemon;
 pub mod fork;
+pub mod handover;
 pub mod hung;
 mod log_files;
 pub mod master;

@@ -155,12 +155,13 @@ impl Saved {
 }
 
 /// Signals that must not meet a master whose handlers are not there yet.
-const HELD_BACK: [Signal; 7] = [
+const HELD_BACK: [Signal; 8] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGHUP,
     Signal::SIGUSR1,
+    Signal::SIGUSR2,
     Signal::SIGTTIN,
     Signal::SIGTTOU,
 ];

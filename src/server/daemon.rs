@@ -11,12 +11,34 @@ use nix::unistd::{User, geteuid};
 use crate::config::resolved::{self, FilePath};
 use crate::process::daemon::{self, Background};
 use crate::process::fork::Forked;
+use crate::process::handover::Handover;
 use crate::process::pid_file::PidFile;
 use crate::process::privileges::Identity;
 use crate::scoreboard::file::BoardFile;
 
 /// Server::Starter watches the process that it has started.
 const STARTER: &str = "SERVER_STARTER_PORT";
+
+/// Why the server starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Somebody has started it.
+    First,
+    /// The program before has become this one.
+    Again,
+    /// This program is tried.
+    Trial,
+}
+
+impl Start {
+    pub(super) fn of(handover: Option<&Handover>) -> Start {
+        match handover {
+            None => Start::First,
+            Some(Handover { trial: Some(_), .. }) => Start::Trial,
+            Some(_) => Start::Again,
+        }
+    }
+}
 
 /// What a server has of its system, from its start to its end.
 #[derive(Debug)]
@@ -34,8 +56,9 @@ impl Daemon {
     ///
     /// # Errors
     /// One sentence for the operator.
-    pub(super) fn prepare(config: &resolved::Daemon, loaded: bool) -> Result<Daemon> {
-        if config.require_root && !geteuid().is_root() {
+    pub(super) fn prepare(config: &resolved::Daemon, loaded: bool, start: Start) -> Result<Daemon> {
+        // What began as root may have given that up.
+        if start == Start::First && config.require_root && !geteuid().is_root() {
             bail!("option 'require_root': permission denied, the server must be run as root");
         }
         let identity = match (&config.user, config.groups.is_empty()) {
@@ -52,13 +75,15 @@ impl Daemon {
             None => None,
         };
         let pid_file = match file_path(&config.pid_path)? {
+            // It is the running server's.
+            Some(_) if start == Start::Trial => None,
             None => None,
             Some(path) => {
                 let what = || format!("the pid file '{}' can't be taken", path.display());
                 Some(PidFile::take(&path).with_context(what)?)
             }
         };
-        if geteuid().is_root() && config.user.is_none() {
+        if start == Start::First && geteuid().is_root() && config.user.is_none() {
             ::log::warn!(
                 "the app runs as root: name a user by option 'user', or say 'user root' if that is meant"
             );
@@ -67,7 +92,8 @@ impl Daemon {
             identity,
             pid_file,
             chdir,
-            daemonize,
+            // It is there already, and the operator does not wait any more.
+            daemonize: daemonize && start == Start::First,
             background: None,
         })
     }
@@ -124,6 +150,18 @@ impl Daemon {
         match self.background.take().map(Background::ready) {
             Some(Err(error)) => Err(format!("can't go to the background: {error}")),
             Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// Whether the next program of this process finds the pid file held.
+    ///
+    /// # Errors
+    /// What fcntl says.
+    pub(super) fn keep_through_exec(&self, keep: bool) -> io::Result<()> {
+        match &self.pid_file {
+            Some(file) if keep => file.keep_through_exec(),
+            Some(file) => file.close_on_exec(),
+            None => Ok(()),
         }
     }
 

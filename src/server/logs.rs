@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::unistd::geteuid;
+use nix::unistd::{Pid, geteuid};
 
 use crate::config::Config;
 use crate::config::resolved::LogPlace;
@@ -182,6 +182,12 @@ impl Logs {
             access: access.transpose()?,
             errors: errors.transpose()?,
         })
+    }
+
+    /// The process of the command that reads the access log.
+    pub(super) fn command(&self) -> Option<Pid> {
+        let command = self.access.as_ref()?.command.as_ref()?;
+        Some(Pid::from_raw(command.child.id().try_into().ok()?))
     }
 
     /// Starts a command anew that has ended.

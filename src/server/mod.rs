@@ -5,48 +5,50 @@
 use std::io;
 use std::mem;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{Gid, Pid, Uid, getpid};
+use nix::unistd::{Pid, getpid, getppid};
 
 use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config;
-use crate::config::resolved::{Config, Keepalive, Place, Remote};
+use crate::config::resolved::{Config, Keepalive, Place};
 use crate::core;
 use crate::dispatch;
 use crate::http::h1::connection::Settings;
 use crate::http::limits::Limits;
 use crate::log::access::Plan;
 use crate::net::admission;
-use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
+use crate::net::listen::{Listening, SocketFile};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
 use crate::process::fork::{self, Forked};
+use crate::process::handover::{self, Handover, Program};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::pool::Sizes;
+use crate::process::signal;
 use crate::process::title::Title;
-use crate::process::{privileges, signal};
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
 use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share, Shown};
 
+mod bind;
 mod daemon;
 mod logs;
 pub mod running;
 mod single;
 mod tls;
 
-use daemon::Daemon;
+use daemon::{Daemon, Start};
 
 /// What an entry provides: the Perl side of the server.
 pub trait Entry {
@@ -84,14 +86,22 @@ pub trait Entry {
 /// One sentence for the operator, before anything is forked where it can be known by then.
 pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start(config.logging.level);
-    for warning in &config.warnings {
-        ::log::warn!("{warning}");
+    let program = Program::of_server();
+    let handover = handover::received();
+    let start = Start::of(handover.as_ref());
+    if start == Start::First {
+        for warning in &config.warnings {
+            ::log::warn!("{warning}");
+        }
     }
     spool::check(&config.limits.spool_dir)?;
-    let daemon = Daemon::prepare(&config.daemon, entry.loaded())?;
+    let daemon = Daemon::prepare(&config.daemon, entry.loaded(), start)?;
     let logs = Logs::open(config)?;
     let certificates = config.tls.as_ref().map(tls::files).transpose()?;
-    let board_file = board_file(config, &daemon)?;
+    let board_file = match start {
+        Start::Trial => None,
+        Start::First | Start::Again => board_file(config, &daemon)?,
+    };
     let mut server = Server {
         config,
         entry,
@@ -107,6 +117,9 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         certificates,
         reread: false,
         logs,
+        start,
+        program,
+        handover: handover.unwrap_or_default(),
         board: None,
         board_memory: None,
         board_file,
@@ -116,8 +129,11 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
-        server.files.iter().for_each(SocketFile::remove);
-        server.board_file.iter().for_each(|file| file.remove());
+        // What is there is the running server's, if this is its trial.
+        if server.start != Start::Trial {
+            server.files.iter().for_each(SocketFile::remove);
+            server.board_file.iter().for_each(|file| file.remove());
+        }
         server.daemon.end();
         server.logs.close();
         server.title.into_iter().for_each(Title::end);
@@ -139,6 +155,11 @@ struct Server<'a> {
     /// They were read before.
     reread: bool,
     logs: Logs,
+    start: Start,
+    /// How this process was started.
+    program: Option<Program>,
+    /// What the program before has handed over.
+    handover: Handover,
     /// What each process does, where there are several.
     board: Option<Arc<Board>>,
     /// The same for those who look at the master's descriptors.
@@ -157,7 +178,9 @@ impl Server<'_> {
         self.bind()?;
         self.daemon.detach(|| self.entry.fork())?;
         self.master = getpid();
-        self.logs.start_command()?;
+        if self.start != Start::Trial {
+            self.logs.start_command()?;
+        }
         if self.config.daemon.proctitle {
             self.title = Title::of(&self.config.name);
         }
@@ -166,31 +189,6 @@ impl Server<'_> {
         } else {
             self.single()
         }
-    }
-
-    fn bind(&mut self) -> Result<()> {
-        let access = unix_access(&self.config.unix_access)?;
-        for listener in &self.config.listeners {
-            let mut listening = match &listener.place {
-                Place::Tcp(tcp) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
-                Place::Unix(path) => listen::unix(path, access, self.config.backlog)?,
-                Place::Inherited(number) => listen::inherited(duplicate(*number)?, "listen_sock")?,
-                Place::HandedIn(number) => {
-                    let what = format!("descriptor {number}, which was handed in,");
-                    listen::inherited(take(*number)?, &what)?
-                }
-            };
-            self.files.extend(listening.file.take());
-            listening.tls = listener.tls;
-            if listening.tls && listening.unix {
-                bail!(
-                    "option 'ssl': TLS is not spoken on Unix sockets, and the one handed in is such"
-                );
-            }
-            self.facts.listeners.push(told(listener, &listening));
-            self.listening.push(listening);
-        }
-        Ok(())
     }
 
     /// Whether a supervisor holds the sockets, and can have them served by another server when this one stops.
@@ -221,15 +219,24 @@ impl Server<'_> {
         let (board, file) = Board::create(slots).context("can't make the scoreboard")?;
         (self.board, self.board_memory) = (Some(Arc::new(board)), Some(file));
         let reload = &self.config.reload;
+        let trial = self.start == Start::Trial;
         let settings = master::Settings {
-            workers: self.config.workers.start as usize,
-            pool: sizes(self.config),
+            workers: if trial {
+                1
+            } else {
+                self.config.workers.start as usize
+            },
+            pool: sizes(self.config).filter(|_| !trial),
             graceful_timeout: reload.graceful_timeout,
             spawn_interval: reload.spawn_interval,
             err_respawn_interval: reload.err_respawn_interval,
             check_path: reload.check_path.clone(),
             has_successor: self.is_supervised(),
-            notifier: Notifier::from_environment(),
+            program: self.program.take(),
+            reload_on_hup: reload.reload_on_hup,
+            verdict: self.handover.trial.take().map(handover::own),
+            handover: mem::take(&mut self.handover),
+            notifier: Notifier::from_environment().filter(|_| !trial),
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
@@ -241,9 +248,14 @@ impl Server<'_> {
             let dropped = self.daemon.drop_privileges();
             dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
         }
+        if self.start == Start::Trial {
+            // What was said about that is forgotten with the rights.
+            fork::die_with(getppid()).map_err(|error| error.to_string())?;
+        }
         self.entry.before_prefork()?;
         if let Some(first) = self.facts.listeners.first()
             && self.config.server_ready
+            && self.start != Start::Trial
         {
             let secure = self.config.listeners.first().is_some_and(|first| first.tls);
             let scheme = if secure { "https" } else { "http" };
@@ -331,6 +343,19 @@ impl Roles for Server<'_> {
         self.listening.clear();
     }
 
+    fn handed_over(&self) -> (Vec<(RawFd, Option<String>)>, Vec<Pid>) {
+        let places = self.config.listeners.iter().map(|listener| &listener.place);
+        let sockets = self.listening.iter().zip(places);
+        // What the app has made, it makes again.
+        let sockets = sockets.filter(|(_, place)| !matches!(place, Place::Inherited(_)));
+        let sockets = sockets.map(|(l, place)| (l.socket.as_raw_fd(), bind::place_name(place)));
+        (sockets.collect(), self.logs.command().into_iter().collect())
+    }
+
+    fn keep_through_exec(&mut self, keep: bool) -> io::Result<()> {
+        self.daemon.keep_through_exec(keep)
+    }
+
     fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32 {
         // Its files are the core's.
         self.logs.leave();
@@ -403,73 +428,8 @@ fn board_file(config: &Config, daemon: &Daemon) -> Result<Option<Arc<BoardFile>>
     Ok(file.map(Arc::new))
 }
 
-/// Names become numbers.
-fn unix_access(access: &config::resolved::UnixAccess) -> Result<UnixAccess> {
-    let owner = access.owner.as_deref();
-    let group = access.group.as_deref();
-    let owner = owner.map(|name| privileges::uid("unix_socket_owner", name));
-    let group = group.map(|name| privileges::gid("unix_socket_group", name));
-    Ok(UnixAccess {
-        mode: access.mode,
-        owner: owner.transpose()?.map(Uid::as_raw),
-        group: group.transpose()?.map(Gid::as_raw),
-    })
-}
-
 fn numbered(listening: Vec<Listening>) -> Vec<(u16, Listening)> {
     (0..).zip(listening).collect()
-}
-
-/// A copy of a descriptor that belongs to the app.
-fn duplicate(number: i32) -> Result<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC on any number makes a new descriptor or fails.
-    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
-    if copy < 0 {
-        return Err(io::Error::last_os_error())
-            .with_context(|| format!("option 'listen_sock': descriptor {number} is not open"));
-    }
-    // SAFETY: fcntl has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-/// A descriptor that a supervisor has handed in. Programs that the app starts shall not get it.
-fn take(number: i32) -> Result<OwnedFd> {
-    // SAFETY: F_SETFD on any number works on what is open there or fails.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return Err(io::Error::last_os_error()).with_context(|| {
-            format!("descriptor {number}, which was to be handed in, is not open")
-        });
-    }
-    // SAFETY: it is open, and by the supervisor's protocol nobody's but ours.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// What apps are told of a listener, its port known by now.
-fn told(listener: &config::resolved::Listener, listening: &Listening) -> worker::Listener {
-    let path = listening.path.clone().unwrap_or_default();
-    let (name, port) = match listening.address {
-        Some(address) => (
-            config::address::bracketed(&address.ip().to_string()),
-            address.port().to_string(),
-        ),
-        // As Starlet has it, for a socket that was handed in.
-        None => ("0".to_owned(), path.display().to_string()),
-    };
-    let remote = match listener.remote {
-        Remote::Peer if listening.unix => worker::Remote::Undefined,
-        Remote::Peer => worker::Remote::Peer,
-        Remote::Gepok => worker::Remote::Loopback,
-        Remote::Starlet => worker::Remote::Undefined,
-    };
-    worker::Listener {
-        server_name: listener.server_name.clone().unwrap_or(name),
-        server_port: listener.server_port.clone().unwrap_or(port),
-        remote,
-        address: match listening.address {
-            Some(address) => worker::Address::Ip(address),
-            None => worker::Address::Unix(path),
-        },
-    }
 }
 
 fn limits(share: &config::resolved::Share) -> worker::Limits {

@@ -17,6 +17,8 @@ pub struct Reload {
     pub err_respawn_interval: Duration,
     /// What new workers must answer before they replace others
     pub check_path: Option<String>,
+    /// HUP begins anew in place
+    pub reload_on_hup: bool,
 }
 
 pub(super) fn reload(options: &Options) -> Result<Reload> {
@@ -35,6 +37,7 @@ pub(super) fn reload(options: &Options) -> Result<Reload> {
         spawn_interval: said.spawn_interval,
         err_respawn_interval: said.err_respawn_interval,
         check_path: said.check_path.clone(),
+        reload_on_hup: said.reload_on_hup,
     })
 }
 

@@ -54,5 +54,17 @@ pub(super) static CATEGORY: Category = Category {
                    says why.",
             entry: Entry::All,
         },
+        Opt {
+            name: "reload_on_hup",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, on| options.reload.reload_on_hup = on),
+            value: "",
+            preset: Preset::Value("0"),
+            short: "signal HUP does what USR2 does",
+            long: "Signal HUP begins the server anew in place, as signal USR2 does: the program, its options and the app \
+                   are loaded anew, a preloaded app too. Without it HUP replaces the workers alone.",
+            entry: Entry::All,
+        },
     ],
 };

@@ -70,6 +70,7 @@ impl Master<'_> {
             if !std::mem::replace(&mut self.begun, true) {
                 self.tell(Notifier::ready);
             }
+            self.take_over();
         } else if let Some(path) = check {
             worker.state = State::Checking;
             let _ = self.core.control.tell(ToCore::Check(number, path));
@@ -113,6 +114,9 @@ impl Master<'_> {
         if passed.len() < self.candidates_wanted() {
             return;
         }
+        if self.tell_verdict() {
+            return;
+        }
         self.generation = generation;
         for &number in &passed {
             let _ = self.core.control.tell(ToCore::Admit(number));
@@ -123,6 +127,7 @@ impl Master<'_> {
             }
         }
         self.begun = true;
+        self.take_over();
         let mut old: Vec<u32> = self.old_ones().map(|worker| worker.number).collect();
         if !self.settings.spawn_interval.is_zero() {
             old.truncate(passed.len());
@@ -153,6 +158,9 @@ impl Master<'_> {
         let Some(change) = &self.change else {
             return;
         };
+        if self.settings.verdict.is_some() {
+            return self.fail(format!("the app can't serve: {why}"));
+        }
         // Behind the first workers that are good, one that fails is an accident of its own.
         if self.generation == change.generation {
             ::log::error!("a new worker failed: {why}");

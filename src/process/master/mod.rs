@@ -4,7 +4,7 @@
 //! something is due.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,25 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use self::core::Core;
+use self::former::Former;
 use self::generation::Change;
+use self::restart::Trial;
 use self::signals::TAKEN;
 use self::stop::Phase;
 use self::workers::Worker;
 use super::control::MasterEnd;
 use super::fork::Forked;
+use super::handover::{Handover, Program};
 use super::notify::Notifier;
 use super::pool::{Pool, Sizes};
 use super::signal::{self, Saved};
 use crate::channel::Descriptors;
 
 mod core;
+mod former;
 mod generation;
 mod leaving;
+mod restart;
 mod signals;
 mod size;
 mod stop;
@@ -71,6 +76,16 @@ pub trait Roles {
     /// The server stops: the master closes its copies of the listening sockets.
     fn stop_listening(&mut self);
 
+    /// What the next program gets (USR2): listening sockets, each with the place that it stands for where its number does not
+    /// tell, and children that are not the master's own.
+    fn handed_over(&self) -> (Vec<(RawFd, Option<String>)>, Vec<Pid>);
+
+    /// Whether the next program finds held what this one holds for it, the pid file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn keep_through_exec(&mut self, keep: bool) -> io::Result<()>;
+
     /// A worker's life, in the worker's process. Returns its exit status.
     fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32;
 }
@@ -92,6 +107,14 @@ pub struct Settings {
     pub check_path: Option<String>,
     /// Others listen on the same sockets when this server is told to stop (Server::Starter).
     pub has_successor: bool,
+    /// How this process was started, so that it can begin anew.
+    pub program: Option<Program>,
+    /// HUP begins anew.
+    pub reload_on_hup: bool,
+    /// What the program before has handed over.
+    pub handover: Handover,
+    /// Where a trial says that all is well.
+    pub verdict: Option<OwnedFd>,
     /// The service manager, where it wants to be told.
     pub notifier: Option<Notifier>,
 }
@@ -125,6 +148,14 @@ struct Master<'a> {
     /// Workers that have left before that.
     stillborn: u32,
     next_number: u32,
+    /// Cores that the program before has started.
+    formers: Vec<Former>,
+    /// Other children of it.
+    children: Vec<Pid>,
+    /// The new program, while it is tried.
+    trial: Option<Trial>,
+    /// That has gone well.
+    tried: bool,
     /// Nobody is born before this time.
     not_before: Instant,
     phase: Phase,
@@ -148,18 +179,26 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     let core = core::start(roles).map_err(|error| format!("can't start the core: {error}"))?;
     let (notes, notes_end) = UnixStream::pair().map_err(start)?;
     notes.set_nonblocking(true).map_err(start)?;
+    let handover = &settings.handover;
+    let trial = settings.verdict.is_some();
+    let formers = Former::all(handover);
     let mut master = Master {
         roles,
         workers: Vec::new(),
         wanted: settings.workers,
         pool: settings.pool.map(Pool::new),
         core,
-        generation: 1,
-        change: None,
+        generation: handover.generation + u32::from(!trial),
+        // A trial's only worker must do what each new one must.
+        change: trial.then_some(Change { generation: 1 }),
         reload_again: false,
-        begun: false,
+        begun: !formers.is_empty(),
         stillborn: 0,
-        next_number: 1,
+        next_number: handover.next_number.max(1),
+        children: handover.children.clone(),
+        formers,
+        trial: None,
+        tried: false,
         not_before: Instant::now(),
         phase: Phase::Running,
         failure: None,
@@ -171,7 +210,10 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     master.take_signals().map_err(start)?;
     signal::release().map_err(start)?;
     let begun = master.roles.reread(&mut master.core.control);
-    let begun = begun.and_then(|()| master.accept());
+    let begun = match trial || !master.formers.is_empty() {
+        true => begun,
+        false => begun.and_then(|()| master.accept()),
+    };
     if let Err(message) = begun.and_then(|()| master.roles.listening()) {
         master.finish();
         return Err(message);
@@ -191,6 +233,8 @@ fn await_death(pid: Pid) -> nix::Result<WaitStatus> {
 
 impl Master<'_> {
     fn live(mut self) -> Result<Ended, String> {
+        // Deaths during a change of the program were told to nobody.
+        self.reap_formers();
         loop {
             if let Some(birth) = self.fill_up() {
                 return Ok(Ended::Worker(self.become_worker(birth)));
@@ -198,7 +242,11 @@ impl Master<'_> {
             self.wait();
             self.obey_signals();
             self.be_punctual();
-            if matches!(self.phase, Phase::Stopping { .. }) && self.workers.is_empty() {
+            if self.tried {
+                self.become_program();
+            }
+            let none = self.workers.is_empty() && self.formers.is_empty();
+            if matches!(self.phase, Phase::Stopping { .. }) && none {
                 self.finish();
                 return self.failure.map_or(Ok(Ended::Master), Err);
             }
@@ -215,17 +263,30 @@ impl Master<'_> {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
         };
-        let mut polled = [
-            PollFd::new(self.notes.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.core.control.as_fd(), PollFlags::POLLIN),
-        ];
-        let count = if self.core.dismissed { 1 } else { 2 };
-        let spoke = match poll(&mut polled[..count], timeout) {
-            Ok(_) => polled[1].any().unwrap_or(false),
-            Err(_) => false,
+        let formers = self.formers.iter().map(|former| &former.core);
+        let cores = || {
+            [&self.core]
+                .into_iter()
+                .chain(formers.clone())
+                .filter(|core| !core.dismissed)
         };
-        if !self.core.dismissed && (spoke || self.core.control.has_heard()) {
-            self.hear_core();
+        let mut polled = vec![PollFd::new(self.notes.as_fd(), PollFlags::POLLIN)];
+        polled.extend(cores().map(|core| PollFd::new(core.control.as_fd(), PollFlags::POLLIN)));
+        let polls = poll(&mut polled, timeout).is_ok();
+        let spoke = polled
+            .iter()
+            .skip(1)
+            .map(|polled| polls && polled.any().unwrap_or(false));
+        let speakers = cores()
+            .zip(spoke)
+            .filter(|(core, spoke)| *spoke || core.control.has_heard());
+        let speakers: Vec<Pid> = speakers.map(|(core, _)| core.pid).collect();
+        for pid in speakers {
+            if pid == self.core.pid {
+                self.hear_core();
+            } else {
+                self.hear_former(pid);
+            }
         }
     }
 
@@ -242,6 +303,7 @@ impl Master<'_> {
             self.phase.due(),
             self.next_ending(),
             self.next_shrink(),
+            self.next_cut(),
             sign,
         ];
         dues.into_iter().flatten().min()

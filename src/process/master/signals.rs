@@ -10,12 +10,13 @@ use super::Master;
 use super::stop::Phase;
 
 /// Signals that the master takes over.
-pub(super) const TAKEN: [Signal; 9] = [
+pub(super) const TAKEN: [Signal; 10] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGHUP,
     Signal::SIGUSR1,
+    Signal::SIGUSR2,
     Signal::SIGTTIN,
     Signal::SIGTTOU,
     Signal::SIGCHLD,
@@ -31,6 +32,7 @@ impl Master<'_> {
             (Signal::SIGINT, b"I"),
             (Signal::SIGHUP, b"H"),
             (Signal::SIGUSR1, b"1"),
+            (Signal::SIGUSR2, b"2"),
             (Signal::SIGTTIN, b"+"),
             (Signal::SIGTTOU, b"-"),
             (Signal::SIGCHLD, b"C"),
@@ -56,7 +58,9 @@ impl Master<'_> {
                 b'T' if self.settings.has_successor => {}
                 b'T' => self.stop_fast(),
                 b'1' if running => self.stop_slowly(),
+                b'H' if running && self.settings.reload_on_hup => self.restart(),
                 b'H' if running => self.reload(),
+                b'2' if running => self.restart(),
                 b'+' if running => self.shift(true),
                 b'-' if running => self.shift(false),
                 _ => {}

@@ -60,6 +60,7 @@ impl Master<'_> {
         }
         let now = Instant::now();
         self.kill_overdue();
+        self.cut_overdue();
         self.shrink();
         match self.phase {
             Phase::Ebbing { next } if now >= next => self.ebb(),
@@ -75,7 +76,9 @@ impl Master<'_> {
     /// Lets one worker go for each `spawn_interval`, while others take over their share; then drains.
     pub(super) fn stop_slowly(&mut self) {
         self.tell(Notifier::stopping);
+        self.give_up_trial();
         self.give_up_change();
+        self.formers_give_way();
         self.ebb();
     }
 
@@ -112,6 +115,8 @@ impl Master<'_> {
 
     pub(super) fn stop_fast(&mut self) {
         self.tell(Notifier::stopping);
+        self.give_up_trial();
+        self.dismiss_formers(Signal::SIGTERM);
         self.phase = Phase::Stopping {
             until: Instant::now() + FAST_STOP,
         };
@@ -143,6 +148,7 @@ impl Master<'_> {
         for worker in self.workers.drain(..) {
             let _ = await_death(worker.pid);
         }
+        self.dismiss_formers(Signal::SIGKILL);
     }
 
     /// Lets a worker go behind what it has in work.

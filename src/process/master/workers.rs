@@ -91,15 +91,16 @@ impl Master<'_> {
         self.active().filter(|worker| worker.is_candidate()).count()
     }
 
-    /// Whether a worker is missing among those that serve.
+    /// Whether a worker is missing among those that serve. In a trial none does.
     fn is_one_missing(&self) -> bool {
-        self.active().count() - self.candidates() < self.wanted
+        self.settings.verdict.is_none() && self.active().count() - self.candidates() < self.wanted
     }
 
     /// Whether a worker is to be born as soon as may be.
     pub(super) fn is_birth_due(&self) -> bool {
         let wanted = matches!(self.phase, Phase::Running | Phase::Draining { .. });
-        wanted && (self.is_one_missing() || self.candidates() < self.candidates_wanted())
+        self.deserted().is_some()
+            || wanted && (self.is_one_missing() || self.candidates() < self.candidates_wanted())
     }
 
     /// Starts the workers that are missing. In a new worker's process, returns its birth.
@@ -135,6 +136,10 @@ impl Master<'_> {
             })),
             Forked::Parent(pid) => {
                 self.next_number += 1;
+                if let Some(former) = self.deserted().and_then(|at| self.formers.get_mut(at)) {
+                    former.lend(pid, number, core_side);
+                    return Ok(None);
+                }
                 self.workers.push(Worker {
                     number,
                     pid,
@@ -164,9 +169,11 @@ impl Master<'_> {
             notes,
             notes_end,
             settings,
+            formers,
+            trial,
             ..
         } = self;
-        drop((core, notes, notes_end, settings));
+        drop((core, notes, notes_end, settings, formers, trial));
         roles.stop_listening();
         match worker_signals(&saved, birth.master) {
             Ok(()) => roles.worker(birth.number, birth.generation, birth.channel),
@@ -209,6 +216,8 @@ impl Master<'_> {
         for (worker, status) in dead {
             self.buried(&worker, status);
         }
+        self.reap_formers();
+        self.reap_trial();
         if getpid() == INIT {
             self.reap_orphans();
         }
@@ -224,6 +233,10 @@ impl Master<'_> {
             if let Some(at) = self.workers.iter().position(|worker| worker.pid == pid) {
                 let worker = self.workers.remove(at);
                 self.buried(&worker, Ok(status));
+            } else if self.trial.as_ref().is_some_and(|trial| trial.pid == pid) {
+                self.trial_ended(Ok(status));
+            } else {
+                self.bury_former(pid, status);
             }
         }
     }

@@ -19,8 +19,8 @@ my $PATIENCE = 20;
 
 my $REQUEST = "GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n";
 
-# A server that is reloaded for so many seconds, by HUP each second or by start_server: what `measure` tells, and how many
-# reloads there were. `how`: kind (HUP, or starter- and a signal), workers, and what `measure` takes.
+# A server that is reloaded for so many seconds, by HUP each second, USR2 every two or by start_server: what `measure` tells, and how many
+# reloads there were. `how`: kind (HUP, USR2, or starter- and a signal), workers, and what `measure` takes.
 sub under_load {
     my (%how)  = @_;
     my $folder = scratch();
@@ -36,8 +36,8 @@ sub under_load {
     my $reloads = 0;
     # start_server itself waits a second for each new child.
     my $sum = measure(%how, port => $port, disturb => sub {
-        sleep(defined $signal ? 2 : 1);
-        $server->signal('HUP');
+        sleep($how{kind} eq 'HUP' ? 1 : 2);
+        $server->signal($how{kind} eq 'USR2' ? 'USR2' : 'HUP');
         $reloads++;
     });
     push @{$sum->{lost}}, 'the server did not end well' if $server->stop;

@@ -95,7 +95,7 @@ sub command {
         $attributes{daemonize}   //= 0;
         $attributes{http_ports}   = ["127.0.0.1:$self->{port}"] if grep { $_ eq 'tcp' } @{$self->{kinds}};
         $attributes{unix_sockets} = [$self->{path}]             if grep { $_ eq 'unix' } @{$self->{kinds}};
-        $run = 'require Gepok; Gepok->new(%$attributes)->run($app);';
+        $run = 'Gepok->new(%$attributes)->run($app);';
     }
     else {
         @attributes{qw(host port)} = ('127.0.0.1', $self->{port});
@@ -104,6 +104,7 @@ sub command {
     }
     my $script = "$self->{folder}/run.pl";
     spew($script, "use strict; use warnings; use JSON::PP (); use Plack::Util ();\n"
+            . ($self->{name} eq 'Gepok' ? "use Gepok;\n" : '')
             . "my \$attributes = JSON::PP::decode_json(shift);\n"
             . "my \$app = Plack::Util::load_psgi(shift);\n"
             . ($self->{prologue} // '') . "$run\n");

@@ -1,0 +1,294 @@
+//! Cores that the program before has started (USR2): they serve until this program's own workers do, and then give way.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::super::control::{MasterEnd, ToCore, ToMaster};
+use super::super::handover::{self, Handover, OldCore, OldWorker};
+use super::super::notify::Notifier;
+use super::core::Core;
+use super::workers::State;
+use super::{FAST_STOP, Master, await_death};
+use crate::channel::Descriptors;
+
+/// A core of the program before, with its workers.
+#[derive(Debug)]
+pub(super) struct Former {
+    pub(super) core: Core,
+    pub(super) workers: Vec<FormerWorker>,
+    /// It was told to give way, and is cut at this time.
+    pub(super) until: Option<Instant>,
+    /// It was told to, by the program before.
+    gave_way: bool,
+    /// It has nothing in work, and its workers leave.
+    drained: bool,
+}
+
+/// One of its workers.
+#[derive(Debug)]
+pub(super) struct FormerWorker {
+    pub(super) pid: Pid,
+    pub(super) number: u32,
+    pub(super) leaves: bool,
+}
+
+impl Former {
+    fn new(core: &OldCore, workers: &[OldWorker]) -> Former {
+        let own = workers.iter().filter(|worker| worker.core == core.pid);
+        Former {
+            core: Core {
+                pid: core.pid,
+                control: MasterEnd::new(handover::own(core.control)),
+                born: Instant::now(),
+                dismissed: false,
+            },
+            workers: own
+                .map(|worker| FormerWorker {
+                    pid: worker.pid,
+                    number: worker.number,
+                    leaves: worker.leaves,
+                })
+                .collect(),
+            until: None,
+            gave_way: core.gives_way,
+            drained: false,
+        }
+    }
+
+    /// All that were handed over.
+    pub(super) fn all(handover: &Handover) -> Vec<Former> {
+        let cores = handover.cores.iter();
+        cores
+            .map(|core| Former::new(core, &handover.workers))
+            .collect()
+    }
+
+    /// What is told of it to the next program.
+    pub(super) fn tell(&self, handover: &mut Handover) {
+        // Without a core they have nothing to do; they leave, and are only to be buried.
+        if self.core.dismissed {
+            handover
+                .children
+                .extend(self.workers.iter().map(|worker| worker.pid));
+            return;
+        }
+        handover.cores.push(OldCore {
+            pid: self.core.pid,
+            control: self.core.control.as_fd().as_raw_fd(),
+            gives_way: self.until.is_some() || self.gave_way,
+        });
+        handover
+            .workers
+            .extend(self.workers.iter().map(|worker| OldWorker {
+                pid: worker.pid,
+                number: worker.number,
+                core: self.core.pid,
+                leaves: worker.leaves,
+            }));
+    }
+
+    /// Whether requests can come to it that it has no worker for.
+    fn is_deserted(&self) -> bool {
+        !self.drained && !self.core.dismissed && self.workers.iter().all(|worker| worker.leaves)
+    }
+
+    /// Gives it a worker of this program.
+    pub(super) fn lend(&mut self, pid: Pid, number: u32, channel: Descriptors) {
+        self.workers.push(FormerWorker {
+            pid,
+            number,
+            leaves: false,
+        });
+        let word = ToCore::Worker(number, pid.as_raw(), channel);
+        let _ = self.core.control.tell(word);
+    }
+
+    fn give_way(&mut self, until: Instant) {
+        if self.until.is_none() {
+            self.until = Some(until);
+            let _ = self.core.control.tell(ToCore::GiveWay);
+        }
+    }
+
+    fn dismiss(&mut self, signal: Signal) {
+        self.until = Some(Instant::now() + FAST_STOP);
+        if !std::mem::replace(&mut self.core.dismissed, true) {
+            let _ = self.core.control.tell(ToCore::Quit);
+        }
+        for worker in &self.workers {
+            let _ = kill(worker.pid, signal);
+        }
+    }
+
+    /// Hears all that it has said by now.
+    fn hear_all(&mut self) {
+        while !self.core.dismissed && self.has_spoken() {
+            self.hear();
+        }
+    }
+
+    fn has_spoken(&self) -> bool {
+        let mut polled = [PollFd::new(self.core.control.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+    }
+
+    fn hear(&mut self) {
+        match self.core.control.hear() {
+            Ok(Some(ToMaster::Drained)) => self.drained = true,
+            Ok(Some(ToMaster::Leaving(number))) => {
+                let mut workers = self.workers.iter_mut();
+                if let Some(worker) = workers.find(|worker| worker.number == number) {
+                    worker.leaves = true;
+                }
+            }
+            Ok(Some(ToMaster::Hung(number, request))) => {
+                if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
+                    let pid = worker.pid;
+                    ::log::error!(
+                        "request_timeout: {request} makes no progress, and worker {pid} is killed for it"
+                    );
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+            }
+            Ok(Some(_)) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(None) | Err(_) => {
+                if !self.drained {
+                    ::log::error!("the core of the generation before has died");
+                }
+                self.core.dismissed = true;
+            }
+        }
+    }
+
+    /// A child has died: whether it was one of its workers.
+    fn bury(&mut self, pid: Pid, status: WaitStatus) -> bool {
+        let Some(at) = self.workers.iter().position(|worker| worker.pid == pid) else {
+            return false;
+        };
+        let worker = self.workers.remove(at);
+        let _ = self.core.control.tell(ToCore::Died(worker.number));
+        if !matches!(status, WaitStatus::Exited(_, 0)) && self.until.is_none() {
+            ::log::warn!("worker {pid} of the generation before is gone ({status:?})");
+        }
+        true
+    }
+}
+
+impl Master<'_> {
+    pub(super) fn hear_former(&mut self, pid: Pid) {
+        if let Some(former) = self
+            .formers
+            .iter_mut()
+            .find(|former| former.core.pid == pid)
+        {
+            former.hear_all();
+        }
+        self.end_formers();
+    }
+
+    /// When enough workers serve, clients come to them, and the cores before give way.
+    pub(super) fn take_over(&mut self) {
+        let serving = self.workers.iter().filter(|w| w.state == State::Serving);
+        let waiting = self.formers.iter().any(|former| former.until.is_none());
+        if !waiting || serving.count() < self.wanted {
+            return;
+        }
+        if let Err(message) = self.accept() {
+            // It is replaced, and its successor takes over.
+            ::log::error!("{message}");
+            return;
+        }
+        self.formers_give_way();
+        ::log::info!("generation {} serves", self.generation);
+        self.tell(Notifier::ready);
+    }
+
+    pub(super) fn formers_give_way(&mut self) {
+        let until = Instant::now() + self.settings.graceful_timeout;
+        for former in &mut self.formers {
+            former.give_way(until);
+        }
+    }
+
+    pub(super) fn dismiss_formers(&mut self, signal: Signal) {
+        for former in &mut self.formers {
+            former.dismiss(signal);
+        }
+        self.end_formers();
+    }
+
+    /// Which of them needs a worker: their own may have come to their ends, and only this program can start others.
+    pub(super) fn deserted(&self) -> Option<usize> {
+        self.formers.iter().position(Former::is_deserted)
+    }
+
+    /// When one is to be cut next.
+    pub(super) fn next_cut(&self) -> Option<Instant> {
+        self.formers.iter().filter_map(|former| former.until).min()
+    }
+
+    pub(super) fn cut_overdue(&mut self) {
+        let now = Instant::now();
+        for former in &mut self.formers {
+            if former.until.is_none_or(|until| until > now) {
+                continue;
+            }
+            if former.core.dismissed {
+                let _ = kill(former.core.pid, Signal::SIGKILL);
+                former.dismiss(Signal::SIGKILL);
+            } else {
+                ::log::warn!(
+                    "requests of the generation before were still in work after the graceful timeout"
+                );
+                former.dismiss(Signal::SIGTERM);
+            }
+        }
+        self.end_formers();
+    }
+
+    /// Takes the exit status of those that are dead.
+    pub(super) fn reap_formers(&mut self) {
+        let workers = self.formers.iter().flat_map(|former| &former.workers);
+        let others = self.children.iter().copied();
+        let all: Vec<Pid> = workers.map(|worker| worker.pid).chain(others).collect();
+        for pid in all {
+            match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {}
+                Ok(status) => self.bury_former(pid, status),
+                Err(_) => self.bury_former(pid, WaitStatus::Exited(pid, 0)),
+            }
+        }
+    }
+
+    /// A child has died that is none of this program's.
+    pub(super) fn bury_former(&mut self, pid: Pid, status: WaitStatus) {
+        self.children.retain(|&child| child != pid);
+        for former in &mut self.formers {
+            // That it is drained it says before its workers leave.
+            former.hear_all();
+            if former.bury(pid, status) && !matches!(status, WaitStatus::Exited(_, 0)) {
+                self.not_before = Instant::now() + self.settings.err_respawn_interval;
+            }
+        }
+        self.end_formers();
+    }
+
+    /// Ends those that have nothing left to do.
+    fn end_formers(&mut self) {
+        self.formers.retain(|former| {
+            let over = former.workers.is_empty() && (former.drained || former.core.dismissed);
+            if over {
+                let _ = former.core.control.tell(ToCore::Quit);
+                let _ = await_death(former.core.pid);
+            }
+            !over
+        });
+    }
+}

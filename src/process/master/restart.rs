@@ -1,0 +1,196 @@
+//! USR2: the master becomes a new program in place, with the same pid, sockets and children, once a trial has gone well.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid};
+
+use super::super::fork::{self, Forked};
+use super::super::handover::{Handover, OldCore, OldWorker, Program};
+use super::super::notify::Notifier;
+use super::super::signal;
+use super::signals::TAKEN;
+use super::stop::Phase;
+use super::workers::State;
+use super::{Master, await_death};
+
+/// What a trial says when all is well.
+const GOOD: u8 = b'G';
+
+/// A child that tries the new program.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub(super) pid: Pid,
+    verdict: PipeReader,
+}
+
+impl Master<'_> {
+    /// Begins a trial of the program, in place of one that goes on.
+    pub(super) fn restart(&mut self) {
+        self.give_up_trial();
+        let Some(program) = self.settings.program.clone() else {
+            ::log::error!(
+                "USR2: how this process was started can't be told, so it can't begin anew"
+            );
+            return;
+        };
+        self.tell(Notifier::reloading);
+        match self.start_trial(&program) {
+            Ok(trial) => self.trial = Some(trial),
+            Err(error) => self.restart_failed(&format!("a trial can't be started: {error}")),
+        }
+    }
+
+    fn start_trial(&mut self, program: &Program) -> io::Result<Trial> {
+        let (verdict, word) = io::pipe()?;
+        fcntl(&verdict, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let (sockets, _) = self.roles.handed_over();
+        let master = getpid();
+        // SAFETY: the master has one thread, and the child does nothing but to become another program.
+        match unsafe { fork::fork() }? {
+            Forked::Parent(pid) => Ok(Trial { pid, verdict }),
+            Forked::Child => {
+                let handover = Handover {
+                    trial: Some(OwnedFd::from(word).into_raw_fd()),
+                    sockets,
+                    ..Handover::default()
+                };
+                handover.keep_open(true);
+                let ready = fork::die_with(master).and_then(|()| self.saved.restore(&TAKEN));
+                let error = match ready {
+                    Ok(()) => program.run(&handover),
+                    Err(error) => error,
+                };
+                ::log::error!("USR2: {error}");
+                fork::leave(127)
+            }
+        }
+    }
+
+    /// In a trial: all is well. Whether this is one.
+    pub(super) fn tell_verdict(&mut self) -> bool {
+        let Some(word) = self.settings.verdict.take() else {
+            return false;
+        };
+        // A master that is gone needs no word.
+        let _ = File::from(word).write_all(&[GOOD]);
+        self.stop_fast();
+        true
+    }
+
+    /// Takes the exit status of a trial that is over.
+    pub(super) fn reap_trial(&mut self) {
+        if let Some(trial) = &self.trial {
+            match waitpid(trial.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {}
+                status => self.trial_ended(status),
+            }
+        }
+    }
+
+    pub(super) fn trial_ended(&mut self, status: nix::Result<WaitStatus>) {
+        let Some(mut trial) = self.trial.take() else {
+            return;
+        };
+        let mut word = [0];
+        let spoke = matches!(trial.verdict.read(&mut word), Ok(1)) && word[0] == GOOD;
+        match status {
+            Ok(WaitStatus::Exited(_, 0)) if spoke => self.tried = true,
+            Ok(WaitStatus::Exited(_, status)) => {
+                self.restart_failed(&format!(
+                    "its trial exited with status {status}; its log lines say why"
+                ));
+            }
+            status => self.restart_failed(&format!("its trial has died ({status:?})")),
+        }
+    }
+
+    fn restart_failed(&mut self, why: &str) {
+        ::log::error!("the restart failed, and nothing has changed: {why}");
+        self.tell(Notifier::ready);
+    }
+
+    pub(super) fn give_up_trial(&mut self) {
+        self.tried = false;
+        if let Some(trial) = self.trial.take() {
+            let _ = kill(trial.pid, Signal::SIGKILL);
+            let _ = await_death(trial.pid);
+        }
+    }
+
+    /// Becomes the program that was tried. Returns if it can't, and then nothing has changed.
+    pub(super) fn become_program(&mut self) {
+        self.tried = false;
+        let Some(program) = self.settings.program.clone() else {
+            return;
+        };
+        // Signals wait for the new program's handlers. What had come before is obeyed by this one.
+        if let Err(error) = signal::hold_back() {
+            return self.restart_failed(&error.to_string());
+        }
+        self.obey_signals();
+        while self.core.control.has_heard() {
+            self.hear_core();
+        }
+        if self.phase == Phase::Running && !self.core.dismissed {
+            self.give_up_change();
+            let error = self.hand_over_to(&program);
+            self.restart_failed(&error.to_string());
+        }
+        if let Err(error) = signal::release() {
+            ::log::error!("signals can't be released: {error}");
+        }
+    }
+
+    fn hand_over_to(&mut self, program: &Program) -> io::Error {
+        let folder = env::current_dir();
+        let (sockets, mut children) = self.roles.handed_over();
+        children.extend(&self.children);
+        let mut handover = Handover {
+            generation: self.generation,
+            next_number: self.next_number,
+            sockets,
+            children,
+            ..Handover::default()
+        };
+        handover.cores.push(OldCore {
+            pid: self.core.pid,
+            control: self.core.control.as_fd().as_raw_fd(),
+            gives_way: false,
+        });
+        let core = self.core.pid;
+        handover
+            .workers
+            .extend(self.workers.iter().map(|worker| OldWorker {
+                pid: worker.pid,
+                number: worker.number,
+                core,
+                leaves: worker.state == State::Leaving,
+            }));
+        self.formers
+            .iter()
+            .for_each(|former| former.tell(&mut handover));
+        let mut run = || -> io::Result<io::Error> {
+            self.roles.keep_through_exec(true)?;
+            self.saved.restore(&TAKEN)?;
+            handover.keep_open(true);
+            Ok(program.run(&handover))
+        };
+        let error = run().unwrap_or_else(|error| error);
+        handover.keep_open(false);
+        let back = self
+            .roles
+            .keep_through_exec(false)
+            .and_then(|()| self.take_signals())
+            .and_then(|()| env::set_current_dir(folder?));
+        if let Err(error) = back {
+            ::log::error!("{error}");
+        }
+        error
+    }
+}
