@@ -67,4 +67,10 @@ each_entry {
     unlike join(' ', map { title($_) } $server->pid, $server->descendants), qr/shop \[/, 'the command line stays';
 };
 
+check 'an app that each worker loads, for which Perl writes into the same place' => sub {
+    my $server = server(entry => 'plackup', app => $app, args => ['-L', 'Delayed'],
+        options => {start_servers => 1, name => 'shop'});
+    ok soon { titles($server) eq 'shop [core] | shop [listening]' }, 'its worker has a title' or diag titles($server);
+};
+
 done_testing;
