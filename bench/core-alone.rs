@@ -80,7 +80,7 @@ fn serve(descriptors: channel::Descriptors) -> Result<()> {
         &channel,
         &mut Constant(Rc::clone(&channel)),
         Share::endless(),
-        None,
+        worker::Shown::default(),
     );
     Ok(())
 }

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use crate::channel::respond::Respond;
 use crate::channel::worker_end::{Incoming, WAKE_FRAME, WorkerEnd};
 use crate::process::{hung, signal};
-use crate::scoreboard::{Seat, State};
+use crate::scoreboard::State;
 use crate::semantics::message::{Request, Tls};
 
 mod share;
+mod shown;
 
 pub use self::share::{Limits, Share};
+pub use self::shown::Shown;
 
 /// How a call of the app ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,25 +140,19 @@ pub enum Left {
 
 /// Serves requests until the core says stop, the app wants to leave, or the worker has done its share. Before
 /// anything else is done the core hears that the worker leaves: what was sent to it ahead goes to others.
-/// What it does meanwhile is told on the scoreboard, where it has a `seat` there.
-pub fn serve(channel: &WorkerEnd, app: &mut dyn App, share: Share, seat: Option<&Seat>) -> Left {
+pub fn serve(channel: &WorkerEnd, app: &mut dyn App, share: Share, mut shown: Shown) -> Left {
     SOCKET.store(channel.socket(), Ordering::SeqCst);
-    let left = work(channel, app, share, seat);
-    tell(seat, State::Leaving);
+    let left = work(channel, app, share, &mut shown);
+    shown.does(State::Leaving);
     channel.leaving();
     let _ = channel.flush();
     left
 }
 
-fn tell(seat: Option<&Seat>, state: State) {
-    if let Some(seat) = seat {
-        seat.does(state);
-    }
-}
-
-fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share, seat: Option<&Seat>) -> Left {
+fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share, shown: &mut Shown) -> Left {
     channel.idle();
-    tell(seat, State::Idle);
+    shown.begin();
+    shown.does(State::Idle);
     loop {
         // A broken channel shows at the next read.
         let _ = channel.flush();
@@ -165,12 +161,10 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share, seat: Option<&
                 if !channel.claim(id) {
                     continue;
                 }
-                if let Some(seat) = seat {
-                    seat.serves(&request.head);
-                }
+                shown.serves(&request.head);
                 match app.call(id, request, share.begin()) {
                     Called::Done if share.is_over() => return Left::Finished,
-                    Called::Done => tell(seat, State::Idle),
+                    Called::Done => shown.does(State::Idle),
                     Called::Leave => return Left::Finished,
                     Called::Exit(status) => return Left::Exit(status),
                 }

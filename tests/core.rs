@@ -147,7 +147,7 @@ fn serve(
             &channel,
             &mut Closure(Rc::clone(&channel), app),
             Share::endless(),
-            None,
+            worker::Shown::default(),
         );
     })
 }

@@ -14,3 +14,4 @@ pub mod pid_file;
 pub mod pool;
 pub mod privileges;
 pub mod signal;
+pub mod title;

@@ -35,10 +35,11 @@ use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::pool::Sizes;
 use crate::process::signal;
+use crate::process::title::Title;
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
 use crate::spool;
-use crate::worker::{self, App, Left, ServerFacts, Share};
+use crate::worker::{self, App, Left, ServerFacts, Share, Shown};
 
 mod bind;
 mod daemon;
@@ -122,6 +123,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         board: None,
         board_memory: None,
         board_file,
+        title: None,
     };
     let ended = server.live();
     signal::release()?;
@@ -134,6 +136,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         }
         server.daemon.end();
         server.logs.close();
+        server.title.into_iter().for_each(Title::end);
     }
     ended
 }
@@ -163,6 +166,8 @@ struct Server<'a> {
     board_memory: Option<OwnedFd>,
     /// The same as a file.
     board_file: Option<Arc<BoardFile>>,
+    /// What this process is called, where that is shown.
+    title: Option<Title>,
 }
 
 impl Server<'_> {
@@ -175,6 +180,9 @@ impl Server<'_> {
         self.master = getpid();
         if self.start != Start::Trial {
             self.logs.start_command()?;
+        }
+        if self.config.daemon.proctitle {
+            self.title = Title::of(&self.config.name);
         }
         if self.facts.multiprocess {
             self.prefork()
@@ -198,7 +206,14 @@ impl Server<'_> {
         self.logs.plan(names.collect())
     }
 
+    fn show(&mut self, role: &[u8]) {
+        if let Some(title) = &mut self.title {
+            title.show(&[role]);
+        }
+    }
+
     fn prefork(&mut self) -> Result<Ended> {
+        self.show(b"parent");
         // Two generations at a time, and some that leave.
         let slots = 2 * self.config.life.most as usize + 64;
         let (board, file) = Board::create(slots).context("can't make the scoreboard")?;
@@ -259,6 +274,7 @@ impl Roles for Server<'_> {
     }
 
     fn core(&mut self, control: OwnedFd) -> i32 {
+        self.show(b"core");
         let mut keep: Vec<_> = self
             .listening
             .iter()
@@ -343,9 +359,13 @@ impl Roles for Server<'_> {
     fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32 {
         // Its files are the core's.
         self.logs.leave();
+        self.show(b"child");
         (self.board_memory, self.board_file) = (None, None);
         let board = self.board.as_ref();
-        let seat = board.and_then(|board| board.take(number, generation));
+        let shown = Shown {
+            seat: board.and_then(|board| board.take(number, generation)),
+            title: self.title.take(),
+        };
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;
@@ -359,7 +379,7 @@ impl Roles for Server<'_> {
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
             let share = Share::draw(&limits(&self.config.life.share));
-            let left = worker::serve(&channel, app.as_mut(), share, seat.as_ref());
+            let left = worker::serve(&channel, app.as_mut(), share, shown);
             Ok(match app.leave(left) {
                 Left::Finished => 0,
                 Left::Exit(status) => status,

@@ -17,7 +17,7 @@ use crate::process::control::{self, MasterEnd, ToCore, ToMaster};
 use crate::process::master::{Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::signal::{self, Note};
-use crate::worker::{self, Left, Share};
+use crate::worker::{self, Left, Share, Shown};
 
 const TAKEN: [Signal; 4] = [
     Signal::SIGTERM,
@@ -49,7 +49,11 @@ impl Server<'_> {
         take_signals(&control, self.is_supervised())?;
         let notifier = Notifier::from_environment();
         notifier.iter().for_each(Notifier::ready);
-        let left = worker::serve(&channel, app.as_mut(), Share::endless(), None);
+        let shown = Shown {
+            seat: None,
+            title: self.title.clone(),
+        };
+        let left = worker::serve(&channel, app.as_mut(), Share::endless(), shown);
         drop(app);
         notifier.iter().for_each(Notifier::stopping);
         saved.restore(&TAKEN)?;

@@ -118,7 +118,10 @@ pub(super) static CATEGORY: Category = Category {
             value: "",
             preset: Preset::Value("1"),
             short: "processes tell in their titles what they do",
-            long: "Whether the processes show in ps(1) which of the server they are and what they do.",
+            long: "Whether the processes show in ps(1) which of the server they are and what they do: C<NAME [parent]>, \
+                   C<NAME [core]>, and of workers C<NAME [child]> while they load the app, C<NAME [listening]>, \
+                   C<NAME [serving GET /path]>, never with the query, and C<NAME [leaving]>. The title takes the \
+                   place of the command line and is cut to its length. An app that sets C<$0> while it answers goes before it.",
             entry: Entry::All,
         },
     ],
