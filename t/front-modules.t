@@ -72,7 +72,8 @@ sub said {
     while (my ($name, $value) = splice @pairs, 0, 2) {
         push @{ $said{$name} }, $value;
     }
-    delete @said{qw(name product_name default_port default_logs)};
+    # Under no name: how the process was started.
+    delete @said{'', qw(name product_name default_port default_logs)};
     delete $said{access_log_path} if $said{access_log_path} && $said{access_log_path}[0] eq '';
     delete $said{daemonize} if $said{daemonize}[0] eq '0';
     return \%said;
@@ -109,6 +110,7 @@ SKIP: {
 
     my ($told, $stderr) = recorded(@deployment, $app);
     my %first = @{ $told->{pairs} };
+    delete $first{''};
     is_deeply \%first, { name => 'plackup', product_name => 'Gepok', default_port => 5000, daemonize => 0,
         default_logs => 1, access_log_path => '' },
         'plackup brings a name, a default port, stays in the foreground and writes no access log';

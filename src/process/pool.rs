@@ -39,6 +39,8 @@ struct Surplus {
     since: Instant,
     /// How many, at the busiest moment since then.
     least: usize,
+    /// How many when it was last told.
+    now: usize,
 }
 
 /// The number of workers.
@@ -105,11 +107,13 @@ impl Pool {
             _ if unneeded == 0 || more > 0 => None,
             Some(before) => Some(Surplus {
                 least: before.least.min(unneeded),
+                now: unneeded,
                 ..before
             }),
             None => Some(Surplus {
                 since: now,
                 least: unneeded,
+                now: unneeded,
             }),
         };
     }
@@ -125,6 +129,13 @@ impl Pool {
             && let Some(surplus) = self.surplus.take()
         {
             self.wanted = (self.wanted - surplus.least).max(self.sizes.least);
+            // Some were busy a little longer. The core says nothing more where nothing happens.
+            let left = surplus.now - surplus.least;
+            self.surplus = (left > 0).then_some(Surplus {
+                since: now,
+                least: left,
+                now: left,
+            });
         }
     }
 }
@@ -135,6 +146,30 @@ mod tests {
     use proptest::prelude::*;
 
     const TICK: Duration = Duration::from_millis(100);
+
+    /// Protects: workers whose last calls end one behind the other are all let go, though the core falls silent.
+    #[test]
+    fn those_that_were_busy_a_little_longer_go_as_well() {
+        let now = Instant::now();
+        let mut pool = Pool::new(sizes(1, 10));
+        pool.wanted = 6;
+        for (tick, idle_least) in [(1, 3), (2, 6)] {
+            let load = Load {
+                ready: 6,
+                idle_least,
+                idle_most: 6,
+                waiting: 0,
+            };
+            pool.load(load, now + TICK * tick);
+        }
+        let mut end = now;
+        while let Some(due) = pool.due() {
+            assert!(due > end);
+            end = due;
+            pool.shrink(due);
+        }
+        assert_eq!(pool.wanted(), 1);
+    }
 
     fn sizes(least: usize, most: usize) -> Sizes {
         Sizes {
