@@ -36,6 +36,9 @@ alarm($ENV{GEPOK_TEST_LIMIT} || 240);
 $SIG{ALRM} = sub { die "$0 has run out of its time\n" };
 $SIG{PIPE} = 'IGNORE';
 
+# Whoever started the tests in the background may ignore these, and every process below would as well.
+$SIG{$_} = 'DEFAULT' for qw(HUP INT QUIT TERM CHLD);
+
 # The handler under test.
 sub server_name { $ENV{GEPOK_TEST_SERVER} || 'Gepok' }
 sub is_gepok    { server_name() eq 'Gepok' }
