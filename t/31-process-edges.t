@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 
+use Config qw(%Config);
 use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(time);
@@ -10,7 +11,18 @@ use Gepok::Test;
 
 gepok_only();
 
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
+my %number;
+@number{split ' ', $Config{sig_name}} = split ' ', $Config{sig_num};
+
+sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; (<$stat> // 'gone Z') !~ /^(?:\d+ \(.*\)|gone) Z/ }
+
+# Whether a process has a handler for a signal below 33.
+sub catches {
+    my ($pid, $signal) = @_;
+    open my $status, '<', "/proc/$pid/status" or die $!;
+    my ($mask) = map { /^SigCgt:\s*[0-9a-f]*([0-9a-f]{8})$/ } <$status>;
+    return hex($mask) >> $number{$signal} - 1 & 1;
+}
 
 sub send_request {
     my ($server, $target) = @_;
@@ -46,8 +58,10 @@ check 'children of the app' => sub {
     my $server = server(
         app     => 'sub { my $pid = fork; if (!$pid) { sleep 60; CORE::exit(0) } [200, [], [$pid]] }',
         options => {start_servers => 1});
-    for my $signal (qw(TERM INT)) {
+    for my $signal (qw(TERM INT QUIT HUP)) {
         my $pid = $server->get('/')->content;
+        # A handler of Perl's would wait until perl looks for signals, and a child may be about to sleep.
+        ok soon { !catches($pid, $signal) }, "no handler for $signal is left from the worker";
         kill $signal => $pid;
         ok soon { !alive($pid) }, "end by $signal, as those of any program";
         kill KILL => $pid;

@@ -140,6 +140,7 @@ void gp_log_error(pTHX_ HV *env);
 
 /* signals.c */
 void gp_signals_begin(pTHX);
+void gp_signals_in_child(void);
 
 /* where.c */
 void gp_interrupted(void);

@@ -185,6 +185,7 @@ void gp_adopt(pTHX)
 static void in_forked_child(void)
 {
     gp.in_child = 1;
+    gp_signals_in_child();
 }
 
 /* From now on a process forked by anything but gp_fork is the app's. */

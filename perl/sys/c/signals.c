@@ -47,7 +47,7 @@ void gp_signals_begin(pTHX)
     }
 }
 
-/* In a process forked by the app a signal does what it does by default. */
+/* The same where the app's child has restored a handler of ours by leaving a `local $SIG{TERM}`. */
 static int die_in_child(pTHX_ SV *name)
 {
     I32 number;
@@ -89,6 +89,30 @@ static XSPROTO(xs_where)
         calls.where((gp_slice){SvPVX(text), SvCUR(text)});
     }
     XSRETURN_EMPTY;
+}
+
+/* In a process forked by the app a signal does what it does by default. Perl would run our handlers when it next looks
+ * for signals, and a child that is about to sleep looks too late. Called between fork and its return: sigaction is
+ * async-signal-safe, and Perl's table is only read. */
+void gp_signals_in_child(void)
+{
+    static const int ours[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
+    size_t i;
+    dTHX;
+    /* A program that never names %SIG has no table. */
+    if (gp.perl != GP_OPAQUE || !PL_psig_ptr)
+        return;
+    for (i = 0; i < C_ARRAY_LENGTH(ours); i++) {
+        SV *handler = PL_psig_ptr[ours[i]];
+        struct sigaction action;
+        if (!handler || !SvROK(handler) || SvTYPE(SvRV(handler)) != SVt_PVCV)
+            continue;
+        if (CvXSUB((CV *)SvRV(handler)) != xs_leave && CvXSUB((CV *)SvRV(handler)) != xs_disregard)
+            continue;
+        Zero(&action, 1, struct sigaction);
+        action.sa_handler = SIG_DFL;
+        sigaction(ours[i], &action, NULL);
+    }
 }
 
 /* As Perl's own handlers, so that an app's `local $SIG{TERM}` finds and restores them. */
