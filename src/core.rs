@@ -163,6 +163,7 @@ async fn live(
         drain: drain.clone(),
         log,
         scratch: Default::default(),
+        ticks: Default::default(),
     });
     let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
     for (number, listening) in listening {

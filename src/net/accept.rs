@@ -1,11 +1,12 @@
 //! The accept loop of one listening socket.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use mio::net::{TcpListener, TcpStream};
 use nix::sys::resource::{Resource, getrlimit};
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -78,14 +79,16 @@ impl Acceptor {
             socket.set_nonblocking(true)?;
             Listener::Unix(UnixListener::from_std(socket)?)
         } else {
-            let socket = TcpListener::from(listening.socket);
+            let socket = std::net::TcpListener::from(listening.socket);
             socket.set_nonblocking(true)?;
             // Its connections inherit it: a small response must not wait for the acknowledgement of the one before.
             SockRef::from(&socket).set_tcp_nodelay(true)?;
             let local = socket.local_addr()?;
+            // This kind makes what it accepts non-blocking without a further system call.
+            let listener = TcpListener::from_std(socket);
             Listener::Tcp {
                 // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
-                listener: unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?,
+                listener: unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?,
                 local: (!local.ip().is_unspecified()).then(|| canonical(local)),
             }
         };
@@ -202,13 +205,12 @@ fn tcp(
     (stream, peer): (TcpStream, SocketAddr),
     local: Option<SocketAddr>,
 ) -> io::Result<(Stream, Endpoints)> {
-    stream.set_nonblocking(true)?;
     let local = match local {
         Some(local) => local,
         None => canonical(stream.local_addr()?),
     };
     let peer = canonical(peer);
-    Ok((Stream::Fresh(stream), Endpoints::Ip { peer, local }))
+    Ok((Stream::Fresh(stream.into()), Endpoints::Ip { peer, local }))
 }
 
 fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {

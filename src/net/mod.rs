@@ -8,4 +8,5 @@ pub mod listen;
 pub mod scratch;
 pub mod sendfile;
 pub mod stream;
+pub mod ticks;
 pub mod tls;

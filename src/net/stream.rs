@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,13 +16,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::sendfile::FileSending;
+use super::ticks::Ticks;
 use super::tls::Carrier;
 
 /// A client that is turned away may take this long to hear it.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Most responses are there within this time, so that the runtime need not poll a fresh connection meanwhile.
-const QUICK: Duration = Duration::from_millis(20);
 
 /// How a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,9 +196,10 @@ impl Stream {
 
     /// Waits until the client closes its side, and takes no byte that it has sent. Where such bytes wait, only a broken
     /// connection shows (or, below TLS, its FIN).
-    pub async fn leaving(&mut self) -> Leaving {
+    pub async fn leaving(&mut self, ticks: &Rc<Ticks>) -> Leaving {
         if matches!(self, Stream::Fresh(_)) {
-            tokio::time::sleep(QUICK).await;
+            // Most responses are there before, so that the runtime need not poll a fresh connection.
+            ticks.whole().await;
             if self.settle().is_err() {
                 return Leaving::Broken;
             }

@@ -25,6 +25,7 @@ use crate::log::access::AccessLog;
 use crate::net::accept::Phase;
 use crate::net::scratch::Scratch;
 use crate::net::stream::Stream;
+use crate::net::ticks::Ticks;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
@@ -57,6 +58,8 @@ pub struct Context {
     pub drain: watch::Receiver<Phase>,
     /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
     pub scratch: Scratch,
+    /// What responses wait for that are not quick.
+    pub ticks: Rc<Ticks>,
 }
 
 /// How connections behave. Durations of zero are no limit.

@@ -5,11 +5,13 @@
 //! waits after a moment is asked, by an interim response that every client of HTTP/1.1 must let pass (RFC 9110 section 15.2).
 //! The kernel of a client that has left answers with a reset.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use crate::net::stream::{Leaving, Stream};
+use crate::net::ticks::Ticks;
 
 /// So long after its FIN a client is asked: most half-closed ones have their response by then.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -39,9 +41,9 @@ pub(super) enum Change {
 
 impl Presence {
     /// Waits until something changes. May be dropped while it waits.
-    pub(super) async fn change(&mut self, stream: &mut Stream) -> Change {
+    pub(super) async fn change(&mut self, stream: &mut Stream, ticks: &Rc<Ticks>) -> Change {
         match *self {
-            Presence::There => match stream.leaving().await {
+            Presence::There => match stream.leaving(ticks).await {
                 Leaving::HalfClosed => {
                     *self = Presence::HalfClosed(Instant::now());
                     Change::None

@@ -124,10 +124,13 @@ impl<'a> Response<'a> {
     /// The next part, as long as the client is there to take it.
     async fn next(&mut self, exchange: &Exchange) -> Result<Event, Close> {
         loop {
+            let Connection {
+                stream, context, ..
+            } = &mut *self.connection;
             let change = tokio::select! {
                 biased;
                 event = exchange.next() => return Ok(event),
-                change = self.presence.change(&mut self.connection.stream), if !self.taken => change,
+                change = self.presence.change(stream, &context.ticks), if !self.taken => change,
             };
             match change {
                 Change::None => {}
