@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::setsockopt;
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -27,6 +29,18 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Descriptors that clients may not take: for the channels of new workers, and for content in files.
 const RESERVE: u64 = 16;
+
+/// A client that sends nothing is accepted so many seconds later than others.
+const SILENCE: usize = 1;
+
+sockopt_impl!(
+    /// TCP_DEFER_ACCEPT of tcp(7): a connection is accepted when its first bytes have come.
+    DeferAccept,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    usize
+);
 
 /// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +97,7 @@ impl Acceptor {
             socket.set_nonblocking(true)?;
             // Its connections inherit it: a small response must not wait for the acknowledgement of the one before.
             SockRef::from(&socket).set_tcp_nodelay(true)?;
+            setsockopt(&socket, DeferAccept, &SILENCE)?;
             let local = socket.local_addr()?;
             // This kind makes what it accepts non-blocking without a further system call.
             let listener = TcpListener::from_std(socket);

@@ -192,6 +192,8 @@ sub log_full {
 sub descriptors {
     my $server = start(prefix => ['bash', '-c', 'ulimit -n 100; exec "$@"', 'bash'], options => {header_timeout => 60});
     my @idle = map { $server->connect } 1 .. 150;
+    # Whoever sends nothing is accepted a second later.
+    $_->send('GET') for @idle;
     my $late = begin($server, '/');
     check_that($late->silent(0.5), 'a client beyond all descriptors is answered');
     $_->close for splice @idle, 0, 100;
