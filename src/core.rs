@@ -32,9 +32,11 @@ use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
 use crate::process::fork;
 use crate::process::pool::Load;
 use crate::scoreboard::Board;
+use crate::scoreboard::connections::{self, State};
 use crate::scoreboard::file::BoardFile;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::Endpoints;
+use crate::site::{self, Site};
 use crate::spool::{self, Room};
 
 /// How the core works.
@@ -42,6 +44,8 @@ use crate::spool::{self, Room};
 pub struct Settings {
     /// How connections behave.
     pub http: connection::Settings,
+    /// Which requests the server answers itself.
+    pub site: site::Settings,
     /// How requests are dispatched.
     pub dispatch: dispatch::Settings,
     /// How many connections there may be.
@@ -116,22 +120,6 @@ impl Drop for Entered {
     }
 }
 
-/// A connection on the scoreboard.
-struct Counted(Arc<Board>);
-
-impl Counted {
-    fn new(board: Arc<Board>) -> Self {
-        board.connected();
-        Counted(board)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.disconnected();
-    }
-}
-
 async fn live(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
@@ -156,6 +144,7 @@ async fn live(
         scoreboard::keep(file, board, Rc::clone(&dispatch), drain.clone());
     }
     let context = Rc::new(Context {
+        site: Site::new(settings.site, board.clone()),
         dispatch: Rc::clone(&dispatch),
         settings: settings.http,
         room,
@@ -181,7 +170,11 @@ async fn live(
             acceptor
                 .run(drain, |stream, endpoints, admitted| {
                     let entered = live.enter();
-                    let counted = board.clone().map(Counted::new);
+                    let state = match &tls {
+                        Some(_) => State::Handshake,
+                        None => State::Idle,
+                    };
+                    let shown = connections::Connection::new(board.clone(), state);
                     let origin = Origin {
                         listener: number,
                         endpoints,
@@ -190,8 +183,8 @@ async fn live(
                     let (tls, context) = (tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
                         // Made here: a future that is moved into another takes its space twice.
-                        serve(stream, origin, tls, context).await;
-                        drop((admitted, entered, counted));
+                        serve(stream, origin, shown, tls, context).await;
+                        drop((admitted, entered));
                     });
                 })
                 .await;
@@ -210,6 +203,7 @@ async fn live(
         &live,
         &start_drain,
         logs.reopen,
+        board,
     )
     .await;
     if let Some(log) = &context.log {
@@ -222,11 +216,12 @@ async fn live(
 async fn serve(
     stream: Stream,
     mut origin: Origin,
+    shown: connections::Connection,
     tls: Option<Rc<tls::Server>>,
     context: Rc<Context>,
 ) {
     let Some(tls) = tls else {
-        return connection::serve(stream, origin, context).await;
+        return connection::serve(stream, origin, shown, context).await;
     };
     let mut drain = context.drain.clone();
     let accepted = tokio::select! {
@@ -240,9 +235,9 @@ async fn serve(
     match accepted {
         Accepted::Secure(stream, facts) => {
             origin.tls = Some(facts);
-            connection::serve(stream, origin, context).await;
+            connection::serve(stream, origin, shown, context).await;
         }
-        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
+        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, shown, context).await,
         Accepted::Gone => {}
     }
 }
@@ -301,6 +296,7 @@ async fn obey(
     live: &Rc<Live>,
     start_drain: &watch::Sender<Phase>,
     mut reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
+    board: Option<Arc<Board>>,
 ) -> io::Result<()> {
     let dispatch = &context.dispatch;
     let mut files = Vec::new();
@@ -361,19 +357,8 @@ async fn obey(
             Some(ToCore::Logs(files)) => take_logs(context, files),
             Some(ToCore::Reread) => {
                 dispatch.forget_verdicts();
-                match reopen.as_mut().map(|reopen| reopen()) {
-                    Some(Ok(files)) => take_logs(context, files),
-                    Some(Err(message)) => ::log::error!("{message}"),
-                    None => {}
-                }
-                let tls = tls.cloned();
-                spawn_local(async move {
-                    if let Some(tls) = tls
-                        && let Err(error) = tls.reread().await
-                    {
-                        ::log::error!("{error:#}; the certificates read before stay in use");
-                    }
-                });
+                let files = reopen.as_mut().map(|reopen| reopen());
+                reread(context, tls, files.transpose(), board.clone());
             }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
@@ -428,6 +413,40 @@ fn read_tls(control: &Rc<AsyncFd<OwnedFd>>, tls: Option<&Rc<tls::Server>>, files
         let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
         // A master that is gone needs no answer.
         let _ = control::tell_master(control.get_ref().as_fd(), answer);
+    });
+}
+
+/// In one process, where no master does it: takes log files that were opened anew, if they could be, reads the
+/// certificates, and tells how that has ended.
+fn reread(
+    context: &Context,
+    tls: Option<&Rc<tls::Server>>,
+    files: Result<Option<LogFiles>, String>,
+    board: Option<Arc<Board>>,
+) {
+    if let Some(board) = &board {
+        board.reload_asked();
+    }
+    let logs = files.map(|files| {
+        files
+            .into_iter()
+            .for_each(|files| take_logs(context, files))
+    });
+    let tls = tls.cloned();
+    spawn_local(async move {
+        let certificates = match tls {
+            Some(tls) => tls.reread().await,
+            None => Ok(()),
+        };
+        let certificates = certificates
+            .map_err(|error| format!("{error:#}; the certificates read before stay in use"));
+        let failures = [logs.err(), certificates.err()];
+        let failures = failures.iter().flatten();
+        failures.clone().for_each(|why| ::log::error!("{why}"));
+        if let Some(board) = board {
+            let failure = failures.map(String::as_str).next();
+            board.reload_ended(1, failure, board.last_asked());
+        }
     });
 }
 

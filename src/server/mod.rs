@@ -38,6 +38,7 @@ use crate::process::signal;
 use crate::process::title::Title;
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
+use crate::site;
 use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share, Shown};
 
@@ -160,7 +161,7 @@ struct Server<'a> {
     program: Option<Program>,
     /// What the program before has handed over.
     handover: Handover,
-    /// What each process does, where there are several.
+    /// What each process does; nothing until they begin.
     board: Option<Arc<Board>>,
     /// The same for those who look at the master's descriptors.
     board_memory: Option<OwnedFd>,
@@ -184,10 +185,18 @@ impl Server<'_> {
         if self.config.daemon.proctitle {
             self.title = Title::of(&self.config.name);
         }
+        // Two generations at a time, and some that leave; or the one process.
+        let slots = match self.facts.multiprocess {
+            true => 2 * self.config.life.most as usize + 64,
+            false => 1,
+        };
+        let (board, memory) = Board::create(slots).context("can't make the scoreboard")?;
+        let board = Arc::new(board);
+        (self.board, self.board_memory) = (Some(Arc::clone(&board)), Some(memory));
         if self.facts.multiprocess {
-            self.prefork()
+            self.prefork(board)
         } else {
-            self.single()
+            self.single(board)
         }
     }
 
@@ -212,12 +221,8 @@ impl Server<'_> {
         }
     }
 
-    fn prefork(&mut self) -> Result<Ended> {
+    fn prefork(&mut self, board: Arc<Board>) -> Result<Ended> {
         self.show(b"parent");
-        // Two generations at a time, and some that leave.
-        let slots = 2 * self.config.life.most as usize + 64;
-        let (board, file) = Board::create(slots).context("can't make the scoreboard")?;
-        (self.board, self.board_memory) = (Some(Arc::new(board)), Some(file));
         let reload = &self.config.reload;
         let trial = self.start == Start::Trial;
         let settings = master::Settings {
@@ -237,6 +242,7 @@ impl Server<'_> {
             verdict: self.handover.trial.take().map(handover::own),
             handover: mem::take(&mut self.handover),
             notifier: Notifier::from_environment().filter(|_| !trial),
+            board,
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
@@ -457,6 +463,7 @@ fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
     let limits = &config.limits;
     core::Settings {
         http: http_settings(config),
+        site: site_settings(config),
         dispatch: dispatch::Settings {
             // One process can't be killed and replaced.
             request_timeout: config
@@ -477,6 +484,19 @@ fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
             limit: limits.spool.map(NonZeroU64::get),
         },
         board_file: None,
+    }
+}
+
+fn site_settings(config: &Config) -> site::Settings {
+    let status = config.status.as_ref();
+    site::Settings {
+        status: status.map(|status| site::StatusSettings {
+            path: status.path.clone(),
+            access: site::Access {
+                networks: status.networks.clone(),
+                unix: status.unix,
+            },
+        }),
     }
 }
 
