@@ -29,7 +29,6 @@ use crate::net::stream::Stream;
 use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
-use crate::process::fork;
 use crate::process::pool::Load;
 use crate::scoreboard::Board;
 use crate::scoreboard::connections::{self, State};
@@ -57,6 +56,7 @@ pub struct Settings {
 }
 
 mod check;
+mod reread;
 mod scoreboard;
 
 /// A handshake that has begun when the server drains may take this long.
@@ -352,31 +352,19 @@ async fn obey(
             }
             Some(ToCore::ReadTls) => {
                 dispatch.forget_verdicts();
-                read_tls(control, tls, mem::take(&mut files));
+                reread::read_tls(control, tls, mem::take(&mut files));
             }
-            Some(ToCore::Logs(files)) => take_logs(context, files),
+            Some(ToCore::Logs(files)) => reread::take_logs(context, files),
             Some(ToCore::Reread) => {
                 dispatch.forget_verdicts();
                 let files = reopen.as_mut().map(|reopen| reopen());
-                reread(context, tls, files.transpose(), board.clone());
+                reread::all(context, tls, files.transpose(), board.clone());
             }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());
             }
         }
-    }
-}
-
-/// Goes on in log files that were opened anew.
-fn take_logs(context: &Context, files: LogFiles) {
-    if let Some(errors) = files.errors
-        && let Err(error) = fork::replace_standard(errors.as_fd(), 2)
-    {
-        ::log::error!("can't take the new error log: {error}");
-    }
-    if let (Some(log), Some(access)) = (&context.log, files.access) {
-        log.reopen(access);
     }
 }
 
@@ -399,54 +387,6 @@ fn drain(
         // no word: its absence ends the core.
         let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
         context.dispatch.stop_workers();
-    });
-}
-
-/// Has TLS go by these files, and tells the master what came of it.
-fn read_tls(control: &Rc<AsyncFd<OwnedFd>>, tls: Option<&Rc<tls::Server>>, files: Vec<Opened>) {
-    let (control, tls) = (Rc::clone(control), tls.cloned());
-    spawn_local(async move {
-        let read = match tls {
-            Some(tls) => tls.load(files).await,
-            None => Ok(()),
-        };
-        let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
-        // A master that is gone needs no answer.
-        let _ = control::tell_master(control.get_ref().as_fd(), answer);
-    });
-}
-
-/// In one process, where no master does it: takes log files that were opened anew, if they could be, reads the
-/// certificates, and tells how that has ended.
-fn reread(
-    context: &Context,
-    tls: Option<&Rc<tls::Server>>,
-    files: Result<Option<LogFiles>, String>,
-    board: Option<Arc<Board>>,
-) {
-    if let Some(board) = &board {
-        board.reload_asked();
-    }
-    let logs = files.map(|files| {
-        files
-            .into_iter()
-            .for_each(|files| take_logs(context, files))
-    });
-    let tls = tls.cloned();
-    spawn_local(async move {
-        let certificates = match tls {
-            Some(tls) => tls.reread().await,
-            None => Ok(()),
-        };
-        let certificates = certificates
-            .map_err(|error| format!("{error:#}; the certificates read before stay in use"));
-        let failures = [logs.err(), certificates.err()];
-        let failures = failures.iter().flatten();
-        failures.clone().for_each(|why| ::log::error!("{why}"));
-        if let Some(board) = board {
-            let failure = failures.map(String::as_str).next();
-            board.reload_ended(1, failure, board.last_asked());
-        }
     });
 }
 

@@ -82,7 +82,10 @@ impl Reloads {
             asked: words[ASKED],
             answered: words[ANSWERED],
             generation: words[GENERATION],
-            since: seconds(words[SERVES_SINCE], now),
+            since: match words[GENERATION] {
+                0 => 0.0,
+                _ => seconds(words[SERVES_SINCE], now),
+            },
             failure,
         }
     }
