@@ -190,6 +190,7 @@ check 'commands' => sub {
     spew("$folder/changing.psgi", $hello);
     my $changing = server(entry => 'bin', app => "$folder/changing.psgi", args => ['--no-preload-app'],
         options => {'pid-path' => "$folder/changing"});
+    is $changing->get('/')->content, 'hello', 'an app that can be loaded';
     spew("$folder/changing.psgi", 'die "by intent\n"');
     mistake("`reload` or `restart` with an app that can't serve", [],
         command => [$bin, 'reload', '--pid-path', "$folder/changing"], status => 1);

@@ -4,28 +4,22 @@
 
 use std::io;
 use std::mem;
-use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
-use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, getpid, getppid};
 
 use self::logs::Logs;
+use self::settings::{core_settings, limits, sizes};
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
-use crate::config;
-use crate::config::resolved::{Config, Keepalive, Place};
+use crate::config::resolved::{Config, Place};
 use crate::core;
-use crate::dispatch;
-use crate::http::h1::connection::Settings;
-use crate::http::limits::Limits;
 use crate::log::access::Plan;
-use crate::net::admission;
 use crate::net::listen::{Listening, SocketFile};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
@@ -33,12 +27,10 @@ use crate::process::fork::{self, Forked};
 use crate::process::handover::{self, Handover, Program};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
-use crate::process::pool::Sizes;
 use crate::process::signal;
 use crate::process::title::Title;
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
-use crate::site;
 use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share, Shown};
 
@@ -46,6 +38,7 @@ mod bind;
 mod daemon;
 mod logs;
 pub mod running;
+mod settings;
 mod single;
 mod tls;
 
@@ -436,99 +429,4 @@ fn board_file(config: &Config, daemon: &Daemon) -> Result<Option<Arc<BoardFile>>
 
 fn numbered(listening: Vec<Listening>) -> Vec<(u16, Listening)> {
     (0..).zip(listening).collect()
-}
-
-fn limits(share: &config::resolved::Share) -> worker::Limits {
-    worker::Limits {
-        requests: share.requests,
-        age: share.age,
-        rss: share.rss,
-    }
-}
-
-/// Between which numbers of workers the pool moves; nothing where it does not.
-fn sizes(config: &Config) -> Option<Sizes> {
-    let (workers, life) = (&config.workers, &config.life);
-    let fixed = workers.fixed || workers.start == 0 || life.most == workers.start;
-    (!fixed).then_some(Sizes {
-        least: workers.start as usize,
-        most: life.most as usize,
-        min_spare: life.min_spare as usize,
-        max_spare: life.max_spare as usize,
-        idle_timeout: life.idle_timeout,
-    })
-}
-
-fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
-    let limits = &config.limits;
-    core::Settings {
-        http: http_settings(config),
-        site: site_settings(config),
-        dispatch: dispatch::Settings {
-            // One process can't be killed and replaced.
-            request_timeout: config
-                .life
-                .request_timeout
-                .filter(|_| config.workers.start > 0),
-            board,
-            tell_load: sizes(config).is_some(),
-            queue: limits.queue.map(|queue| queue.get() as usize),
-            queue_time: limits.queue_time,
-        },
-        admission: admission::Settings {
-            all: limits.connections,
-            of_one: limits.connections_per_address,
-        },
-        spool: spool::Settings {
-            folder: limits.spool_dir.clone(),
-            limit: limits.spool.map(NonZeroU64::get),
-        },
-        board_file: None,
-    }
-}
-
-fn site_settings(config: &Config) -> site::Settings {
-    let status = config.status.as_ref();
-    site::Settings {
-        status: status.map(|status| site::StatusSettings {
-            path: status.path.clone(),
-            access: site::Access {
-                networks: status.networks.clone(),
-                unix: status.unix,
-            },
-        }),
-    }
-}
-
-fn http_settings(config: &Config) -> Settings {
-    Settings {
-        limits: http_limits(&config.limits),
-        timeout: config.timeout.unwrap_or_default(),
-        header_timeout: config.header_timeout.unwrap_or_default(),
-        keepalive_timeout: config
-            .keepalive
-            .map(|keepalive| keepalive.timeout)
-            .unwrap_or_default(),
-        max_keepalive_reqs: match config.keepalive {
-            Some(Keepalive {
-                max_requests: Some(limit),
-                ..
-            }) => limit.get(),
-            _ => 0,
-        },
-        server: config.server.clone().map(Bytes::from),
-        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
-    }
-}
-
-fn http_limits(limits: &config::resolved::Limits) -> Limits {
-    Limits {
-        field_section: limits.field_section,
-        fields: limits.fields,
-        target: limits.target,
-        content: limits.content.map(NonZeroU64::get),
-        bare_lf: limits.bare_lf,
-        te_cl: limits.te_cl,
-        underscore_names: limits.underscores,
-    }
 }

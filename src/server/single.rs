@@ -10,7 +10,8 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Server, core_settings, numbered, tls};
+use super::settings::core_settings;
+use super::{Server, numbered, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
