@@ -237,6 +237,11 @@ each_entry {
     $waits->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     ok soon { json($ask->(GET => '/server-status?json')->content)->{queued} == 1 }, 'it is answered all the same';
     like $ask->(GET => '/server-status')->content, qr/ busy .* GET \/work$/m, 'and tells of it';
+    my $leaves = $server->connect;
+    $leaves->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    ok soon { json($ask->(GET => '/server-status?json')->content)->{queued} == 2 }, 'one more waits';
+    undef $leaves;
+    ok soon { json($ask->(GET => '/server-status?json')->content)->{queued} == 1 }, 'until its client leaves';
     touch("$work-go");
     is $_->response->status, 200, 'then they go on' for $hung, $waits;
     is $server->stop, 0, 'the server stops';
