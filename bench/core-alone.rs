@@ -35,6 +35,7 @@ fn main() -> Result<()> {
             tell_load: false,
         },
         board_file: None,
+        site: Default::default(),
         admission: Default::default(),
         spool: spool::Settings {
             folder: env::temp_dir(),

@@ -29,12 +29,13 @@ use crate::net::stream::Stream;
 use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
 use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
-use crate::process::fork;
 use crate::process::pool::Load;
 use crate::scoreboard::Board;
+use crate::scoreboard::connections::{self, State};
 use crate::scoreboard::file::BoardFile;
 use crate::semantics::date::DateCache;
 use crate::semantics::message::Endpoints;
+use crate::site::{self, Site};
 use crate::spool::{self, Room};
 
 /// How the core works.
@@ -42,6 +43,8 @@ use crate::spool::{self, Room};
 pub struct Settings {
     /// How connections behave.
     pub http: connection::Settings,
+    /// Which requests the server answers itself.
+    pub site: site::Settings,
     /// How requests are dispatched.
     pub dispatch: dispatch::Settings,
     /// How many connections there may be.
@@ -53,6 +56,7 @@ pub struct Settings {
 }
 
 mod check;
+mod reread;
 mod scoreboard;
 
 /// A handshake that has begun when the server drains may take this long.
@@ -116,22 +120,6 @@ impl Drop for Entered {
     }
 }
 
-/// A connection on the scoreboard.
-struct Counted(Arc<Board>);
-
-impl Counted {
-    fn new(board: Arc<Board>) -> Self {
-        board.connected();
-        Counted(board)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.disconnected();
-    }
-}
-
 async fn live(
     listening: Vec<(u16, Listening)>,
     control: OwnedFd,
@@ -156,6 +144,7 @@ async fn live(
         scoreboard::keep(file, board, Rc::clone(&dispatch), drain.clone());
     }
     let context = Rc::new(Context {
+        site: Site::new(settings.site, board.clone()),
         dispatch: Rc::clone(&dispatch),
         settings: settings.http,
         room,
@@ -182,7 +171,11 @@ async fn live(
             acceptor
                 .run(drain, |stream, endpoints, admitted| {
                     let entered = live.enter();
-                    let counted = board.clone().map(Counted::new);
+                    let state = match &tls {
+                        Some(_) => State::Handshake,
+                        None => State::Idle,
+                    };
+                    let shown = connections::Connection::new(board.clone(), state);
                     let origin = Origin {
                         listener: number,
                         endpoints,
@@ -191,8 +184,8 @@ async fn live(
                     let (tls, context) = (tls.clone(), Rc::clone(&context));
                     spawn_local(async move {
                         // Made here: a future that is moved into another takes its space twice.
-                        serve(stream, origin, tls, context).await;
-                        drop((admitted, entered, counted));
+                        serve(stream, origin, shown, tls, context).await;
+                        drop((admitted, entered));
                     });
                 })
                 .await;
@@ -211,6 +204,7 @@ async fn live(
         &live,
         &start_drain,
         logs.reopen,
+        board,
     )
     .await;
     if let Some(log) = &context.log {
@@ -223,11 +217,12 @@ async fn live(
 async fn serve(
     stream: Stream,
     mut origin: Origin,
+    shown: connections::Connection,
     tls: Option<Rc<tls::Server>>,
     context: Rc<Context>,
 ) {
     let Some(tls) = tls else {
-        return connection::serve(stream, origin, context).await;
+        return connection::serve(stream, origin, shown, context).await;
     };
     let mut drain = context.drain.clone();
     let accepted = tokio::select! {
@@ -241,9 +236,9 @@ async fn serve(
     match accepted {
         Accepted::Secure(stream, facts) => {
             origin.tls = Some(facts);
-            connection::serve(stream, origin, context).await;
+            connection::serve(stream, origin, shown, context).await;
         }
-        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, context).await,
+        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, shown, context).await,
         Accepted::Gone => {}
     }
 }
@@ -302,6 +297,7 @@ async fn obey(
     live: &Rc<Live>,
     start_drain: &watch::Sender<Phase>,
     mut reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
+    board: Option<Arc<Board>>,
 ) -> io::Result<()> {
     let dispatch = &context.dispatch;
     let mut files = Vec::new();
@@ -357,42 +353,19 @@ async fn obey(
             }
             Some(ToCore::ReadTls) => {
                 dispatch.forget_verdicts();
-                read_tls(control, tls, mem::take(&mut files));
+                reread::read_tls(control, tls, mem::take(&mut files));
             }
-            Some(ToCore::Logs(files)) => take_logs(context, files),
+            Some(ToCore::Logs(files)) => reread::take_logs(context, files),
             Some(ToCore::Reread) => {
                 dispatch.forget_verdicts();
-                match reopen.as_mut().map(|reopen| reopen()) {
-                    Some(Ok(files)) => take_logs(context, files),
-                    Some(Err(message)) => ::log::error!("{message}"),
-                    None => {}
-                }
-                let tls = tls.cloned();
-                spawn_local(async move {
-                    if let Some(tls) = tls
-                        && let Err(error) = tls.reread().await
-                    {
-                        ::log::error!("{error:#}; the certificates read before stay in use");
-                    }
-                });
+                let files = reopen.as_mut().map(|reopen| reopen());
+                reread::all(context, tls, files.transpose(), board.clone());
             }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();
                 return Ok(());
             }
         }
-    }
-}
-
-/// Goes on in log files that were opened anew.
-fn take_logs(context: &Context, files: LogFiles) {
-    if let Some(errors) = files.errors
-        && let Err(error) = fork::replace_standard(errors.as_fd(), 2)
-    {
-        ::log::error!("can't take the new error log: {error}");
-    }
-    if let (Some(log), Some(access)) = (&context.log, files.access) {
-        log.reopen(access);
     }
 }
 
@@ -415,20 +388,6 @@ fn drain(
         // no word: its absence ends the core.
         let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Drained);
         context.dispatch.stop_workers();
-    });
-}
-
-/// Has TLS go by these files, and tells the master what came of it.
-fn read_tls(control: &Rc<AsyncFd<OwnedFd>>, tls: Option<&Rc<tls::Server>>, files: Vec<Opened>) {
-    let (control, tls) = (Rc::clone(control), tls.cloned());
-    spawn_local(async move {
-        let read = match tls {
-            Some(tls) => tls.load(files).await,
-            None => Ok(()),
-        };
-        let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
-        // A master that is gone needs no answer.
-        let _ = control::tell_master(control.get_ref().as_fd(), answer);
     });
 }
 

@@ -210,7 +210,12 @@ fn move_by_command(command: Command, options: &Options) -> i32 {
         }
         Err(error) => return mistake(&format!("{error:#}")),
     };
-    match do_with(&running, command) {
+    let before = running.before();
+    let done = do_with(&running, command).and_then(|()| match (command, before) {
+        (Command::Reload | Command::Restart, Some(before)) => running.changed(&before, command),
+        _ => Ok(()),
+    });
+    match done {
         Ok(()) => {
             if command == Command::Status {
                 println!("{}", describe(running.pid(), options.json));
@@ -222,7 +227,7 @@ fn move_by_command(command: Command, options: &Options) -> i32 {
             match error {
                 Unmoved::Gone => NOT_RUNNING,
                 Unmoved::NotAllowed(_) => NOT_ALLOWED,
-                Unmoved::Stays(..) => FAILED,
+                Unmoved::Failed(_) | Unmoved::Stays(..) => FAILED,
             }
         }
     }

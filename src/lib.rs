@@ -3,7 +3,7 @@
 //! The modules in the order of a request's way, one straight line:
 //!
 //! ```text
-//! net::accept → http::h1::connection → spool → dispatch → channel ═ process border ═
+//! net::accept → http::h1::connection → spool → site → dispatch → channel ═ process border ═
 //!   worker → psgi → perl's app → psgi → channel ═ process border ═
 //!   dispatch → http::h1::respond → net::stream
 //! ```
@@ -22,6 +22,7 @@ pub mod process;
 pub mod scoreboard;
 pub mod semantics;
 pub mod server;
+pub mod site;
 pub mod spool;
 pub mod worker;
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -19,30 +20,44 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid};
 
-use crate::semantics::message::RequestHead;
+use crate::semantics::message::{RequestHead, Timestamp};
 
+pub mod connections;
 pub mod file;
+pub mod reloads;
+mod shown;
 pub mod status;
+mod waits;
 
 /// The memory file's name, as `/proc/PID/fd` shows it.
 const NAME: &str = "gepok-scoreboard";
 
 /// Words of the header, and of one worker's record.
-const HEADER: usize = 16;
+const HEADER: usize = 64;
 const RECORD: usize = 32;
 
-/// Where text begins in a record, and how many bytes of it there is room for.
+/// Where text begins in a record; it has the rest of it.
 const TEXT: usize = 8;
-const TEXT_BYTES: usize = (RECORD - TEXT) * 8;
+
+/// Bytes of the longest text, here or in the header.
+const MOST_TEXT: usize = 256;
 
 // Numbers of the words of the header ...
 const SLOTS: usize = 0;
 const STARTED: usize = 1;
 const CORE: usize = 2;
 const ACCEPTED: usize = 3;
-const CONNECTIONS: usize = 4;
+const MASTER: usize = 4;
 const REQUESTS: usize = 5;
 const QUEUED: usize = 6;
+/// Since when the first of them waits.
+const QUEUED_SINCE: usize = 7;
+/// One word for each state of a connection.
+const CONNECTIONS: usize = 8;
+/// How long requests have waited.
+const WAITS: usize = 16;
+/// How reloads have ended.
+const RELOADS: usize = 24;
 // ... and of a record.
 const PID: usize = 0;
 const NUMBER: usize = 1;
@@ -115,6 +130,7 @@ impl Board {
         };
         board.set(SLOTS, slots as u64);
         board.set(STARTED, now());
+        board.set(MASTER, getpid().as_raw() as u64);
         Ok((board, memory))
     }
 
@@ -125,33 +141,45 @@ impl Board {
         unsafe { self.words.add(index).as_ref() }
     }
 
+    fn get(&self, index: usize) -> u64 {
+        self.word(index).load(Ordering::Relaxed)
+    }
+
     fn set(&self, index: usize, value: u64) {
         self.word(index).store(value, Ordering::Relaxed);
     }
 
     /// One writer for each word: a load and a store are enough.
     fn change(&self, index: usize, by: i64) {
-        let word = self.word(index);
-        let value = word.load(Ordering::Relaxed).wrapping_add_signed(by);
-        word.store(value, Ordering::Relaxed);
+        self.set(index, self.get(index).wrapping_add_signed(by));
+    }
+
+    /// Writes a text behind a word for its length, which is odd while it is being written; what finds no room is cut.
+    fn write_text(&self, length: usize, text: Range<usize>, parts: &[&[u8]]) {
+        self.word(length).store(1, Ordering::Release);
+        let mut bytes = [0; MOST_TEXT];
+        let room = (text.len() * 8).min(MOST_TEXT);
+        let mut written = 0;
+        for part in parts {
+            let end = (written + part.len()).min(room);
+            bytes[written..end].copy_from_slice(&part[..end - written]);
+            written = end;
+        }
+        let words = bytes.chunks(8).take(written.div_ceil(8));
+        for (at, bytes) in text.zip(words) {
+            let mut word = [0; 8];
+            word.copy_from_slice(bytes);
+            self.set(at, u64::from_le_bytes(word));
+        }
+        let length = self.word(length);
+        length.store(written as u64 * 2, Ordering::Release);
     }
 
     /// Core: this process is the core. What a predecessor counted as present is gone.
     pub fn core_begins(&self) {
         self.set(CORE, getpid().as_raw() as u64);
-        self.set(CONNECTIONS, 0);
+        self.no_connections();
         self.set(QUEUED, 0);
-    }
-
-    /// Core: a connection was accepted.
-    pub fn connected(&self) {
-        self.change(ACCEPTED, 1);
-        self.change(CONNECTIONS, 1);
-    }
-
-    /// Core: a connection has ended.
-    pub fn disconnected(&self) {
-        self.change(CONNECTIONS, -1);
     }
 
     /// Core: a request has come in whole.
@@ -159,9 +187,12 @@ impl Board {
         self.change(REQUESTS, 1);
     }
 
-    /// Core: so many requests wait for a worker.
-    pub fn queued(&self, count: usize) {
+    /// Core: so many requests wait for a worker, the first of them since then.
+    pub fn queued(&self, count: usize, since: Option<Timestamp>) {
         self.set(QUEUED, count as u64);
+        if let Some(since) = since {
+            self.set(QUEUED_SINCE, milliseconds(since));
+        }
     }
 
     /// Worker: takes a record, one that is free or whose process is gone; nothing where there is none.
@@ -171,10 +202,10 @@ impl Board {
         let free = (0..slots).map(|slot| HEADER + slot * RECORD).find(|at| {
             let word = self.word(at + PID);
             let holder = word.load(Ordering::Relaxed);
-            let gone = holder == 0 || kill(Pid::from_raw(holder as i32), None) == Err(Errno::ESRCH);
-            gone && word
-                .compare_exchange(holder, own, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
+            !lives(holder)
+                && word
+                    .compare_exchange(holder, own, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
         })?;
         for (word, value) in [
             (NUMBER, number.into()),
@@ -212,23 +243,9 @@ impl Seat {
     pub fn serves(&self, head: &RequestHead) {
         let (board, record) = (&self.board, self.record);
         board.change(record + SERVED, 1);
-        board.word(record + LENGTH).store(1, Ordering::Release);
         let path = head.target().split(|&byte| byte == b'?').next();
-        let mut text = [0; TEXT_BYTES];
-        let mut length = 0;
-        for part in [head.method(), b" ", path.unwrap_or_default()] {
-            let end = (length + part.len()).min(TEXT_BYTES);
-            text[length..end].copy_from_slice(&part[..end - length]);
-            length = end;
-        }
-        for (at, bytes) in text.chunks(8).take(length.div_ceil(8)).enumerate() {
-            let mut word = [0; 8];
-            word.copy_from_slice(bytes);
-            board.set(record + TEXT + at, u64::from_le_bytes(word));
-        }
-        board
-            .word(record + LENGTH)
-            .store(length as u64 * 2, Ordering::Release);
+        let parts = [head.method(), b" ", path.unwrap_or_default()];
+        board.write_text(record + LENGTH, record + TEXT..record + RECORD, &parts);
         self.does(State::Busy);
     }
 }
@@ -238,6 +255,15 @@ impl Drop for Board {
         // SAFETY: the mapping made in `create`, of that length; no reference outlives self.
         let _ = unsafe { munmap(self.words.cast(), self.length.get()) };
     }
+}
+
+/// Whether a record's process lives.
+fn lives(pid: u64) -> bool {
+    pid != 0 && kill(Pid::from_raw(pid as i32), None) != Err(Errno::ESRCH)
+}
+
+fn milliseconds(time: Timestamp) -> u64 {
+    time.seconds.cast_unsigned() * 1000 + u64::from(time.micros / 1000)
 }
 
 /// Milliseconds since the epoch.

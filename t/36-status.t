@@ -2,10 +2,12 @@
 use strict;
 use warnings;
 
+use File::Copy qw(copy);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 use Gepok::Test;
+use Gepok::Test::Authority;
 
 gepok_only();
 
@@ -45,6 +47,7 @@ each_entry {
     is $busy->{requests}, 1, 'the first of that worker';
     my $now = status();
     is $now->{requests} - $before->{requests}, 1, 'one more for the server';
+    is $now->{connection_states}{processing}, 1, 'one connection waits for its answer';
     cmp_ok $now->{connections}, '>=', 1, 'its connection is open';
     cmp_ok $now->{accepted}, '>', $before->{accepted}, 'and was accepted';
 
@@ -54,10 +57,20 @@ each_entry {
     my ($code, $text) = run_command(\@STATUS);
     is $code, 0, 'without --json';
     like $text, qr/^running, pid @{[$server->pid]}$/m, 'for people';
-    like $text, qr/^requests: \d+ so far, 2 in work, 2 waiting/m, 'the same';
+    like $text, qr/^requests: \d+ so far, 2 in work, 2 waiting for a worker, the first for \d+\.\d s$/m, 'the same';
+    like $text, qr/^generation 1 serves for \d+ s$/m, 'the generation';
+    ok soon { status()->{oldest_wait} > 0.3 }, 'how long the first has waited';
+    my $waits = status();
     like $text, qr/^ *$busy->{pid} +1 +busy .* GET \/work$/m, 'a line for each worker';
     touch("$work-go");
     is $_->response->status, 200, 'all are answered' for $client, @more;
+    my $after = status();
+    is $after->{oldest_wait}, 0, 'then none waits';
+    cmp_ok $after->{lately}{longest_wait}, '>=', $waits->{oldest_wait}, 'the longest wait is remembered';
+    cmp_ok $after->{lately}{requests}, '>=', 4, 'of all requests lately';
+    my $mean = $after->{lately}{mean_wait};
+    ok $mean > 0 && $mean < $after->{lately}{longest_wait}, 'the mean is less';
+    cmp_ok $after->{total_wait} - $waits->{total_wait}, '>', $waits->{oldest_wait}, 'and the sum has grown by two waits';
 
     kill KILL => $busy->{pid};
     ok soon { !alive($busy->{pid}) }, 'a worker is killed';
@@ -70,6 +83,214 @@ each_entry {
         or diag explain status();
     is $server->stop, 0, 'the server stops';
     is +(run_command(\@STATUS))[0] >> 8, 3, 'and then there is none';
+};
+
+check 'connections by state' => sub {
+    my $port   = free_port();
+    my $server = server(entry => 'bin', app => app_file('process'), options =>
+        {start_servers => 2, pid_path => $pid, https_ports => "127.0.0.1:$port", ssl_self_signed => 1});
+    my $work  = $server->folder . '/work';
+    my $is    = sub {
+        my %expected = (handshake => 0, idle => 0, reading => 0, processing => 0, writing => 0, closing => 0, @_);
+        my $status;
+        my $so = soon {
+            $status = status();
+            !grep { $status->{connection_states}{$_} != $expected{$_} } keys %expected;
+        };
+        ok $so, join ' ', 'connections:', @_ or diag explain $status->{connection_states};
+        my $sum = 0;
+        $sum += $_ for values %{$status->{connection_states}};
+        is $status->{connections}, $sum, 'their sum is all';
+    };
+    $is->();
+    my $shaking = Gepok::Test::Connection->new(port => $port);
+    $is->(handshake => 1);
+    my $client = $server->connect;
+    $is->(handshake => 1, idle => 1);
+    $client->send("GET /work?$work HTTP/1.1\r\n");
+    $is->(handshake => 1, reading => 1);
+    $client->send("Host: x\r\n\r\n");
+    $is->(handshake => 1, processing => 1);
+    my $streamed = $server->connect;
+    $streamed->send("GET /stream?$work HTTP/1.1\r\nHost: x\r\n\r\n");
+    $is->(handshake => 1, processing => 1, writing => 1);
+    touch("$work-go");
+    is $_->response->status, 200, 'answered' for $client, $streamed;
+    $is->(handshake => 1, idle => 2);
+    $client->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1");
+    $is->(handshake => 1, idle => 1, reading => 1);
+    $client->send('2');
+    is $client->response->status, 200, 'content counts as well';
+    $streamed->send("not HTTP\r\n\r\n");
+    is $streamed->response->status, 400, 'a refusal';
+    $is->(handshake => 1, idle => 1, closing => 1);
+    undef $_ for $shaking, $client, $streamed;
+    $is->();
+};
+
+check 'reloads' => sub {
+    my $app    = "$folder/app.psgi";
+    my $write  = sub { open my $file, '>', $app or die $!; print {$file} $_[0]; close $file or die $! };
+    my $reload = sub { run_command([root() . '/blib/script/gepok', $_[0], '--pid-path', $pid]) };
+    $write->('sub { [200, [], ["first"]] }');
+    my $server = server(entry => 'bin', app => $app, args => ['--no-preload-app'],
+        options => {start_servers => 2, pid_path => $pid});
+    ok soon { status()->{reload}{generation} == 1 }, 'the first generation serves';
+    is status()->{reload}{failure}, undef, 'nothing has failed';
+
+    $write->('die "by \"intent\"\n";');
+    for my $command ('reload', 'restart') {
+        my ($code, $text) = $reload->($command);
+        is $code >> 8, 1, "gepok $command: status 1 for a failure";
+        like $text, qr/^gepok: the $command failed: .+$/m, 'with the reason';
+        my $failure = status()->{reload}{failure};
+        like $failure->{why}, qr/^the $command failed: .* exited with status/, 'which the status keeps';
+        ok $failure->{ago} >= 0 && $failure->{ago} < 60, 'and when';
+        ($code, $text) = run_command(\@STATUS);
+        is $code, 0, 'the server runs: status 0';
+        like $text, qr/^generation 1 serves for \d+ s; \d+ s ago the $command failed: /m, 'for people';
+        is $server->get('/')->content, 'first', 'and serves on';
+    }
+
+    $write->('select undef, undef, undef, 0.5; sub { [200, [], ["second"]] }');
+    my ($code, $text) = $reload->('reload');
+    is $code, 0, 'gepok reload: status 0 for a success' or diag $text;
+    is $server->get('/')->content, 'second', 'at once the new code serves';
+    is status()->{reload}{generation}, 2, 'a new generation';
+    is status()->{reload}{failure}, undef, 'and the failure is history';
+
+    $write->('sub { [200, [], ["third"]] }');
+    ($code, $text) = $reload->('restart');
+    is $code, 0, 'gepok restart: status 0 for a success' or diag $text;
+    is $server->get('/')->content, 'third', 'at once the new program serves';
+    is status()->{reload}{generation}, 3, 'a new generation';
+    is $server->stop, 0, 'the server stops';
+
+    my $listen = '127.0.0.1:' . free_port();
+    $write->('sub { [200, [], ["first"]] }');
+    my $cert = Gepok::Test::Authority->new("$folder")->issue('server');
+    for my $workers (2, 0) {
+        my ($certificate, $key) = map {"$folder/$_"} qw(cert key);
+        copy($cert->{cert}, $certificate) or die $!;
+        copy($cert->{key},  $key)         or die $!;
+        $server = server(entry => 'bin', app => $app, options => {start_servers => $workers, pid_path => $pid,
+            https_ports => $listen, ssl_cert_file => $certificate, ssl_key_file => $key});
+        ok soon { status()->{reload}{generation} == 1 }, "$workers workers";
+        is +($reload->('reload'))[0], 0, 'certificates are read anew';
+        open my $file, '>', $certificate or die $!;
+        close $file;
+        ($code, $text) = $reload->('reload');
+        is $code >> 8, 1, 'what cannot be read makes it a failure';
+        like $text, qr/^gepok: .*ssl_cert_file.*stay in use$/m, 'by name';
+        like status()->{reload}{failure}{why}, qr/ssl_cert_file/, 'in the status too';
+        copy($cert->{cert}, $certificate) or die $!;
+        is +($reload->('reload'))[0], 0, 'until it can';
+        is status()->{reload}{failure}, undef, 'then all is well';
+        is $server->stop, 0, 'the server stops';
+    }
+};
+
+each_entry {
+    my $entry   = shift;
+    my $log     = "$folder/access";
+    my %options = (start_servers => 1, status_path => '/server-status');
+    my $server  = server(entry => $entry, app => app_file('process'), listen => ['tcp', 'unix'],
+        options => {%options, access_log_path => $log, access_log_format => '%m %U %>s %B'});
+    like $server->get('/')->content, qr/^\d+$/, 'the app answers';
+    my $client = $server->connect;
+    my $ask    = sub {
+        my ($method, $target, %fields) = @_;
+        $client->send(join "\r\n", "$method $target HTTP/1.1", 'Host: x', (map {"$_: $fields{$_}"} keys %fields), '', '');
+        return $client->response($method);
+    };
+    my $response = $ask->(GET => '/server-status');
+    is $response->status, 200, 'status_path is answered';
+    like $response->field('Content-Type'), qr{^text/plain\b}, 'as text';
+    is $response->field('Cache-Control'), 'no-store', 'for nobody to keep';
+    like $response->content, qr/^master @{[$server->pid]}, core \d+ /m, 'it is the status';
+    my $head = $ask->(HEAD => '/server-status');
+    is $head->status, 200, 'HEAD';
+    is $head->content, '', 'has no content';
+    cmp_ok $head->field('Content-Length'), '>', 100, 'but tells its length';
+    for my $request (['/server-status?json'], ['/server-status', Accept => 'application/json']) {
+        $response = $ask->(GET => @$request);
+        is $response->field('Content-Type'), 'application/json', "@$request: JSON";
+        my $status = json($response->content);
+        is $status->{master}, $server->pid, 'the master';
+        cmp_ok $status->{workers}[0]{rss}, '>', 1 << 20, 'the memory of a worker';
+        is $status->{requests}, json($ask->(GET => '/server-status?json')->content)->{requests}, 'it counts for none';
+    }
+    my $post = $ask->(POST => '/server-status', 'Content-Length' => 0);
+    is $post->status, 405, 'another method';
+    is $post->field('Allow'), 'GET, HEAD', 'is told what is allowed';
+    is $server->get('/server-status/')->content, $server->get('/')->content, 'a longer path is the app\'s';
+    my $unix = $server->connect('unix');
+    $unix->send("GET /server-status HTTP/1.0\r\n\r\n");
+    is $unix->response->status, 200, 'a Unix socket is of this machine';
+
+    # The only worker hangs.
+    my $work = $server->folder . '/work';
+    my $hung = $server->connect;
+    $hung->send("GET /work?$work HTTP/1.1\r\nHost: x\r\n\r\n");
+    ok soon { -s "$work-started" }, 'all workers are busy';
+    my $waits = $server->connect;
+    $waits->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    ok soon { json($ask->(GET => '/server-status?json')->content)->{queued} == 1 }, 'it is answered all the same';
+    like $ask->(GET => '/server-status')->content, qr/ busy .* GET \/work$/m, 'and tells of it';
+    my $leaves = $server->connect;
+    $leaves->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    ok soon { json($ask->(GET => '/server-status?json')->content)->{queued} == 2 }, 'one more waits';
+    undef $leaves;
+    ok soon { json($ask->(GET => '/server-status?json')->content)->{queued} == 1 }, 'until its client leaves';
+    touch("$work-go");
+    is $_->response->status, 200, 'then they go on' for $hung, $waits;
+    is $server->stop, 0, 'the server stops';
+    open my $lines, '<', $log or die $!;
+    my %seen = map { /^(\w+ \S+ \d+)/ ? ($1 => $_) : () } <$lines>;
+    ok $seen{"GET /server-status 200"}, 'the access log has it';
+    like $seen{"HEAD /server-status 200"}, qr/ 0$/, 'HEAD without content';
+    ok $seen{"POST /server-status 405"}, 'and refusals';
+
+    for my $case (['192.0.2.0/24, ::1', 403], ['127.0.0.1/32 192.0.2.0/24', 200], ['all', 200], ['unix:', 403]) {
+        my ($allow, $expected) = @$case;
+        $server = server(entry => $entry, app => app_file('process'), options => {%options, status_allow => $allow});
+        is $server->get('/server-status')->status, $expected, "status_allow $allow: $expected";
+        like $server->get('/')->content, qr/^\d+$/, 'the rest is for all';
+    }
+    $server = server(entry => $entry, app => app_file('process'), options => {start_servers => 1});
+    like $server->get('/server-status')->content, qr/^\d+$/, 'without status_path there is none';
+};
+
+check 'status_path elsewhere' => sub {
+    my %options = (status_path => '/server-status');
+    SKIP: {
+        require IO::Socket::IP;
+        skip 'no IPv6 here' if !IO::Socket::IP->new(LocalHost => '::1', Listen => 1);
+        my $port   = free_port();
+        my $server = server(entry => 'bin', app => app_file('process'), listen => 'none', port => $port, ready => 0,
+            options => {%options, http_ports => "[::1]:$port"});
+        my $v6 = soon(sub { IO::Socket::IP->new(PeerHost => '::1', PeerPort => $port) }, 20) or die $@;
+        print {$v6} "GET /server-status HTTP/1.0\r\n\r\n";
+        like scalar <$v6>, qr/ 200 /, '::1 is of this machine';
+    }
+    my $server = server(entry => 'bin', app => app_file('process'), options => {%options, start_servers => 0, pid_path => $pid});
+    my $work   = $server->folder . '/work';
+    my $hung   = $server->connect;
+    $hung->send("GET /work?$work HTTP/1.1\r\nHost: x\r\n\r\n");
+    ok soon { -s "$work-started" }, 'one process is busy';
+    my $status = json($server->get('/server-status?json')->content);
+    is_deeply [map { [@$_{qw(pid state request)}] } @{$status->{workers}}], [[$server->pid, 'busy', 'GET /work']],
+        'and tells of itself';
+    is status()->{workers}[0]{pid}, $server->pid, 'to gepok status as well';
+    touch("$work-go");
+    is $hung->response->status, 200, 'then it goes on';
+
+    if (!$>) {
+        $server = server(entry => 'bin', app => 'sub { [200, [], [$>]] }', options => {%options, user => 'nobody'});
+        is $server->get('/')->content, scalar getpwnam 'nobody', 'the server has given up its rights';
+        cmp_ok json($server->get('/server-status?json')->content)->{workers}[0]{rss}, '>', 1 << 20,
+            'which it does not need to tell of its workers';
+    }
 };
 
 # A file's records, as Gepok documents them; those that are free are left out.

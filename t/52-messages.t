@@ -78,6 +78,10 @@ check 'options' => sub {
     mistake('neither yes nor no', [@http, '--keepalive=perhaps'], new => {http_ports => $listen, keepalive => 'perhaps'});
     mistake('no duration', [@http, '--timeout', 'soon'], new => {http_ports => $listen, timeout => 'soon'});
     mistake('permissions that are not octal', [@http, '--umask', '088'], new => {http_ports => $listen, umask => '088'});
+    mistake('a path for the status page that is none', [@http, '--status-path', 'status'],
+        new => {http_ports => $listen, status_path => 'status'});
+    mistake('neither an address nor a network', [@http, '--status-path', '/s', '--status-allow', 'localhost'],
+        new => {http_ports => $listen, status_path => '/s', status_allow => 'localhost'});
     my $none = 'no address in the class, which has no default port';
     $tested{$none} = 1;
     my (undef, $output) = run_command([@perl, '-MGepok', '-e', "eval { Gepok->new->run($hello) }; print \$@"]);
@@ -183,6 +187,14 @@ check 'commands' => sub {
     mistake('`restart` of a server in one process (`start_servers 0`)', [],
         command => [$bin, 'restart', '--pid-path', "$folder/one"], status => 1);
     is $one->get('/')->content, 'hello', 'which serves on';
+    spew("$folder/changing.psgi", $hello);
+    my $changing = server(entry => 'bin', app => "$folder/changing.psgi", args => ['--no-preload-app'],
+        options => {'pid-path' => "$folder/changing"});
+    is $changing->get('/')->content, 'hello', 'an app that can be loaded';
+    spew("$folder/changing.psgi", 'die "by intent\n"');
+    mistake("`reload` or `restart` with an app that can't serve", [],
+        command => [$bin, 'reload', '--pid-path', "$folder/changing"], status => 1);
+    is $changing->get('/')->content, 'hello', 'which serves on';
     mistake('an app behind the command', [], command => [$bin, 'stop', 'app.psgi']);
 };
 

@@ -51,6 +51,7 @@ impl Server {
         change(&mut settings);
         let settings = core::Settings {
             board_file: None,
+            site: Default::default(),
             dispatch: dispatch::Settings {
                 request_timeout: None,
                 board: None,

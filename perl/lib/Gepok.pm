@@ -56,6 +56,8 @@ my @ATTRIBUTES = qw(
     max_worker_rss
     request_timeout
     child_exit
+    status_path
+    status_allow
     daemonize
     pid_path
     scoreboard_path

@@ -23,12 +23,12 @@ pub const COMMANDS: [(Command, &str, &str); 4] = [
     (
         Command::Restart,
         "restart",
-        "have it begin anew in place, program and options too (USR2)",
+        "have it begin anew in place, program too (USR2), and wait for it",
     ),
     (
         Command::Reload,
         "reload",
-        "have it replace its workers and reopen its files (HUP)",
+        "have it replace workers, reopen files (HUP), and wait for it",
     ),
     (
         Command::Status,

@@ -84,6 +84,10 @@ pub struct Options {
 
     /// `json`: for the command `gepok status`
     pub json: bool,
+    /// `status_path`; empty is none
+    pub status_path: Option<String>,
+    /// `status_allow`: addresses, networks and words
+    pub status_allow: Vec<String>,
 
     /// The category of options that say which app the binary serves
     pub app: App,

@@ -15,6 +15,7 @@ mod life;
 mod limits;
 mod logging;
 mod reload;
+mod status;
 pub mod tls;
 
 pub use self::daemon::{Daemon, FilePath};
@@ -22,6 +23,7 @@ pub use self::life::{Life, Share};
 pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};
 pub use self::reload::Reload;
+pub use self::status::Status;
 pub use self::tls::Tls;
 
 /// What Gepok shall do.
@@ -58,6 +60,8 @@ pub struct Config {
     pub ssl_env: bool,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
+    /// The page at which the server tells what it does; none: the app has every path
+    pub status: Option<Status>,
     /// How the server stands in its system
     pub daemon: Daemon,
     /// What clients may ask for
@@ -177,6 +181,7 @@ impl Config {
             server: server(options)?,
             ssl_env: options.environment.ssl_env,
             server_ready: options.server_ready,
+            status: status::status(options)?,
             daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,
             logging: logging::logging(options, &name(options))?,

@@ -79,10 +79,9 @@ pub(super) struct Course {
 pub(super) struct InFlight {
     pub(super) request: Rc<Request>,
     pub(super) place: Cell<Place>,
-    /// When it came.
-    pub(super) since: Instant,
     pub(super) backlog: Backlog,
-    submitted: Instant,
+    /// When it came.
+    pub(super) submitted: Instant,
     pub(super) course: Course,
     /// It is for one worker only.
     pinned: bool,
@@ -99,7 +98,6 @@ impl InFlight {
         InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
-            since: Instant::now(),
             backlog,
             submitted: Instant::now(),
             course: Course::default(),

@@ -174,6 +174,7 @@ impl Dispatch {
         for state in self.queue.borrow_mut().drain(..) {
             state.finish(Event::Failed);
         }
+        self.show_queue();
         self.questions.borrow_mut().clear();
     }
 
@@ -181,11 +182,8 @@ impl Dispatch {
         self.changes.note();
         self.ask();
         self.send_queued();
-        let waiting = self.queue.borrow().len();
-        self.marks.waiting(waiting);
-        if let Some(board) = &self.settings.board {
-            board.queued(waiting);
-        }
+        self.marks.waiting(self.queue.borrow().len());
+        self.show_queue();
     }
 
     /// Sends queued requests to idle workers, then some ahead to quick ones.
@@ -207,8 +205,10 @@ impl Dispatch {
                 Some(Ok(id)) => {
                     state.place.set(Place::Worker { number, id });
                     self.watch_calls();
-                    if workers.get(&number).is_some_and(Worker::has_ahead) {
-                        drop(workers);
+                    let begun = workers.get(&number).and_then(Worker::only_call);
+                    drop(workers);
+                    self.waited(&state, begun.unwrap_or_else(Instant::now));
+                    if begun.is_none() {
                         self.watch();
                     }
                 }
@@ -491,10 +491,12 @@ impl Dispatch {
     /// Nobody waits for this response any more.
     fn client_gone(&self, state: &Rc<InFlight>) {
         match state.place.replace(Place::Over) {
-            Place::Queued => self
-                .queue
-                .borrow_mut()
-                .retain(|queued| !Rc::ptr_eq(queued, state)),
+            Place::Queued => {
+                let mut queue = self.queue.borrow_mut();
+                queue.retain(|queued| !Rc::ptr_eq(queued, state));
+                drop(queue);
+                self.show_queue();
+            }
             Place::Worker { number, id } => {
                 if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
                     if worker.revoke(id) {

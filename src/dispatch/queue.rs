@@ -49,15 +49,34 @@ impl Dispatch {
         loop {
             // In the order in which they came: what was handed back stands before what is newer.
             let mut queue = self.queue.borrow_mut();
-            let waited = queue.front()?.since.elapsed();
+            let waited = queue.front()?.submitted.elapsed();
             if let Some(left) = longest.checked_sub(waited).filter(|left| !left.is_zero()) {
                 return Some(left);
             }
             let state = queue.pop_front()?;
             drop(queue);
             debug_assert!(state.place.get() == Place::Queued);
+            self.waited(&state, Instant::now());
+            self.show_queue();
             self.tell_overload("a request has waited too long for a worker");
             state.finish(Event::Overloaded);
+        }
+    }
+
+    /// A request waits no more, from this time on.
+    pub(super) fn waited(&self, state: &InFlight, until: Instant) {
+        if let Some(board) = &self.settings.board {
+            let wait = until.saturating_duration_since(state.submitted);
+            board.waited(state.request.finished, wait);
+        }
+    }
+
+    /// Shows how many requests wait, and since when.
+    pub(super) fn show_queue(&self) {
+        if let Some(board) = &self.settings.board {
+            let queue = self.queue.borrow();
+            let first = queue.front().map(|state| state.request.finished);
+            board.queued(queue.len(), first);
         }
     }
 

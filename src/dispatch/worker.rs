@@ -101,6 +101,11 @@ impl Worker {
         self.held.len() > 1
     }
 
+    /// When its call in work began, if nothing waits behind that.
+    pub(super) fn only_call(&self) -> Option<Instant> {
+        (!self.has_ahead()).then_some(self.since)
+    }
+
     /// Sends a request; the id under which the worker has it.
     ///
     /// # Errors

@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::{Gid, Pid, Uid};
+use nix::unistd::{Gid, Uid};
 
-use super::{BORN, Board, HEADER, PID, RECORD, SERVED, SINCE, SLOTS, STATE, State};
+use super::{BORN, Board, HEADER, PID, RECORD, SERVED, SINCE, SLOTS, STATE, State, lives};
 
 /// Bytes of a record: pack("NNSNNCC", pid, child_start, num_reqs, req_start, mtime, ord state, 0).
 const BYTES: usize = 20;
@@ -131,10 +129,6 @@ impl Board {
         }
         bytes
     }
-}
-
-fn lives(pid: u64) -> bool {
-    pid != 0 && kill(Pid::from_raw(pid as i32), None) != Err(Errno::ESRCH)
 }
 
 #[cfg(test)]

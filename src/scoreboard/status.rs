@@ -1,12 +1,16 @@
-//! The scoreboard as others read it: from the master's descriptors, for people and as JSON.
+//! The scoreboard as others read it: from the master's descriptors, and by the core for `status_path`.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::connections::STATES;
+use super::reloads::Reloads;
+use super::waits::Waits;
 use super::{
-    ACCEPTED, BORN, CONNECTIONS, CORE, GENERATION, HEADER, LENGTH, NAME, NUMBER, PID, QUEUED,
-    RECORD, REQUESTS, SERVED, SINCE, SLOTS, STARTED, STATE, State, TEXT, TEXT_BYTES, now,
+    ACCEPTED, BORN, Board, CONNECTIONS, CORE, GENERATION, HEADER, LENGTH, MASTER, NAME, NUMBER,
+    PID, QUEUED, QUEUED_SINCE, RECORD, REQUESTS, SERVED, SINCE, SLOTS, STARTED, STATE, State, TEXT,
+    lives, now,
 };
 
 /// What a server does at this moment.
@@ -18,16 +22,22 @@ pub struct Status {
     pub core: i32,
     /// Seconds since the start.
     pub up: f64,
-    /// Bytes of the core's resident memory.
-    pub core_rss: u64,
+    /// Bytes of the core's resident memory, where the system tells it.
+    pub core_rss: Option<u64>,
     /// Connections accepted so far.
     pub accepted: u64,
-    /// Connections that are open.
-    pub connections: u64,
+    /// Connections that are open, in the order of [`STATES`].
+    pub connections: [u64; STATES.len()],
     /// Requests so far.
     pub requests: u64,
     /// Requests that wait for a worker.
     pub queued: u64,
+    /// Seconds that the first of them has waited.
+    pub oldest: f64,
+    /// How long those have waited that wait no more.
+    pub waits: Waits,
+    /// How reloads have ended.
+    pub reloads: Reloads,
     /// The workers, the oldest first.
     pub workers: Vec<Worker>,
 }
@@ -47,8 +57,8 @@ pub struct Worker {
     pub requests: u64,
     /// Seconds since its birth.
     pub age: f64,
-    /// Bytes of resident memory.
-    pub rss: u64,
+    /// Bytes of resident memory, where the system tells it.
+    pub rss: Option<u64>,
     /// Seconds since it does what it does.
     pub since: f64,
     /// Method and path of its request, or of the last one.
@@ -60,28 +70,59 @@ pub struct Worker {
 /// # Errors
 /// PermissionDenied where it is another user's, NotFound where that process has no scoreboard.
 pub fn of(master: i32) -> io::Result<Status> {
+    read(&memory(master)?)
+}
+
+/// The same, but nothing but how reloads have ended, and when that server began: a program that follows in the
+/// same process begins another time.
+///
+/// # Errors
+/// As [`of`].
+pub fn reloads_of(master: i32) -> io::Result<(u64, Reloads)> {
+    let words = words(&memory(master)?, HEADER * 8)?;
+    let reloads = Reloads::read(&words, now());
+    Ok((words[STARTED], reloads))
+}
+
+/// The memory, as the master has it open.
+fn memory(master: i32) -> io::Result<File> {
     let link = format!("/memfd:{NAME} (deleted)");
     for entry in fs::read_dir(format!("/proc/{master}/fd"))? {
         let path = entry?.path();
         if fs::read_link(&path).is_ok_and(|target| target.as_os_str() == link.as_str()) {
-            return read(master, &File::open(&path)?);
+            return File::open(&path);
         }
     }
     Err(io::ErrorKind::NotFound.into())
 }
 
-fn read(master: i32, file: &File) -> io::Result<Status> {
-    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+fn read(file: &File) -> io::Result<Status> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    let words = words(file, length)?;
+    understand(&words).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The words in the first bytes.
+fn words(file: &File, length: usize) -> io::Result<Vec<u64>> {
+    let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;
     let word = |bytes: &[u8]| {
         let bytes = bytes.iter().rev();
         bytes.fold(0, |word, &byte| word << 8 | u64::from(byte))
     };
-    let words: Vec<u64> = bytes.chunks_exact(8).map(word).collect();
-    understand(master, &words).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    Ok(bytes.chunks_exact(8).map(word).collect())
 }
 
-fn understand(master: i32, words: &[u64]) -> Option<Status> {
+impl Board {
+    /// What the server does now. It asks the system about each worker, so it may take some milliseconds.
+    pub fn status(&self) -> Option<Status> {
+        let words = 0..self.length.get() / 8;
+        let words: Vec<u64> = words.map(|at| self.get(at)).collect();
+        understand(&words)
+    }
+}
+
+fn understand(words: &[u64]) -> Option<Status> {
     let (header, records) = words.split_at_checked(HEADER)?;
     let now = now();
     let slots = usize::try_from(header[SLOTS]).ok()?;
@@ -92,33 +133,34 @@ fn understand(master: i32, words: &[u64]) -> Option<Status> {
         .collect();
     workers.sort_unstable_by_key(|worker| worker.number);
     let core = header[CORE] as i32;
+    let queued = header[QUEUED];
     Some(Status {
-        master,
+        master: header[MASTER] as i32,
         core,
         up: seconds(header[STARTED], now),
-        core_rss: resident(core).unwrap_or(0),
+        core_rss: resident(core),
         accepted: header[ACCEPTED],
-        connections: header[CONNECTIONS],
+        connections: STATES.map(|(state, _)| header[CONNECTIONS + state as usize]),
         requests: header[REQUESTS],
-        queued: header[QUEUED],
+        queued,
+        oldest: if queued > 0 {
+            seconds(header[QUEUED_SINCE], now)
+        } else {
+            0.0
+        },
+        waits: Waits::read(header, now),
+        reloads: Reloads::read(header, now),
         workers,
     })
 }
 
 fn worker(record: &[u64], now: u64) -> Option<Worker> {
     let pid = i32::try_from(record[PID]).ok().filter(|&pid| pid > 0)?;
-    // Gone, or a zombie, which has no memory.
-    let rss = resident(pid).filter(|&rss| rss > 0)?;
-    let text: Vec<u8> = record[TEXT..]
-        .iter()
-        .flat_map(|word| word.to_le_bytes())
-        .collect();
-    // Odd: it is being written.
-    let length = if record[LENGTH].is_multiple_of(2) {
-        record[LENGTH] as usize / 2
-    } else {
-        0
-    };
+    let rss = resident(pid);
+    // A zombie has no memory. Where the system hides processes (hidepid of proc(5)), a signal still finds them.
+    if rss == Some(0) || rss.is_none() && !lives(record[PID]) {
+        return None;
+    }
     Some(Worker {
         pid,
         number: record[NUMBER],
@@ -128,112 +170,33 @@ fn worker(record: &[u64], now: u64) -> Option<Worker> {
         age: seconds(record[BORN], now),
         rss,
         since: seconds(record[SINCE], now),
-        request: text[..length.min(TEXT_BYTES)].escape_ascii().to_string(),
+        request: bytes(record[LENGTH], &record[TEXT..])
+            .escape_ascii()
+            .to_string(),
     })
 }
 
-fn seconds(from: u64, to: u64) -> f64 {
+/// A text of this word for its length: nothing while it is being written.
+pub(super) fn bytes(length: u64, words: &[u64]) -> Vec<u8> {
+    let mut text: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    text.truncate(if length.is_multiple_of(2) {
+        length as usize / 2
+    } else {
+        0
+    });
+    text
+}
+
+pub(super) fn seconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1000.0
 }
 
-/// Bytes of resident memory; nothing where there is no such process.
+/// Bytes of resident memory; nothing where the system shows no such process.
 fn resident(pid: i32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     Some(kib.unwrap_or(0) * 1024)
-}
-
-impl State {
-    /// One word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Loading => "loading",
-            State::Idle => "idle",
-            State::Busy => "busy",
-            State::Leaving => "leaving",
-        }
-    }
-}
-
-impl Status {
-    /// For people: lines of a header, then a table.
-    pub fn text(&self) -> String {
-        let busy = self
-            .workers
-            .iter()
-            .filter(|w| w.state == State::Busy)
-            .count();
-        let mut text = format!(
-            "master {}, core {} ({} MiB), up {:.0} s\n\
-             connections: {} open, {} accepted\n\
-             requests: {} so far, {} in work, {} waiting for a worker\n\n",
-            self.master,
-            self.core,
-            self.core_rss >> 20,
-            self.up,
-            self.connections,
-            self.accepted,
-            self.requests,
-            busy,
-            self.queued,
-        );
-        text += "    PID  GEN  STATE    REQUESTS     AGE  RSS/MiB  SINCE  REQUEST\n";
-        for worker in &self.workers {
-            let line = format!(
-                "{:>7}  {:>3}  {:<7}  {:>8}  {:>6.0}  {:>7}  {:>5.1}  {}",
-                worker.pid,
-                worker.generation,
-                worker.state.as_str(),
-                worker.requests,
-                worker.age,
-                worker.rss >> 20,
-                worker.since,
-                worker.request
-            );
-            text += line.trim_end();
-            text += "\n";
-        }
-        text.truncate(text.trim_end().len());
-        text
-    }
-
-    /// For programs: one JSON object. Times are seconds, memory is bytes.
-    pub fn json(&self) -> String {
-        let workers: Vec<_> = self.workers.iter().map(Worker::json).collect();
-        format!(
-            "{{\"master\":{},\"core\":{},\"core_rss\":{},\"up\":{:.3},\"connections\":{},\"accepted\":{},\
-             \"requests\":{},\"queued\":{},\"workers\":[{}]}}",
-            self.master,
-            self.core,
-            self.core_rss,
-            self.up,
-            self.connections,
-            self.accepted,
-            self.requests,
-            self.queued,
-            workers.join(",")
-        )
-    }
-}
-
-impl Worker {
-    fn json(&self) -> String {
-        format!(
-            "{{\"pid\":{},\"number\":{},\"generation\":{},\"state\":\"{}\",\"requests\":{},\"age\":{:.3},\
-             \"rss\":{},\"since\":{:.3},\"request\":\"{}\"}}",
-            self.pid,
-            self.number,
-            self.generation,
-            self.state.as_str(),
-            self.requests,
-            self.age,
-            self.rss,
-            self.since,
-            // Escaped already, so that only these two are left to JSON.
-            self.request.replace('\\', "\\\\").replace('"', "\\\"")
-        )
-    }
 }
 
 #[cfg(test)]
@@ -243,10 +206,11 @@ mod tests {
 
     use bytes::BytesMut;
 
+    use super::super::connections::{self, Connection};
     use super::super::{Board, Seat};
     use super::*;
     use crate::semantics::field::{Fields, Span};
-    use crate::semantics::message::{RequestHead, Version};
+    use crate::semantics::message::{RequestHead, Timestamp, Version};
 
     fn board(slots: usize) -> (Arc<Board>, File) {
         let (board, memory): (Board, OwnedFd) = Board::create(slots).unwrap();
@@ -269,20 +233,31 @@ mod tests {
     fn what_the_processes_write_is_read() {
         let (board, memory) = board(4);
         board.core_begins();
-        (0..3).for_each(|_| board.connected());
-        board.disconnected();
+        let open = || Connection::new(Some(Arc::clone(&board)), connections::State::Idle);
+        let _open = [open(), open()];
+        drop(open());
         board.submitted();
-        board.queued(7);
+        let minute_ago = Timestamp {
+            seconds: Timestamp::now().seconds - 60,
+            micros: 0,
+        };
+        board.queued(7, Some(minute_ago));
         let seat = board.take(12, 3).unwrap();
-        let status = read(1, &memory).unwrap();
-        assert_eq!((status.connections, status.accepted), (2, 3));
+        let status = read(&memory).unwrap();
+        assert_eq!(
+            (status.connections, status.accepted),
+            ([0, 2, 0, 0, 0, 0], 3)
+        );
+        assert_eq!(status.master, std::process::id() as i32);
+        assert!((60.0..62.0).contains(&status.oldest), "{}", status.oldest);
+        assert_eq!(board.status().unwrap().connections, status.connections);
         assert_eq!((status.requests, status.queued), (1, 7));
         let worker = &status.workers[0];
         assert_eq!((worker.number, worker.generation), (12, 3));
         assert_eq!((worker.state, worker.requests), (State::Loading, 0));
 
         serve(&seat, "POST", "/a/\"quoted\"?secret=1");
-        let status = read(1, &memory).unwrap();
+        let status = read(&memory).unwrap();
         let worker = &status.workers[0];
         assert_eq!((worker.state, worker.requests), (State::Busy, 1));
         assert_eq!(worker.request, "POST /a/\\\"quoted\\\"");
@@ -294,14 +269,14 @@ mod tests {
         assert!(status.text().contains("busy"));
 
         serve(&seat, "GET", &"x".repeat(1000));
-        let worker = &read(1, &memory).unwrap().workers[0];
+        let worker = &read(&memory).unwrap().workers[0];
         assert_eq!(
             worker.request.len(),
-            TEXT_BYTES,
+            (RECORD - TEXT) * 8,
             "cut, and the next record is untouched"
         );
         seat.does(State::Idle);
-        assert_eq!(read(1, &memory).unwrap().workers[0].state, State::Idle);
+        assert_eq!(read(&memory).unwrap().workers[0].state, State::Idle);
     }
 
     #[test]

@@ -4,28 +4,22 @@
 
 use std::io;
 use std::mem;
-use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
-use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, getpid, getppid};
 
 use self::logs::Logs;
+use self::settings::{core_settings, limits, sizes};
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
-use crate::config;
-use crate::config::resolved::{Config, Keepalive, Place};
+use crate::config::resolved::{Config, Place};
 use crate::core;
-use crate::dispatch;
-use crate::http::h1::connection::Settings;
-use crate::http::limits::Limits;
 use crate::log::access::Plan;
-use crate::net::admission;
 use crate::net::listen::{Listening, SocketFile};
 use crate::net::tls::files::Files;
 use crate::process::control::MasterEnd;
@@ -33,7 +27,6 @@ use crate::process::fork::{self, Forked};
 use crate::process::handover::{self, Handover, Program};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
-use crate::process::pool::Sizes;
 use crate::process::signal;
 use crate::process::title::Title;
 use crate::scoreboard::Board;
@@ -45,6 +38,7 @@ mod bind;
 mod daemon;
 mod logs;
 pub mod running;
+mod settings;
 mod single;
 mod tls;
 
@@ -160,7 +154,7 @@ struct Server<'a> {
     program: Option<Program>,
     /// What the program before has handed over.
     handover: Handover,
-    /// What each process does, where there are several.
+    /// What each process does; nothing until they begin.
     board: Option<Arc<Board>>,
     /// The same for those who look at the master's descriptors.
     board_memory: Option<OwnedFd>,
@@ -184,10 +178,18 @@ impl Server<'_> {
         if self.config.daemon.proctitle {
             self.title = Title::of(&self.config.name);
         }
+        // Two generations at a time, and some that leave; or the one process.
+        let slots = match self.facts.multiprocess {
+            true => 2 * self.config.life.most as usize + 64,
+            false => 1,
+        };
+        let (board, memory) = Board::create(slots).context("can't make the scoreboard")?;
+        let board = Arc::new(board);
+        (self.board, self.board_memory) = (Some(Arc::clone(&board)), Some(memory));
         if self.facts.multiprocess {
-            self.prefork()
+            self.prefork(board)
         } else {
-            self.single()
+            self.single(board)
         }
     }
 
@@ -212,12 +214,8 @@ impl Server<'_> {
         }
     }
 
-    fn prefork(&mut self) -> Result<Ended> {
+    fn prefork(&mut self, board: Arc<Board>) -> Result<Ended> {
         self.show(b"parent");
-        // Two generations at a time, and some that leave.
-        let slots = 2 * self.config.life.most as usize + 64;
-        let (board, file) = Board::create(slots).context("can't make the scoreboard")?;
-        (self.board, self.board_memory) = (Some(Arc::new(board)), Some(file));
         let reload = &self.config.reload;
         let trial = self.start == Start::Trial;
         let settings = master::Settings {
@@ -237,6 +235,7 @@ impl Server<'_> {
             verdict: self.handover.trial.take().map(handover::own),
             handover: mem::take(&mut self.handover),
             notifier: Notifier::from_environment().filter(|_| !trial),
+            board,
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
@@ -430,85 +429,4 @@ fn board_file(config: &Config, daemon: &Daemon) -> Result<Option<Arc<BoardFile>>
 
 fn numbered(listening: Vec<Listening>) -> Vec<(u16, Listening)> {
     (0..).zip(listening).collect()
-}
-
-fn limits(share: &config::resolved::Share) -> worker::Limits {
-    worker::Limits {
-        requests: share.requests,
-        age: share.age,
-        rss: share.rss,
-    }
-}
-
-/// Between which numbers of workers the pool moves; nothing where it does not.
-fn sizes(config: &Config) -> Option<Sizes> {
-    let (workers, life) = (&config.workers, &config.life);
-    let fixed = workers.fixed || workers.start == 0 || life.most == workers.start;
-    (!fixed).then_some(Sizes {
-        least: workers.start as usize,
-        most: life.most as usize,
-        min_spare: life.min_spare as usize,
-        max_spare: life.max_spare as usize,
-        idle_timeout: life.idle_timeout,
-    })
-}
-
-fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
-    let limits = &config.limits;
-    core::Settings {
-        http: http_settings(config),
-        dispatch: dispatch::Settings {
-            // One process can't be killed and replaced.
-            request_timeout: config
-                .life
-                .request_timeout
-                .filter(|_| config.workers.start > 0),
-            board,
-            tell_load: sizes(config).is_some(),
-            queue: limits.queue.map(|queue| queue.get() as usize),
-            queue_time: limits.queue_time,
-        },
-        admission: admission::Settings {
-            all: limits.connections,
-            of_one: limits.connections_per_address,
-        },
-        spool: spool::Settings {
-            folder: limits.spool_dir.clone(),
-            limit: limits.spool.map(NonZeroU64::get),
-        },
-        board_file: None,
-    }
-}
-
-fn http_settings(config: &Config) -> Settings {
-    Settings {
-        limits: http_limits(&config.limits),
-        timeout: config.timeout.unwrap_or_default(),
-        header_timeout: config.header_timeout.unwrap_or_default(),
-        keepalive_timeout: config
-            .keepalive
-            .map(|keepalive| keepalive.timeout)
-            .unwrap_or_default(),
-        max_keepalive_reqs: match config.keepalive {
-            Some(Keepalive {
-                max_requests: Some(limit),
-                ..
-            }) => limit.get(),
-            _ => 0,
-        },
-        server: config.server.clone().map(Bytes::from),
-        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
-    }
-}
-
-fn http_limits(limits: &config::resolved::Limits) -> Limits {
-    Limits {
-        field_section: limits.field_section,
-        fields: limits.fields,
-        target: limits.target,
-        content: limits.content.map(NonZeroU64::get),
-        bare_lf: limits.bare_lf,
-        te_cl: limits.te_cl,
-        underscore_names: limits.underscores,
-    }
 }

@@ -13,14 +13,19 @@ use nix::unistd::Pid;
 
 use super::daemon::file_path;
 use crate::config::Options;
+use crate::config::command::Command;
 use crate::config::resolved::FilePath;
 use crate::process::pid_file::{self, Holder};
+use crate::scoreboard::status;
 
 /// What a graceful stop may take beyond the time that the server itself grants it.
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// How long the fast stop may take, and then the end by SIGKILL.
 const FAST: Duration = Duration::from_secs(3);
+
+/// How long to wait for another look.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A server that lives.
 #[derive(Debug)]
@@ -42,9 +47,18 @@ impl fmt::Display for NotRunning {
     }
 }
 
+/// What a server was like before it was told to change: what its change is waited for by.
+#[derive(Debug)]
+pub struct Before {
+    began: u64,
+    asked: u64,
+}
+
 /// Why a server was not moved.
 #[derive(Debug)]
 pub enum Unmoved {
+    /// It has tried to change, and says why it did not.
+    Failed(String),
     /// It has ended meanwhile.
     Gone,
     /// It is another user's.
@@ -63,6 +77,7 @@ impl fmt::Display for Unmoved {
                     "process {pid} is another user's, who alone can signal it"
                 )
             }
+            Unmoved::Failed(why) => f.write_str(why),
             Unmoved::Stays(pid, why) => write!(f, "process {pid} lives on: {why}"),
         }
     }
@@ -116,6 +131,42 @@ impl Running {
         self.signal(Signal::SIGUSR2)
     }
 
+    /// What it is like now; nothing where only others may know.
+    pub fn before(&self) -> Option<Before> {
+        let (began, reloads) = status::reloads_of(self.pid().as_raw()).ok()?;
+        Some(Before {
+            began,
+            asked: reloads.asked,
+        })
+    }
+
+    /// Waits until a reload, or a restart, has ended, however long the app takes to be loaded.
+    ///
+    /// # Errors
+    /// When it has failed, or the server has gone.
+    pub fn changed(&self, before: &Before, command: Command) -> Result<(), Unmoved> {
+        while self.holder.lives() {
+            match status::reloads_of(self.pid().as_raw()) {
+                // Another program, in the same process.
+                Ok((began, now)) if began != before.began => {
+                    if now.generation > 0 {
+                        return Ok(());
+                    }
+                }
+                Ok((_, now)) if now.answered > before.asked => match now.failure {
+                    Some(failure) => return Err(Unmoved::Failed(failure.why)),
+                    None if command == Command::Reload => return Ok(()),
+                    // That was another's reload.
+                    None => {}
+                },
+                // While the program changes there is none.
+                Ok(_) | Err(_) => {}
+            }
+            sleep(PAUSE);
+        }
+        Err(Unmoved::Gone)
+    }
+
     /// Ends it, gracefully if it can, and waits until it has gone.
     ///
     /// # Errors
@@ -158,7 +209,7 @@ impl Running {
             if Instant::now() >= limit {
                 return false;
             }
-            sleep(Duration::from_millis(20));
+            sleep(PAUSE);
         }
         true
     }

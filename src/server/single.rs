@@ -4,12 +4,14 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Server, core_settings, numbered, tls};
+use super::settings::core_settings;
+use super::{Server, numbered, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
@@ -17,6 +19,7 @@ use crate::process::control::{self, MasterEnd, ToCore, ToMaster};
 use crate::process::master::{Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::signal::{self, Note};
+use crate::scoreboard::Board;
 use crate::worker::{self, Left, Share, Shown};
 
 const TAKEN: [Signal; 4] = [
@@ -28,7 +31,7 @@ const TAKEN: [Signal; 4] = [
 
 impl Server<'_> {
     /// Serves until a signal or the app ends it.
-    pub(super) fn single(&mut self) -> Result<Ended> {
+    pub(super) fn single(&mut self, board: Arc<Board>) -> Result<Ended> {
         let saved = signal::save(&TAKEN)?;
         let (mut control, core_end) = control::pair()?;
         let core = self.start_core(&mut control, core_end)?;
@@ -46,11 +49,13 @@ impl Server<'_> {
         let channel = Rc::new(WorkerEnd::open(worker_side)?);
         let app = self.entry.app(&self.facts, Rc::clone(&channel));
         let mut app = app.map_err(|message| anyhow!(message))?;
+        // From now on the core tells of reloads.
+        board.reload_ended(1, None, 0);
         take_signals(&control, self.is_supervised())?;
         let notifier = Notifier::from_environment();
         notifier.iter().for_each(Notifier::ready);
         let shown = Shown {
-            seat: None,
+            seat: board.take(1, 1),
             title: self.title.clone(),
         };
         let left = worker::serve(&channel, app.as_mut(), Share::endless(), shown);
@@ -72,7 +77,7 @@ impl Server<'_> {
         core_end: OwnedFd,
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core_settings(self.config, None);
+        let settings = core_settings(self.config, self.board.clone());
         let logs = core::Logs {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),

@@ -26,9 +26,11 @@ use crate::net::accept::Phase;
 use crate::net::scratch::Scratch;
 use crate::net::stream::Stream;
 use crate::net::ticks::Ticks;
+use crate::scoreboard::connections::{Connection as Shown, State};
 use crate::semantics::date::DateCache;
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
+use crate::site::{Route, Site};
 use crate::spool::{Kept, Room, Spool};
 
 /// Bytes of content that one read asks for.
@@ -44,7 +46,9 @@ const LAST_HEAD: Duration = Duration::from_secs(1);
 /// What all connections share.
 #[derive(Debug)]
 pub struct Context {
-    /// Who answers requests.
+    /// Where requests go.
+    pub site: Site,
+    /// Who has the app answer requests.
     pub dispatch: Rc<Dispatch>,
     /// How connections behave.
     pub settings: Settings,
@@ -106,8 +110,8 @@ pub struct Origin {
 }
 
 /// Serves `stream` until it closes.
-pub async fn serve(stream: Stream, origin: Origin, context: Rc<Context>) {
-    let mut connection = Connection::new(stream, origin, context);
+pub async fn serve(stream: Stream, origin: Origin, shown: Shown, context: Rc<Context>) {
+    let mut connection = Connection::new(stream, origin, shown, context);
     let close = loop {
         if let Err(close) = connection.exchange().await {
             break close;
@@ -117,8 +121,8 @@ pub async fn serve(stream: Stream, origin: Origin, context: Rc<Context>) {
 }
 
 /// Tells a client that it has spoken plain HTTP where TLS is spoken.
-pub async fn refuse_plain(stream: Stream, origin: Origin, context: Rc<Context>) {
-    let mut connection = Connection::new(stream, origin, context);
+pub async fn refuse_plain(stream: Stream, origin: Origin, shown: Shown, context: Rc<Context>) {
+    let mut connection = Connection::new(stream, origin, shown, context);
     connection.account.begin(Timestamp::now(), 0);
     let text = "This port speaks HTTPS, and the request came as plain HTTP: use https://\n";
     let close = connection.refuse_with(400, text, "plain HTTP on a port for HTTPS");
@@ -144,13 +148,15 @@ pub(super) struct Connection {
     pub(super) drain: watch::Receiver<Phase>,
     pub(super) context: Rc<Context>,
     pub(super) account: Account,
+    /// What it does, for whoever looks.
+    pub(super) shown: Shown,
     origin: Origin,
     connected: Timestamp,
     served: u32,
 }
 
 impl Connection {
-    fn new(stream: Stream, origin: Origin, context: Rc<Context>) -> Self {
+    fn new(stream: Stream, origin: Origin, shown: Shown, context: Rc<Context>) -> Self {
         Connection {
             stream,
             buffer: BytesMut::new(),
@@ -159,6 +165,7 @@ impl Connection {
             drain: context.drain.clone(),
             account: Account::new(context.log.as_ref()),
             context,
+            shown,
             origin,
             connected: Timestamp::now(),
             served: 0,
@@ -216,15 +223,22 @@ impl Connection {
             started,
             finished: Timestamp::now(),
         };
-        let exchange = self.context.dispatch.submit(request);
-        if self.account.kept {
-            *known = Known::Whole(exchange.witness());
-        }
-        if Response::new(self, facts).write(exchange).await? {
-            Ok(())
-        } else {
-            Err(Close::Done)
-        }
+        self.shown.does(State::Processing);
+        let persistent = match self.context.site.route(&request.head) {
+            Route::Status(page) => {
+                let page = page.answer(&request.head, &request.endpoints).await;
+                *known = Known::Head(request.head);
+                Response::new(self, facts).page(page).await?
+            }
+            Route::App => {
+                let exchange = self.context.dispatch.submit(request);
+                if self.account.kept {
+                    *known = Known::Whole(exchange.witness());
+                }
+                Response::new(self, facts).write(exchange).await?
+            }
+        };
+        persistent.then_some(()).ok_or(Close::Done)
     }
 
     pub(super) fn may_persist(&self) -> bool {
@@ -275,6 +289,8 @@ impl Connection {
                 Err(error) => return Err(self.refuse(error.status(), &error).await),
             }
             let idle = started == Timestamp::default();
+            self.shown
+                .does(if idle { State::Idle } else { State::Reading });
             let mut drain = self.drain.clone();
             let scratch = &self.context.scratch;
             let read = self.timer.limit(async {
@@ -303,6 +319,7 @@ impl Connection {
 
     /// Reads more into the buffer; content that comes too slowly ends the connection.
     async fn read_more(&mut self, pace: &mut Pace) -> Result<(), Close> {
+        self.shown.does(State::Reading);
         self.buffer.reserve(READ);
         let timeout = self.context.settings.timeout;
         self.timer.set(pace.patience(timeout));
@@ -415,6 +432,7 @@ impl Connection {
     async fn refuse_with(&mut self, status: u16, text: &str, why: impl std::fmt::Display) -> Close {
         ::log::debug!("refused with {status}: {why}");
         self.account.refuses(&self.buffer);
+        self.shown.does(State::Writing);
         let mut out = Vec::new();
         self.canned(&mut out, &Facts::UNREAD, status, text);
         match self.write_all(&mut out, &[]).await {
@@ -473,6 +491,7 @@ impl Connection {
         // TLS has a word for a good end, which a client must not hear behind half a response.
         let says_so = self.stream.is_tls() && close != Close::Lost;
         if unread || says_so {
+            self.shown.does(State::Closing);
             let end = async {
                 if says_so || !self.stream.is_tls() {
                     let _ = self.stream.shutdown().await;

@@ -9,9 +9,12 @@ use super::handover;
 use super::presence::{Change, Presence};
 use super::write::{self, Encoder};
 use crate::dispatch::{Event, Exchange, FileSlice};
+use crate::http::error::ResponseError;
 use crate::net::sendfile::FileSending;
-use crate::semantics::message::Version;
+use crate::scoreboard::connections::State;
+use crate::semantics::message::{ResponseHead, Version};
 use crate::semantics::status;
+use crate::site::Page;
 
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
@@ -68,24 +71,13 @@ impl<'a> Response<'a> {
                         Err(error) => ::log::error!("an interim response was dropped: {error}"),
                     }
                 }
-                Event::Head(head, length) => {
-                    self.facts.persistent &= self.connection.may_persist();
-                    let date = self.connection.date();
-                    let server = self.connection.context.settings.server.as_deref();
-                    let start = self.out.len();
-                    match write::head(&mut self.out, &self.facts, &head, length, &date, server) {
-                        Ok(sent) => {
-                            let written = &self.out[start..];
-                            self.connection.account.answers(head.status, written);
-                            persistent = sent.persistent;
-                            self.encoder = Some(Encoder::new(sent.body));
-                        }
-                        Err(error) => {
-                            ::log::error!("a response can't be sent: {error}");
-                            return self.canned(500).await;
-                        }
+                Event::Head(head, length) => match self.head(&head, length) {
+                    Ok(persists) => persistent = persists,
+                    Err(error) => {
+                        ::log::error!("a response can't be sent: {error}");
+                        return self.canned(500).await;
                     }
-                }
+                },
                 Event::Chunk(content) => self.content(&content).await?,
                 Event::File(slice) => self.file(slice).await?,
                 Event::Take => {
@@ -119,6 +111,35 @@ impl<'a> Response<'a> {
                 }
             }
         }
+    }
+
+    /// Writes a response of the server's own. Returns whether the connection persists.
+    pub(super) async fn page(mut self, page: Page) -> Result<bool, Close> {
+        let length = page.content.len() as u64;
+        match self.head(&page.head, Some(length)) {
+            Ok(persistent) => {
+                self.content(page.content.as_bytes()).await?;
+                self.end(persistent).await
+            }
+            Err(error) => {
+                ::log::error!("a page of the server's own can't be sent: {error}");
+                self.canned(500).await
+            }
+        }
+    }
+
+    /// The final response's head. Returns whether the connection persists behind it.
+    fn head(&mut self, head: &ResponseHead, length: Option<u64>) -> Result<bool, ResponseError> {
+        self.connection.shown.does(State::Writing);
+        self.facts.persistent &= self.connection.may_persist();
+        let date = self.connection.date();
+        let server = self.connection.context.settings.server.as_deref();
+        let start = self.out.len();
+        let sent = write::head(&mut self.out, &self.facts, head, length, &date, server)?;
+        let written = &self.out[start..];
+        self.connection.account.answers(head.status, written);
+        self.encoder = Some(Encoder::new(sent.body));
+        Ok(sent.persistent)
     }
 
     /// The next part, as long as the client is there to take it.
@@ -244,6 +265,7 @@ impl<'a> Response<'a> {
 
     /// Answers for an app that can't.
     async fn canned(mut self, status: u16) -> Result<bool, Close> {
+        self.connection.shown.does(State::Writing);
         let persistent =
             self.connection
                 .canned(&mut self.out, &self.facts, status, status::reason(status));

@@ -118,7 +118,9 @@ impl Master<'_> {
         if self.core.born.elapsed() < RESPAWN_PAUSE {
             std::thread::sleep(RESPAWN_PAUSE);
         }
-        self.change = None;
+        if let Some(change) = self.change.take() {
+            self.tell_failure("reload", "the core died meanwhile", change.asked);
+        }
         for worker in &mut self.workers {
             worker.state = State::Leaving;
         }

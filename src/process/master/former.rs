@@ -207,6 +207,8 @@ impl Master<'_> {
         }
         self.formers_give_way();
         ::log::info!("generation {} serves", self.generation);
+        let board = &self.settings.board;
+        board.reload_ended(self.generation, None, board.last_asked());
         self.tell(Notifier::ready);
     }
 

@@ -19,6 +19,8 @@ use super::{FAST_STOP, Master};
 pub(super) struct Change {
     /// Its number.
     pub(super) generation: u32,
+    /// The last of those reloads that it stands for, by its number on the scoreboard.
+    pub(super) asked: u64,
 }
 
 impl Worker {
@@ -32,7 +34,8 @@ impl Master<'_> {
     /// Begins a new generation, or notes that one more is wanted behind that which is being tried.
     pub(super) fn reload(&mut self) {
         self.tell(Notifier::reloading);
-        self.reread();
+        self.settings.board.reload_asked();
+        self.unread = self.reread();
         if self.change.is_some() {
             self.reload_again = true;
         } else {
@@ -44,6 +47,7 @@ impl Master<'_> {
         self.reload_again = false;
         self.change = Some(Change {
             generation: self.generation + 1,
+            asked: self.settings.board.last_asked(),
         });
     }
 
@@ -68,6 +72,7 @@ impl Master<'_> {
         if !worker.candidate {
             worker.state = State::Serving;
             if !std::mem::replace(&mut self.begun, true) {
+                self.settings.board.reload_ended(self.generation, None, 0);
                 self.tell(Notifier::ready);
             }
             self.take_over();
@@ -108,7 +113,7 @@ impl Master<'_> {
             .filter(|worker| worker.state == State::Passed)
             .map(|worker| worker.number)
             .collect();
-        let Some(Change { generation }) = self.change else {
+        let Some(Change { generation, .. }) = self.change else {
             return;
         };
         if passed.len() < self.candidates_wanted() {
@@ -147,8 +152,11 @@ impl Master<'_> {
     }
 
     fn end_change(&mut self) {
-        self.change = None;
+        let asked = self.change.take().map_or(0, |change| change.asked);
         ::log::info!("generation {} serves", self.generation);
+        let unread = self.unread.as_deref();
+        let board = &self.settings.board;
+        board.reload_ended(self.generation, unread, asked);
         self.change_over();
     }
 
@@ -166,7 +174,9 @@ impl Master<'_> {
             ::log::error!("a new worker failed: {why}");
             return;
         }
+        let asked = change.asked;
         ::log::error!("the reload failed, and nothing has changed: {why}");
+        self.tell_failure("reload", why, asked);
         self.give_up_change();
         self.change_over();
     }
@@ -177,6 +187,13 @@ impl Master<'_> {
         } else {
             self.tell(Notifier::ready);
         }
+    }
+
+    /// Shows others why a reload or a restart has failed, and all that were asked for up to this number.
+    pub(super) fn tell_failure(&self, what: &str, why: &str, asked: u64) {
+        let why = format!("the {what} failed: {why}");
+        let board = &self.settings.board;
+        board.reload_ended(self.generation, Some(&why), asked);
     }
 
     /// Ends those that are being tried.

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -28,6 +29,7 @@ use super::notify::Notifier;
 use super::pool::{Pool, Sizes};
 use super::signal::{self, Saved};
 use crate::channel::Descriptors;
+use crate::scoreboard::Board;
 
 mod core;
 mod former;
@@ -117,6 +119,8 @@ pub struct Settings {
     pub verdict: Option<OwnedFd>,
     /// The service manager, where it wants to be told.
     pub notifier: Option<Notifier>,
+    /// Where others look how reloads have ended.
+    pub board: Arc<Board>,
 }
 
 /// Which process returns from [`run`].
@@ -143,6 +147,8 @@ struct Master<'a> {
     change: Option<Change>,
     /// HUP came meanwhile.
     reload_again: bool,
+    /// What the last reload could not read anew.
+    unread: Option<String>,
     /// Some worker has served: failures are no longer the start's.
     begun: bool,
     /// Workers that have left before that.
@@ -190,8 +196,12 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         core,
         generation: handover.generation + u32::from(!trial),
         // A trial's only worker must do what each new one must.
-        change: trial.then_some(Change { generation: 1 }),
+        change: trial.then_some(Change {
+            generation: 1,
+            asked: 0,
+        }),
         reload_again: false,
+        unread: None,
         begun: !formers.is_empty(),
         stillborn: 0,
         next_number: handover.next_number.max(1),
@@ -309,10 +319,12 @@ impl Master<'_> {
         dues.into_iter().flatten().min()
     }
 
-    /// The core takes anew what it read from files; what can't be read leaves it as it was.
-    fn reread(&mut self) {
-        if let Err(message) = self.roles.reread(&mut self.core.control) {
+    /// The core takes anew what it read from files; what can't be read leaves it as it was, and is returned.
+    fn reread(&mut self) -> Option<String> {
+        let unread = self.roles.reread(&mut self.core.control).err();
+        if let Some(message) = &unread {
             ::log::error!("{message}");
         }
+        unread
     }
 }

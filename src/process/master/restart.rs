@@ -33,11 +33,11 @@ impl Master<'_> {
     /// Begins a trial of the program, in place of one that goes on.
     pub(super) fn restart(&mut self) {
         self.give_up_trial();
+        self.settings.board.reload_asked();
         let Some(program) = self.settings.program.clone() else {
-            ::log::error!(
-                "USR2: how this process was started can't be told, so it can't begin anew"
-            );
-            return;
+            let why = "how this process was started can't be told, so it can't begin anew";
+            ::log::error!("USR2: {why}");
+            return self.tell_failure("restart", why, self.settings.board.last_asked());
         };
         self.tell(Notifier::reloading);
         match self.start_trial(&program) {
@@ -112,6 +112,7 @@ impl Master<'_> {
 
     fn restart_failed(&mut self, why: &str) {
         ::log::error!("the restart failed, and nothing has changed: {why}");
+        self.tell_failure("restart", why, self.settings.board.last_asked());
         self.tell(Notifier::ready);
     }
 

@@ -1,0 +1,78 @@
+//! What the core takes anew at a reload: log files and certificates.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::unix::AsyncFd;
+use tokio::task::spawn_local;
+
+use crate::http::h1::connection::Context;
+use crate::net::tls::{self, files::Opened};
+use crate::process::control::{self, LogFiles, ToMaster};
+use crate::process::fork;
+use crate::scoreboard::Board;
+
+/// In one process, where no master does it: takes log files that were opened anew, if they could be, reads the
+/// certificates, and tells how that has ended.
+pub(super) fn all(
+    context: &Context,
+    tls: Option<&Rc<tls::Server>>,
+    files: Result<Option<LogFiles>, String>,
+    board: Option<Arc<Board>>,
+) {
+    if let Some(board) = &board {
+        board.reload_asked();
+    }
+    let logs = files.map(|files| {
+        if let Some(files) = files {
+            take_logs(context, files);
+        }
+    });
+    let tls = tls.cloned();
+    spawn_local(async move {
+        let certificates = match tls {
+            Some(tls) => tls.reread().await,
+            None => Ok(()),
+        };
+        let certificates = certificates
+            .map_err(|error| format!("{error:#}; the certificates read before stay in use"));
+        let failures = [logs.err(), certificates.err()];
+        let failures = failures.iter().flatten();
+        failures.clone().for_each(|why| ::log::error!("{why}"));
+        if let Some(board) = board {
+            let failure = failures.map(String::as_str).next();
+            board.reload_ended(1, failure, board.last_asked());
+        }
+    });
+}
+
+/// Has TLS go by these files, and tells the master what came of it.
+pub(super) fn read_tls(
+    control: &Rc<AsyncFd<OwnedFd>>,
+    tls: Option<&Rc<tls::Server>>,
+    files: Vec<Opened>,
+) {
+    let (control, tls) = (Rc::clone(control), tls.cloned());
+    spawn_local(async move {
+        let read = match tls {
+            Some(tls) => tls.load(files).await,
+            None => Ok(()),
+        };
+        let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
+        // A master that is gone needs no answer.
+        let _ = control::tell_master(control.get_ref().as_fd(), answer);
+    });
+}
+
+/// Goes on in log files that were opened anew.
+pub(super) fn take_logs(context: &Context, files: LogFiles) {
+    if let Some(errors) = files.errors
+        && let Err(error) = fork::replace_standard(errors.as_fd(), 2)
+    {
+        ::log::error!("can't take the new error log: {error}");
+    }
+    if let (Some(log), Some(access)) = (&context.log, files.access) {
+        log.reopen(access);
+    }
+}

@@ -1,0 +1,144 @@
+//! How reloads and restarts have ended. Written by the master alone; in one process by the core's thread.
+//!
+//! Each that is asked for has a number. `answered` is the number of the last one whose end is told here, so that whoever
+//! has asked can wait for it.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use super::status::{bytes, seconds};
+use super::{Board, MOST_TEXT, RELOADS, now};
+
+// Numbers of the words.
+const ASKED: usize = RELOADS;
+const ANSWERED: usize = RELOADS + 1;
+/// The generation that serves, and since when.
+const GENERATION: usize = RELOADS + 2;
+const SERVES_SINCE: usize = RELOADS + 3;
+/// When one failed behind that; 0: none has.
+const FAILED: usize = RELOADS + 4;
+/// Why: the length as in a worker's record, and the text.
+const LENGTH: usize = RELOADS + 5;
+const TEXT: Range<usize> = RELOADS + 6..RELOADS + 6 + MOST_TEXT / 8;
+
+/// How reloads have ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reloads {
+    /// How many were asked for.
+    pub asked: u64,
+    /// The last one that has ended.
+    pub answered: u64,
+    /// The generation of workers that serves; 0: none yet.
+    pub generation: u64,
+    /// Seconds since it does.
+    pub since: f64,
+    /// The last one has failed.
+    pub failure: Option<Failure>,
+}
+
+/// A reload or restart that has failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// Seconds since then.
+    pub ago: f64,
+    /// Which of both, and why; escaped.
+    pub why: String,
+}
+
+impl Board {
+    /// A reload or restart is asked for.
+    pub fn reload_asked(&self) {
+        self.change(ASKED, 1);
+    }
+
+    /// The number of the last one that was asked for.
+    pub fn last_asked(&self) -> u64 {
+        self.get(ASKED)
+    }
+
+    /// All up to this number have ended. This generation serves, and this is why what was asked for has failed.
+    pub fn reload_ended(&self, generation: u32, failure: Option<&str>, number: u64) {
+        if self.get(GENERATION) != u64::from(generation) {
+            self.set(GENERATION, generation.into());
+            self.set(SERVES_SINCE, now());
+        }
+        if let Some(why) = failure {
+            self.write_text(LENGTH, TEXT, &[why.as_bytes()]);
+        }
+        self.set(FAILED, if failure.is_some() { now() } else { 0 });
+        // Whoever waits for it reads the rest behind it.
+        self.word(ANSWERED).store(number, Ordering::Release);
+    }
+}
+
+impl Reloads {
+    /// What the words say at this time.
+    pub(super) fn read(words: &[u64], now: u64) -> Reloads {
+        let failure = (words[FAILED] > 0).then(|| Failure {
+            ago: seconds(words[FAILED], now),
+            why: printable(&bytes(words[LENGTH], &words[TEXT])),
+        });
+        Reloads {
+            asked: words[ASKED],
+            answered: words[ANSWERED],
+            generation: words[GENERATION],
+            since: match words[GENERATION] {
+                0 => 0.0,
+                _ => seconds(words[SERVES_SINCE], now),
+            },
+            failure,
+        }
+    }
+}
+
+/// The text without what could move a terminal.
+fn printable(text: &[u8]) -> String {
+    let mut printable = String::new();
+    for letter in String::from_utf8_lossy(text).chars() {
+        match letter {
+            '\'' | '"' => printable.push(letter),
+            other => printable.extend(other.escape_debug()),
+        }
+    }
+    printable
+}
+
+const _: () = assert!(TEXT.end <= super::HEADER);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scoreboard::HEADER;
+
+    fn read(board: &Board) -> Reloads {
+        let words: Vec<u64> = (0..HEADER).map(|at| board.get(at)).collect();
+        Reloads::read(&words, now())
+    }
+
+    #[test]
+    fn a_failure_is_told_until_one_succeeds() {
+        let (board, _memory) = Board::create(1).unwrap();
+        assert_eq!(read(&board), Reloads::default());
+        board.reload_ended(1, None, 0);
+        assert_eq!((read(&board).generation, read(&board).failure), (1, None));
+
+        let fail = |why: &str| {
+            board.reload_asked();
+            board.reload_ended(1, Some(why), board.last_asked());
+            read(&board)
+        };
+        let reloads = fail("the reload failed: \"x\"\n\x1b[2J");
+        assert_eq!((reloads.asked, reloads.answered), (1, 1));
+        let why = reloads.failure.unwrap().why;
+        assert_eq!(why, "the reload failed: \"x\"\\n\\u{1b}[2J", "escaped");
+        assert_eq!(reloads.generation, 1, "the old one serves on");
+        let why = fail(&"x".repeat(1000)).failure.unwrap().why;
+        assert_eq!(why.len(), MOST_TEXT, "cut");
+
+        board.reload_asked();
+        board.reload_ended(2, None, board.last_asked());
+        let reloads = read(&board);
+        assert_eq!((reloads.generation, reloads.failure), (2, None));
+        assert_eq!((reloads.asked, reloads.answered), (3, 3));
+    }
+}

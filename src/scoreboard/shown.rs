@@ -1,0 +1,166 @@
+//! The status for people, and as JSON for programs.
+
+use super::State;
+use super::connections::STATES;
+use super::reloads::Reloads;
+use super::status::{Status, Worker};
+
+impl State {
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Loading => "loading",
+            State::Idle => "idle",
+            State::Busy => "busy",
+            State::Leaving => "leaving",
+        }
+    }
+}
+
+impl Status {
+    /// For people: lines of a header, then a table.
+    pub fn text(&self) -> String {
+        let busy = self.workers.iter().filter(|w| w.state == State::Busy);
+        let states = STATES.iter().zip(self.connections);
+        let states: Vec<_> = states
+            .map(|((_, name), count)| format!("{count} {name}"))
+            .collect();
+        let first = match self.queued {
+            0 => String::new(),
+            _ => format!(", the first for {:.1} s", self.oldest),
+        };
+        let mut text = format!(
+            "master {}, core {} ({} MiB), up {:.0} s\n\
+             {}\n\
+             connections: {} open, {} accepted ({})\n\
+             requests: {} so far, {} in work, {} waiting for a worker{first}\n\
+             waits lately: {:.1} ms by the mean, {:.1} ms at most, of {} requests\n\n",
+            self.master,
+            self.core,
+            mib(self.core_rss),
+            self.up,
+            self.reloads.text(),
+            self.open(),
+            self.accepted,
+            states.join(", "),
+            self.requests,
+            busy.count(),
+            self.queued,
+            self.waits.mean * 1e3,
+            self.waits.longest * 1e3,
+            self.waits.requests,
+        );
+        text += "    PID  GEN  STATE    REQUESTS     AGE  RSS/MiB  SINCE  REQUEST\n";
+        for worker in &self.workers {
+            let line = format!(
+                "{:>7}  {:>3}  {:<7}  {:>8}  {:>6.0}  {:>7}  {:>5.1}  {}",
+                worker.pid,
+                worker.generation,
+                worker.state.as_str(),
+                worker.requests,
+                worker.age,
+                mib(worker.rss),
+                worker.since,
+                worker.request
+            );
+            text += line.trim_end();
+            text += "\n";
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+
+    /// For programs: one JSON object. Times are seconds, memory is bytes.
+    pub fn json(&self) -> String {
+        let workers: Vec<_> = self.workers.iter().map(Worker::json).collect();
+        let states = STATES.iter().zip(self.connections);
+        let states: Vec<_> = states
+            .map(|((_, name), count)| format!("\"{name}\":{count}"))
+            .collect();
+        format!(
+            "{{\"master\":{},\"core\":{},\"core_rss\":{},\"up\":{:.3},\"reload\":{},\"connections\":{},\
+             \"connection_states\":{{{}}},\"accepted\":{},\"requests\":{},\"queued\":{},\"oldest_wait\":{:.3},\
+             \"total_wait\":{:.6},\"lately\":{{\"requests\":{},\"mean_wait\":{:.6},\"longest_wait\":{:.6}}},\
+             \"workers\":[{}]}}",
+            self.master,
+            self.core,
+            number(self.core_rss),
+            self.up,
+            self.reloads.json(),
+            self.open(),
+            states.join(","),
+            self.accepted,
+            self.requests,
+            self.queued,
+            self.oldest,
+            self.waits.total,
+            self.waits.requests,
+            self.waits.mean,
+            self.waits.longest,
+            workers.join(",")
+        )
+    }
+
+    fn open(&self) -> u64 {
+        self.connections.iter().sum()
+    }
+}
+
+impl Reloads {
+    fn text(&self) -> String {
+        let serves = match self.generation {
+            0 => "no generation serves yet".to_owned(),
+            generation => format!("generation {generation} serves for {:.0} s", self.since),
+        };
+        match &self.failure {
+            None => serves,
+            Some(failure) => format!("{serves}; {:.0} s ago {}", failure.ago, failure.why),
+        }
+    }
+
+    fn json(&self) -> String {
+        let failure = match &self.failure {
+            None => "null".to_owned(),
+            Some(failure) => format!(
+                "{{\"ago\":{:.3},\"why\":{}}}",
+                failure.ago,
+                string(&failure.why)
+            ),
+        };
+        format!(
+            "{{\"generation\":{},\"since\":{:.3},\"failure\":{failure}}}",
+            self.generation, self.since
+        )
+    }
+}
+
+impl Worker {
+    fn json(&self) -> String {
+        format!(
+            "{{\"pid\":{},\"number\":{},\"generation\":{},\"state\":\"{}\",\"requests\":{},\"age\":{:.3},\
+             \"rss\":{},\"since\":{:.3},\"request\":{}}}",
+            self.pid,
+            self.number,
+            self.generation,
+            self.state.as_str(),
+            self.requests,
+            self.age,
+            number(self.rss),
+            self.since,
+            string(&self.request)
+        )
+    }
+}
+
+fn mib(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "?".to_owned(), |bytes| (bytes >> 20).to_string())
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map_or_else(|| "null".to_owned(), |number| number.to_string())
+}
+
+/// A text that has no control characters, as JSON has it.
+fn string(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,236 @@
+//! The page that tells what the server does (`status_path`). No worker has a part in it, so it answers when all hang.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use super::{Access, Page};
+use crate::scoreboard::Board;
+use crate::scoreboard::status::Status;
+use crate::semantics::field::{Fields, list_members};
+use crate::semantics::message::{Endpoints, RequestHead, ResponseHead};
+
+/// Where the page is, and for whom.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its path, decoded.
+    pub path: String,
+    /// Who may see it.
+    pub access: Access,
+}
+
+/// The page.
+#[derive(Debug)]
+pub struct StatusPage {
+    settings: Settings,
+    board: Arc<Board>,
+    /// Whoever holds it looks.
+    look: Mutex<()>,
+}
+
+impl StatusPage {
+    pub(super) fn new(settings: Settings, board: Arc<Board>) -> Self {
+        StatusPage {
+            settings,
+            board,
+            look: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn is_at(&self, path: &[u8]) -> bool {
+        self.settings.path.as_bytes() == path
+    }
+
+    /// The response to a request for it.
+    pub async fn answer(&self, head: &RequestHead, endpoints: &Endpoints) -> Page {
+        if !self.settings.access.allows(endpoints) {
+            return page(403, &[], "Forbidden\n".to_owned());
+        }
+        if !matches!(head.method(), b"GET" | b"HEAD") {
+            let allow = [("Allow", "GET, HEAD")];
+            return page(405, &allow, "Method Not Allowed\n".to_owned());
+        }
+        let Some(status) = self.look().await else {
+            return page(500, &[], "The status can't be read\n".to_owned());
+        };
+        let (kind, content) = match wants_json(head) {
+            true => ("application/json", status.json()),
+            false => ("text/plain; charset=utf-8", status.text()),
+        };
+        let fields = [("Content-Type", kind), ("Vary", "Accept")];
+        page(200, &fields, content + "\n")
+    }
+
+    /// The core asks the system about each worker, which may take milliseconds where there are thousands: a thread
+    /// of the pool does that, and one at a time, so that many requests keep no more threads from others.
+    async fn look(&self) -> Option<Status> {
+        let _one = self.look.lock().await;
+        let board = Arc::clone(&self.board);
+        spawn_blocking(move || board.status()).await.ok().flatten()
+    }
+}
+
+/// A page that no cache keeps.
+fn page(status: u16, fields: &[(&str, &str)], content: String) -> Page {
+    let plain = [("Content-Type", "text/plain; charset=utf-8")];
+    let plain = plain.iter().filter(|_| status != 200);
+    let always = [("Cache-Control", "no-store")];
+    let fields = fields.iter().chain(plain).chain(&always).copied();
+    Page {
+        head: ResponseHead {
+            status,
+            fields: Fields::from_pairs(fields),
+        },
+        content,
+    }
+}
+
+/// Whether `json` is a parameter of the query, or the client says that it takes JSON.
+fn wants_json(head: &RequestHead) -> bool {
+    let query = head.target().split(|&byte| byte == b'?').nth(1);
+    let mut parameters = query.unwrap_or_default().split(|&byte| byte == b'&');
+    let mut accepted = head.fields.all("accept").flat_map(list_members);
+    parameters.any(|parameter| parameter == b"json") || accepted.any(is_json)
+}
+
+/// Whether a member of Accept is JSON, and not by the weight 0 (RFC 9110 section 12.5.1).
+fn is_json(member: &[u8]) -> bool {
+    let mut parts = member.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let named = parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/json"));
+    let refused = |part: &[u8]| {
+        let weight = part.strip_prefix(b"q=").or(part.strip_prefix(b"Q="));
+        weight.is_some_and(|weight| weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
+    };
+    named && !parts.any(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Route, Settings as SiteSettings, Site};
+    use super::*;
+    use crate::semantics::field::Span;
+    use crate::semantics::message::Version;
+
+    fn head(method: &str, target: &str, accept: &str) -> RequestHead {
+        let bytes = [method, target, "accept", accept].concat();
+        let mut end = 0;
+        let mut span = |text: &str| {
+            let start = end;
+            end += text.len() as u32;
+            Span { start, end }
+        };
+        let (method, target) = (span(method), span(target));
+        let line = crate::semantics::field::Line {
+            name: span("accept"),
+            value: span(accept),
+        };
+        RequestHead {
+            method,
+            target,
+            version: Version::Http11,
+            fields: Fields::new(bytes.into(), vec![line]).unwrap(),
+        }
+    }
+
+    fn from(address: &str) -> Endpoints {
+        let ip: std::net::IpAddr = address.parse().unwrap();
+        Endpoints::Ip {
+            peer: (ip, 1).into(),
+            local: (ip, 2).into(),
+        }
+    }
+
+    fn site() -> Site {
+        let (board, _memory) = Board::create(1).unwrap();
+        let settings = Settings {
+            path: "/server-status".to_owned(),
+            access: Access {
+                networks: vec![("127.0.0.0".parse().unwrap(), 8)],
+                unix: true,
+            },
+        };
+        let settings = SiteSettings {
+            status: Some(settings),
+        };
+        Site::new(settings, Some(Arc::new(board)))
+    }
+
+    async fn get(method: &str, target: &str, accept: &str, address: &str) -> Option<Page> {
+        let head = head(method, target, accept);
+        match site().route(&head) {
+            Route::App => None,
+            Route::Status(page) => Some(page.answer(&head, &from(address)).await),
+        }
+    }
+
+    fn field<'a>(page: &'a Page, name: &'a str) -> Option<&'a str> {
+        page.head
+            .fields
+            .first(name)
+            .map(|value| std::str::from_utf8(value).unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_its_own_path_is_the_servers() {
+        for (target, own) in [
+            ("/server-status", true),
+            ("/server-status?json", true),
+            ("/server%2Dstatus", true),
+            ("http://any.host/server-status", true),
+            ("/server-status/", false),
+            ("/Server-Status", false),
+            ("//server-status", false),
+            ("/", false),
+        ] {
+            let page = get("GET", target, "", "127.0.0.1").await;
+            assert_eq!(page.is_some(), own, "{target}");
+        }
+        let none = Site::new(SiteSettings::default(), None);
+        assert!(matches!(
+            none.route(&head("GET", "/server-status", "")),
+            Route::App
+        ));
+    }
+
+    #[tokio::test]
+    async fn its_form_is_what_the_client_asks_for() {
+        for (target, accept, json) in [
+            ("/server-status", "", false),
+            ("/server-status", "text/html, */*;q=0.8", false),
+            ("/server-status?json", "", true),
+            ("/server-status?a=b&json", "text/html", true),
+            ("/server-status?json=0", "", false),
+            (
+                "/server-status",
+                "text/plain, Application/JSON; q=0.5",
+                true,
+            ),
+            ("/server-status", "application/json;q=0.0", false),
+        ] {
+            let page = get("GET", target, accept, "127.0.0.1").await.unwrap();
+            assert_eq!(page.head.status, 200);
+            assert_eq!(field(&page, "cache-control"), Some("no-store"));
+            assert_eq!(page.content.starts_with('{'), json, "{target} {accept}");
+            let kind = field(&page, "content-type").unwrap();
+            assert_eq!(kind == "application/json", json, "{target} {accept}");
+        }
+    }
+
+    #[tokio::test]
+    async fn others_and_other_methods_are_refused() {
+        let page = get("POST", "/server-status", "", "127.0.0.1").await;
+        let page = page.unwrap();
+        assert_eq!(page.head.status, 405);
+        assert_eq!(field(&page, "allow"), Some("GET, HEAD"));
+        assert_eq!(field(&page, "cache-control"), Some("no-store"));
+        for method in ["GET", "POST"] {
+            let page = get(method, "/server-status", "", "192.0.2.1").await;
+            let page = page.unwrap();
+            assert_eq!(page.head.status, 403, "{method}");
+            assert_eq!(page.content, "Forbidden\n");
+        }
+    }
+}
