@@ -4,36 +4,29 @@
 
 use std::io;
 use std::mem;
-use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
-use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, getpid, getppid};
 
 use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
-use crate::config;
-use crate::config::resolved::{Config, Keepalive, Place};
+use crate::config::resolved::{Config, Place};
 use crate::core;
-use crate::dispatch;
-use crate::http::h1::connection::Settings;
-use crate::http::limits::Limits;
 use crate::log::access::Plan;
-use crate::net::admission;
 use crate::net::listen::{Listening, SocketFile};
 use crate::net::tls::files::Files;
-use crate::process::control::MasterEnd;
+use crate::process::control::{LogFiles, MasterEnd, ToCore};
+use crate::process::daemon::instead_of_terminal;
 use crate::process::fork::{self, Forked};
 use crate::process::handover::{self, Handover, Program};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
-use crate::process::pool::Sizes;
 use crate::process::signal;
 use crate::process::title::Title;
 use crate::scoreboard::Board;
@@ -45,6 +38,7 @@ mod bind;
 mod daemon;
 mod logs;
 pub mod running;
+pub mod settings;
 mod single;
 mod tls;
 
@@ -115,7 +109,6 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         daemon,
         master: getpid(),
         certificates,
-        reread: false,
         logs,
         start,
         program,
@@ -129,6 +122,8 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
+        // The caller tells why.
+        server.daemon.take_standard_error_back();
         // What is there is the running server's, if this is its trial.
         if server.start != Start::Trial {
             server.files.iter().for_each(SocketFile::remove);
@@ -152,8 +147,6 @@ struct Server<'a> {
     master: Pid,
     /// Where certificates and keys are, if TLS is spoken.
     certificates: Option<Files>,
-    /// They were read before.
-    reread: bool,
     logs: Logs,
     start: Start,
     /// How this process was started.
@@ -226,7 +219,7 @@ impl Server<'_> {
             } else {
                 self.config.workers.start as usize
             },
-            pool: sizes(self.config).filter(|_| !trial),
+            pool: settings::sizes(self.config).filter(|_| !trial),
             graceful_timeout: reload.graceful_timeout,
             spawn_interval: reload.spawn_interval,
             err_respawn_interval: reload.err_respawn_interval,
@@ -262,9 +255,10 @@ impl Server<'_> {
             self.entry
                 .listening(&first.server_name, &first.server_port, scheme)?;
         }
+        let left = self.daemon.load(self.logs.errors().is_some());
+        left.map_err(|error| format!("can't go to the background: {error}"))?;
         let taken = self.logs.take_standard_error();
-        taken.map_err(|error| format!("can't take the error log: {error}"))?;
-        self.daemon.ready()
+        taken.map_err(|error| format!("can't take the error log: {error}"))
     }
 }
 
@@ -288,10 +282,9 @@ impl Roles for Server<'_> {
         keep.extend(self.logs.errors());
         keep.extend(self.board_file.iter().map(|file| file.file().as_raw_fd()));
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core::Settings {
-            board_file: self.board_file.clone(),
-            ..core_settings(self.config, self.board.clone())
-        };
+        let mut settings = settings::core(self.config);
+        settings.dispatch.board = self.board.clone();
+        settings.board_file = self.board_file.clone();
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
@@ -315,20 +308,13 @@ impl Roles for Server<'_> {
         }
     }
 
-    fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        let logs = self.logs.reopen(core);
-        let Some(files) = &self.certificates else {
-            return logs;
-        };
-        match tls::reread(files, core) {
-            Err(message) if self.reread => Err(format!(
-                "{message}; the certificates read before stay in use"
-            )),
-            read => {
-                self.reread = true;
-                read.and(logs)
-            }
-        }
+    fn reopen_logs(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        self.logs.reopen(core)
+    }
+
+    fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        let files = self.certificates.as_ref();
+        files.map_or(Ok(()), |files| tls::reread(files, core))
     }
 
     fn look_after_children(&mut self, core: &mut MasterEnd) {
@@ -337,6 +323,18 @@ impl Roles for Server<'_> {
 
     fn listening(&mut self) -> Result<(), String> {
         self.tell_listening()
+    }
+
+    fn serving(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        if self.daemon.is_awaited() {
+            let errors = instead_of_terminal().map_err(|error| error.to_string())?;
+            // A core that has just died is noticed by the master.
+            let _ = core.tell(ToCore::Logs(LogFiles {
+                access: None,
+                errors,
+            }));
+        }
+        self.daemon.ready()
     }
 
     fn stop_listening(&mut self) {
@@ -353,6 +351,9 @@ impl Roles for Server<'_> {
     }
 
     fn keep_through_exec(&mut self, keep: bool) -> io::Result<()> {
+        if let Some(file) = &self.board_file {
+            file.keep_through_exec(keep)?;
+        }
         self.daemon.keep_through_exec(keep)
     }
 
@@ -378,7 +379,8 @@ impl Roles for Server<'_> {
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
-            let share = Share::draw(&limits(&self.config.life.share));
+            self.daemon.ready().map_err(|message| anyhow!(message))?;
+            let share = Share::draw(&settings::share(&self.config.life.share));
             let left = worker::serve(&channel, app.as_mut(), share, shown);
             Ok(match app.leave(left) {
                 Left::Finished => 0,
@@ -387,6 +389,9 @@ impl Roles for Server<'_> {
         };
         served().unwrap_or_else(|error| {
             ::log::error!("{error:#}");
+            if self.daemon.take_standard_error_back() {
+                ::log::error!("{error:#}");
+            }
             1
         })
     }
@@ -430,85 +435,4 @@ fn board_file(config: &Config, daemon: &Daemon) -> Result<Option<Arc<BoardFile>>
 
 fn numbered(listening: Vec<Listening>) -> Vec<(u16, Listening)> {
     (0..).zip(listening).collect()
-}
-
-fn limits(share: &config::resolved::Share) -> worker::Limits {
-    worker::Limits {
-        requests: share.requests,
-        age: share.age,
-        rss: share.rss,
-    }
-}
-
-/// Between which numbers of workers the pool moves; nothing where it does not.
-fn sizes(config: &Config) -> Option<Sizes> {
-    let (workers, life) = (&config.workers, &config.life);
-    let fixed = workers.fixed || workers.start == 0 || life.most == workers.start;
-    (!fixed).then_some(Sizes {
-        least: workers.start as usize,
-        most: life.most as usize,
-        min_spare: life.min_spare as usize,
-        max_spare: life.max_spare as usize,
-        idle_timeout: life.idle_timeout,
-    })
-}
-
-fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
-    let limits = &config.limits;
-    core::Settings {
-        http: http_settings(config),
-        dispatch: dispatch::Settings {
-            // One process can't be killed and replaced.
-            request_timeout: config
-                .life
-                .request_timeout
-                .filter(|_| config.workers.start > 0),
-            board,
-            tell_load: sizes(config).is_some(),
-            queue: limits.queue.map(|queue| queue.get() as usize),
-            queue_time: limits.queue_time,
-        },
-        admission: admission::Settings {
-            all: limits.connections,
-            of_one: limits.connections_per_address,
-        },
-        spool: spool::Settings {
-            folder: limits.spool_dir.clone(),
-            limit: limits.spool.map(NonZeroU64::get),
-        },
-        board_file: None,
-    }
-}
-
-fn http_settings(config: &Config) -> Settings {
-    Settings {
-        limits: http_limits(&config.limits),
-        timeout: config.timeout.unwrap_or_default(),
-        header_timeout: config.header_timeout.unwrap_or_default(),
-        keepalive_timeout: config
-            .keepalive
-            .map(|keepalive| keepalive.timeout)
-            .unwrap_or_default(),
-        max_keepalive_reqs: match config.keepalive {
-            Some(Keepalive {
-                max_requests: Some(limit),
-                ..
-            }) => limit.get(),
-            _ => 0,
-        },
-        server: config.server.clone().map(Bytes::from),
-        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
-    }
-}
-
-fn http_limits(limits: &config::resolved::Limits) -> Limits {
-    Limits {
-        field_section: limits.field_section,
-        fields: limits.fields,
-        target: limits.target,
-        content: limits.content.map(NonZeroU64::get),
-        bare_lf: limits.bare_lf,
-        te_cl: limits.te_cl,
-        underscore_names: limits.underscores,
-    }
 }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Server, core_settings, numbered, tls};
+use super::{Server, numbered, settings, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
@@ -33,7 +33,7 @@ impl Server<'_> {
         let (mut control, core_end) = control::pair()?;
         let core = self.start_core(&mut control, core_end)?;
         let (core_side, worker_side) = channel::pair()?;
-        if let Err(message) = self.reread(&mut control) {
+        if let Err(message) = self.read_certificates(&mut control) {
             let _ = control.tell(ToCore::Quit);
             joined(core)?;
             return Err(anyhow!(message));
@@ -46,6 +46,7 @@ impl Server<'_> {
         let channel = Rc::new(WorkerEnd::open(worker_side)?);
         let app = self.entry.app(&self.facts, Rc::clone(&channel));
         let mut app = app.map_err(|message| anyhow!(message))?;
+        self.daemon.ready().map_err(|message| anyhow!(message))?;
         take_signals(&control, self.is_supervised())?;
         let notifier = Notifier::from_environment();
         notifier.iter().for_each(Notifier::ready);
@@ -72,7 +73,7 @@ impl Server<'_> {
         core_end: OwnedFd,
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core_settings(self.config, None);
+        let settings = settings::core(self.config);
         let logs = core::Logs {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),

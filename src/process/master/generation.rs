@@ -67,15 +67,24 @@ impl Master<'_> {
         }
         if !worker.candidate {
             worker.state = State::Serving;
-            if !std::mem::replace(&mut self.begun, true) {
-                self.tell(Notifier::ready);
-            }
+            self.begin();
             self.take_over();
         } else if let Some(path) = check {
             worker.state = State::Checking;
             let _ = self.core.control.tell(ToCore::Check(number, path));
         } else {
             self.passed(number);
+        }
+    }
+
+    /// A worker has loaded the app. The first one to do so ends the start.
+    fn begin(&mut self) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        match self.roles.serving(&mut self.core.control) {
+            Ok(()) => self.tell(Notifier::ready),
+            Err(message) => self.fail(message),
         }
     }
 
@@ -126,7 +135,7 @@ impl Master<'_> {
                 worker.state = State::Serving;
             }
         }
-        self.begun = true;
+        self.begin();
         self.take_over();
         let mut old: Vec<u32> = self.old_ones().map(|worker| worker.number).collect();
         if !self.settings.spawn_interval.is_zero() {

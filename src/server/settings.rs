@@ -1,0 +1,98 @@
+//! What the operator said becomes the settings of core, workers and pool.
+
+use std::num::NonZeroU64;
+
+use bytes::Bytes;
+
+use crate::config::resolved::{self, Config, Keepalive, Share};
+use crate::core;
+use crate::dispatch;
+use crate::http::h1::connection;
+use crate::http::limits::Limits;
+use crate::net::admission;
+use crate::process::pool::Sizes;
+use crate::spool;
+use crate::worker;
+
+/// When a worker has done its share.
+pub(super) fn share(share: &Share) -> worker::Limits {
+    worker::Limits {
+        requests: share.requests,
+        age: share.age,
+        rss: share.rss,
+    }
+}
+
+/// Between which numbers of workers the pool moves; nothing where it does not.
+pub(super) fn sizes(config: &Config) -> Option<Sizes> {
+    let (workers, life) = (&config.workers, &config.life);
+    let fixed = workers.fixed || workers.start == 0 || life.most == workers.start;
+    (!fixed).then_some(Sizes {
+        least: workers.start as usize,
+        most: life.most as usize,
+        min_spare: life.min_spare as usize,
+        max_spare: life.max_spare as usize,
+        idle_timeout: life.idle_timeout,
+    })
+}
+
+/// How the core works.
+pub fn core(config: &Config) -> core::Settings {
+    let limits = &config.limits;
+    core::Settings {
+        http: http(config),
+        dispatch: dispatch::Settings {
+            // One process can't be killed and replaced.
+            request_timeout: config
+                .life
+                .request_timeout
+                .filter(|_| config.workers.start > 0),
+            board: None,
+            tell_load: sizes(config).is_some(),
+            queue: limits.queue.map(|queue| queue.get() as usize),
+            queue_time: limits.queue_time,
+        },
+        admission: admission::Settings {
+            all: limits.connections,
+            of_one: limits.connections_per_address,
+        },
+        spool: spool::Settings {
+            folder: limits.spool_dir.clone(),
+            limit: limits.spool.map(NonZeroU64::get),
+        },
+        board_file: None,
+    }
+}
+
+fn http(config: &Config) -> connection::Settings {
+    connection::Settings {
+        limits: http_limits(&config.limits),
+        timeout: config.timeout.unwrap_or_default(),
+        header_timeout: config.header_timeout.unwrap_or_default(),
+        keepalive_timeout: config
+            .keepalive
+            .map(|keepalive| keepalive.timeout)
+            .unwrap_or_default(),
+        max_keepalive_reqs: match config.keepalive {
+            Some(Keepalive {
+                max_requests: Some(limit),
+                ..
+            }) => limit.get(),
+            _ => 0,
+        },
+        server: config.server.clone().map(Bytes::from),
+        content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
+    }
+}
+
+fn http_limits(limits: &resolved::Limits) -> Limits {
+    Limits {
+        field_section: limits.field_section,
+        fields: limits.fields,
+        target: limits.target,
+        content: limits.content.map(NonZeroU64::get),
+        bare_lf: limits.bare_lf,
+        te_cl: limits.te_cl,
+        underscore_names: limits.underscores,
+    }
+}
