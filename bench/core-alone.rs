@@ -5,19 +5,16 @@
 use std::env;
 use std::rc::Rc;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use gepok::channel::respond::Respond;
 use gepok::channel::{self, worker_end::WorkerEnd};
+use gepok::config::{Config, pairs};
 use gepok::core;
-use gepok::dispatch;
-use gepok::http::h1::connection::Settings;
-use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
 use gepok::semantics::message::Request;
-use gepok::spool;
+use gepok::server::settings;
 use gepok::worker::{self, App, Called, Left, Share};
 
 const CONTENT: &[u8] = b"Hello World\n";
@@ -26,31 +23,14 @@ fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let port = arguments.next().context("usage: core-alone PORT")?;
     let listening = listen::tcp("127.0.0.1", port.parse()?, 4096)?;
-    let settings = core::Settings {
-        dispatch: dispatch::Settings {
-            board: None,
-            request_timeout: None,
-            queue: None,
-            queue_time: None,
-            tell_load: false,
-        },
-        board_file: None,
-        site: Default::default(),
-        admission: Default::default(),
-        spool: spool::Settings {
-            folder: env::temp_dir(),
-            limit: None,
-        },
-        http: Settings {
-            limits: Limits::default(),
-            timeout: Duration::from_secs(120),
-            header_timeout: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(300),
-            max_keepalive_reqs: 0,
-            server: Some("Gepok".into()),
-            content_rate: 0,
-        },
-    };
+    // One worker: nobody asks how busy it is.
+    let said = [
+        ("port", port.as_str()),
+        ("max_workers", "1"),
+        ("keepalive_timeout", "300"),
+    ];
+    let config = Config::resolve(&pairs::read(said)?.options)?;
+    let settings = settings::core(&config);
     let (mut master, core_end) = control::pair()?;
     let (core_side, worker_side) = channel::pair()?;
     master.tell(ToCore::Accept)?;

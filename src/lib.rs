@@ -16,6 +16,7 @@ pub mod config;
 pub mod core;
 pub mod dispatch;
 pub mod http;
+pub mod lock;
 pub mod log;
 pub mod net;
 pub mod process;

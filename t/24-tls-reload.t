@@ -80,4 +80,38 @@ for my $case (['bin', 1], ['plackup', 1], ['new', 0]) {
     };
 }
 
+check 'the core dies when the key is gone' => sub {
+    my $base = "$folder/gone";
+    my $http = free_port();
+    put($base, 'first');
+    my $server = https(
+        entry   => 'bin',
+        app     => $hello,
+        options => {http_ports => "127.0.0.1:$http", ssl_cert_file => "$base.cert", ssl_key_file => "$base.key"});
+    is fetch($server, '/')->{subject}, 'first', 'it serves';
+    my $plain = sub {
+        my $client = Gepok::Test::Connection->new(port => $http);
+        $client->send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        return $client->response->content;
+    };
+    unlink "$base.key";
+    kill KILL => ($server->descendants)[0];
+    ok soon { (eval { $plain->() } // '') eq 'hello' }, 'another core serves HTTP';
+    my $said = qr/\[error\] option 'ssl_key_file': .*No such file.*HTTPS is not served until they can be read/;
+    ok soon { $server->log =~ $said }, 'the log tells that it has no certificates' or diag $server->log;
+    unlike $server->log, qr/stay in use/, 'and nothing else';
+    my $waiting = $server->connect;
+    # Longer than the pause between two tries.
+    ok $waiting->silent(2.5), 'a client waits';
+    is scalar(() = $server->log =~ /$said/g), 1, 'it is told once, not each second';
+    $server->signal('HUP');
+    ok soon { 2 == (() = $server->log =~ /$said/g) }, 'and again to whoever reloads';
+    put($base, 'second');
+    ok soon { (fetch($server, '/')->{subject} // '') eq 'second' }, 'as soon as the key is there it is served';
+    ok soon { $server->log =~ /\[warn\] .*HTTPS is served again/ }, 'which is told' or diag $server->log;
+    $server->signal('HUP');
+    ok soon { (() = $server->descendants) == 2 }, 'it reloads as ever';
+    is $server->stop, 0, 'a good end';
+};
+
 done_testing();

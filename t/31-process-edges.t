@@ -132,6 +132,22 @@ APP
     unlike $server->log, qr/LOADED [1-9]/, 'and no descriptor has got anything';
 };
 
+check 'no new privileges' => sub {
+    my $of = sub { open my $file, '<', "/proc/$_[0]/status" or return 'gone'; (map { /^NoNewPrivs:\s*(\d)/ } <$file>)[0] };
+    plan skip_all => 'this test itself can get none' if $of->('self') ne '0';
+    each_entry {
+        my $entry = shift;
+        for my $yes (0, 1) {
+            my $server = server(entry => $entry, app => 'sub { [200, [], [$$]] }',
+                options => {start_servers => 1, $yes ? (worker_no_new_privs => 1) : ()});
+            my $worker = $server->get('/')->content;
+            my ($core) = grep { $_ != $worker } $server->descendants;
+            is_deeply [map { $of->($_) } $server->pid, $core, $worker], [0, 1, $yes],
+                "for the core always, for workers where worker_no_new_privs=$yes says so, for the master never";
+        }
+    };
+};
+
 check 'more clients than descriptors' => sub {
     my $port   = free_port();
     my $server = server(

@@ -6,7 +6,7 @@ use IO::Socket::INET;
 use IO::Socket::UNIX;
 use Socket qw(SOCK_DGRAM SOCK_STREAM);
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC sleep time);
 
 use Gepok::Test;
 
@@ -160,9 +160,35 @@ for my $entry (qw(plackup bin)) {
         is ask($_->sockport), '127.0.0.1 ' . $_->sockport . ' 127.0.0.1 http', 'each socket is served' for @tcp;
         is ask("$folder/http.sock"), "0 $folder/http.sock undef http", 'the Unix socket as well';
         like notified($notify, 'WATCHDOG'), qr/^WATCHDOG=1/, 'signs of life' for 1 .. 3;
-        kill HUP => $pid;
-        like notified($notify, 'RELOADING'), qr/^RELOADING=1\nMONOTONIC_USEC=\d+$/m, 'RELOADING';
-        like notified($notify, 'READY'), qr/^READY=1$/m, 'and READY again';
+        my $reload = sub {
+            my ($signal, $what) = @_;
+            my $before = clock_gettime(CLOCK_MONOTONIC);
+            kill $signal => $pid;
+            # Type=notify-reload: systemd believes only what was said behind its signal, by its own clock.
+            my ($said) = notified($notify, 'RELOADING') =~ /^RELOADING=1\nMONOTONIC_USEC=(\d+)$/m;
+            ok $said, "$signal: RELOADING";
+            cmp_ok abs(2 * ($said // 0) / 1e6 - $before - clock_gettime(CLOCK_MONOTONIC)), '<=',
+                clock_gettime(CLOCK_MONOTONIC) - $before, 'with the time of that';
+            like notified($notify, 'READY'), qr/^READY=1$/m, "and READY again, $what";
+        };
+        my $broken = sub { psgi($folder, 'die "by intent\n"') };
+        my $log    = sub { open my $file, '<', "$folder/log" or return ''; local $/; scalar <$file> };
+        my $whole  = sub { psgi($folder, 'sub { [200, [], ["' . $_[0] . '"]] }') };
+        $whole->('two');
+        $reload->(HUP => 'as new code serves');
+        # The core before may have accepted one more by then.
+        my $serves = sub { my ($text, $socket) = @_; soon { ask($socket->sockport) eq $text } };
+        ok $serves->('two', $tcp[0]), 'which it does';
+        $broken->();
+        $reload->(HUP => 'as the old serves on');
+        like $log->(), qr/the reload failed/, 'behind a failure';
+        $reload->(USR2 => 'as the old serves on');
+        like $log->(), qr/the restart failed/, 'behind a failure';
+        is ask($tcp[0]->sockport), 'two', 'which it does';
+        $whole->('three');
+        $reload->(USR2 => 'from the new program');
+        ok $serves->('three', $_), 'which serves' for @tcp;
+        like notified($notify, 'WATCHDOG'), qr/^WATCHDOG=1/, 'and gives signs of life';
         kill TERM => $pid;
         like notified($notify, 'STOPPING'), qr/^STOPPING=1$/m, 'STOPPING';
         is Gepok::Test::Server::reap($pid, 10), 0, 'status 0';

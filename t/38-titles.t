@@ -33,7 +33,8 @@ $ENV{GEPOK_TITLE_TEST} = 'x' x 200;
 each_entry {
     my $entry  = shift;
     my $server = server(entry => $entry, app => $app, options => {start_servers => 1, name => 'shop'});
-    is title($server->pid), 'shop [parent]', 'the master';
+    # It listens a moment before.
+    ok soon { title($server->pid) eq 'shop [parent]' }, 'the master' or diag title($server->pid);
     ok soon { titles($server) eq 'shop [core] | shop [listening]' }, 'the core and a worker' or diag titles($server);
     my ($pid) = grep { title($_) eq 'shop [core]' } $server->descendants;
     like `ps -o args= -p $pid`, qr/^shop \[core\]\s*$/, 'ps shows it' if -x '/bin/ps' || -x '/usr/bin/ps';

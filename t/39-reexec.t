@@ -121,6 +121,21 @@ check 'TERM during a trial' => sub {
     cmp_ok time - $start, '<', 5, 'without waiting for it';
 };
 
+check 'TERM just after USR2' => sub {
+    # At every moment: before the trial is there, in the middle, as the program changes, behind that.
+    for my $pause (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5) {
+        my ($server, $write) = versions('bin', listen => ['tcp', 'unix']);
+        is version($server), 'v1', "$pause s: the first version serves";
+        $write->('v2');
+        $server->signal('USR2');
+        sleep $pause;
+        is $server->stop, 0, 'TERM ends it with status 0' or diag $server->log;
+        ok soon { !$server->family }, 'nothing is left of trial, program and workers' or diag join ' ', $server->family;
+        ok !-e $server->path, 'nor its socket';
+        unlike $server->log, qr/error/, 'and nothing went wrong' or diag $server->log;
+    }
+};
+
 check 'under load' => sub {
     my $sum = Gepok::Test::Reloads::under_load(
         kind => 'USR2', seconds => 5, workers => 2, kept => 60, clients => 2, fresh => 1);

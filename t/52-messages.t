@@ -141,6 +141,10 @@ check 'users, files and folders' => sub {
     mistake("a file in the pid file's place that is none", [@http, '--pid-path', "$folder/file"],
         new => {http_ports => $listen, pid_path => "$folder/file"});
     is -s "$folder/file", 8, 'which is not harmed';
+    my $running = server(entry => 'bin', app => $hello, options => {scoreboard_path => "$folder/board"});
+    mistake('the scoreboard file of a server that is running', [@http, '--scoreboard-path', "$folder/board"],
+        new => {http_ports => $listen, scoreboard_path => "$folder/board"});
+    is $running->stop, 0, 'that one ends well';
     mistake("a folder or a device in the pid file's place", [@http, '--pid-path', '/dev/null'],
         new => {http_ports => $listen, pid => '/dev/null'});
     mistake("the pid file's folder does not exist", [@http, '--pid-path', "$folder/none/pid"],

@@ -13,14 +13,13 @@ use std::time::{Duration, Instant};
 
 use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
+use gepok::config::{Config, pairs};
 use gepok::core;
-use gepok::dispatch;
 use gepok::http::h1::connection::Settings;
-use gepok::http::limits::Limits;
 use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
-use gepok::spool;
+use gepok::server::settings;
 use gepok::worker::{self, App, Called, Left, Share};
 
 struct Server {
@@ -39,33 +38,15 @@ impl Server {
     fn start_after(change: impl FnOnce(&mut Settings), before: impl FnOnce(&mut Self)) -> Self {
         let listening = listen::tcp("127.0.0.1", 0, 16).unwrap();
         let address = listening.address.unwrap();
-        let mut settings = Settings {
-            limits: Limits::default(),
-            timeout: Duration::from_secs(20),
-            header_timeout: Duration::from_secs(20),
-            keepalive_timeout: Duration::from_secs(20),
-            max_keepalive_reqs: 0,
-            server: Some("test".into()),
-            content_rate: 0,
-        };
-        change(&mut settings);
-        let settings = core::Settings {
-            board_file: None,
-            site: Default::default(),
-            dispatch: dispatch::Settings {
-                request_timeout: None,
-                board: None,
-                tell_load: false,
-                queue: None,
-                queue_time: None,
-            },
-            admission: Default::default(),
-            spool: spool::Settings {
-                folder: std::env::temp_dir(),
-                limit: None,
-            },
-            http: settings,
-        };
+        // One worker: nobody asks how busy it is.
+        let said = [("port", "80"), ("max_workers", "1")];
+        let config = Config::resolve(&pairs::read(said).unwrap().options).unwrap();
+        let mut settings = settings::core(&config);
+        let patience = Duration::from_secs(20);
+        settings.http.timeout = patience;
+        settings.http.header_timeout = patience;
+        settings.http.keepalive_timeout = patience;
+        change(&mut settings.http);
         let (control, core_end) = control::pair().unwrap();
         let mut server = Server {
             address,

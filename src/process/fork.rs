@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, raise};
 use nix::unistd::{Pid, getppid};
 
 /// The two sides of a fork.
@@ -31,20 +31,16 @@ pub unsafe fn fork() -> io::Result<Forked> {
     })
 }
 
-/// Ties a child's life to its parent's: it is killed when `parent` dies.
+/// Ties a child's life to its parent's: it is killed when `parent` dies, or has died already.
 ///
 /// # Errors
-/// What prctl says, or NotFound when the parent has died already.
+/// What prctl says.
 pub fn die_with(parent: Pid) -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    if getppid() == parent {
-        Ok(())
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the master is dead",
-        ))
+    if getppid() != parent {
+        raise(Signal::SIGKILL)?;
     }
+    Ok(())
 }
 
 /// Closes every descriptor above 2 but those to `keep`.

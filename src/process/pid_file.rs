@@ -1,20 +1,21 @@
 //! The pid file: it tells which process is the server, and a lock on it tells that this process lives.
 //!
-//! The lock belongs to the open file (F_OFD_SETLK of fcntl(2)), not to the process: it survives the fork into the background
-//! and is gone when the last copy of the descriptor is, however the server has died.
+//! The lock ([`crate::lock`]) survives the fork into the background and is gone when the last copy of the descriptor is,
+//! however the server has died.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::IntoRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid};
+
+use crate::lock::{self, is_same};
 
 /// Longer than any pid with its line end.
 const LONGEST: u64 = 32;
@@ -38,7 +39,10 @@ impl PidFile {
     /// A sentence that says why not: a server that lives, a file that holds something else, what the system says.
     pub fn take(path: &Path) -> Result<PidFile> {
         // It may be root's, and this process not be root any more.
-        if let Some(kept) = kept_through_exec(path) {
+        let is_ours = |file: &mut File| {
+            file.rewind().is_ok() && read(file).is_ok_and(|pid| pid == Some(getpid()))
+        };
+        if let Some(kept) = lock::kept_through_exec(path, is_ours) {
             return Ok(PidFile::of(path, kept, Some(getpid())));
         }
         loop {
@@ -53,10 +57,10 @@ impl PidFile {
             if !file.metadata()?.is_file() {
                 bail!("it is not a regular file");
             }
-            let locked = lock(&file)?;
+            let locked = lock::take(&file)?;
             let holder = read(&mut file)?;
             if locked {
-                if same(&file, path) {
+                if is_same(&file, path) {
                     return Ok(PidFile::of(path, file, None));
                 }
                 // Its owner has removed it meanwhile.
@@ -91,29 +95,19 @@ impl PidFile {
         Ok(())
     }
 
-    /// Lets the program that this process is about to become find the file held: [`PidFile::take`] has it back then.
+    /// Whether the program that this process is about to become finds the file held: [`PidFile::take`] has it back then.
     ///
     /// # Errors
     /// What fcntl says.
-    pub fn keep_through_exec(&self) -> io::Result<()> {
-        fcntl(&self.file, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        Ok(())
-    }
-
-    /// Takes [`PidFile::keep_through_exec`] back, because this process stays the program that it is.
-    ///
-    /// # Errors
-    /// What fcntl says.
-    pub fn close_on_exec(&self) -> io::Result<()> {
-        fcntl(&self.file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        Ok(())
+    pub fn keep_through_exec(&self, keep: bool) -> io::Result<()> {
+        lock::keep_through_exec(&self.file, keep)
     }
 
     /// Removes the file, if it is the one that this process has written. The lock stays until the process ends, for who
     /// waits for that. Where the folder is closed to a user without root's rights, the file stays behind, empty and free.
     pub fn remove(mut self) {
         let ours = self.owner.is_none_or(|owner| owner == getpid());
-        if !ours || !same(&self.file, &self.path) {
+        if !ours || !is_same(&self.file, &self.path) {
             return;
         }
         match remove(&self.path) {
@@ -134,7 +128,7 @@ pub struct Holder {
 impl Holder {
     /// Whether it lives: its pid may be another process's by now.
     pub fn lives(&self) -> bool {
-        is_locked(&self.file).unwrap_or(false) && lives(self.pid)
+        lock::is_held(&self.file).unwrap_or(false) && lives(self.pid)
     }
 }
 
@@ -154,7 +148,7 @@ pub fn holder(path: &Path) -> io::Result<Option<Holder>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        if !is_locked(&file)? {
+        if !lock::is_held(&file)? {
             return Ok(None);
         }
         match read(&mut file) {
@@ -164,60 +158,6 @@ pub fn holder(path: &Path) -> io::Result<Option<Holder>> {
             _ => return Ok(None),
         }
     }
-}
-
-/// The descriptor of the file that came through exec, if this process has executed itself anew and kept it: only one that was
-/// kept on purpose is not closed by exec.
-fn kept_through_exec(path: &Path) -> Option<File> {
-    let wanted = fs::symlink_metadata(path).ok().filter(|it| it.is_file())?;
-    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
-    numbers.into_iter().find_map(|number| {
-        // SAFETY: a number that is no descriptor is an error of fcntl's, nothing else.
-        let stays = unsafe { libc::fcntl(number, libc::F_GETFD) } == 0;
-        let found = fs::metadata(format!("/proc/self/fd/{number}")).ok()?;
-        if !stays || (found.dev(), found.ino()) != (wanted.dev(), wanted.ino()) {
-            return None;
-        }
-        // SAFETY: what is not ours, because its lock or its pid is another's, is given back below.
-        let mut file = unsafe { File::from_raw_fd(number) };
-        let ours = file.rewind().is_ok()
-            && read(&mut file).is_ok_and(|pid| pid == Some(getpid()))
-            && lock(&file).unwrap_or(false)
-            && fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok();
-        if !ours {
-            let _ = file.into_raw_fd();
-            return None;
-        }
-        Some(file)
-    })
-}
-
-fn whole_file() -> libc::flock {
-    libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    }
-}
-
-/// Whether the lock was free and is ours now.
-fn lock(file: &File) -> io::Result<bool> {
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file())) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn is_locked(file: &File) -> io::Result<bool> {
-    let mut found = whole_file();
-    fcntl(file, FcntlArg::F_OFD_GETLK(&mut found))?;
-    Ok(i32::from(found.l_type) != libc::F_UNLCK)
 }
 
 /// The pid in the file; an error for anything else, which must not be overwritten.
@@ -244,14 +184,6 @@ fn read(file: &mut File) -> io::Result<Option<Pid>> {
 /// Whether there is such a process, ours or another user's.
 fn lives(pid: Pid) -> bool {
     kill(pid, None) != Err(Errno::ESRCH)
-}
-
-/// Whether the path still leads to this file.
-fn same(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(file), Ok(path)) => (file.dev(), file.ino()) == (path.dev(), path.ino()),
-        _ => false,
-    }
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -304,10 +236,10 @@ mod tests {
         let path = folder.path().join("pid");
         let mut before = PidFile::take(&path).unwrap();
         before.write().unwrap();
-        before.keep_through_exec().unwrap();
-        before.close_on_exec().unwrap();
+        before.keep_through_exec(true).unwrap();
+        before.keep_through_exec(false).unwrap();
         assert!(PidFile::take(&path).is_err(), "it was not kept");
-        before.keep_through_exec().unwrap();
+        before.keep_through_exec(true).unwrap();
         // As exec does it: the descriptor stays, and nobody knows of it.
         let number = before.file.into_raw_fd();
         let behind = PidFile::take(&path).unwrap();

@@ -154,8 +154,8 @@ impl Saved {
     }
 }
 
-/// Signals that must not meet a master whose handlers are not there yet.
-const HELD_BACK: [Signal; 8] = [
+/// Signals that move a server: they must not meet a master whose handlers are not there yet.
+pub const HELD_BACK: [Signal; 8] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -180,6 +180,26 @@ pub fn hold_back() -> io::Result<()> {
 /// What sigprocmask says.
 pub fn release() -> io::Result<()> {
     Ok(HELD_BACK.into_iter().collect::<SigSet>().thread_unblock()?)
+}
+
+/// Lets the signals that stop programs end this one, except those that it was started to ignore.
+///
+/// # Errors
+/// What sigaction and sigprocmask say.
+pub fn end_by_stops() -> io::Result<()> {
+    let stops = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGHUP,
+    ];
+    let saved = save(&stops)?;
+    for (signal, before) in &saved.0 {
+        if !matches!(before.handler(), SigHandler::SigIgn) {
+            set_default(*signal)?;
+        }
+    }
+    release()
 }
 
 /// Runs `work` with all signals blocked; a thread that it starts is born so.

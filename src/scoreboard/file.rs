@@ -1,10 +1,11 @@
 //! The scoreboard as a file (`scoreboard_path`), in the form that Gepok 0.292 documents, for programs that read that.
 //!
-//! It is written by pwrite and never mapped: whoever truncates it harms no process of ours.
+//! It is written by pwrite and never mapped: whoever truncates it harms no process of ours. A lock tells that its server
+//! lives, so that no two write to one file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -12,6 +13,7 @@ use anyhow::{Result, bail};
 use nix::unistd::{Gid, Uid};
 
 use super::{BORN, Board, HEADER, PID, RECORD, SERVED, SINCE, SLOTS, STATE, State, lives};
+use crate::lock;
 
 /// Bytes of a record: pack("NNSNNCC", pid, child_start, num_reqs, req_start, mtime, ord state, 0).
 const BYTES: usize = 20;
@@ -26,27 +28,31 @@ pub struct BoardFile {
 }
 
 impl BoardFile {
-    /// Makes the file, with so many free records; one that another server has left is taken over.
+    /// Makes the file, with so many free records; one that another server has left is taken over. From a server that runs
+    /// only its successor takes it.
     ///
     /// # Errors
-    /// A sentence that says why not: it holds something else, or what the system says.
-    pub fn create(path: &Path, records: usize) -> Result<BoardFile> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            // No symbolic link: in a folder that others can write to, it could lead to any file of root's.
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            bail!("it is not a regular file");
-        }
-        if !is_scoreboard(&file, metadata.len())? {
-            bail!("it holds something else than a scoreboard");
-        }
+    /// A sentence that says why not: it holds something else, another server has it, or what the system says.
+    pub fn create(path: &Path, records: usize, is_successor: bool) -> Result<BoardFile> {
+        let file = loop {
+            let file = match lock::kept_through_exec(path, |_| true) {
+                Some(kept) => kept,
+                None => open(path)?,
+            };
+            if lock::take(&file)? {
+                if lock::is_same(&file, path) {
+                    break file;
+                }
+                // Its owner has removed it meanwhile.
+            } else if is_successor {
+                // The server before goes on in its own file, which has no name any more.
+                fs::remove_file(path)?;
+            } else {
+                bail!(
+                    "it is that of another server, which is running, so option 'scoreboard_path' or 'name' is needed"
+                );
+            }
+        };
         // Written, not left as a hole: a disk that is full later takes nothing away.
         file.write_all_at(&vec![0; records * BYTES], 0)?;
         file.set_len((records * BYTES) as u64)?;
@@ -63,6 +69,14 @@ impl BoardFile {
     /// What fchown says.
     pub fn give(&self, user: Uid, group: Gid) -> io::Result<()> {
         Ok(nix::unistd::fchown(&self.file, Some(user), Some(group))?)
+    }
+
+    /// Whether the program that this process is about to become finds the file held: [`BoardFile::create`] has it back then.
+    ///
+    /// # Errors
+    /// What fcntl says.
+    pub fn keep_through_exec(&self, keep: bool) -> io::Result<()> {
+        lock::keep_through_exec(&self.file, keep)
     }
 
     /// The file, for who keeps descriptors open.
@@ -83,14 +97,31 @@ impl BoardFile {
     /// Removes the file, if it is still this one. Where the folder is closed to a user without root's rights it stays
     /// behind, empty.
     pub fn remove(&self) {
-        let same = match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
-            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
-            _ => false,
-        };
-        if same && fs::remove_file(&self.path).is_err() {
+        if lock::is_same(&self.file, &self.path) && fs::remove_file(&self.path).is_err() {
             let _ = self.file.set_len(0);
         }
     }
+}
+
+/// Opens the file, and makes it where there is none.
+fn open(path: &Path) -> Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        // No symbolic link: in a folder that others can write to, it could lead to any file of root's.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        bail!("it is not a regular file");
+    }
+    if !is_scoreboard(&file, metadata.len())? {
+        bail!("it holds something else than a scoreboard");
+    }
+    Ok(file)
 }
 
 /// Whether the file is empty, or has nothing but records: no file of another kind is overwritten.
@@ -133,9 +164,14 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::{AsRawFd, IntoRawFd};
     use std::sync::Arc;
 
     use super::*;
+
+    fn create(path: &Path, records: usize) -> Result<BoardFile> {
+        BoardFile::create(path, records, false)
+    }
 
     #[test]
     fn a_living_worker_has_a_record_and_the_rest_is_free() {
@@ -144,7 +180,7 @@ mod tests {
         let (board, _memory) = Board::create(4).unwrap();
         let board = Arc::new(board);
         let seat = board.take(1, 1).unwrap();
-        let file = BoardFile::create(&path, 3).unwrap();
+        let file = create(&path, 3).unwrap();
         assert_eq!(fs::read(&path).unwrap(), [0; 60]);
 
         board.set(seat.record + SERVED, 70_000);
@@ -179,12 +215,12 @@ mod tests {
         let path = folder.path().join("board");
         for content in [&b"root:x:0:0:root:/root:/bin/bash\n"[..], &[b'x'; 40]] {
             fs::write(&path, content).unwrap();
-            assert!(BoardFile::create(&path, 3).is_err());
+            assert!(create(&path, 3).is_err());
             assert_eq!(fs::read(&path).unwrap(), content);
         }
         fs::remove_file(&path).unwrap();
-        drop(BoardFile::create(&path, 5).unwrap());
-        let file = BoardFile::create(&path, 3).unwrap();
+        drop(create(&path, 5).unwrap());
+        let file = create(&path, 3).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().len(),
             60,
@@ -194,5 +230,44 @@ mod tests {
         fs::write(&path, "another's").unwrap();
         file.remove();
         assert!(path.exists(), "it is not the one that was made");
+    }
+
+    #[test]
+    fn no_two_servers_write_to_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("board");
+        let first = create(&path, 2).unwrap();
+        first.file.write_all_at(b"first", 0).unwrap();
+        let error = create(&path, 3).unwrap_err().to_string();
+        assert!(error.contains("'scoreboard_path'"), "{error}");
+        assert!(
+            fs::read(&path).unwrap().starts_with(b"first"),
+            "left as it is"
+        );
+
+        let successor = BoardFile::create(&path, 3, true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [0; 60]);
+        first.file.write_all_at(b"first", 0).unwrap();
+        first.remove();
+        assert_eq!(fs::read(&path).unwrap(), [0; 60], "it is the successor's");
+        drop(successor);
+        create(&path, 3).unwrap().remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn it_is_had_back_behind_an_exec() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("board");
+        let before = create(&path, 2).unwrap();
+        // The core of the program before has a copy, and the lock is that of both.
+        let copy = before.file.try_clone().unwrap();
+        before.keep_through_exec(true).unwrap();
+        // As exec does it: the descriptor stays, and nobody knows of it.
+        let number = before.file.into_raw_fd();
+        let behind = create(&path, 3).unwrap();
+        assert_eq!(behind.file.as_raw_fd(), number);
+        drop(copy);
+        assert!(create(&path, 3).is_err(), "its lock as well");
     }
 }

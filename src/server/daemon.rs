@@ -99,7 +99,7 @@ impl Daemon {
     }
 
     /// Everything is bound and opened: goes to the background and to its folder, and writes its pid. The process that was
-    /// started does not return where it is left behind.
+    /// started waits until [`Daemon::ready`] is said, and does not return.
     ///
     /// # Errors
     /// One sentence for the operator.
@@ -125,7 +125,8 @@ impl Daemon {
         self.identity.as_ref().map_or(Ok(()), Identity::take)
     }
 
-    /// Makes the scoreboard's file, as the user's that the server will be; nothing where none is wanted.
+    /// Makes the scoreboard's file, as the user's that the server will be; nothing where none is wanted. start_server starts
+    /// successors beside servers that run.
     ///
     /// # Errors
     /// One sentence for the operator.
@@ -134,7 +135,8 @@ impl Daemon {
             return Ok(None);
         };
         let what = || format!("the scoreboard file '{}' can't be written", path.display());
-        let file = BoardFile::create(&path, records).with_context(what)?;
+        let is_successor = env::var_os(STARTER).is_some();
+        let file = BoardFile::create(&path, records, is_successor).with_context(what)?;
         if let (Some(identity), true) = (&self.identity, geteuid().is_root()) {
             let (user, group) = identity.ids();
             file.give(user, group).with_context(what)?;
@@ -142,7 +144,29 @@ impl Daemon {
         Ok(Some(file))
     }
 
-    /// Everything runs: lets go of the terminal.
+    /// The app is about to be loaded, and whoever has started the server waits for that: they hear of what goes wrong, beside
+    /// an error log that takes the place of standard error.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn load(&mut self, has_error_log: bool) -> io::Result<()> {
+        let Some(background) = &mut self.background else {
+            return Ok(());
+        };
+        if has_error_log {
+            background.keep_standard_error();
+        }
+        background.leave_standard()?;
+        // That was forgotten with root's rights.
+        background.end_with_start()
+    }
+
+    /// Whether somebody waits at the terminal.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.background.is_some()
+    }
+
+    /// The app is loaded: lets go of the terminal. In the master nobody waits any more.
     ///
     /// # Errors
     /// What the system says.
@@ -153,21 +177,28 @@ impl Daemon {
         }
     }
 
+    /// The start has failed: what is written to standard error from now on arrives where somebody waits. Whether it went to an
+    /// error log before.
+    pub(super) fn take_standard_error_back(&mut self) -> bool {
+        let background = self.background.as_mut();
+        background.is_some_and(Background::take_standard_error_back)
+    }
+
     /// Whether the next program of this process finds the pid file held.
     ///
     /// # Errors
     /// What fcntl says.
     pub(super) fn keep_through_exec(&self, keep: bool) -> io::Result<()> {
-        match &self.pid_file {
-            Some(file) if keep => file.keep_through_exec(),
-            Some(file) => file.close_on_exec(),
-            None => Ok(()),
-        }
+        let file = self.pid_file.as_ref();
+        file.map_or(Ok(()), |file| file.keep_through_exec(keep))
     }
 
-    /// In a worker: the pid file is the master's.
+    /// In a worker: the pid file is the master's, and so is the word that all is well.
     pub(super) fn leave_to_master(&mut self) {
         self.pid_file = None;
+        self.background
+            .iter_mut()
+            .for_each(Background::leave_to_master);
     }
 
     /// The server has ended.

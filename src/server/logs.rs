@@ -31,8 +31,6 @@ pub(super) struct Logs {
     access: Option<Access>,
     errors: Option<Errors>,
     zone: Zone,
-    /// All files were opened a moment ago.
-    fresh: bool,
 }
 
 #[derive(Debug)]
@@ -102,7 +100,6 @@ impl Logs {
             access,
             errors,
             zone: Zone::system(),
-            fresh: true,
         })
     }
 
@@ -155,9 +152,6 @@ impl Logs {
     /// # Errors
     /// One sentence.
     pub(super) fn reopen(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        if std::mem::take(&mut self.fresh) {
-            return Ok(());
-        }
         let files = self.reopened().map_err(|error| format!("{error:#}"))?;
         core.tell(ToCore::Logs(files))
             .map_err(|error| format!("the core can't be told of its logs: {error}"))

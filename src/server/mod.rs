@@ -14,7 +14,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, getpid, getppid};
 
 use self::logs::Logs;
-use self::settings::{core_settings, limits, sizes};
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config::resolved::{Config, Place};
@@ -22,7 +21,8 @@ use crate::core;
 use crate::log::access::Plan;
 use crate::net::listen::{Listening, SocketFile};
 use crate::net::tls::files::Files;
-use crate::process::control::MasterEnd;
+use crate::process::control::{LogFiles, MasterEnd, ToCore};
+use crate::process::daemon::instead_of_terminal;
 use crate::process::fork::{self, Forked};
 use crate::process::handover::{self, Handover, Program};
 use crate::process::master::{self, Ended, Roles};
@@ -38,7 +38,7 @@ mod bind;
 mod daemon;
 mod logs;
 pub mod running;
-mod settings;
+pub mod settings;
 mod single;
 mod tls;
 
@@ -109,7 +109,6 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         daemon,
         master: getpid(),
         certificates,
-        reread: false,
         logs,
         start,
         program,
@@ -123,6 +122,8 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
+        // The caller tells why.
+        server.daemon.take_standard_error_back();
         // What is there is the running server's, if this is its trial.
         if server.start != Start::Trial {
             server.files.iter().for_each(SocketFile::remove);
@@ -146,8 +147,6 @@ struct Server<'a> {
     master: Pid,
     /// Where certificates and keys are, if TLS is spoken.
     certificates: Option<Files>,
-    /// They were read before.
-    reread: bool,
     logs: Logs,
     start: Start,
     /// How this process was started.
@@ -224,7 +223,7 @@ impl Server<'_> {
             } else {
                 self.config.workers.start as usize
             },
-            pool: sizes(self.config).filter(|_| !trial),
+            pool: settings::sizes(self.config).filter(|_| !trial),
             graceful_timeout: reload.graceful_timeout,
             spawn_interval: reload.spawn_interval,
             err_respawn_interval: reload.err_respawn_interval,
@@ -261,9 +260,10 @@ impl Server<'_> {
             self.entry
                 .listening(&first.server_name, &first.server_port, scheme)?;
         }
+        let left = self.daemon.load(self.logs.errors().is_some());
+        left.map_err(|error| format!("can't go to the background: {error}"))?;
         let taken = self.logs.take_standard_error();
-        taken.map_err(|error| format!("can't take the error log: {error}"))?;
-        self.daemon.ready()
+        taken.map_err(|error| format!("can't take the error log: {error}"))
     }
 }
 
@@ -287,10 +287,9 @@ impl Roles for Server<'_> {
         keep.extend(self.logs.errors());
         keep.extend(self.board_file.iter().map(|file| file.file().as_raw_fd()));
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core::Settings {
-            board_file: self.board_file.clone(),
-            ..core_settings(self.config, self.board.clone())
-        };
+        let mut settings = settings::core(self.config);
+        settings.dispatch.board = self.board.clone();
+        settings.board_file = self.board_file.clone();
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
@@ -314,20 +313,13 @@ impl Roles for Server<'_> {
         }
     }
 
-    fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        let logs = self.logs.reopen(core);
-        let Some(files) = &self.certificates else {
-            return logs;
-        };
-        match tls::reread(files, core) {
-            Err(message) if self.reread => Err(format!(
-                "{message}; the certificates read before stay in use"
-            )),
-            read => {
-                self.reread = true;
-                read.and(logs)
-            }
-        }
+    fn reopen_logs(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        self.logs.reopen(core)
+    }
+
+    fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        let files = self.certificates.as_ref();
+        files.map_or(Ok(()), |files| tls::reread(files, core))
     }
 
     fn look_after_children(&mut self, core: &mut MasterEnd) {
@@ -336,6 +328,18 @@ impl Roles for Server<'_> {
 
     fn listening(&mut self) -> Result<(), String> {
         self.tell_listening()
+    }
+
+    fn serving(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        if self.daemon.is_awaited() {
+            let errors = instead_of_terminal().map_err(|error| error.to_string())?;
+            // A core that has just died is noticed by the master.
+            let _ = core.tell(ToCore::Logs(LogFiles {
+                access: None,
+                errors,
+            }));
+        }
+        self.daemon.ready()
     }
 
     fn stop_listening(&mut self) {
@@ -352,6 +356,9 @@ impl Roles for Server<'_> {
     }
 
     fn keep_through_exec(&mut self, keep: bool) -> io::Result<()> {
+        if let Some(file) = &self.board_file {
+            file.keep_through_exec(keep)?;
+        }
         self.daemon.keep_through_exec(keep)
     }
 
@@ -377,7 +384,8 @@ impl Roles for Server<'_> {
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
-            let share = Share::draw(&limits(&self.config.life.share));
+            self.daemon.ready().map_err(|message| anyhow!(message))?;
+            let share = Share::draw(&settings::share(&self.config.life.share));
             let left = worker::serve(&channel, app.as_mut(), share, shown);
             Ok(match app.leave(left) {
                 Left::Finished => 0,
@@ -386,6 +394,9 @@ impl Roles for Server<'_> {
         };
         served().unwrap_or_else(|error| {
             ::log::error!("{error:#}");
+            if self.daemon.take_standard_error_back() {
+                ::log::error!("{error:#}");
+            }
             1
         })
     }

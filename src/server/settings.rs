@@ -1,24 +1,22 @@
-//! What the configuration means for each part of the server, in that part's own terms.
+//! What the operator said becomes the settings of core, workers and pool.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config;
-use crate::config::resolved::{Config, Keepalive};
+use crate::config::resolved::{self, Config, Keepalive, Share};
 use crate::core;
 use crate::dispatch;
-use crate::http::h1::connection::Settings;
+use crate::http::h1::connection;
 use crate::http::limits::Limits;
 use crate::net::admission;
 use crate::process::pool::Sizes;
-use crate::scoreboard::Board;
 use crate::site;
 use crate::spool;
 use crate::worker;
 
-pub(super) fn limits(share: &config::resolved::Share) -> worker::Limits {
+/// When a worker has done its share.
+pub(super) fn share(share: &Share) -> worker::Limits {
     worker::Limits {
         requests: share.requests,
         age: share.age,
@@ -39,18 +37,19 @@ pub(super) fn sizes(config: &Config) -> Option<Sizes> {
     })
 }
 
-pub(super) fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
+/// How the core works.
+pub fn core(config: &Config) -> core::Settings {
     let limits = &config.limits;
     core::Settings {
-        http: http_settings(config),
-        site: site_settings(config),
+        http: http(config),
+        site: site(config),
         dispatch: dispatch::Settings {
             // One process can't be killed and replaced.
             request_timeout: config
                 .life
                 .request_timeout
                 .filter(|_| config.workers.start > 0),
-            board,
+            board: None,
             tell_load: sizes(config).is_some(),
             queue: limits.queue.map(|queue| queue.get() as usize),
             queue_time: limits.queue_time,
@@ -67,7 +66,7 @@ pub(super) fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core:
     }
 }
 
-fn site_settings(config: &Config) -> site::Settings {
+fn site(config: &Config) -> site::Settings {
     let status = config.status.as_ref();
     site::Settings {
         status: status.map(|status| site::StatusSettings {
@@ -80,8 +79,8 @@ fn site_settings(config: &Config) -> site::Settings {
     }
 }
 
-fn http_settings(config: &Config) -> Settings {
-    Settings {
+fn http(config: &Config) -> connection::Settings {
+    connection::Settings {
         limits: http_limits(&config.limits),
         timeout: config.timeout.unwrap_or_default(),
         header_timeout: config.header_timeout.unwrap_or_default(),
@@ -101,7 +100,7 @@ fn http_settings(config: &Config) -> Settings {
     }
 }
 
-fn http_limits(limits: &config::resolved::Limits) -> Limits {
+fn http_limits(limits: &resolved::Limits) -> Limits {
     Limits {
         field_section: limits.field_section,
         fields: limits.fields,

@@ -10,8 +10,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::settings::core_settings;
-use super::{Server, numbered, tls};
+use super::{Server, numbered, settings, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
@@ -36,7 +35,7 @@ impl Server<'_> {
         let (mut control, core_end) = control::pair()?;
         let core = self.start_core(&mut control, core_end)?;
         let (core_side, worker_side) = channel::pair()?;
-        if let Err(message) = self.reread(&mut control) {
+        if let Err(message) = self.read_certificates(&mut control) {
             let _ = control.tell(ToCore::Quit);
             joined(core)?;
             return Err(anyhow!(message));
@@ -51,6 +50,7 @@ impl Server<'_> {
         let mut app = app.map_err(|message| anyhow!(message))?;
         // From now on the core tells of reloads.
         board.reload_ended(1, None, 0);
+        self.daemon.ready().map_err(|message| anyhow!(message))?;
         take_signals(&control, self.is_supervised())?;
         let notifier = Notifier::from_environment();
         notifier.iter().for_each(Notifier::ready);
@@ -77,7 +77,8 @@ impl Server<'_> {
         core_end: OwnedFd,
     ) -> Result<JoinHandle<io::Result<()>>> {
         let listening = numbered(mem::take(&mut self.listening));
-        let settings = core_settings(self.config, self.board.clone());
+        let mut settings = settings::core(self.config);
+        settings.dispatch.board = self.board.clone();
         let logs = core::Logs {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),

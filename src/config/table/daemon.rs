@@ -12,11 +12,12 @@ pub(super) static CATEGORY: Category = Category {
             kind: Kind::Flag(|options, on| options.daemon.daemonize = on),
             value: "",
             preset: Preset::Described("1 for Gepok->new, else 0"),
-            short: "run in the background once all listens",
+            short: "run in the background once the app is loaded",
             long: "Whether the server leaves its terminal: a new session, F</> as its folder (see C<chdir>), standard \
-                   input from F</dev/null>, a pid file. The process that was started returns when everything \
-                   listens, with status 0; what hinders that is told before, with another status. Standard output \
-                   becomes F</dev/null> too, and standard error where it is a terminal. Under Server::Starter \
+                   input from F</dev/null>, a pid file. The process that was started returns with status 0 when \
+                   everything listens and the first worker has loaded the app; what hinders that is told before, \
+                   with another status, and nothing is left behind. Ctrl-C ends a start that takes too long. Standard \
+                   output becomes F</dev/null> too, and standard error where it is a terminal. Under Server::Starter \
                    nothing leaves.",
             entry: Entry::All,
         },
@@ -43,8 +44,9 @@ pub(super) static CATEGORY: Category = Category {
             short: "a file that tells what workers do",
             long: "A file that tells other programs what the workers do, within a second of each change; see \
                    docs/status.md for its form. It is written when this option is given, and in the background, \
-                   and removed at the end. C<''> or C<0> disables it, and with it the change of the pool's size: \
-                   as many workers as C<start_servers> says stay.",
+                   and removed at the end. A server does not start whose file is that of another one which is running, \
+                   but for a successor under Server::Starter, which makes the file anew. C<''> or C<0> disables it, \
+                   and with it the change of the pool's size: as many workers as C<start_servers> says stay.",
             entry: Entry::All,
         },
         Opt {

@@ -19,6 +19,8 @@ pub(super) struct Core {
     pub(super) pid: Pid,
     pub(super) control: MasterEnd,
     pub(super) born: Instant,
+    /// It has read certificates, or needs none.
+    pub(super) has_certificates: bool,
     /// It was told to leave: its end is no accident.
     pub(super) dismissed: bool,
 }
@@ -48,6 +50,7 @@ pub(super) fn start(roles: &mut dyn Roles) -> io::Result<Core> {
                     pid,
                     control,
                     born: Instant::now(),
+                    has_certificates: false,
                     dismissed: false,
                 });
             }

@@ -46,6 +46,7 @@ impl Former {
                 pid: core.pid,
                 control: MasterEnd::new(handover::own(core.control)),
                 born: Instant::now(),
+                has_certificates: true,
                 dismissed: false,
             },
             workers: own

@@ -35,7 +35,7 @@ impl Master<'_> {
     pub(super) fn reload(&mut self) {
         self.tell(Notifier::reloading);
         self.settings.board.reload_asked();
-        self.unread = self.reread();
+        self.not_reread = self.reread();
         if self.change.is_some() {
             self.reload_again = true;
         } else {
@@ -71,16 +71,24 @@ impl Master<'_> {
         }
         if !worker.candidate {
             worker.state = State::Serving;
-            if !std::mem::replace(&mut self.begun, true) {
-                self.settings.board.reload_ended(self.generation, None, 0);
-                self.tell(Notifier::ready);
-            }
+            self.begin();
             self.take_over();
         } else if let Some(path) = check {
             worker.state = State::Checking;
             let _ = self.core.control.tell(ToCore::Check(number, path));
         } else {
             self.passed(number);
+        }
+    }
+
+    /// A worker has loaded the app. The first one to do so ends the start.
+    fn begin(&mut self) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        match self.roles.serving(&mut self.core.control) {
+            Ok(()) => self.tell(Notifier::ready),
+            Err(message) => self.fail(message),
         }
     }
 
@@ -131,7 +139,7 @@ impl Master<'_> {
                 worker.state = State::Serving;
             }
         }
-        self.begun = true;
+        self.begin();
         self.take_over();
         let mut old: Vec<u32> = self.old_ones().map(|worker| worker.number).collect();
         if !self.settings.spawn_interval.is_zero() {
@@ -154,9 +162,9 @@ impl Master<'_> {
     fn end_change(&mut self) {
         let asked = self.change.take().map_or(0, |change| change.asked);
         ::log::info!("generation {} serves", self.generation);
-        let unread = self.unread.as_deref();
+        let not_reread = self.not_reread.as_deref();
         let board = &self.settings.board;
-        board.reload_ended(self.generation, unread, asked);
+        board.reload_ended(self.generation, not_reread, asked);
         self.change_over();
     }
 

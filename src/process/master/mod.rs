@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use self::certificates::Unread;
 use self::core::Core;
 use self::former::Former;
 use self::generation::Change;
@@ -31,6 +32,7 @@ use super::signal::{self, Saved};
 use crate::channel::Descriptors;
 use crate::scoreboard::Board;
 
+mod certificates;
 mod core;
 mod former;
 mod generation;
@@ -58,13 +60,19 @@ pub trait Roles {
     /// The core's life, in the core's process. Returns its exit status.
     fn core(&mut self, control: OwnedFd) -> i32;
 
-    /// Has the core take what it needs beside the listening sockets, from files that only the master may be
-    /// able to open: called in the master when a core is ready and before its first worker is forked, and at each
-    /// reload. What it opens, it hands over as descriptors ([`MasterEnd::ask`]).
+    /// Has the core read certificates and keys, from files that only the master may be able to open: called in the
+    /// master when a core is ready and before its first worker is forked, and at each reload. What it opens, it hands over
+    /// as descriptors ([`MasterEnd::ask`]).
     ///
     /// # Errors
     /// One sentence for the operator. It stops the start; later it is logged, and the core keeps what it had.
-    fn reread(&mut self, core: &mut MasterEnd) -> Result<(), String>;
+    fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), String>;
+
+    /// Opens the log files anew, and hands them to the core: called at each reload, and for a core that follows a dead one.
+    ///
+    /// # Errors
+    /// One sentence, which is logged; what can't be opened stays as it was.
+    fn reopen_logs(&mut self, core: &mut MasterEnd) -> Result<(), String>;
 
     /// Some child of the master's has died that was no worker; it may be one of these roles' own.
     fn look_after_children(&mut self, core: &mut MasterEnd);
@@ -74,6 +82,12 @@ pub trait Roles {
     /// # Errors
     /// What the app's hook died with.
     fn listening(&mut self) -> Result<(), String>;
+
+    /// The first worker has loaded the app: called once in the master.
+    ///
+    /// # Errors
+    /// One sentence, with which the start fails.
+    fn serving(&mut self, core: &mut MasterEnd) -> Result<(), String>;
 
     /// The server stops: the master closes its copies of the listening sockets.
     fn stop_listening(&mut self);
@@ -141,6 +155,8 @@ struct Master<'a> {
     /// The policy that moves their number, where it is not fixed.
     pool: Option<Pool>,
     core: Core,
+    /// What it lacks.
+    unread: Option<Unread>,
     /// The generation that serves.
     generation: u32,
     /// The generation that is to follow, while it is being tried.
@@ -148,7 +164,7 @@ struct Master<'a> {
     /// HUP came meanwhile.
     reload_again: bool,
     /// What the last reload could not read anew.
-    unread: Option<String>,
+    not_reread: Option<String>,
     /// Some worker has served: failures are no longer the start's.
     begun: bool,
     /// Workers that have left before that.
@@ -194,6 +210,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         wanted: settings.workers,
         pool: settings.pool.map(Pool::new),
         core,
+        unread: None,
         generation: handover.generation + u32::from(!trial),
         // A trial's only worker must do what each new one must.
         change: trial.then_some(Change {
@@ -201,7 +218,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
             asked: 0,
         }),
         reload_again: false,
-        unread: None,
+        not_reread: None,
         begun: !formers.is_empty(),
         stillborn: 0,
         next_number: handover.next_number.max(1),
@@ -219,7 +236,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     };
     master.take_signals().map_err(start)?;
     signal::release().map_err(start)?;
-    let begun = master.roles.reread(&mut master.core.control);
+    let begun = master.read_first_certificates();
     let begun = match trial || !master.formers.is_empty() {
         true => begun,
         false => begun.and_then(|()| master.accept()),
@@ -314,17 +331,9 @@ impl Master<'_> {
             self.next_ending(),
             self.next_shrink(),
             self.next_cut(),
+            self.next_reading(),
             sign,
         ];
         dues.into_iter().flatten().min()
-    }
-
-    /// The core takes anew what it read from files; what can't be read leaves it as it was, and is returned.
-    fn reread(&mut self) -> Option<String> {
-        let unread = self.roles.reread(&mut self.core.control).err();
-        if let Some(message) = &unread {
-            ::log::error!("{message}");
-        }
-        unread
     }
 }

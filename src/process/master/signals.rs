@@ -9,19 +9,12 @@ use super::super::signal::{self, Note};
 use super::Master;
 use super::stop::Phase;
 
-/// Signals that the master takes over.
-pub(super) const TAKEN: [Signal; 10] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGHUP,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-    Signal::SIGCHLD,
-    Signal::SIGPIPE,
-];
+/// Signals that the master takes over: those that move servers, and two that would harm it.
+pub(super) const TAKEN: [Signal; 10] = {
+    let [term, int, quit, hup, usr1, usr2, ttin, ttou] = signal::HELD_BACK;
+    let (child, pipe) = (Signal::SIGCHLD, Signal::SIGPIPE);
+    [term, int, quit, hup, usr1, usr2, ttin, ttou, child, pipe]
+};
 
 impl Master<'_> {
     pub(super) fn take_signals(&self) -> io::Result<()> {

@@ -62,6 +62,7 @@ impl Master<'_> {
         self.kill_overdue();
         self.cut_overdue();
         self.shrink();
+        self.read_unread();
         match self.phase {
             Phase::Ebbing { next } if now >= next => self.ebb(),
             Phase::Draining { until } if now >= until => {

@@ -268,22 +268,48 @@ sub stop {
     return $self->wait_exit(10);
 }
 
-# The processes it has started, and theirs.
-sub descendants {
-    my $self = shift;
-    my (%children, @all);
+# All processes that live, by their pids: their parents and when they were born.
+sub processes {
+    my %all;
     for my $stat (glob '/proc/[0-9]*/stat') {
         open my $file, '<', $stat or next;
-        my $line = <$file> // next;
-        my ($pid, $state, $parent) = $line =~ /^(\d+) \(.*\) (\S) (\d+)/s or next;
-        push @{$children{$parent}}, $pid unless $state eq 'Z';
+        my ($pid, $rest) = (<$file> // next) =~ /^(\d+) \(.*\) (.*)/s or next;
+        # As proc(5) numbers them, from the third field on.
+        my ($state, $parent, $born) = (split / /, $rest)[0, 1, 19];
+        $all{$pid} = {parent => $parent, born => $born} unless $state eq 'Z';
     }
+    return \%all;
+}
+
+# The eldest first. Numbers don't tell: the kernel begins with small ones again.
+sub by_birth {
+    my ($all, @pids) = @_;
+    # In an array: a scalar context asks for their number.
+    my @sorted = sort { $all->{$a}{born} <=> $all->{$b}{born} || $a <=> $b } @pids;
+    return @sorted;
+}
+
+# The processes it has started, and theirs, by their age: the core is the first.
+sub descendants {
+    my $self = shift;
+    my $all  = processes();
+    my %children;
+    push @{$children{$all->{$_}{parent}}}, $_ for keys %$all;
+    my @found;
     my @next = @{$children{$self->{pid}} // []};
     while (defined(my $pid = shift @next)) {
-        push @all,  $pid;
-        push @next, @{$children{$pid} // []};
+        push @found, $pid;
+        push @next,  @{$children{$pid} // []};
     }
-    return sort { $a <=> $b } @all;
+    return by_birth($all, @found);
+}
+
+# All living processes that have its log open, wherever they went, by their age.
+sub family {
+    my $self = shift;
+    my $all  = processes();
+    my $log  = $self->log_path;
+    return by_birth($all, grep { my $pid = $_; grep { (readlink($_) // '') eq $log } glob "/proc/$pid/fd/*" } keys %$all);
 }
 
 sub DESTROY {

@@ -1,0 +1,87 @@
+//! Certificates and keys: the core alone holds them, so that the successor of a dead one has none until it has read the files.
+
+use std::time::{Duration, Instant};
+
+use super::Master;
+use super::stop::Phase;
+
+/// How long to wait before files that could not be read are tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Files that a core without certificates could not read.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// What is wrong: it is said once.
+    why: String,
+    /// When they are tried again.
+    next: Instant,
+}
+
+impl Master<'_> {
+    /// At the start: they must be good.
+    pub(super) fn read_first_certificates(&mut self) -> Result<(), String> {
+        self.roles.read_certificates(&mut self.core.control)?;
+        self.core.has_certificates = true;
+        Ok(())
+    }
+
+    /// Log files and certificates are read anew. What can't be read leaves the core as it was, and is returned.
+    pub(super) fn reread(&mut self) -> Option<String> {
+        let logs = self.roles.reopen_logs(&mut self.core.control).err();
+        if let Some(message) = &logs {
+            ::log::error!("{message}");
+        }
+        self.unread = None;
+        self.read_certificates().or(logs)
+    }
+
+    /// When files are to be tried again.
+    pub(super) fn next_reading(&self) -> Option<Instant> {
+        let running = self.phase == Phase::Running;
+        self.unread
+            .as_ref()
+            .filter(|_| running)
+            .map(|unread| unread.next)
+    }
+
+    /// Tries files again that could not be read, when it is time.
+    pub(super) fn read_unread(&mut self) {
+        if self
+            .next_reading()
+            .is_some_and(|next| next <= Instant::now())
+        {
+            self.read_certificates();
+        }
+    }
+
+    /// Returns why they can't be read.
+    fn read_certificates(&mut self) -> Option<String> {
+        match self.roles.read_certificates(&mut self.core.control) {
+            Ok(()) => {
+                self.core.has_certificates = true;
+                if self.unread.take().is_some() {
+                    ::log::warn!("the certificates could be read: HTTPS is served again");
+                }
+                None
+            }
+            Err(message) if self.core.has_certificates => {
+                ::log::error!("{message}; the certificates read before stay in use");
+                Some(message)
+            }
+            Err(why) => {
+                let known = self.unread.as_ref().map(|unread| &unread.why);
+                if known != Some(&why) {
+                    ::log::error!(
+                        "{why}; the core that died has left no certificates: HTTPS is not served until they can be read"
+                    );
+                }
+                let next = Instant::now() + PAUSE;
+                self.unread = Some(Unread {
+                    why: why.clone(),
+                    next,
+                });
+                Some(why)
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+# Going to the background: the command returns when a worker has loaded the app, or tells why none can.
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use Gepok::Test;
+
+gepok_only();
+
+sub slurp { open my $file, '<', $_[0] or return ''; local $/; scalar(<$file>) // '' }
+sub touch { open my $file, '>', $_[0] or die "$_[0]: $!" }
+
+# An app that says when it is being loaded, waits until it may go on, and perhaps dies then.
+my $APP = <<'APP';
+my $folder = '%s';
+{ open my $file, '>', "$folder/loading" or die $! }
+select undef, undef, undef, 0.02 until -e "$folder/go";
+die "by intent\n" if -e "$folder/broken";
+sub { [200, [], ["loaded"]] }
+APP
+
+# A server on its way to the background that loads the app behind that: (server, folder of its files).
+sub awaited {
+    my ($entry, %how) = @_;
+    my $folder = scratch();
+    my $path   = "$folder";
+    my $server = server(
+        entry   => $entry,
+        app     => sprintf($APP, $path),
+        ready   => 0,
+        listen  => ['tcp', 'unix'],
+        options => {start_servers => 2, daemonize => 1, pid_path => "$path/pid", scoreboard_path => "$path/board",
+            error_log_path => '', %{$how{options} // {}}},
+        args    => [$entry eq 'bin' ? '--no-preload-app' : ('-L', 'Delayed')]);
+    $server->{scratch} = $folder;
+    return ($server, $path);
+}
+
+# Ends the server that is in the background.
+sub end {
+    my ($server, $folder) = @_;
+    ok scalar($server->family), 'it lives';
+    kill TERM => slurp("$folder/pid") =~ /(\d+)/;
+    ok soon(sub { !$server->family }, 10), 'TERM ends it';
+}
+
+# Nothing is left of it.
+sub nothing {
+    my ($server, $folder) = @_;
+    ok soon { !$server->family }, 'no process is left' or diag join ' ', $server->family;
+    is_deeply [grep { -e } "$folder/pid", "$folder/board", $server->path], [], 'no pid file, scoreboard or socket either';
+    ok !eval { $server->connect('tcp'); 1 }, 'and nobody listens';
+}
+
+for my $entry (qw(plackup bin)) {
+    for my $workers (2, 0) {
+        my $name = "$entry, start_servers=$workers";
+        check "$name: it returns when the app is loaded" => sub {
+            my ($server, $folder) = awaited($entry, options => {start_servers => $workers});
+            ok soon(sub { -e "$folder/loading" }, 15), 'the app is being loaded';
+            ok !defined $server->wait_exit(0.3), 'the command waits';
+            touch("$folder/go");
+            is $server->wait_exit(15), 0, 'and returns with status 0 when that is done' or diag $server->log;
+            is $server->get('/')->content, 'loaded', 'it serves';
+            end($server, $folder);
+        };
+        check "$name: an app that can't be loaded" => sub {
+            my ($server, $folder) = awaited($entry, options => {start_servers => $workers});
+            ok soon(sub { -e "$folder/loading" }, 15), 'the app is being loaded';
+            touch("$folder/$_") for qw(broken go);
+            my $status = $server->wait_exit(15);
+            ok $status, 'the command fails';
+            is $status >> 8, 2, 'with status 2' if $entry eq 'bin';
+            like $server->log, qr/by intent/, 'and tells why';
+            nothing($server, $folder);
+        };
+    }
+    check "$entry: an app that can't be loaded, and an error log" => sub {
+        my $logs = scratch();
+        my ($server, $folder) = awaited($entry, options => {error_log_path => "$logs/errors"});
+        touch("$folder/$_") for qw(broken go);
+        ok $server->wait_exit(15), 'the command fails';
+        like $server->log, qr/the app can't be loaded: .*by intent/s, 'who has started it is told why';
+        like $server->log, qr/no worker can serve/, 'and that this is the end';
+        like slurp("$logs/errors"), qr/the app can't be loaded: .*by intent/s, 'so is the log';
+        nothing($server, $folder);
+    };
+    check "$entry: it is given up" => sub {
+        for my $signal (qw(INT KILL)) {
+            my ($server, $folder) = awaited($entry);
+            ok soon(sub { -e "$folder/loading" }, 15), 'the app is being loaded';
+            $server->signal($signal);
+            is $server->wait_exit(5), {INT => 2, KILL => 9}->{$signal}, "$signal ends the command at once";
+            nothing($server, $folder);
+        }
+    };
+}
+
+check 'an exception in the class' => sub {
+    my $folder = scratch();
+    touch("$folder/$_") for qw(broken go);
+    my $port = free_port();
+    Gepok::Test::Server::spew("$folder/app.psgi", sprintf $APP, "$folder");
+    my ($status, $text) = run_command([
+        $^X, (map { '-I' . root() . "/blib/$_" } qw(arch lib)), '-MGepok', '-MPlack::Loader', '-e', <<"SCRIPT"], seconds => 20);
+require Plack::Loader::Delayed;
+my \$loader = Plack::Loader::Delayed->new;
+\$loader->preload_app(sub { require Plack::Util; Plack::Util::load_psgi('$folder/app.psgi') });
+my \$server = \$loader->load('Gepok', host => '127.0.0.1', port => $port, daemonize => 1, pid_path => '$folder/pid', scoreboard_path => '');
+eval { \$loader->run(\$server); 1 } and exit 0;
+print STDERR "caught: \$@";
+exit 7;
+SCRIPT
+    is $status, 7 << 8, 'the caller can catch it, and its exit status is that of the command' or diag $text;
+    like $text, qr/by intent/, 'the reason is told';
+    like $text, qr/^caught: no worker can serve/m, 'and what follows';
+    ok !-e "$folder/pid", 'there is no pid file';
+};
+
+SKIP: {
+    my ($script) = grep { -x } map {"$_/script"} split /:/, $ENV{PATH};
+    skip 'script (of util-linux or bsdutils) is missing', 1 if !$script || system "$script -qec true /dev/null </dev/null >/dev/null 2>&1";
+    for my $entry (qw(plackup bin)) {
+        check "$entry: a terminal" => sub {
+            my $folder = scratch();
+            my $path   = "$folder";
+            Gepok::Test::Server::spew("$path/app.psgi", sprintf $APP, $path);
+            touch("$path/go");
+            my $port    = free_port();
+            my @gepok   = $entry eq 'bin' ? (root() . '/blib/script/gepok', '--no-preload-app')
+                : ($^X, (map { '-I' . root() . "/blib/$_" } qw(arch lib)), Gepok::Test::Server::plackup(), qw(-s Gepok -L Delayed));
+            my $command = join ' ', @gepok, "--http-ports=127.0.0.1:$port", '--start-servers=1', '--max-clients=1', '--daemonize',
+                "--pid-path=$path/pid", '--scoreboard-path=0', "$path/app.psgi";
+            # Without a hang-up: the terminal goes as the command returns.
+            my ($status, $text) = run_command([$script, '-qec', "$command; exit 5", '/dev/null'], seconds => 20);
+            is $status, 5 << 8, 'the command returns' or diag $text;
+            my ($master) = slurp("$path/pid") =~ /(\d+)/ or return fail 'it runs';
+            my @all = ($master, do { my $it = bless {pid => $master}, 'Gepok::Test::Server'; my @d = $it->descendants; $it->{pid} = 0; @d });
+            is @all, 3, 'master, core and worker';
+            my %open = map { (readlink($_) // '') => $_ } map { glob "/proc/$_/fd/[012]" } @all;
+            is_deeply [grep {/pts|tty/} keys %open], [], 'none has the terminal open' or diag explain \%open;
+            ok soon { eval { Gepok::Test::Connection->new(port => $port); 1 } }, 'it serves';
+            kill TERM => $master;
+            ok soon(sub { !kill 0, @all }, 10), 'TERM ends it';
+            touch("$path/broken");
+            ($status, $text) = run_command([$script, '-qec', $command, '/dev/null'], seconds => 20);
+            ok $status, 'a start that fails';
+            like $text, qr/by intent/, 'is told there';
+        };
+    }
+}
+
+check 'two servers of one name' => sub {
+    my $home  = scratch();
+    my $start = sub {
+        my ($number, @more) = @_;
+        my $server = server(
+            entry => 'bin', ready => 0, app => 'sub { [200, [], [$$]] }', env => {HOME => "$home"}, options => {start_servers => 1},
+            args => ['--daemonize', '--name=same', "--pid-path=$home/$number.pid", @more]);
+        return ($server, $server->wait_exit(15));
+    };
+    my @board = $> ? () : "--scoreboard-path=$home/same.scoreboard";
+    my ($first, $status) = $start->(1, @board);
+    is $status, 0, 'the first one runs' or diag $first->log;
+    ok -s "$home/same.scoreboard", 'and has a scoreboard';
+    my $inode = (stat _)[1];
+    (my $second, $status) = $start->(2, @board);
+    is $status, 2 << 8, 'the second does not start';
+    like $second->log, qr{^gepok: the scoreboard file '.*/same\.scoreboard' .* option 'scoreboard_path' or 'name' is needed$}m, 'and says why';
+    is((stat "$home/same.scoreboard")[1], $inode, 'the scoreboard stays that of the first');
+    (my $third, $status) = $start->(3, "--scoreboard-path=$home/third.scoreboard");
+    is $status, 0, 'with a file of its own it runs';
+    my $gepok = root() . '/blib/script/gepok';
+    my $worker = $first->get('/')->content;
+    is system($gepok, 'restart', "--pid-path=$home/1.pid"), 0, 'the first can begin anew';
+    ok soon(sub { !kill 0, $worker }, 15), 'with the same file' or diag $first->log;
+    isnt $first->get('/')->content, $worker, 'and serves';
+    (my $fourth, $status) = $start->(4, @board);
+    is $status, 2 << 8, 'which is still its own';
+    is system($gepok, 'stop', "--pid-path=$home/$_.pid"), 0, 'stop' for 1, 3;
+    ok !-e "$home/same.scoreboard", 'it goes with its server';
+};
+
+done_testing;
