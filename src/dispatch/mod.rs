@@ -37,7 +37,7 @@ mod report;
 mod verify;
 mod worker;
 
-pub use self::exchange::{Event, Exchange, FileSlice, Witness};
+pub use self::exchange::{Event, Exchange, FileSlice, Piece, Witness};
 pub use self::report::{Load, Report};
 
 /// How often the watch looks for calls that take long.

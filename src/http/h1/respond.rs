@@ -86,7 +86,7 @@ impl<'a> Response<'a> {
                         }
                     }
                 }
-                Event::Chunk(content) => self.content(&content).await?,
+                Event::Chunk(piece) => self.content(&piece.bytes).await?,
                 Event::File(slice) => self.file(slice).await?,
                 Event::Take => {
                     self.flush().await?;
