@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::account::{Account, Known, Whence};
 use super::chunked::{Decoder, Piece};
-use super::framing::{Facts, Framing};
+use super::framing::{Facts, Framing, Method};
 use super::parse::HeadReader;
 use super::respond::Response;
 use super::write;
@@ -144,6 +144,8 @@ pub(super) struct Connection {
     origin: Origin,
     connected: Timestamp,
     served: u32,
+    /// The method of the request that is being read: what refuses a HEAD has no content.
+    method: Method,
 }
 
 impl Connection {
@@ -159,6 +161,7 @@ impl Connection {
             origin,
             connected: Timestamp::now(),
             served: 0,
+            method: Method::Other,
         }
     }
 
@@ -185,7 +188,9 @@ impl Connection {
 
     /// Reads a request and answers it. What is understood of it comes to stand in `known`.
     async fn answer(&mut self, known: &mut Known) -> Result<(), Close> {
+        self.method = Method::Other;
         let (head, started) = self.read_head().await?;
+        self.method = Method::of(&head);
         let mut facts = match super::examine(&head, &self.context.settings.limits) {
             Ok(facts) => facts,
             Err(error) => {
@@ -413,7 +418,11 @@ impl Connection {
         ::log::debug!("refused with {status}: {why}");
         self.account.refuses(&self.buffer);
         let mut out = Vec::new();
-        self.canned(&mut out, &Facts::UNREAD, status, text);
+        let facts = Facts {
+            method: self.method,
+            ..Facts::UNREAD
+        };
+        self.canned(&mut out, &facts, status, text);
         match self.write_all(&mut out, &[]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,
