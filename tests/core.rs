@@ -53,6 +53,7 @@ impl Server {
             board_file: None,
             dispatch: dispatch::Settings {
                 request_timeout: None,
+                verify_timeout: None,
                 board: None,
                 tell_load: false,
                 queue: None,

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
@@ -455,14 +456,17 @@ fn sizes(config: &Config) -> Option<Sizes> {
 
 fn core_settings(config: &Config, board: Option<Arc<Board>>) -> core::Settings {
     let limits = &config.limits;
+    // One process can't be killed and replaced.
+    let replaced = |_: &Duration| config.workers.start > 0;
+    let request_timeout = config.life.request_timeout;
+    // Behind the time of a handshake nobody waits for a verdict.
+    let handshake_timeout = config.tls.as_ref().and_then(|tls| tls.handshake_timeout);
+    let verify_timeout = request_timeout.into_iter().chain(handshake_timeout).min();
     core::Settings {
         http: http_settings(config),
         dispatch: dispatch::Settings {
-            // One process can't be killed and replaced.
-            request_timeout: config
-                .life
-                .request_timeout
-                .filter(|_| config.workers.start > 0),
+            request_timeout: request_timeout.filter(replaced),
+            verify_timeout: verify_timeout.filter(replaced),
             board,
             tell_load: sizes(config).is_some(),
             queue: limits.queue.map(|queue| queue.get() as usize),
