@@ -30,6 +30,7 @@ fn main() -> Result<()> {
         dispatch: dispatch::Settings {
             board: None,
             request_timeout: None,
+            verify_timeout: None,
             queue: None,
             queue_time: None,
             tell_load: false,

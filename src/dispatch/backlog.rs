@@ -24,7 +24,7 @@ const MEMORY: u64 = 1024 * 1024;
 const LITTLE_MEMORY: u64 = 64 * 1024;
 
 /// Memory of all responses up to which each may hold [`MEMORY`].
-const PLENTY: u64 = 32 * 1024 * 1024;
+const PLENTY: u64 = 16 * 1024 * 1024;
 
 /// Disk space for one response, as nginx has it (proxy_max_temp_file_size); past it the worker waits.
 const DISK: u64 = 1024 * 1024 * 1024;
