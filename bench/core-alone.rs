@@ -22,7 +22,8 @@ const CONTENT: &[u8] = b"Hello World\n";
 fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let port = arguments.next().context("usage: core-alone PORT")?;
-    let listening = listen::tcp("127.0.0.1", port.parse()?, 4096)?;
+    let mut listening = listen::tcp("127.0.0.1", port.parse()?, 4096)?;
+    listening.deferred = true;
     // One worker: nobody asks how busy it is.
     let said = [
         ("port", port.as_str()),

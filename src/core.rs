@@ -261,8 +261,9 @@ async fn accept(tls: &tls::Server, stream: Stream, origin: &Origin, context: &Co
         false => tokio::time::timeout_at(begun + limit, verdict).await,
     };
     let why = match verdict {
-        Ok(true) => return Accepted::Secure(stream, facts),
-        Ok(false) => "it has refused the certificate",
+        Ok(Some(true)) => return Accepted::Secure(stream, facts),
+        Ok(Some(false)) => "it has refused the certificate",
+        Ok(None) => "it gave no verdict",
         Err(_) => "it took too long",
     };
     if let Endpoints::Ip { peer, .. } = &origin.endpoints {
@@ -283,7 +284,7 @@ async fn forward(control: Rc<AsyncFd<OwnedFd>>, mut reports: mpsc::UnboundedRece
                 idle_most: load.idle_most as u32,
                 waiting: load.waiting as u32,
             }),
-            Report::Hung { number, request } => ToMaster::Hung(number, request),
+            Report::Hung { number, call } => ToMaster::Hung(number, call),
         };
         let _ = control::tell_master(control.get_ref().as_fd(), word);
     }

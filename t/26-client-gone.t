@@ -2,7 +2,7 @@
 use strict;
 use warnings;
 
-use Socket qw(SOL_SOCKET SO_LINGER);
+use Socket qw(IPPROTO_TCP SOL_SOCKET SO_LINGER);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -21,11 +21,12 @@ sub {
     my $path = $env->{PATH_INFO};
     note(calls => $path);
     if ($path =~ m{^/sleep/([\d.]+)}) { sleep $1 }
-    if ($path eq '/watch') {
+    if ($path =~ m{^/watch/?(\d*)}) {
+        my $limit = $1 || 5;
         my $gone  = $env->{'psgix.client_gone'};
         my $began = time;
         note(before => $gone->());
-        sleep 0.01 while !$gone->() && time - $began < 5;
+        sleep 0.01 while !$gone->() && time - $began < $limit;
         note(after => $gone->());
     }
     if ($path eq '/stream') {
@@ -126,6 +127,25 @@ check 'half-closed clients' => sub {
     $response = $client->response;
     is $response->content, 'hello', 'one of HTTP/1.0 too';
     is scalar($response->interim), 0, 'which knows no such question';
+};
+
+# Nothing can be sent to it before its response: its kernel tells when it has forgotten the connection, here at once.
+check 'a client of HTTP/1.0 that closes' => sub {
+    plan skip_all => 'only Linux has TCP_LINGER2' if $^O ne 'linux';
+    my ($server, $folder) = start();
+    my ($closed, $half) = map { $server->connect } 1 .. 2;
+    my $TCP_LINGER2 = 8;
+    setsockopt $closed->socket, IPPROTO_TCP, $TCP_LINGER2, pack 'i', 1 or die $!;
+    $closed->send("GET /watch/20 HTTP/1.0\r\n\r\n");
+    ok soon { notes($folder, 'before') eq "0\n" }, 'it is there at first';
+    $half->send("GET /sleep/1 HTTP/1.0\r\n\r\n");
+    $half->finish;
+    my $began = time;
+    $closed->close;
+    ok soon(sub { notes($folder, 'after') }, 20), 'its app ends';
+    is notes($folder, 'after'), "1\n", 'because the client has left';
+    cmp_ok time - $began, '<', 15, 'which is known before the app gives up';
+    is $half->response->content, 'hello', 'one that has only closed its sending side is served';
 };
 
 check 'pipelined requests of who has left' => sub {

@@ -42,4 +42,23 @@ cmp_ok $longest, '<', 2 * ($ENV{GEPOK_TEST_SLOW} // 1), 'each of them soon';
 my ($reader) = grep { $_->socket->opened } $slow[1];
 is length($reader->response->content), 1 << 20, 'and who reads slowly gets it all';
 
+# As much as it has room for, and 128 KiB more: the rest waits in our own files, not in memory of the kernel, which is short.
+if ($^O eq 'linux') {
+    my $client = $server->connect;
+    setsockopt $client->socket, SOL_SOCKET, SO_RCVBUF, 4096;
+    $client->send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+    $server->get('/') for 1 .. 20;
+    my ($queued) = unsent($client->socket->sockport);
+    cmp_ok $queued, '>', 65536,      'the kernel has something for a client that does not read';
+    cmp_ok $queued, '<', 256 * 1024, 'but not the whole response';
+}
+
 done_testing;
+
+# Bytes that the kernel has from the server for the client with this port, as /proc/net/tcp tells.
+sub unsent {
+    my $port = shift;
+    open my $table, '<', '/proc/net/tcp' or die $!;
+    my $there = sprintf ":%04X", $port;
+    return map { /^\s*\d+: \S+ \S+$there \S+ ([0-9A-F]+):/ ? hex $1 : () } <$table>;
+}

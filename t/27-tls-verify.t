@@ -131,6 +131,24 @@ check 'a callback that never answers' => sub {
     cmp_ok time - $begun, '<', 10, 'in the time of a handshake';
     soon { $server->log =~ /it took too long/ };
     like $server->log, qr/ssl_verify_callback: .* it took too long/, 'and the log says why';
+
+    my ($pid) = fetch($server, '/')->{content} =~ /(\d+)\z/;
+    ok $pid, 'another worker serves then';
+    like $server->log, qr/ssl_verify_callback makes no progress, and worker \d+ is killed for it/, 'because the one is killed';
+    unlike $server->log, qr/worker $pid is killed/, 'the other is not';
+};
+
+check 'request_timeout limits a verdict too' => sub {
+    my $server = judged('sub { if ($_[2] =~ /banned/) { 1 while 1 } 1 }', start_servers => 2, request_timeout => 1,
+        ssl_handshake_timeout => 20);
+    my $begun = time;
+    is fetch($server, '/', %banned)->{status}, undef, 'the client is let go';
+    cmp_ok time - $begun, '<', 10, 'soon';
+    soon { $server->log =~ /gave no verdict/ };
+    like $server->log, qr/ssl_verify_callback: .* it gave no verdict/, 'and the log says why';
+    my @killed = $server->log =~ /makes no progress, and worker (\d+) is killed for it/g;
+    is @killed, 1, 'no other worker is asked';
+    like fetch($server, '/', %known)->{content}, qr/\Aknown/, 'others are served';
 };
 
 check 'in one process' => sub {

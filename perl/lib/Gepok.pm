@@ -25,6 +25,7 @@ my @ATTRIBUTES = qw(
     listen
     socket
     backlog
+    defer_accept
     listen_sock
     default_port
     server_ready

@@ -177,6 +177,15 @@ pub(super) struct Unframer {
 }
 
 impl Unframer {
+    /// What a long frame still lacks that has begun. Who reads just that gets each of them into memory of its own: those that
+    /// wait for their clients hold no more than their content.
+    pub(super) fn lacking(&self) -> Option<usize> {
+        let mut head = self.bytes.get(..HEADER)?;
+        let length = head.get_u32_le() as usize;
+        let lacking = (HEADER + length).checked_sub(self.bytes.len())?;
+        (COPY < length && length <= MAX_PAYLOAD && lacking > 0).then_some(lacking)
+    }
+
     /// The next frame, if it is here whole.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, Garbage> {
         if self.bytes.len() < HEADER {
@@ -264,6 +273,23 @@ mod tests {
             unframer.bytes.extend_from_slice(&bytes);
             while let Ok(Some(_)) = unframer.next() {}
         }
+    }
+
+    #[test]
+    fn what_a_long_frame_lacks_is_read_alone() {
+        let lacking = |length: usize, here: usize| {
+            let mut unframer = Unframer::default();
+            let header = Header::new(Kind::Chunk, 1).bytes(length);
+            unframer.bytes.extend_from_slice(&header);
+            unframer.bytes.resize(here, 0);
+            unframer.lacking()
+        };
+        assert_eq!(lacking(65_536, HEADER), Some(65_536));
+        assert_eq!(lacking(65_536, HEADER + 65_535), Some(1));
+        assert_eq!(lacking(65_536, HEADER + 65_536), None, "it is whole");
+        assert_eq!(lacking(65_536, HEADER - 1), None, "its length is not known");
+        assert_eq!(lacking(COPY, HEADER), None, "it is short");
+        assert_eq!(lacking(MAX_PAYLOAD + 1, HEADER), None, "it is garbage");
     }
 
     #[test]

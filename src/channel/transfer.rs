@@ -20,11 +20,12 @@ type Control = [u64; 8];
 /// Reads what is there. Returns 0 at the end of the stream. One call returns at most one message with
 /// a descriptor, possibly behind bytes of earlier frames.
 pub(super) fn receive(socket: BorrowedFd<'_>, into: &mut Unframer) -> io::Result<usize> {
-    into.bytes.reserve(READ);
+    let most = into.lacking().unwrap_or(READ);
+    into.bytes.reserve(most);
     let spare = into.bytes.spare_capacity_mut();
     let mut piece = libc::iovec {
         iov_base: spare.as_mut_ptr().cast(),
-        iov_len: spare.len().min(READ),
+        iov_len: spare.len().min(most),
     };
     let mut control: MaybeUninit<Control> = MaybeUninit::uninit();
     // SAFETY: an all-zero msghdr is valid; the pointers set below outlive the call.

@@ -38,6 +38,8 @@ pub struct Config {
     pub warnings: Vec<&'static str>,
     /// How many connections wait to be accepted, for listen(2)
     pub backlog: u32,
+    /// Whether TCP connections are accepted with their first bytes
+    pub defer_accept: bool,
     /// Who may connect to the Unix sockets that are made
     pub unix_access: UnixAccess,
     /// How many workers
@@ -163,6 +165,7 @@ impl Config {
                 .into_iter()
                 .collect(),
             backlog: options.backlog,
+            defer_accept: options.defer_accept,
             unix_access: UnixAccess {
                 mode: options.unix_socket_mode,
                 owner: options.unix_socket_owner.clone(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::exchange::{Event, FileSlice};
+use super::exchange::{Event, FileSlice, Piece};
 use crate::spool::{self, Held, Room};
 
 /// Memory for one response, while there is enough of it.
@@ -24,7 +24,7 @@ const MEMORY: u64 = 1024 * 1024;
 const LITTLE_MEMORY: u64 = 64 * 1024;
 
 /// Memory of all responses up to which each may hold [`MEMORY`].
-const PLENTY: u64 = 32 * 1024 * 1024;
+const PLENTY: u64 = 16 * 1024 * 1024;
 
 /// Disk space for one response, as nginx has it (proxy_max_temp_file_size); past it the worker waits.
 const DISK: u64 = 1024 * 1024 * 1024;
@@ -37,7 +37,7 @@ const SEGMENT: u64 = 64 * 1024 * 1024;
 pub(super) enum Part {
     Event(Event),
     /// Content in memory, and what its taking credits to the worker.
-    Memory(Bytes, u64, [Held; 2]),
+    Memory(Piece, u64),
     Stored(Rc<Stored>),
 }
 
@@ -46,7 +46,7 @@ impl Part {
     pub(super) fn take(self) -> (Event, u64) {
         match self {
             Part::Event(event) => (event, 0),
-            Part::Memory(content, credit, _held) => (Event::Chunk(content), credit),
+            Part::Memory(piece, credit) => (Event::Chunk(piece), credit),
             Part::Stored(stored) => stored.take(),
         }
     }
@@ -59,7 +59,7 @@ pub(super) struct Stored(RefCell<Storage>);
 #[derive(Debug)]
 enum Storage {
     /// Not yet written, or being written.
-    Memory(Bytes),
+    Memory(Piece),
     Disk(FileSlice),
     Taken,
 }
@@ -68,12 +68,15 @@ impl Stored {
     fn take(&self) -> (Event, u64) {
         match self.0.replace(Storage::Taken) {
             // Its client was quicker than the disk.
-            Storage::Memory(content) => {
-                let credit = content.len() as u64;
-                (Event::Chunk(content), credit)
+            Storage::Memory(piece) => {
+                let credit = piece.bytes.len() as u64;
+                (Event::Chunk(piece), credit)
             }
             Storage::Disk(slice) => (Event::File(slice), 0),
-            Storage::Taken => (Event::Chunk(Bytes::new()), 0),
+            Storage::Taken => {
+                let (bytes, _held) = (Bytes::new(), None);
+                (Event::Chunk(Piece { bytes, _held }), 0)
+            }
         }
     }
 }
@@ -130,16 +133,19 @@ impl Backlog {
             LITTLE_MEMORY
         };
         let fits = self.memory.get() + length <= allowed;
+        let piece = Piece {
+            bytes: content,
+            _held: Some([&self.memory, &self.total].map(|of| Held::new(length, of))),
+        };
         let mut spill = self.spill.borrow_mut();
         if !fits && !spill.failed && self.on_disk.get() + length <= DISK {
-            let stored = Rc::new(Stored(RefCell::new(Storage::Memory(content))));
+            let stored = Rc::new(Stored(RefCell::new(Storage::Memory(piece))));
             spill.waiting.push_back(Rc::clone(&stored));
             let start = !mem::replace(&mut spill.writing, true);
             return (Part::Stored(stored), 0, start);
         }
-        let held = [&self.memory, &self.total].map(|of| Held::new(length, of));
         let (now, later) = if fits { (length, 0) } else { (0, length) };
-        (Part::Memory(content, later, held), now, false)
+        (Part::Memory(piece, later), now, false)
     }
 
     /// Writes what waits, in order; `credit` is told of each piece that is on the disk.
@@ -149,7 +155,7 @@ impl Backlog {
                 break;
             };
             let content = match &*stored.0.borrow() {
-                Storage::Memory(content) => content.clone(),
+                Storage::Memory(piece) => piece.bytes.clone(),
                 Storage::Disk(_) | Storage::Taken => continue,
             };
             let length = content.len() as u64;
@@ -245,6 +251,18 @@ mod tests {
         let mut bytes = [0; 1000];
         file.read_exact_at(&mut bytes, offset).unwrap();
         assert_eq!(bytes, [1; 1000]);
+    }
+
+    #[tokio::test]
+    async fn what_is_being_written_is_still_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (backlog, part) = full(folder.path());
+        let (event, _) = part.take();
+        assert_eq!(backlog.total.get(), MEMORY);
+        let (late, _, _) = backlog.accept(vec![0; 1000].into());
+        assert_eq!(backlog.total.get(), MEMORY + 1000, "it waits for the disk");
+        drop((event, late.take()));
+        assert_eq!(backlog.total.get(), 0);
     }
 
     #[tokio::test]

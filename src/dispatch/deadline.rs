@@ -1,4 +1,5 @@
-//! Calls of the app that take too long (`request_timeout`): their requests are given up, and their workers.
+//! Calls of the app that take too long (`request_timeout`): their requests are given up, and their workers; so are workers
+//! that give no verdict on a certificate.
 //!
 //! A worker is judged by the call in work alone. Its time runs from the call's begin, and again from each part of the
 //! response; it does not while the worker waits for its client, while the app has the client's socket, nor behind the response.
@@ -65,25 +66,51 @@ impl Dispatch {
             .collect()
     }
 
-    /// Worker `number` makes no progress: its request ends, what it has not claimed goes to others, and the master
+    /// Gives worker `number` up where it has not answered question `id` in time.
+    pub(super) fn watch_question(self: &Rc<Self>, number: u32, id: u64) {
+        let Some(timeout) = self.settings.verify_timeout else {
+            return;
+        };
+        let dispatch = Rc::clone(self);
+        spawn_local(async move {
+            tokio::time::sleep(timeout).await;
+            let workers = dispatch.workers.borrow();
+            let unanswered = workers
+                .get(&number)
+                .is_some_and(|w| w.is_asked(id) && !w.hung);
+            drop(workers);
+            if unanswered {
+                dispatch.give_up(number);
+            }
+        });
+    }
+
+    /// Worker `number` makes no progress: its request or question ends, what it has not claimed goes to others, and the master
     /// hears of it.
     fn give_up(self: &Rc<Self>, number: u32) {
-        let (id, hung) = {
+        let (id, hung, question) = {
             let mut workers = self.workers.borrow_mut();
             let Some(worker) = workers.get_mut(&number) else {
                 return;
             };
             worker.hung = true;
             let id = worker.held.front().copied();
-            (id, id.and_then(|id| worker.open.get(&id).map(Rc::clone)))
+            let hung = id.and_then(|id| worker.open.get(&id).map(Rc::clone));
+            (id, hung, worker.unanswered())
         };
         self.worker_leaves(number);
+        // Its client is turned away: another worker would hang as well.
+        if question.is_some() {
+            let call = "ssl_verify_callback".to_owned();
+            self.report(Report::Hung { number, call });
+            return;
+        }
         let (Some(id), Some(hung)) = (id, hung) else {
             return;
         };
         let head = &hung.request.head;
-        let request = format!(
-            "{} {}",
+        let call = format!(
+            "request_timeout: {} {}",
             head.method().escape_ascii(),
             head.target().escape_ascii()
         );
@@ -91,6 +118,6 @@ impl Dispatch {
         if hung.place.get() == (Place::Worker { number, id }) {
             hung.finish(Event::TimedOut);
         }
-        self.report(Report::Hung { number, request });
+        self.report(Report::Hung { number, call });
     }
 }

@@ -27,7 +27,7 @@ pub enum Event {
     /// The head of the final response, and the length of its content where it is known.
     Head(ResponseHead, Option<u64>),
     /// A piece of content.
-    Chunk(Bytes),
+    Chunk(Piece),
     /// A piece of content in a file.
     File(FileSlice),
     /// The app wants the client's socket: `Exchange::hand_over` answers.
@@ -40,6 +40,15 @@ pub enum Event {
     Overloaded,
     /// The app has taken too long: 504, or a cut where its head has left.
     TimedOut,
+}
+
+/// Content in memory.
+#[derive(Debug)]
+pub struct Piece {
+    /// The content.
+    pub bytes: Bytes,
+    /// Memory that it holds until it is written: this response's, and that of all.
+    pub(super) _held: Option<[Held; 2]>,
 }
 
 /// Content in a file.

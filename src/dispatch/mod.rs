@@ -37,7 +37,7 @@ mod report;
 mod verify;
 mod worker;
 
-pub use self::exchange::{Event, Exchange, FileSlice, Witness};
+pub use self::exchange::{Event, Exchange, FileSlice, Piece, Witness};
 pub use self::report::{Load, Report};
 
 /// How often the watch looks for calls that take long.
@@ -48,6 +48,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct Settings {
     /// How long the app may be silent on a request; nothing: for ever.
     pub request_timeout: Option<Duration>,
+    /// How long the app may judge a client's certificate; nothing: for ever.
+    pub verify_timeout: Option<Duration>,
     /// Where requests are counted.
     pub board: Option<Arc<Board>>,
     /// Whether somebody wants to know how busy the workers are.

@@ -5,12 +5,12 @@
 pub enum Report {
     /// A worker takes no request any more: it is about to exit.
     Leaving(u32),
-    /// A worker makes no progress with a request, and is to be killed.
+    /// A worker makes no progress with a call of the app, and is to be killed.
     Hung {
         /// The worker's number.
         number: u32,
-        /// Method and target, fit for a log.
-        request: String,
+        /// What was called, fit for a log.
+        call: String,
     },
     /// How busy the workers were in the last tenth of a second.
     Load(Load),

@@ -39,18 +39,18 @@ impl Taken {
 }
 
 impl Dispatch {
-    /// Whether the app takes the client's certificate; false also where no worker is left to ask. Waits for an idle
-    /// worker, and asks another when one dies: the caller limits the time. Dropped, the question is no more.
-    pub async fn verify(self: &Rc<Self>, tls: &Rc<Tls>) -> bool {
+    /// Whether the app takes the client's certificate; nothing where no worker is left to ask, or the one asked hangs. Waits
+    /// for an idle worker, and asks another when one dies: the caller limits the time. Dropped, the question is no more.
+    pub async fn verify(self: &Rc<Self>, tls: &Rc<Tls>) -> Option<bool> {
         let Some(certificate) = tls.certificates.first() else {
-            return false;
+            return Some(false);
         };
         if tls.resumed && self.taken.borrow().0.contains(certificate) {
-            return true;
+            return Some(true);
         }
         let (answer, verdict) = oneshot::channel();
         if self.deserted.get() {
-            return false;
+            return None;
         }
         let tls = Rc::clone(tls);
         let question = Question {
@@ -59,8 +59,9 @@ impl Dispatch {
         };
         self.questions.borrow_mut().push_back(question);
         self.match_up();
-        let good = verdict.await.unwrap_or(false);
-        self.taken.borrow_mut().note(certificate, good);
+        let good = verdict.await.ok();
+        let taken = good.unwrap_or(false);
+        self.taken.borrow_mut().note(certificate, taken);
         good
     }
 
@@ -70,7 +71,7 @@ impl Dispatch {
     }
 
     /// Sends questions to idle workers.
-    pub(super) fn ask(&self) {
+    pub(super) fn ask(self: &Rc<Self>) {
         loop {
             let Some(question) = self.questions.borrow_mut().pop_front() else {
                 return;
@@ -87,8 +88,9 @@ impl Dispatch {
                 Some(worker) => worker.ask(question),
                 None => Err(question),
             };
-            if let Err(question) = asked {
-                self.questions.borrow_mut().push_front(question);
+            match asked {
+                Ok(id) => self.watch_question(number, id),
+                Err(question) => self.questions.borrow_mut().push_front(question),
             }
         }
     }

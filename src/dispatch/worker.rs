@@ -133,11 +133,11 @@ impl Worker {
         Ok(id)
     }
 
-    /// Asks an idle worker for the app's verdict on a certificate.
+    /// Asks an idle worker for the app's verdict on a certificate. Returns the question's id.
     ///
     /// # Errors
     /// Gives the question back when the channel is broken.
-    pub(super) fn ask(&mut self, question: Question) -> Result<(), Question> {
+    pub(super) fn ask(&mut self, question: Question) -> Result<u64, Question> {
         self.last_id += 1;
         if self.end.send_verify(self.last_id, &question.tls).is_err() {
             self.ready = false;
@@ -146,13 +146,18 @@ impl Worker {
         self.since = Instant::now();
         self.held.push_back(self.last_id);
         self.asked = Some((self.last_id, question));
-        Ok(())
+        Ok(self.last_id)
     }
 
     /// The question of that id, which the worker has answered.
     pub(super) fn answered(&mut self, id: u64) -> Option<Question> {
         let (_, question) = self.asked.take_if(|(asked, _)| *asked == id)?;
         Some(question)
+    }
+
+    /// Whether it has not answered the question of that id.
+    pub(super) fn is_asked(&self, id: u64) -> bool {
+        matches!(self.asked, Some((asked, _)) if asked == id)
     }
 
     /// The question that it has not answered.

@@ -24,6 +24,10 @@ use crate::semantics::message::Endpoints;
 /// Pause when descriptors have run out: connections wait in the backlog meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes that wait in the kernel for a client to have room for them. Without a bound they fill the whole send buffer: 2.5 MiB
+/// for one client that reads slowly by small windows, and a thousand of them use up the TCP memory of the machine.
+const UNSENT: u32 = 128 * 1024;
+
 /// That clients must wait is told once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -95,9 +99,11 @@ impl Acceptor {
         } else {
             let socket = std::net::TcpListener::from(listening.socket);
             socket.set_nonblocking(true)?;
-            // Its connections inherit it: a small response must not wait for the acknowledgement of the one before.
+            // Its connections inherit these two. A small response must not wait for the acknowledgement of the one before.
             SockRef::from(&socket).set_tcp_nodelay(true)?;
-            setsockopt(&socket, DeferAccept, &SILENCE)?;
+            SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT)?;
+            let patience = if listening.deferred { SILENCE } else { 0 };
+            setsockopt(&socket, DeferAccept, &patience)?;
             let local = socket.local_addr()?;
             // This kind makes what it accepts non-blocking without a further system call.
             let listener = TcpListener::from_std(socket);

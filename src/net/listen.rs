@@ -21,6 +21,8 @@ pub struct Listening {
     pub unix: bool,
     /// Whether clients speak TLS there; no, until somebody says so.
     pub tls: bool,
+    /// Whether connections are accepted with their first bytes; no, until somebody says so.
+    pub deferred: bool,
     /// The address it is really bound to, for TCP: a port 0 has become a number.
     pub address: Option<SocketAddr>,
     /// The path of a Unix socket.
@@ -66,6 +68,7 @@ pub fn tcp(host: &str, port: u16, backlog: u32) -> Result<Listening> {
                     socket: socket.into(),
                     unix: false,
                     tls: false,
+                    deferred: false,
                     address,
                     path: None,
                     file: None,
@@ -123,6 +126,7 @@ pub fn unix(path: &Path, access: UnixAccess, backlog: u32) -> Result<Listening> 
         socket: socket.into(),
         unix: true,
         tls: false,
+        deferred: false,
         address: None,
         path: Some(path.to_owned()),
         file: Some(file),
@@ -196,6 +200,7 @@ pub fn inherited(descriptor: OwnedFd, what: &str) -> Result<Listening> {
     Ok(Listening {
         unix: address.is_unix(),
         tls: false,
+        deferred: false,
         path: address.as_pathname().map(Path::to_owned),
         address: address.as_socket(),
         socket: descriptor,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv};
-use socket2::{Domain, SockRef, Socket};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -21,6 +21,9 @@ use super::tls::Carrier;
 
 /// A client that is turned away may take this long to hear it.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// So often a client is probed that has sent a FIN and can't be asked otherwise.
+const PROBES: Duration = Duration::from_secs(5);
 
 /// How a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,17 +101,30 @@ impl Stream {
 
     /// Makes closing tell the client that the message was cut: a reset, where TCP carries it.
     pub fn reset_on_close(&self) {
-        let socket = match self {
-            Stream::Fresh(stream) => SockRef::from(stream),
-            Stream::Tcp(stream) => SockRef::from(stream),
-            Stream::Tls(stream) => match stream.get_ref().0.here() {
-                Ok(stream) => SockRef::from(stream),
-                Err(_) => return,
-            },
-            Stream::Unix(_) | Stream::Away(_) | Stream::Lost => return,
-        };
-        // A connection that is gone already can't be reset any more.
-        let _ = socket.set_linger(Some(Duration::ZERO));
+        if let Some(socket) = self.tcp() {
+            // A connection that is gone already can't be reset any more.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Has the kernel ask the client's kernel from time to time whether it knows the connection. One whose process has closed
+    /// it forgets it a minute after its FIN, and answers with a reset from then on; one that only sends no more never does.
+    pub fn probe(&self) {
+        if let Some(socket) = self.tcp() {
+            let often = TcpKeepalive::new().with_time(PROBES).with_interval(PROBES);
+            // A connection that is gone already needs no probe.
+            let _ = socket.set_tcp_keepalive(&often);
+        }
+    }
+
+    /// The TCP socket below, where it is one and here.
+    fn tcp(&self) -> Option<SockRef<'_>> {
+        match self {
+            Stream::Fresh(stream) => Some(SockRef::from(stream)),
+            Stream::Tcp(stream) => Some(SockRef::from(stream)),
+            Stream::Tls(stream) => stream.get_ref().0.here().ok().map(SockRef::from),
+            Stream::Unix(_) | Stream::Away(_) | Stream::Lost => None,
+        }
     }
 
     /// Whether bytes go through TLS: only this process can read and write them, and the end of the stream has a

@@ -87,7 +87,7 @@ pub enum ToMaster {
     Serving(u32),
     /// Worker number so-and-so takes no request any more and is about to exit: another may take its place.
     Leaving(u32),
-    /// Worker number so-and-so makes no progress with a request (its method and target): to be killed.
+    /// Worker number so-and-so makes no progress with what is named: to be killed.
     Hung(u32, String),
     /// How worker number so-and-so has answered `Check`: well, or one sentence that says why not.
     Checked(u32, Result<(), String>),
@@ -303,10 +303,10 @@ pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
             bytes.put_u8(LEAVING);
             bytes.put_u32_le(number);
         }
-        ToMaster::Hung(number, request) => {
+        ToMaster::Hung(number, call) => {
             bytes.put_u8(HUNG);
             bytes.put_u32_le(number);
-            bytes.put_slice(request.as_bytes());
+            bytes.put_slice(call.as_bytes());
             bytes.truncate(LONGEST);
         }
         ToMaster::Load(load) => {
@@ -424,9 +424,9 @@ fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
         [SERVING, rest @ ..] => ToMaster::Serving(number(rest)?),
         [LEAVING, rest @ ..] => ToMaster::Leaving(number(rest)?),
         [HUNG, rest @ ..] => {
-            let (number, request) = rest.split_first_chunk().ok_or_else(garbage)?;
-            let request = String::from_utf8_lossy(request).into_owned();
-            ToMaster::Hung(u32::from_le_bytes(*number), request)
+            let (number, call) = rest.split_first_chunk().ok_or_else(garbage)?;
+            let call = String::from_utf8_lossy(call).into_owned();
+            ToMaster::Hung(u32::from_le_bytes(*number), call)
         }
         [LOAD, rest @ ..] => {
             let (counts, []) = rest.as_chunks() else {

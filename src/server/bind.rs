@@ -37,6 +37,7 @@ impl Server<'_> {
             };
             self.files.extend(listening.file.take());
             listening.tls = listener.tls;
+            listening.deferred = self.config.defer_accept;
             if listening.tls && listening.unix {
                 bail!(
                     "option 'ssl': TLS is not spoken on Unix sockets, and the one handed in is such"

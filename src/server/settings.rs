@@ -1,6 +1,7 @@
 //! What the operator said becomes the settings of core, workers and pool.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -40,15 +41,18 @@ pub(super) fn sizes(config: &Config) -> Option<Sizes> {
 /// How the core works.
 pub fn core(config: &Config) -> core::Settings {
     let limits = &config.limits;
+    // One process can't be killed and replaced.
+    let replaced = |_: &Duration| config.workers.start > 0;
+    let request_timeout = config.life.request_timeout;
+    // Behind the time of a handshake nobody waits for a verdict.
+    let handshake_timeout = config.tls.as_ref().and_then(|tls| tls.handshake_timeout);
+    let verify_timeout = request_timeout.into_iter().chain(handshake_timeout).min();
     core::Settings {
         http: http(config),
         site: site(config),
         dispatch: dispatch::Settings {
-            // One process can't be killed and replaced.
-            request_timeout: config
-                .life
-                .request_timeout
-                .filter(|_| config.workers.start > 0),
+            request_timeout: request_timeout.filter(replaced),
+            verify_timeout: verify_timeout.filter(replaced),
             board: None,
             tell_load: sizes(config).is_some(),
             queue: limits.queue.map(|queue| queue.get() as usize),

@@ -84,7 +84,8 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::Value("10"),
             short: "longest TLS handshake; 0: no limit",
             long: "How long a client may take for the TLS handshake in all, the verdict of C<ssl_verify_callback> \
-                   included. 0 is no limit.",
+                   included. 0 is no limit. A worker that takes longer for a verdict, or longer than \
+                   C<request_timeout>, is killed and replaced.",
             entry: Entry::All,
         },
         Opt {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::account::{Account, Known, Whence};
 use super::chunked::{Decoder, Piece};
-use super::framing::{Facts, Framing};
+use super::framing::{Facts, Framing, Method};
 use super::parse::HeadReader;
 use super::respond::Response;
 use super::write;
@@ -153,6 +153,8 @@ pub(super) struct Connection {
     origin: Origin,
     connected: Timestamp,
     served: u32,
+    /// The method of the request that is being read: what refuses a HEAD has no content.
+    method: Method,
 }
 
 impl Connection {
@@ -169,6 +171,7 @@ impl Connection {
             origin,
             connected: Timestamp::now(),
             served: 0,
+            method: Method::Other,
         }
     }
 
@@ -195,7 +198,9 @@ impl Connection {
 
     /// Reads a request and answers it. What is understood of it comes to stand in `known`.
     async fn answer(&mut self, known: &mut Known) -> Result<(), Close> {
+        self.method = Method::Other;
         let (head, started) = self.read_head().await?;
+        self.method = Method::of(&head);
         let mut facts = match super::examine(&head, &self.context.settings.limits) {
             Ok(facts) => facts,
             Err(error) => {
@@ -434,7 +439,11 @@ impl Connection {
         self.account.refuses(&self.buffer);
         self.shown.does(State::Writing);
         let mut out = Vec::new();
-        self.canned(&mut out, &Facts::UNREAD, status, text);
+        let facts = Facts {
+            method: self.method,
+            ..Facts::UNREAD
+        };
+        self.canned(&mut out, &facts, status, text);
         match self.write_all(&mut out, &[]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,

@@ -18,6 +18,13 @@ pub enum Framing {
     Chunked,
 }
 
+impl Framing {
+    /// Whether nothing follows the head.
+    fn is_empty(self) -> bool {
+        matches!(self, Framing::None | Framing::Length(0))
+    }
+}
+
 /// Methods whose responses are framed in their own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -29,6 +36,17 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// The method of this request.
+    pub fn of(head: &RequestHead) -> Self {
+        match head.method() {
+            b"HEAD" => Method::Head,
+            b"CONNECT" => Method::Connect,
+            _ => Method::Other,
+        }
+    }
+}
+
 /// What the connection must know of a request, to read its content and to frame its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -38,8 +56,8 @@ pub struct Facts {
     pub method: Method,
     /// Where its content ends.
     pub content: Framing,
-    /// Whether the client waits for `100 Continue`. Said also where there is no content to wait for:
-    /// Starman's clients expect the answer even then.
+    /// Whether the client waits for `100 Continue`. Where there is no content none is sent: who stands between and has not heard
+    /// of the expectation would take it for the response.
     pub expects_continue: bool,
     /// Whether the connection may be used for another request. The server may clear it.
     pub persistent: bool,
@@ -93,11 +111,8 @@ pub fn facts(head: &RequestHead, limits: &Limits) -> Result<Facts, Error> {
             _ => {}
         }
     }
-    let method = match head.method() {
-        b"HEAD" => Method::Head,
-        b"CONNECT" => Method::Connect,
-        _ => Method::Other,
-    };
+    let method = Method::of(head);
+    let content = framing(head, length, codings, limits)?;
     let asked = match head.version {
         Version::Http10 => keep_alive,
         Version::Http11 => true,
@@ -107,8 +122,8 @@ pub fn facts(head: &RequestHead, limits: &Limits) -> Result<Facts, Error> {
     Ok(Facts {
         version: head.version,
         method,
-        content: framing(head, length, codings, limits)?,
-        expects_continue,
+        content,
+        expects_continue: expects_continue && !content.is_empty(),
         // What follows a CONNECT is meant for a tunnel, even where none came about.
         persistent: asked && !close && certain && method != Method::Connect,
     })
@@ -324,11 +339,18 @@ mod tests {
             (Http10, "100-continue", Ok(false)),
             (Http10, "other", Ok(false)),
         ] {
-            let found = facts_of(version, &[("Expect", value)]).map(|f| f.expects_continue);
+            let fields = [("Expect", value), ("Content-Length", "5")];
+            let found = facts_of(version, &fields).map(|f| f.expects_continue);
             assert_eq!(found, expected, "{value}");
         }
         let twice = [("Expect", "100-continue"), ("expect", "x")];
         assert_eq!(facts_of(Version::Http11, &twice), Err(Error::Expectation));
+        for length in [None, Some(("Content-Length", "0"))] {
+            let mut fields = vec![("Expect", "100-continue")];
+            fields.extend(length);
+            let empty = facts_of(Version::Http11, &fields).unwrap();
+            assert!(!empty.expects_continue, "there is nothing to wait for");
+        }
         let none = facts_of(Version::Http11, &[]).unwrap();
         assert!(!none.expects_continue);
     }

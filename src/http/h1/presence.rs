@@ -3,7 +3,7 @@
 //! A client that has closed its connection and one that has only closed its sending side look alike: a FIN has come.
 //! nginx and hyper take both for gone. Here the latter is served (RFC 9112 section 9.6 has it both ways): whoever still
 //! waits after a moment is asked, by an interim response that every client of HTTP/1.1 must let pass (RFC 9110 section 15.2).
-//! The kernel of a client that has left answers with a reset.
+//! The kernel of a client that has left answers with a reset. Where no such response can be sent, kernels are left to find it out.
 
 use std::rc::Rc;
 use std::time::Duration;

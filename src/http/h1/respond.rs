@@ -78,7 +78,7 @@ impl<'a> Response<'a> {
                         return self.canned(500).await;
                     }
                 },
-                Event::Chunk(content) => self.content(&content).await?,
+                Event::Chunk(piece) => self.content(&piece.bytes).await?,
                 Event::File(slice) => self.file(slice).await?,
                 Event::Take => {
                     self.flush().await?;
@@ -160,8 +160,8 @@ impl<'a> Response<'a> {
                     self.out.extend_from_slice(write::CONTINUE);
                     self.flush().await?;
                 }
-                // Content finds out, and to HTTP/1.0 nothing can be sent before it.
-                Change::Ask => {}
+                // To HTTP/1.0, and behind a head, nothing can be said that is not content.
+                Change::Ask => self.connection.stream.probe(),
                 Change::Gone => {
                     ::log::debug!("a client left before its response");
                     return Err(Close::Lost);

@@ -77,7 +77,7 @@ impl Master<'_> {
             Ok(Some(ToMaster::Checked(number, checked))) => self.checked(number, checked),
             Ok(Some(ToMaster::Leaving(number))) => self.worker_leaves(number),
             Ok(Some(ToMaster::Load(load))) => self.load(load),
-            Ok(Some(ToMaster::Hung(number, request))) => self.worker_hangs(number, &request),
+            Ok(Some(ToMaster::Hung(number, call))) => self.worker_hangs(number, &call),
             Ok(Some(ToMaster::Alive)) => self.tell(Notifier::alive),
             Ok(Some(ToMaster::Ready)) => {}
             // To a question that took too long.

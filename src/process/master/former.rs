@@ -148,12 +148,10 @@ impl Former {
                     worker.leaves = true;
                 }
             }
-            Ok(Some(ToMaster::Hung(number, request))) => {
+            Ok(Some(ToMaster::Hung(number, call))) => {
                 if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
                     let pid = worker.pid;
-                    ::log::error!(
-                        "request_timeout: {request} makes no progress, and worker {pid} is killed for it"
-                    );
+                    ::log::error!("{call} makes no progress, and worker {pid} is killed for it");
                     let _ = kill(pid, Signal::SIGKILL);
                 }
             }

@@ -46,12 +46,12 @@ impl Master<'_> {
         }
     }
 
-    pub(super) fn worker_hangs(&mut self, number: u32, request: &str) {
+    pub(super) fn worker_hangs(&mut self, number: u32, call: &str) {
         let mut tried = false;
         if let Some(worker) = self.worker(number) {
             tried = worker.is_candidate();
             ::log::error!(
-                "request_timeout: {request} makes no progress, and worker {} is killed for it",
+                "{call} makes no progress, and worker {} is killed for it",
                 worker.pid
             );
             worker.state = State::Leaving;

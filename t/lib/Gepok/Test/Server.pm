@@ -41,6 +41,8 @@ sub new {
         folder => Gepok::Test::scratch(),
         owner  => $$,
     }, $class;
+    # A title is written over the command line: over that of valgrind, which reads its options there again when it forks.
+    $self->{options} = {%{$self->{options}}, proctitle => 0} if $ENV{GEPOK_TEST_PREFIX};
     my $listen = $self->{listen} // 'tcp';
     $self->{kinds} = [grep { $_ ne 'none' } ref $listen ? @$listen : $listen];
     for my $kind (@{$self->{kinds}}) {
