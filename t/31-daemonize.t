@@ -154,33 +154,35 @@ SKIP: {
 
 check 'two servers of one name' => sub {
     my $home  = scratch();
+    my $name  = "same-$$";
+    my $board = ($> ? $home : '/var/run') . "/$name.scoreboard";
     my $start = sub {
         my ($number, @more) = @_;
         my $server = server(
             entry => 'bin', ready => 0, app => 'sub { [200, [], [$$]] }', env => {HOME => "$home"}, options => {start_servers => 1},
-            args => ['--daemonize', '--name=same', "--pid-path=$home/$number.pid", @more]);
+            args => ['--daemonize', "--name=$name", "--pid-path=$home/$number.pid", @more]);
         return ($server, $server->wait_exit(15));
     };
-    my @board = $> ? () : "--scoreboard-path=$home/same.scoreboard";
-    my ($first, $status) = $start->(1, @board);
+    my ($first, $status) = $start->(1);
     is $status, 0, 'the first one runs' or diag $first->log;
-    ok -s "$home/same.scoreboard", 'and has a scoreboard';
+    ok -s $board, 'and has a scoreboard';
     my $inode = (stat _)[1];
-    (my $second, $status) = $start->(2, @board);
-    is $status, 2 << 8, 'the second does not start';
-    like $second->log, qr{^gepok: the scoreboard file '.*/same\.scoreboard' .* option 'scoreboard_path' or 'name' is needed$}m, 'and says why';
-    is((stat "$home/same.scoreboard")[1], $inode, 'the scoreboard stays that of the first');
-    (my $third, $status) = $start->(3, "--scoreboard-path=$home/third.scoreboard");
-    is $status, 0, 'with a file of its own it runs';
+    (my $second, $status) = $start->(2);
+    is $status, 0, 'the second runs without one' or diag $second->log;
+    like $second->log, qr{the scoreboard file '\Q$board\E' can't be written: .* 'scoreboard_path' gives}, 'and says how it can have one';
+    is((stat $board)[1], $inode, 'the scoreboard stays that of the first');
+    (my $third, $status) = $start->(3, "--scoreboard-path=$board");
+    is $status, 2 << 8, 'one that is told to write that very file does not start';
+    like $third->log, qr{^gepok: the scoreboard file '\Q$board\E' can't be written: .* which is running$}m, 'and says why';
     my $gepok = root() . '/blib/script/gepok';
     my $worker = $first->get('/')->content;
     is system($gepok, 'restart', "--pid-path=$home/1.pid"), 0, 'the first can begin anew';
     ok soon(sub { !kill 0, $worker }, 15), 'with the same file' or diag $first->log;
     isnt $first->get('/')->content, $worker, 'and serves';
-    (my $fourth, $status) = $start->(4, @board);
+    ($third, $status) = $start->(3, "--scoreboard-path=$board");
     is $status, 2 << 8, 'which is still its own';
-    is system($gepok, 'stop', "--pid-path=$home/$_.pid"), 0, 'stop' for 1, 3;
-    ok !-e "$home/same.scoreboard", 'it goes with its server';
+    is system($gepok, 'stop', "--pid-path=$home/$_.pid"), 0, 'stop' for 2, 1;
+    ok !-e $board, 'it goes with its server';
 };
 
 done_testing;

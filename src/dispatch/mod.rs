@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_local;
 
@@ -28,6 +27,7 @@ use crate::spool::Room;
 
 mod backlog;
 mod changes;
+mod credit;
 mod deadline;
 mod exchange;
 mod generation;
@@ -356,46 +356,6 @@ impl Dispatch {
         }
     }
 
-    fn chunk(self: &Rc<Self>, number: u32, id: u64, content: Bytes) {
-        let Some(state) = self.open(number, id) else {
-            return;
-        };
-        if state.place.get() == Place::Over {
-            // The client has gone: discarded, and the worker goes on to its end.
-            self.give_credit(number, id, content.len() as u64);
-            return;
-        }
-        let ahead = &state.backlog.ahead;
-        ahead.set(ahead.get() + content.len() as u64);
-        let (part, credit, start) = state.backlog.accept(content);
-        self.credit(&state, credit);
-        if start {
-            let (dispatch, state) = (Rc::clone(self), Rc::clone(&state));
-            spawn_local(async move {
-                state
-                    .backlog
-                    .write(|credit| dispatch.credit(&state, credit))
-                    .await;
-            });
-        }
-        state.push(part);
-    }
-
-    /// Lets the worker of a request send so many more bytes; small amounts are gathered first.
-    fn credit(&self, state: &InFlight, amount: u64) {
-        let owed = state.backlog.owed.get() + amount;
-        let Place::Worker { number, id } = state.place.get() else {
-            return;
-        };
-        let enough = owed >= CREDIT / 4;
-        state.backlog.owed.set(if enough { 0 } else { owed });
-        if enough {
-            let ahead = &state.backlog.ahead;
-            ahead.set(ahead.get().saturating_sub(owed));
-            self.give_credit(number, id, owed);
-        }
-    }
-
     fn finish(self: &Rc<Self>, number: u32, id: u64, event: Event) {
         let mut workers = self.workers.borrow_mut();
         let Some(worker) = workers.get_mut(&number) else {
@@ -417,16 +377,6 @@ impl Dispatch {
     fn reply(&self, number: u32, id: u64, socket: Option<OwnedFd>) {
         if let Some(worker) = self.workers.borrow().get(&number) {
             let _ = worker.end.send_reply(id, socket);
-        }
-    }
-
-    fn give_credit(&self, number: u32, id: u64, amount: u64) {
-        if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
-            let _ = worker.end.send_credit(id, amount);
-            // From now on it can go on.
-            if self.settings.request_timeout.is_some() {
-                worker.heard();
-            }
         }
     }
 

@@ -28,12 +28,12 @@ pub struct BoardFile {
 }
 
 impl BoardFile {
-    /// Makes the file, with so many free records; one that another server has left is taken over. From a server that runs
-    /// only its successor takes it.
+    /// Makes the file, with so many free records; one that another server has left is taken over. Nothing where a server
+    /// that runs has it: only its successor takes that.
     ///
     /// # Errors
-    /// A sentence that says why not: it holds something else, another server has it, or what the system says.
-    pub fn create(path: &Path, records: usize, is_successor: bool) -> Result<BoardFile> {
+    /// A sentence that says why not: it holds something else, or what the system says.
+    pub fn create(path: &Path, records: usize, is_successor: bool) -> Result<Option<BoardFile>> {
         let file = loop {
             let file = match lock::kept_through_exec(path, |_| true) {
                 Some(kept) => kept,
@@ -48,19 +48,17 @@ impl BoardFile {
                 // The server before goes on in its own file, which has no name any more.
                 fs::remove_file(path)?;
             } else {
-                bail!(
-                    "it is that of another server, which is running, so option 'scoreboard_path' or 'name' is needed"
-                );
+                return Ok(None);
             }
         };
         // Written, not left as a hole: a disk that is full later takes nothing away.
         file.write_all_at(&vec![0; records * BYTES], 0)?;
         file.set_len((records * BYTES) as u64)?;
-        Ok(BoardFile {
+        Ok(Some(BoardFile {
             path: path.to_owned(),
             file,
             records,
-        })
+        }))
     }
 
     /// Gives it to the user that the server will run as, so that a successor in the same process can open it again.
@@ -170,7 +168,8 @@ mod tests {
     use super::*;
 
     fn create(path: &Path, records: usize) -> Result<BoardFile> {
-        BoardFile::create(path, records, false)
+        let made = BoardFile::create(path, records, false);
+        made.map(|file| file.expect("no server has it"))
     }
 
     #[test]
@@ -238,14 +237,13 @@ mod tests {
         let path = folder.path().join("board");
         let first = create(&path, 2).unwrap();
         first.file.write_all_at(b"first", 0).unwrap();
-        let error = create(&path, 3).unwrap_err().to_string();
-        assert!(error.contains("'scoreboard_path'"), "{error}");
+        assert!(BoardFile::create(&path, 3, false).unwrap().is_none());
         assert!(
             fs::read(&path).unwrap().starts_with(b"first"),
             "left as it is"
         );
 
-        let successor = BoardFile::create(&path, 3, true).unwrap();
+        let successor = BoardFile::create(&path, 3, true).unwrap().unwrap();
         assert_eq!(fs::read(&path).unwrap(), [0; 60]);
         first.file.write_all_at(b"first", 0).unwrap();
         first.remove();

@@ -131,12 +131,23 @@ impl Daemon {
     /// # Errors
     /// One sentence for the operator.
     pub(super) fn board_file(&self, path: &FilePath, records: usize) -> Result<Option<BoardFile>> {
+        let is_said = matches!(path, FilePath::At(_));
         let Some(path) = file_path(path)? else {
             return Ok(None);
         };
         let what = || format!("the scoreboard file '{}' can't be written", path.display());
         let is_successor = env::var_os(STARTER).is_some();
-        let file = BoardFile::create(&path, records, is_successor).with_context(what)?;
+        let made = BoardFile::create(&path, records, is_successor).with_context(what)?;
+        let Some(file) = made else {
+            let what = what();
+            if is_said {
+                bail!("{what}: it is that of another server, which is running");
+            }
+            ::log::warn!(
+                "{what}: it is that of another server of this name; 'name' or 'scoreboard_path' gives this one its own"
+            );
+            return Ok(None);
+        };
         if let (Some(identity), true) = (&self.identity, geteuid().is_root()) {
             let (user, group) = identity.ids();
             file.give(user, group).with_context(what)?;

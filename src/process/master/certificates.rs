@@ -65,8 +65,9 @@ impl Master<'_> {
                 None
             }
             Err(message) if self.core.has_certificates => {
-                ::log::error!("{message}; the certificates read before stay in use");
-                Some(message)
+                let why = format!("{message}; the certificates read before stay in use");
+                ::log::error!("{why}");
+                Some(why)
             }
             Err(why) => {
                 let known = self.unread.as_ref().map(|unread| &unread.why);

@@ -87,7 +87,10 @@ impl Master<'_> {
             return;
         }
         match self.roles.serving(&mut self.core.control) {
-            Ok(()) => self.tell(Notifier::ready),
+            Ok(()) => {
+                self.settings.board.reload_ended(self.generation, None, 0);
+                self.tell(Notifier::ready);
+            }
             Err(message) => self.fail(message),
         }
     }

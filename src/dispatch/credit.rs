@@ -1,0 +1,63 @@
+//! How much of a response a worker may send ahead of its client: each byte is credited once, when it has a place.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tokio::task::spawn_local;
+
+use super::Dispatch;
+use super::exchange::{InFlight, Place};
+use crate::channel::CREDIT;
+
+impl Dispatch {
+    /// Takes a piece of content, and lets the worker send as much again when that is taken.
+    pub(super) fn chunk(self: &Rc<Self>, number: u32, id: u64, content: Bytes) {
+        let Some(state) = self.open(number, id) else {
+            return;
+        };
+        if state.place.get() == Place::Over {
+            // The client has gone: discarded, and the worker goes on to its end.
+            self.give_credit(number, id, content.len() as u64);
+            return;
+        }
+        let ahead = &state.backlog.ahead;
+        ahead.set(ahead.get() + content.len() as u64);
+        let (part, credit, start) = state.backlog.accept(content);
+        self.credit(&state, credit);
+        if start {
+            let (dispatch, state) = (Rc::clone(self), Rc::clone(&state));
+            spawn_local(async move {
+                state
+                    .backlog
+                    .write(|credit| dispatch.credit(&state, credit))
+                    .await;
+            });
+        }
+        state.push(part);
+    }
+
+    /// Lets the worker of a request send so many more bytes; small amounts are gathered first.
+    pub(super) fn credit(&self, state: &InFlight, amount: u64) {
+        let owed = state.backlog.owed.get() + amount;
+        let Place::Worker { number, id } = state.place.get() else {
+            return;
+        };
+        let enough = owed >= CREDIT / 4;
+        state.backlog.owed.set(if enough { 0 } else { owed });
+        if enough {
+            let ahead = &state.backlog.ahead;
+            ahead.set(ahead.get().saturating_sub(owed));
+            self.give_credit(number, id, owed);
+        }
+    }
+
+    pub(super) fn give_credit(&self, number: u32, id: u64, amount: u64) {
+        if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
+            let _ = worker.end.send_credit(id, amount);
+            // From now on it can go on.
+            if self.settings.request_timeout.is_some() {
+                worker.heard();
+            }
+        }
+    }
+}
