@@ -19,7 +19,6 @@ my $folder  = scratch();
 my $runs    = 0;
 
 sub slurp { open my $file, '<', $_[0] or return ''; local $/; scalar(<$file>) // '' }
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
 
 {
     package Run;    # a server, its notes, and what was read of its log

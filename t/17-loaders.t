@@ -12,7 +12,6 @@ gepok_only();
 
 sub slurp { open my $file, '<', $_[0] or return ''; local $/; scalar(<$file>) // '' }
 sub spew { my ($path, $text) = @_; open my $file, '>', $path or die "$path: $!"; print {$file} $text; close $file or die $! }
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
 
 my @perl = ($^X, map { '-I' . root() . "/blib/$_" } qw(arch lib));
 my $plackup = Gepok::Test::Server::plackup();

@@ -14,8 +14,6 @@ gepok_only();
 my %number;
 @number{split ' ', $Config{sig_name}} = split ' ', $Config{sig_num};
 
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; (<$stat> // 'gone Z') !~ /^(?:\d+ \(.*\)|gone) Z/ }
-
 # Whether a process has a handler for a signal below 33.
 sub catches {
     my ($pid, $signal) = @_;

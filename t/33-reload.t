@@ -9,8 +9,6 @@ use Gepok::Test;
 
 gepok_only();
 
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
-
 # Apps that answer with their version and pid. What is under /bad can be made to fail.
 sub app {
     my ($version, $more) = @_;

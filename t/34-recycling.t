@@ -10,7 +10,6 @@ use Gepok::Test;
 gepok_only();
 
 sub slurp { open my $file, '<', $_[0] or return ''; local $/; scalar(<$file>) // '' }
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
 
 my $PID = 'sub { [200, [], [$$]] }';
 

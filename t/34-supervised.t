@@ -13,7 +13,6 @@ use Gepok::Test;
 gepok_only();
 
 sub which { my $name = shift; (grep { -x } map {"$_/$name"} split /:/, $ENV{PATH})[0] }
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
 
 my @perl = ($^X, map { '-I' . root() . "/blib/$_" } qw(arch lib));
 my $bin  = root() . '/blib/script/gepok';

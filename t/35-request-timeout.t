@@ -9,8 +9,6 @@ use Gepok::Test;
 
 gepok_only();
 
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
-
 my $APP = <<'APP';
 use Time::HiRes ();
 pipe my $never, my $writes;

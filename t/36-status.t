@@ -12,7 +12,6 @@ use Gepok::Test::Authority;
 gepok_only();
 
 sub touch { open my $file, '>', $_[0] or die $! }
-sub alive { my $pid = shift; open my $stat, '<', "/proc/$pid/stat" or return 0; <$stat> !~ /^\d+ \(.*\) Z/ }
 
 my $folder = scratch();
 my $pid    = "$folder/pid";

@@ -37,7 +37,6 @@ PERL
 
 sub slurp { open my $file, '<', $_[0] or return ''; local $/; scalar(<$file>) // '' }
 sub spew  { open my $file, '>', $_[0] or die "$_[0]: $!"; print {$file} $_[1]; close $file or die $! }
-sub alive { my $pid = shift; my $stat = slurp("/proc/$pid/stat"); $stat ne '' && $stat !~ /^\d+ \(.*\) Z/ }
 
 sub ask {
     my (%at) = @_;

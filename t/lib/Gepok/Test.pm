@@ -26,7 +26,7 @@ use Gepok::Test::Server;
 
 our @EXPORT = qw(
     server each_entry check entries default_entry server_name is_gepok gepok_only
-    root app_file json soon pipelined free_port scratch run_command
+    root app_file json soon alive pipelined free_port scratch run_command
 );
 
 my $ROOT = Cwd::abs_path(File::Spec->catdir(dirname(__FILE__), (File::Spec->updir) x 3));
@@ -108,6 +108,14 @@ sub soon (&;$) {
         return $value if time > $limit;
         sleep 0.02;
     }
+}
+
+# Whether a process runs: it is there, and no zombie.
+sub alive {
+    my ($pid) = @_;
+    open my $stat, '<', "/proc/$pid/stat" or return 0;
+    my $line = <$stat>;
+    return defined $line && $line !~ /^\d+ \(.*\) Z/;
 }
 
 # Sends all at once on one connection and returns the responses, one for each request's method.
