@@ -372,10 +372,8 @@ impl Dispatch {
         if start {
             let (dispatch, state) = (Rc::clone(self), Rc::clone(&state));
             spawn_local(async move {
-                state
-                    .backlog
-                    .write(|credit| dispatch.credit(&state, credit))
-                    .await;
+                let credit = |amount| dispatch.credit(&state, amount);
+                state.backlog.write(credit).await;
             });
         }
         state.push(part);
