@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
+use self::crowd::Crowd;
 use crate::channel::Descriptors;
 use crate::channel::core_end::{CoreEnd, Message};
 use crate::dispatch::{self, Dispatch, Report};
@@ -56,6 +57,7 @@ pub struct Settings {
 }
 
 mod check;
+mod crowd;
 mod reread;
 mod scoreboard;
 
@@ -95,12 +97,14 @@ pub fn run(
 #[derive(Debug, Default)]
 struct Live {
     count: Cell<usize>,
+    crowd: Crowd,
     changed: Notify,
 }
 
 impl Live {
     fn enter(self: &Rc<Self>) -> Entered {
         self.count.set(self.count.get() + 1);
+        self.crowd.grows(self.count.get());
         Entered(Rc::clone(self))
     }
 
@@ -116,6 +120,7 @@ struct Entered(Rc<Live>);
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.count.set(self.0.count.get() - 1);
+        self.0.crowd.shrinks(self.0.count.get());
         self.0.changed.notify_one();
     }
 }

@@ -20,6 +20,9 @@ const COPY: usize = 4 * 1024;
 /// No frame's payload is longer; a length beyond it means that the stream is garbage.
 pub(super) const MAX_PAYLOAD: usize = 1024 * 1024;
 
+/// The worker sends content in pieces up to this size.
+pub(super) const PIECE: usize = 64 * 1024;
+
 /// What a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -186,6 +189,16 @@ impl Unframer {
         (COPY < length && length <= MAX_PAYLOAD && lacking > 0).then_some(lacking)
     }
 
+    /// Room for `more` bytes. A buffer that grows has just those: doubled, as buffers mostly are, it would be held by the
+    /// one frame in it for as long as its client takes.
+    pub(super) fn make_room(&mut self, more: usize) {
+        if !self.bytes.try_reclaim(more) {
+            let mut larger = BytesMut::with_capacity(self.bytes.len() + more);
+            larger.extend_from_slice(&self.bytes);
+            self.bytes = larger;
+        }
+    }
+
     /// The next frame, if it is here whole.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, Garbage> {
         if self.bytes.len() < HEADER {
@@ -201,7 +214,6 @@ impl Unframer {
             return Err(Garbage("frame too long"));
         }
         if self.bytes.len() < HEADER + length {
-            self.bytes.reserve(HEADER + length - self.bytes.len());
             return Ok(None);
         }
         let descriptor = if with_descriptor {

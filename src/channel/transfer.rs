@@ -5,10 +5,10 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use super::frame::Unframer;
+use super::frame::{HEADER, PIECE, Unframer};
 
-/// Bytes asked for in one read.
-const READ: usize = 64 * 1024;
+/// Bytes asked for in one read: the longest piece of content comes whole.
+const READ: usize = HEADER + PIECE;
 
 /// The kernel passes at most 253 descriptors in one message; we send one. Room for two shows a peer
 /// that sends more.
@@ -21,7 +21,7 @@ type Control = [u64; 8];
 /// a descriptor, possibly behind bytes of earlier frames.
 pub(super) fn receive(socket: BorrowedFd<'_>, into: &mut Unframer) -> io::Result<usize> {
     let most = into.lacking().unwrap_or(READ);
-    into.bytes.reserve(most);
+    into.make_room(most);
     let spare = into.bytes.spare_capacity_mut();
     let mut piece = libc::iovec {
         iov_base: spare.as_mut_ptr().cast(),
@@ -99,5 +99,49 @@ pub(super) fn send(
         Err(io::Error::last_os_error())
     } else {
         Ok(count as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::super::frame::{Header, Kind, put};
+    use super::*;
+
+    #[test]
+    fn content_that_waits_holds_no_more_memory_than_its_own() {
+        let mut sent = Vec::new();
+        put(&mut sent, Header::new(Kind::Head, 1), |out| {
+            out.resize(out.len() + 300, 0);
+        });
+        for _ in 0..8 {
+            put(&mut sent, Header::new(Kind::Chunk, 1), |out| {
+                out.resize(out.len() + PIECE, 0);
+            });
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let writer = thread::spawn(move || {
+            use std::io::Write;
+            (&theirs).write_all(&sent).unwrap();
+        });
+        let mut unframer = Unframer::default();
+        let mut pieces = Vec::new();
+        while receive(ours.as_fd(), &mut unframer).unwrap() > 0 {
+            while let Some(frame) = unframer.next().unwrap() {
+                pieces.push(frame.payload);
+            }
+        }
+        writer.join().unwrap();
+        drop(unframer);
+        assert_eq!(pieces.len(), 9);
+        for piece in pieces.drain(1..) {
+            let length = piece.len();
+            // Nobody else refers to its buffer, or this would fail.
+            let buffer = piece.try_into_mut().unwrap();
+            assert!(buffer.capacity() <= length + 1024, "{}", buffer.capacity());
+        }
     }
 }

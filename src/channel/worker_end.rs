@@ -8,14 +8,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use bytes::Buf;
 
-use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, Unframer, put};
+use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, PIECE, Unframer, put};
 use super::memory::Memory;
 use super::respond::{Lost, Respond};
 use super::{CREDIT, Descriptors, codec, transfer};
 use crate::semantics::message::{Request, Tls};
-
-/// Content is sent in frames of at most this many bytes.
-const PIECE: usize = 64 * 1024;
 
 /// Content up to this size is copied behind the frames before it, larger content is written from where it is.
 const COPY: usize = 8 * 1024;
