@@ -47,7 +47,8 @@ void gp_signals_begin(pTHX)
     }
 }
 
-/* The same where the app's child has restored a handler of ours by leaving a `local $SIG{TERM}`. */
+/* In a process forked by the app that has restored a handler of ours, by leaving a `local $SIG{TERM}`: what the signal does by
+ * default. Else gp_signals_in_child has taken the handlers away. */
 static int die_in_child(pTHX_ SV *name)
 {
     I32 number;
