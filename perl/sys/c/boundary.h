@@ -85,6 +85,8 @@ struct gp_state {
     SV **listeners;
     SV *keys[GP_KEYS];
     U32 hashes[GP_KEYS];
+    HV *again;         /* the last request's env, for the next */
+    SV *kept[GP_KEYS]; /* its values that are not set yet for the next, see again.c */
     GV *empty;         /* psgi.input of requests without content */
     SV *empty_content; /* what it reads */
     HV *socket_stashes[GP_FAMILIES];
@@ -106,8 +108,14 @@ void gp_describe(pTHX);
 
 /* env.c */
 void gp_keys_begin(pTHX);
-void gp_fill_env(pTHX_ HV *env, const gp_request *request);
+HV *gp_env(pTHX_ const gp_request *request);
 SV **gp_env_entry(pTHX_ HV *env, int key);
+
+/* again.c */
+void gp_again_begin(pTHX);
+void gp_again_end(pTHX);
+HV *gp_env_again(void);
+void gp_env_end(pTHX_ HV *env);
 
 /* input.c */
 GV *gp_new_handle(pTHX);

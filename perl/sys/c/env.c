@@ -30,6 +30,7 @@ void gp_keys_begin(pTHX)
 
 static void put(pTHX_ HV *env, int key, SV *value)
 {
+    gp.kept[key] = NULL;
     if (!hv_store_ent(env, gp.keys[key], value, gp.hashes[key]))
         SvREFCNT_dec_NN(value);
 }
@@ -45,35 +46,87 @@ static SV *new_string(pTHX_ gp_slice bytes)
     return bytes.ptr ? newSVpvn(bytes.ptr, bytes.len) : newSV(0);
 }
 
-/* Always new: apps assign into what they are given. */
-static SV *new_pair(pTHX_ IV first, IV second)
+static void put_string(pTHX_ HV *env, int key, gp_slice bytes)
 {
-    AV *av = newAV();
-    av_extend(av, 1);
-    av_push(av, newSViv(first));
-    av_push(av, newSViv(second));
-    return newRV_noinc((SV *)av);
+    SV *sv = gp.kept[key];
+    if (sv && bytes.ptr && SvTYPE(sv) != SVt_IV) {
+        gp.kept[key] = NULL;
+        sv_setpvn(sv, bytes.ptr, bytes.len);
+        SvPOK_only(sv);
+    }
+    else
+        put(aTHX_ env, key, new_string(aTHX_ bytes));
 }
 
-static SV *new_time(pTHX_ gp_time time)
+static void put_number(pTHX_ HV *env, int key, IV number)
 {
-    return new_pair(aTHX_(IV) time.seconds, (IV)time.micros);
+    SV *sv = gp.kept[key];
+    if (sv && SvTYPE(sv) == SVt_IV && !SvROK(sv)) {
+        gp.kept[key] = NULL;
+        SvIV_set(sv, number);
+        SvIOK_only(sv);
+    }
+    else
+        put(aTHX_ env, key, newSViv(number));
 }
 
-/* Fills a new hash. It is the caller's all the time, because opening psgi.input may die. */
-void gp_fill_env(pTHX_ HV *env, const gp_request *request)
+/* Takes over a reference count. */
+static void put_reference(pTHX_ HV *env, int key, SV *target)
+{
+    SV *sv = gp.kept[key];
+    if (sv && SvTYPE(sv) == SVt_IV && !SvROK(sv)) {
+        gp.kept[key] = NULL;
+        SvOK_off(sv);
+        SvRV_set(sv, target);
+        SvROK_on(sv);
+    }
+    else
+        put(aTHX_ env, key, newRV_noinc(target));
+}
+
+/* Never shared: apps assign into what they are given. */
+static void put_pair(pTHX_ HV *env, int key, IV first, IV second)
+{
+    SV *sv = gp.kept[key];
+    if (sv && SvROK(sv)) {
+        SV **numbers = AvARRAY((AV *)SvRV(sv));
+        gp.kept[key] = NULL;
+        SvIV_set(numbers[0], first);
+        SvIV_set(numbers[1], second);
+    }
+    else {
+        AV *av = newAV();
+        av_extend(av, 1);
+        av_push(av, newSViv(first));
+        av_push(av, newSViv(second));
+        put(aTHX_ env, key, newRV_noinc((SV *)av));
+    }
+}
+
+static void put_time(pTHX_ HV *env, int key, gp_time time)
+{
+    put_pair(aTHX_ env, key, (IV)time.seconds, (IV)time.micros);
+}
+
+/* The env of a request. */
+HV *gp_env(pTHX_ const gp_request *request)
 {
     size_t i;
-    int forked = gp.worker.multiprocess;
+    int key, forked = gp.worker.multiprocess;
+    /* These may die, and stand first: nothing is half made then. */
     SV *socket = gp_client_socket(aTHX_ request);
+    SV *input = gp_input(aTHX_ request);
+    HV *env = gp_env_again();
 
-    /* Not growing step by step is the best single saving. */
-    hv_ksplit(env, 27 + request->entry_count);
-
+    if (!env) {
+        env = newHV();
+        /* Not growing step by step is the best single saving. */
+        hv_ksplit(env, 27 + request->entry_count);
+    }
     for (i = 0; i < request->entry_count; i++) {
         const gp_entry *entry = &request->entries[i];
         if (entry->key < GP_KEYS)
-            put(aTHX_ env, (int)entry->key, new_string(aTHX_ entry->value));
+            put_string(aTHX_ env, (int)entry->key, entry->value);
         else {
             SV *value = new_string(aTHX_ entry->value);
             if (!hv_store(env, entry->name.ptr, (I32)entry->name.len, value, 0))
@@ -81,34 +134,47 @@ void gp_fill_env(pTHX_ HV *env, const gp_request *request)
         }
     }
     if (request->remote_port >= 0)
-        put(aTHX_ env, KEY_REMOTE_PORT, newSViv(request->remote_port));
+        put_number(aTHX_ env, KEY_REMOTE_PORT, request->remote_port);
     if (request->content_length >= 0)
-        put(aTHX_ env, KEY_CONTENT_LENGTH, newSViv((IV)request->content_length));
+        put_number(aTHX_ env, KEY_CONTENT_LENGTH, (IV)request->content_length);
 
-    put(aTHX_ env, KEY_PSGI_VERSION, new_pair(aTHX_ 1, 1));
-    put(aTHX_ env, KEY_PSGI_URL_SCHEME, request->flags & GP_TLS ? newSVpvs("https") : newSVpvs("http"));
-    put(aTHX_ env, KEY_PSGI_INPUT, gp_input(aTHX_ request));
-    put(aTHX_ env, KEY_PSGI_ERRORS, newRV_inc((SV *)PL_stderrgv));
-    put(aTHX_ env, KEY_PSGI_MULTITHREAD, newSViv(0));
-    put(aTHX_ env, KEY_PSGI_MULTIPROCESS, newSViv(forked));
-    put(aTHX_ env, KEY_PSGI_RUN_ONCE, newSViv(0));
-    put(aTHX_ env, KEY_PSGI_NONBLOCKING, newSViv(0));
-    put(aTHX_ env, KEY_PSGI_STREAMING, newSViv(1));
-    put(aTHX_ env, KEY_INPUT_BUFFERED, newSViv(1));
-    put(aTHX_ env, KEY_HARAKIRI, newSViv(forked));
-    put(aTHX_ env, KEY_INFORMATIONAL, newRV_inc((SV *)gp.subs.informational));
-    put(aTHX_ env, KEY_CLIENT_GONE, newRV_inc((SV *)gp.subs.client_gone));
-    put(aTHX_ env, KEY_IO, newRV_inc(socket));
-    put(aTHX_ env, KEY_LOGGER, newRV_inc(SvRV((SV *)gp.worker.logger)));
-    put(aTHX_ env, KEY_CLEANUP, newSViv(1));
-    put(aTHX_ env, KEY_CLEANUP_HANDLERS, newRV_noinc((SV *)newAV()));
+    put_pair(aTHX_ env, KEY_PSGI_VERSION, 1, 1);
+    put_string(aTHX_ env, KEY_PSGI_URL_SCHEME, request->flags & GP_TLS ? (gp_slice){"https", 5} : (gp_slice){"http", 4});
+    put_reference(aTHX_ env, KEY_PSGI_INPUT, input);
+    put_reference(aTHX_ env, KEY_PSGI_ERRORS, SvREFCNT_inc_simple_NN((SV *)PL_stderrgv));
+    put_number(aTHX_ env, KEY_PSGI_MULTITHREAD, 0);
+    put_number(aTHX_ env, KEY_PSGI_MULTIPROCESS, forked);
+    put_number(aTHX_ env, KEY_PSGI_RUN_ONCE, 0);
+    put_number(aTHX_ env, KEY_PSGI_NONBLOCKING, 0);
+    put_number(aTHX_ env, KEY_PSGI_STREAMING, 1);
+    put_number(aTHX_ env, KEY_INPUT_BUFFERED, 1);
+    put_number(aTHX_ env, KEY_HARAKIRI, forked);
+    put_reference(aTHX_ env, KEY_INFORMATIONAL, SvREFCNT_inc_simple_NN((SV *)gp.subs.informational));
+    put_reference(aTHX_ env, KEY_CLIENT_GONE, SvREFCNT_inc_simple_NN((SV *)gp.subs.client_gone));
+    put_reference(aTHX_ env, KEY_IO, SvREFCNT_inc_simple_NN(socket));
+    put_reference(aTHX_ env, KEY_LOGGER, SvREFCNT_inc_NN(SvRV((SV *)gp.worker.logger)));
+    put_number(aTHX_ env, KEY_CLEANUP, 1);
+    /* One that was kept is empty. */
+    if (gp.kept[KEY_CLEANUP_HANDLERS] && SvROK(gp.kept[KEY_CLEANUP_HANDLERS]))
+        gp.kept[KEY_CLEANUP_HANDLERS] = NULL;
+    else
+        put_reference(aTHX_ env, KEY_CLEANUP_HANDLERS, (SV *)newAV());
 
-    put(aTHX_ env, KEY_GEPOK, newSViv(1));
-    put(aTHX_ env, KEY_CONNECT_TIME, new_time(aTHX_ request->connected));
-    put(aTHX_ env, KEY_START_TIME, new_time(aTHX_ request->started));
-    put(aTHX_ env, KEY_FINISH_TIME, new_time(aTHX_ request->finished));
-    put(aTHX_ env, KEY_SOCKET, newRV_inc(socket));
+    put_number(aTHX_ env, KEY_GEPOK, 1);
+    put_time(aTHX_ env, KEY_CONNECT_TIME, request->connected);
+    put_time(aTHX_ env, KEY_START_TIME, request->started);
+    put_time(aTHX_ env, KEY_FINISH_TIME, request->finished);
+    put_reference(aTHX_ env, KEY_SOCKET, SvREFCNT_inc_simple_NN(socket));
     if (request->listener < gp.worker.listener_count)
-        put(aTHX_ env, KEY_HTTPD_SOCKET, newRV_inc(gp.listeners[request->listener]));
-    put(aTHX_ env, KEY_UNIX_SOCKET, newSViv(request->flags & GP_UNIX ? 1 : 0));
+        put_reference(aTHX_ env, KEY_HTTPD_SOCKET, SvREFCNT_inc_simple_NN(gp.listeners[request->listener]));
+    put_number(aTHX_ env, KEY_UNIX_SOCKET, request->flags & GP_UNIX ? 1 : 0);
+
+    /* What the last request had and this one has not. */
+    for (key = 0; key < GP_KEYS; key++) {
+        if (gp.kept[key]) {
+            gp.kept[key] = NULL;
+            (void)hv_delete_ent(env, gp.keys[key], G_DISCARD, gp.hashes[key]);
+        }
+    }
+    return env;
 }

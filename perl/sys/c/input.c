@@ -47,7 +47,7 @@ static int untouched(pTHX_ GV *gv)
            (char *)PerlIO_get_base(file) == SvPVX(gp.empty_content);
 }
 
-static SV *empty_input(pTHX)
+static GV *empty_input(pTHX)
 {
     if (!gp.empty || !untouched(aTHX_ gp.empty)) {
         GV *old = gp.empty;
@@ -57,17 +57,18 @@ static SV *empty_input(pTHX)
         SvREFCNT_dec((SV *)old);
     }
     IoLINES(GvIO(gp.empty)) = 0;
-    return newRV_inc((SV *)gp.empty);
+    return (GV *)SvREFCNT_inc_simple_NN((SV *)gp.empty);
 }
 
+/* The handle behind psgi.input; a reference count of it is the caller's. */
 SV *gp_input(pTHX_ const gp_request *request)
 {
     switch (request->content_kind) {
     case GP_CONTENT_BYTES:
-        return newRV_noinc((SV *)open_scalar(aTHX_ newSVpvn(request->content.ptr, request->content.len)));
+        return (SV *)open_scalar(aTHX_ newSVpvn(request->content.ptr, request->content.len));
     case GP_CONTENT_FILE:
-        return newRV_noinc((SV *)open_file(aTHX_ request->content_fd));
+        return (SV *)open_file(aTHX_ request->content_fd);
     default:
-        return empty_input(aTHX);
+        return (SV *)empty_input(aTHX);
     }
 }

@@ -61,8 +61,7 @@ static void run(pTHX_ void *argument)
 
     ENTER;
     SAVETMPS;
-    c->env = newHV();
-    gp_fill_env(aTHX_ c->env, c->request);
+    c->env = gp_env(aTHX_ c->request);
     {
         dSP;
         PUSHMARK(SP);
@@ -94,8 +93,9 @@ static void run(pTHX_ void *argument)
         c->env = NULL;
         SINK.idle(SELF);
         SINK.flush(SELF);
-        /* Destructors may take their time: the client has its answer. */
-        SvREFCNT_dec_NN((SV *)env);
+        /* Destructors may take their time: the client has its answer. First the response, which may hold the env. */
+        FREETMPS;
+        gp_env_end(aTHX_ env);
     }
     FREETMPS;
     LEAVE;
@@ -169,8 +169,7 @@ static void ask_commit(pTHX_ void *argument)
 
 static void free_env(pTHX_ void *argument)
 {
-    PERL_UNUSED_CONTEXT;
-    SvREFCNT_dec((SV *)argument);
+    gp_env_end(aTHX_(HV *) argument);
 }
 
 /* What the usual way leaves out: cleanup handlers, harakiri, the last request. */

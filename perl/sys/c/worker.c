@@ -6,6 +6,7 @@ static void prepare(pTHX_ void *argument)
     size_t i;
     PERL_UNUSED_ARG(argument);
     gp_keys_begin(aTHX);
+    gp_again_begin(aTHX);
     gp_sockets_begin(aTHX);
     gp.writer_stash = gv_stashpvs("Gepok::Writer", GV_ADD);
     /* psgi.input and psgi.errors are called by method. */
@@ -44,6 +45,7 @@ static void unprepare(pTHX_ void *argument)
     SvREFCNT_dec((SV *)gp.subs.responder);
     SvREFCNT_dec(gp.subs.exchange);
     Zero(&gp.subs, 1, gp_subs);
+    gp_again_end(aTHX);
     gp_sockets_end(aTHX);
     SvREFCNT_dec((SV *)gp.empty);
     gp.empty = NULL;
