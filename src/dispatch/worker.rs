@@ -45,6 +45,8 @@ pub(super) struct Worker {
     pub(super) admitted: bool,
     /// Its call takes long: nothing is sent ahead until it is idle again.
     slow: bool,
+    /// Most requests that it held at a time since it was last idle.
+    most: usize,
     /// When the call in work began.
     pub(super) since: Instant,
     /// The last sign of the call in work, as far as calls are timed.
@@ -67,6 +69,7 @@ impl Worker {
             ready: false,
             admitted,
             slow: false,
+            most: 0,
             since: Instant::now(),
             progress: Instant::now(),
             hung: false,
@@ -116,18 +119,21 @@ impl Worker {
             self.last_id += 1;
         }
         let id = self.last_id;
-        if let Err(error) = self
-            .end
-            .send_request(id, &state.request, !self.held.is_empty())
-        {
+        let rests = self.held.is_empty();
+        // Where it was last woken for more than one request, the others of now are about to be read: it is woken once for
+        // all of them.
+        let later = !rests || self.most > 1;
+        if let Err(error) = self.end.send_request(id, &state.request, later) {
             self.end.claims().free(id);
             self.ready = false;
             return Err(error);
         }
-        if self.held.is_empty() {
+        if rests {
             self.since = Instant::now();
+            self.most = 0;
         }
         self.held.push_back(id);
+        self.most = self.most.max(self.held.len());
         state.course.worker.set(Some((self.pid, id)));
         self.open.insert(id, Rc::clone(state));
         Ok(id)
