@@ -49,44 +49,43 @@ pub(super) enum Kind {
     Abort = 20,
     /// Worker to core: ready for a request.
     Idle = 21,
-    /// Worker to core: it takes no request any more, and has claimed what it will.
-    Leaving = 25,
-    /// A signal has come while the worker waited: it asks to be woken, and the core sends it back.
-    Wake = 24,
     /// Worker to core: a piece of content in a file, whose descriptor comes along.
     File = 22,
     /// Worker to core: the app wants the client's socket (psgix.io), send Reply.
     Take = 23,
-    /// Worker to core: whether the app takes the certificate, 1 or 0 in the place of a status.
-    Verdict = 27,
+    /// A signal has come while the worker waited: it asks to be woken, and the core sends it back.
+    Wake = 24,
+    /// Worker to core: it takes no request any more, and has claimed what it will.
+    Leaving = 25,
     /// Worker to core: there is something in the ring.
     Ring = 26,
+    /// Worker to core: whether the app takes the certificate, 1 or 0 in the place of a status.
+    Verdict = 27,
 }
 
 impl Kind {
     fn from_number(number: u8) -> Option<Self> {
         use Kind::*;
-        [
-            Request,
-            Credit,
-            Stop,
-            Reply,
-            Verify,
-            Informational,
-            Head,
-            Chunk,
-            End,
-            Abort,
-            Idle,
-            File,
-            Take,
-            Verdict,
-            Wake,
-            Ring,
-            Leaving,
-        ]
-        .into_iter()
-        .find(|&kind| kind as u8 == number)
+        Some(match number {
+            1 => Request,
+            2 => Credit,
+            3 => Stop,
+            4 => Reply,
+            5 => Verify,
+            16 => Informational,
+            17 => Head,
+            18 => Chunk,
+            19 => End,
+            20 => Abort,
+            21 => Idle,
+            22 => File,
+            23 => Take,
+            24 => Wake,
+            25 => Leaving,
+            26 => Ring,
+            27 => Verdict,
+            _ => return None,
+        })
     }
 }
 
@@ -285,6 +284,14 @@ mod tests {
             unframer.bytes.extend_from_slice(&bytes);
             while let Ok(Some(_)) = unframer.next() {}
         }
+    }
+
+    #[test]
+    fn a_kind_has_one_number() {
+        let known = (0..=255).filter_map(|number| Some((Kind::from_number(number)?, number)));
+        let known: Vec<_> = known.collect();
+        assert_eq!(known.len(), 17);
+        assert!(known.iter().all(|&(kind, number)| kind as u8 == number));
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
 use crate::semantics::message::Content;
 
-/// Requests that one worker holds at most, the one in work among them. More gained nothing when it was measured.
-const MOST: usize = 16;
+/// Requests that one worker holds at most, the one in work among them.
+const MOST: usize = 32;
 
 /// Work that may wait at one worker, in microseconds by its mean: an idle one could have taken it meanwhile.
 const AHEAD_MICROS: f32 = 400.0;

@@ -374,6 +374,10 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [piece] = pieces {
+            // send costs the kernel less than writev.
+            return self.poll_write(context, piece);
+        }
         if let Some(count) = self.at_once(|stream| stream.write_vectored(pieces))? {
             return Poll::Ready(Ok(count));
         }

@@ -1,6 +1,7 @@
 //! The string entries of the env: CGI's variables as PSGI lists them, and the request's fields.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 
 use perl_sys::{GP_UNKNOWN_KEY, gp_entry, gp_slice};
 
@@ -59,6 +60,11 @@ impl Keys {
     }
 }
 
+/// An address, and what `REMOTE_ADDR` says of it.
+fn text_of(address: IpAddr) -> (IpAddr, String) {
+    (address, address.to_canonical().to_string())
+}
+
 /// Builds envs, one after the other, in the same buffers.
 pub(super) struct Builder {
     keys: Keys,
@@ -69,6 +75,8 @@ pub(super) struct Builder {
     names: Vec<u8>,
     /// Values that stand nowhere in the request.
     made: Vec<Vec<u8>>,
+    /// The last client's address as text: behind a proxy, and on a kept connection, it is the next one's as well.
+    peer: (IpAddr, String),
     socket: Vec<u8>,
     /// The optional keys about TLS, where they are wanted.
     tls: Option<tls::SslKeys>,
@@ -128,6 +136,7 @@ impl Builder {
             places: Box::new([0; SLOTS]),
             names: Vec::new(),
             made: Vec::new(),
+            peer: text_of(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             socket: Vec::new(),
             tls: ssl_env.then(tls::SslKeys::default),
             fixed,
@@ -203,10 +212,12 @@ impl Builder {
 
     fn put_remote(&mut self, request: &Request, listener: &Listener) -> i32 {
         let (address, port) = match (&request.endpoints, listener.remote) {
-            (Endpoints::Ip { peer, .. }, _) => (
-                self.keep(peer.ip().to_canonical().to_string().into_bytes()),
-                i32::from(peer.port()),
-            ),
+            (Endpoints::Ip { peer, .. }, _) => {
+                if self.peer.0 != peer.ip() {
+                    self.peer = text_of(peer.ip());
+                }
+                (slice(self.peer.1.as_bytes()), i32::from(peer.port()))
+            }
             (Endpoints::Unix { .. }, Remote::Undefined) => (UNDEF, 0),
             (Endpoints::Unix { .. }, _) => (slice(b"127.0.0.1"), -1),
         };

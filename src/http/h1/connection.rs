@@ -268,14 +268,14 @@ impl Connection {
         }
         let mut started = Timestamp::default();
         let mut hurried = false;
+        let mut begins = false;
         loop {
             if started == Timestamp::default() && !self.buffer.is_empty() {
                 started = Timestamp::now();
                 self.account.begin(started, self.buffer.len());
+                begins = !hurried && !first;
                 if hurried {
                     self.timer.set(LAST_HEAD);
-                } else if !first {
-                    self.timer.set(self.context.settings.header_timeout);
                 }
             }
             match self
@@ -286,6 +286,7 @@ impl Connection {
                 // Nothing but empty lines came: no request has begun.
                 Ok(None) if self.buffer.is_empty() && started != Timestamp::default() => {
                     started = Timestamp::default();
+                    begins = false;
                     if !first {
                         self.timer.set(wait);
                     }
@@ -294,6 +295,10 @@ impl Connection {
                 Err(error) => return Err(self.refuse(error.status(), &error).await),
             }
             let idle = started == Timestamp::default();
+            // Not before it turns out that there is something to wait for: most heads are there at once.
+            if std::mem::take(&mut begins) {
+                self.timer.set(self.context.settings.header_timeout);
+            }
             self.shown
                 .does(if idle { State::Idle } else { State::Reading });
             let mut drain = self.drain.clone();
@@ -457,7 +462,7 @@ impl Connection {
     /// Writes `out`, then `piece`, and empties `out`. A client that takes nothing for too long has gone.
     pub(super) async fn write_all(&mut self, out: &mut Vec<u8>, piece: &[u8]) -> Result<(), Close> {
         let mut pieces = [IoSlice::new(out), IoSlice::new(piece)];
-        let mut pieces = &mut pieces[..];
+        let mut pieces = &mut pieces[..1 + usize::from(!piece.is_empty())];
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
             self.timer.set(self.context.settings.timeout);

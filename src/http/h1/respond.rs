@@ -19,6 +19,9 @@ use crate::site::Page;
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
 
+/// Bytes that hold most heads, and small responses whole.
+const SMALL: usize = 512;
+
 /// A response being written.
 pub(super) struct Response<'a> {
     connection: &'a mut Connection,
@@ -41,7 +44,7 @@ impl<'a> Response<'a> {
             connection,
             facts,
             taken: false,
-            out: Vec::new(),
+            out: Vec::with_capacity(SMALL),
             encoder: None,
             too_long: false,
             presence: Presence::default(),
