@@ -19,6 +19,9 @@ use super::memory::Memory;
 use super::{Descriptors, codec, transfer};
 use crate::semantics::message::{Content, Request, ResponseHead, Tls};
 
+/// Bytes of frames that are gathered without a buffer being made anew.
+const BUFFER: usize = 16 * 1024;
+
 /// What a worker says, with the id of the request it speaks of.
 #[derive(Debug)]
 pub enum Message {
@@ -94,6 +97,8 @@ pub struct CoreEnd {
     /// What came by the ring, which goes before.
     from_ring: RefCell<Unframer>,
     out: RefCell<VecDeque<Outgoing>>,
+    /// A buffer that frames went out of, for the next ones.
+    spare: RefCell<Vec<u8>>,
     attention: Notify,
 }
 
@@ -115,6 +120,7 @@ impl CoreEnd {
             unframer: RefCell::default(),
             from_ring: RefCell::default(),
             out: RefCell::default(),
+            spare: RefCell::default(),
             attention: Notify::new(),
         })
     }
@@ -143,7 +149,7 @@ impl CoreEnd {
             self.send_later(|bytes| put(bytes, header, put_request));
             return Ok(());
         }
-        let mut bytes = Vec::with_capacity(512);
+        let mut bytes = self.buffer();
         put(&mut bytes, header, put_request);
         self.send(bytes, beside)
     }
@@ -231,6 +237,14 @@ impl CoreEnd {
         Ok(())
     }
 
+    /// An empty buffer for frames.
+    fn buffer(&self) -> Vec<u8> {
+        let mut buffer = self.spare.take();
+        buffer.clear();
+        buffer.reserve(BUFFER);
+        buffer
+    }
+
     /// Queues a frame; [`next`](Self::next) sends it when the loop comes to it.
     fn send_later(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut out = self.out.borrow_mut();
@@ -241,7 +255,7 @@ impl CoreEnd {
         if out.is_empty() {
             self.attention.notify_one();
         }
-        let mut bytes = Vec::with_capacity(4 * 1024);
+        let mut bytes = self.buffer();
         write(&mut bytes);
         out.push_back(Outgoing {
             bytes,
@@ -267,8 +281,11 @@ impl CoreEnd {
             let descriptor = first.beside.descriptor();
             first.sent += transfer::send(socket.as_fd(), &[piece], descriptor)?;
             first.beside = Beside::Nothing;
-            if first.sent == first.bytes.len() {
-                out.pop_front();
+            if first.sent == first.bytes.len()
+                && let Some(sent) = out.pop_front()
+                && sent.bytes.capacity() <= BUFFER
+            {
+                *self.spare.borrow_mut() = sent.bytes;
             }
         }
         Ok(())

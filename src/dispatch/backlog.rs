@@ -3,7 +3,7 @@
 //! A worker is free as soon as the backlog holds its response. Each byte is credited to the worker once: when
 //! memory takes it, when it is on disk, or, where both are full, when the client takes it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -95,14 +95,17 @@ struct Spill {
     failed: bool,
 }
 
+/// A counter that is made when it is first wanted: a request that waits for its response has none.
+type Counter = OnceCell<Rc<Cell<u64>>>;
+
 /// The backlog of one response.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    memory: Rc<Cell<u64>>,
+    memory: Counter,
     /// Memory of all responses.
     total: Rc<Cell<u64>>,
     /// Bytes that are on the disk, or on their way there, and not yet sent.
-    on_disk: Rc<Cell<u64>>,
+    on_disk: Counter,
     spill: RefCell<Spill>,
     room: Rc<Room>,
     /// Credit that is too small for a frame of its own.
@@ -114,9 +117,9 @@ pub(super) struct Backlog {
 impl Backlog {
     pub(super) fn new(total: &Rc<Cell<u64>>, room: &Rc<Room>) -> Self {
         Backlog {
-            memory: Rc::default(),
+            memory: Counter::default(),
             total: Rc::clone(total),
-            on_disk: Rc::default(),
+            on_disk: Counter::default(),
             spill: RefCell::default(),
             room: Rc::clone(room),
             owed: Cell::new(0),
@@ -132,13 +135,14 @@ impl Backlog {
         } else {
             LITTLE_MEMORY
         };
-        let fits = self.memory.get() + length <= allowed;
+        let memory = self.memory.get_or_init(Rc::default);
+        let fits = memory.get() + length <= allowed;
         let piece = Piece {
             bytes: content,
-            _held: Some([&self.memory, &self.total].map(|of| Held::new(length, of))),
+            _held: Some([memory, &self.total].map(|of| Held::new(length, of))),
         };
         let mut spill = self.spill.borrow_mut();
-        if !fits && !spill.failed && self.on_disk.get() + length <= DISK {
+        if !fits && !spill.failed && self.on_disk().get() + length <= DISK {
             let stored = Rc::new(Stored(RefCell::new(Storage::Memory(piece))));
             spill.waiting.push_back(Rc::clone(&stored));
             let start = !mem::replace(&mut spill.writing, true);
@@ -161,7 +165,7 @@ impl Backlog {
             let length = content.len() as u64;
             match self.write_piece(content).await {
                 Ok((file, offset, space)) => {
-                    let _held = Some([Held::new(length, &self.on_disk), space]);
+                    let _held = Some([Held::new(length, self.on_disk()), space]);
                     let mut place = stored.0.borrow_mut();
                     if matches!(*place, Storage::Memory(_)) {
                         *place = Storage::Disk(FileSlice {
@@ -183,6 +187,10 @@ impl Backlog {
             }
         }
         self.spill.borrow_mut().writing = false;
+    }
+
+    fn on_disk(&self) -> &Rc<Cell<u64>> {
+        self.on_disk.get_or_init(Rc::default)
     }
 
     async fn write_piece(&self, content: Bytes) -> io::Result<(Arc<File>, u64, Held)> {

@@ -44,7 +44,7 @@ impl<'a> Response<'a> {
             connection,
             facts,
             taken: false,
-            out: Vec::with_capacity(SMALL),
+            out: Vec::new(),
             encoder: None,
             too_long: false,
             presence: Presence::default(),
@@ -137,6 +137,7 @@ impl<'a> Response<'a> {
         self.facts.persistent &= self.connection.may_persist();
         let date = self.connection.date();
         let server = self.connection.context.settings.server.as_deref();
+        self.out.reserve(SMALL);
         let start = self.out.len();
         let sent = write::head(&mut self.out, &self.facts, head, length, &date, server)?;
         let written = &self.out[start..];
