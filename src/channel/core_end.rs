@@ -1,22 +1,24 @@
 //! The core's end of a channel to one worker: never blocks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::Shutdown;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
 
 use super::claim::Claims;
 use super::frame::{Frame, Garbage, Header, Kind, Unframer, put};
 use super::memory::Memory;
-use super::{Descriptors, codec, transfer};
+use super::transfer::{self, Received};
+use super::{Descriptors, codec};
 use crate::semantics::message::{Content, Request, ResponseHead, Tls};
 
 /// Bytes of frames that are gathered without a buffer being made anew.
@@ -91,6 +93,8 @@ impl Beside {
 #[derive(Debug)]
 pub struct CoreEnd {
     socket: AsyncFd<OwnedFd>,
+    /// Rings when there is something in the ring; never read, it is edges that count.
+    bell: AsyncFd<OwnedFd>,
     memory: Memory,
     /// What came by the socket.
     unframer: RefCell<Unframer>,
@@ -99,7 +103,32 @@ pub struct CoreEnd {
     out: RefCell<VecDeque<Outgoing>>,
     /// A buffer that frames went out of, for the next ones.
     spare: RefCell<Vec<u8>>,
-    attention: Notify,
+    attention: Attention,
+}
+
+/// Has whoever waits for messages look again.
+#[derive(Debug, Default)]
+struct Attention {
+    called: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Attention {
+    fn call(&self) {
+        self.called.set(true);
+        if let Some(waker) = self.waiting.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether it was called since the last time; else it will wake who asks.
+    fn is_called(&self, context: &Context<'_>) -> bool {
+        let called = self.called.take();
+        if !called {
+            *self.waiting.borrow_mut() = Some(context.waker().clone());
+        }
+        called
+    }
 }
 
 impl CoreEnd {
@@ -117,11 +146,13 @@ impl CoreEnd {
             socket: unsafe {
                 AsyncFd::register_with_interest(descriptors.socket, Interest::READABLE)
             }?,
+            // SAFETY: the same.
+            bell: unsafe { AsyncFd::register_with_interest(descriptors.bell, Interest::READABLE) }?,
             unframer: RefCell::default(),
             from_ring: RefCell::default(),
             out: RefCell::default(),
             spare: RefCell::default(),
-            attention: Notify::new(),
+            attention: Attention::default(),
         })
     }
 
@@ -204,7 +235,7 @@ impl CoreEnd {
 
     /// Lets [`next`](Self::next) look into the ring, though the worker has not said that there is something.
     pub fn look(&self) {
-        self.attention.notify_one();
+        self.attention.call();
     }
 
     /// Tells the worker to leave.
@@ -232,7 +263,7 @@ impl CoreEnd {
             beside,
         });
         if was_empty && !self.write_now()? {
-            self.attention.notify_one();
+            self.attention.call();
         }
         Ok(())
     }
@@ -253,7 +284,7 @@ impl CoreEnd {
             return;
         }
         if out.is_empty() {
-            self.attention.notify_one();
+            self.attention.call();
         }
         let mut bytes = self.buffer();
         write(&mut bytes);
@@ -304,14 +335,37 @@ impl CoreEnd {
             if !self.memory.ring.sleep() {
                 continue;
             }
-            let read = tokio::select! {
-                read = self.socket.async_io(Interest::READABLE, |socket| self.receive(socket)) => read,
-                written = self.write_pending(), if pending => written.map(|()| 1),
-                () = self.attention.notified() => Ok(1),
+            let more = tokio::select! {
+                more = poll_fn(|context| self.poll_more(context)) => more,
+                written = self.write_pending(), if pending => written.map(|()| true),
             };
             self.memory.ring.wake_up();
-            if read? == 0 {
+            if !more? {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until there is something to look at; false at the end of the stream.
+    fn poll_more(&self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.attention.is_called(context) {
+            return Poll::Ready(Ok(true));
+        }
+        if let Poll::Ready(rung) = self.bell.poll_read_ready(context) {
+            rung?.clear_ready();
+            return Poll::Ready(Ok(true));
+        }
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(context))?;
+            match self.receive(ready.get_inner()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(received) => {
+                    if received.all {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(received.bytes > 0));
+                }
             }
         }
     }
@@ -351,19 +405,22 @@ impl CoreEnd {
                 return Ok(Some(message));
             }
             match self.receive(self.socket.get_ref()) {
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
+                Ok(received) if received.bytes > 0 => {}
+                Ok(_) => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn receive(&self, socket: &OwnedFd) -> io::Result<usize> {
+    fn receive(&self, socket: &OwnedFd) -> io::Result<Received> {
         match transfer::receive(socket.as_fd(), &mut self.unframer.borrow_mut()) {
             // The worker died with requests unread: its end is closed, what it had sent has been read.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
-            read => read,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Received {
+                bytes: 0,
+                all: false,
+            }),
+            received => received,
         }
     }
 
@@ -383,7 +440,6 @@ impl CoreEnd {
                 return Ok(None);
             };
             match frame.kind {
-                Kind::Ring => {}
                 Kind::Wake => return Ok(Some(Message::Wake)),
                 _ => {
                     self.memory.ring.understand(frame.length());
@@ -418,13 +474,7 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
         Kind::Verdict => Message::Verdict(id, frame.status == 1),
         Kind::Idle => Message::Idle,
         Kind::Leaving => Message::Leaving,
-        Kind::Wake
-        | Kind::Ring
-        | Kind::Request
-        | Kind::Credit
-        | Kind::Stop
-        | Kind::Reply
-        | Kind::Verify => {
+        Kind::Wake | Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply | Kind::Verify => {
             return Err(Garbage("not a frame for the core"));
         }
     })

@@ -57,10 +57,8 @@ pub(super) enum Kind {
     Wake = 24,
     /// Worker to core: it takes no request any more, and has claimed what it will.
     Leaving = 25,
-    /// Worker to core: there is something in the ring.
-    Ring = 26,
     /// Worker to core: whether the app takes the certificate, 1 or 0 in the place of a status.
-    Verdict = 27,
+    Verdict = 26,
 }
 
 impl Kind {
@@ -82,8 +80,7 @@ impl Kind {
             23 => Take,
             24 => Wake,
             25 => Leaving,
-            26 => Ring,
-            27 => Verdict,
+            26 => Verdict,
             _ => return None,
         })
     }
@@ -290,7 +287,7 @@ mod tests {
     fn a_kind_has_one_number() {
         let known = (0..=255).filter_map(|number| Some((Kind::from_number(number)?, number)));
         let known: Vec<_> = known.collect();
-        assert_eq!(known.len(), 17);
+        assert_eq!(known.len(), 16);
         assert!(known.iter().all(|&(kind, number)| kind as u8 == number));
     }
 

@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 pub mod claim;
@@ -37,6 +38,8 @@ pub struct Descriptors {
     pub socket: OwnedFd,
     /// The memory that both sides share.
     pub memory: OwnedFd,
+    /// The eventfd by which the worker wakes the core.
+    pub bell: OwnedFd,
 }
 
 /// Makes a channel: the core's descriptors, then the worker's.
@@ -51,15 +54,17 @@ pub fn pair() -> io::Result<(Descriptors, Descriptors)> {
         SockFlag::SOCK_CLOEXEC,
     )?;
     let memory = memory::create()?;
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    let bell = OwnedFd::from(EventFd::from_value_and_flags(0, flags)?);
     let core = Descriptors {
         socket: core,
         memory: memory.try_clone()?,
+        bell: bell.try_clone()?,
     };
-    Ok((
-        core,
-        Descriptors {
-            socket: worker,
-            memory,
-        },
-    ))
+    let worker = Descriptors {
+        socket: worker,
+        memory,
+        bell,
+    };
+    Ok((core, worker))
 }

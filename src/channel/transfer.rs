@@ -17,9 +17,17 @@ const MAX_DESCRIPTORS: usize = 2;
 /// Room for the control message, aligned as cmsghdr wants it.
 type Control = [u64; 8];
 
-/// Reads what is there. Returns 0 at the end of the stream. One call returns at most one message with
-/// a descriptor, possibly behind bytes of earlier frames.
-pub(super) fn receive(socket: BorrowedFd<'_>, into: &mut Unframer) -> io::Result<usize> {
+/// What one read has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Bytes; 0 at the end of the stream.
+    pub(super) bytes: usize,
+    /// There was no more: the read could have taken it, and nothing but a descriptor would have stopped it.
+    pub(super) all: bool,
+}
+
+/// Reads what is there. One call returns at most one message with a descriptor, possibly behind bytes of earlier frames.
+pub(super) fn receive(socket: BorrowedFd<'_>, into: &mut Unframer) -> io::Result<Received> {
     let most = into.lacking().unwrap_or(READ);
     into.make_room(most);
     let spare = into.bytes.spare_capacity_mut();
@@ -39,11 +47,16 @@ pub(super) fn receive(socket: BorrowedFd<'_>, into: &mut Unframer) -> io::Result
     if count < 0 {
         return Err(io::Error::last_os_error());
     }
+    let room = piece.iov_len;
+    let descriptors = into.descriptors.len();
     take_descriptors(&message, into);
+    let plain = descriptors == into.descriptors.len();
     let length = into.bytes.len() + count as usize;
     // SAFETY: the kernel wrote `count` bytes at the start of the spare capacity.
     unsafe { into.bytes.set_len(length) };
-    Ok(count as usize)
+    let bytes = count as usize;
+    let all = plain && bytes < room;
+    Ok(Received { bytes, all })
 }
 
 fn take_descriptors(message: &libc::msghdr, into: &mut Unframer) {
@@ -129,7 +142,7 @@ mod tests {
         });
         let mut unframer = Unframer::default();
         let mut pieces = Vec::new();
-        while receive(ours.as_fd(), &mut unframer).unwrap() > 0 {
+        while receive(ours.as_fd(), &mut unframer).unwrap().bytes > 0 {
             while let Some(frame) = unframer.next().unwrap() {
                 pieces.push(frame.payload);
             }
@@ -143,5 +156,38 @@ mod tests {
             let buffer = piece.try_into_mut().unwrap();
             assert!(buffer.capacity() <= length + 1024, "{}", buffer.capacity());
         }
+    }
+
+    #[test]
+    fn whether_all_has_been_read_is_told() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let frame = Header::new(Kind::Idle, 0).bytes(0);
+        let write = |descriptor| {
+            let piece = [IoSlice::new(&frame)];
+            assert_eq!(send(theirs.as_fd(), &piece, descriptor).unwrap(), HEADER);
+        };
+        let mut unframer = Unframer::default();
+        let mut read = || receive(ours.as_fd(), &mut unframer).unwrap();
+
+        write(None);
+        write(None);
+        let (bytes, all) = (2 * HEADER, true);
+        assert_eq!(read(), Received { bytes, all });
+
+        // A descriptor ends a read, and more may stand behind it.
+        write(None);
+        write(Some(theirs.as_fd()));
+        write(None);
+        let (bytes, all) = (2 * HEADER, false);
+        assert_eq!(read(), Received { bytes, all });
+        let (bytes, all) = (HEADER, true);
+        assert_eq!(read(), Received { bytes, all });
+
+        ours.set_nonblocking(true).unwrap();
+        let mut room = Unframer::default();
+        let sent = vec![0; READ + 1];
+        std::io::Write::write_all(&mut &theirs, &sent).unwrap();
+        let received = receive(ours.as_fd(), &mut room).unwrap();
+        assert!(!received.all && received.bytes <= READ);
     }
 }

@@ -25,13 +25,6 @@ pub const WAKE_FRAME: [u8; HEADER] = {
     frame
 };
 
-/// The frame that wakes the core for what is in the ring.
-const RING_FRAME: [u8; HEADER] = {
-    let mut frame = [0; HEADER];
-    frame[4] = Kind::Ring as u8;
-    frame
-};
-
 /// What came from the core while the worker had nothing to do.
 #[derive(Debug)]
 pub enum Incoming {
@@ -64,7 +57,7 @@ struct State {
     /// A descriptor that goes with them.
     descriptor: Option<OwnedFd>,
     open: Vec<Open>,
-    /// Bytes that went by the socket, without the frames that only wake.
+    /// Bytes that went by the socket, without those that a signal handler sends.
     sent: u64,
     /// What is queued ends a call: the core may learn of it a little later.
     patient: bool,
@@ -77,6 +70,7 @@ struct State {
 pub struct WorkerEnd {
     socket: OwnedFd,
     memory: Memory,
+    bell: OwnedFd,
     state: RefCell<State>,
     closed: Cell<bool>,
 }
@@ -90,6 +84,7 @@ impl WorkerEnd {
         Ok(WorkerEnd {
             memory: Memory::map(&descriptors.memory)?,
             socket: descriptors.socket,
+            bell: descriptors.bell,
             state: RefCell::default(),
             closed: Cell::new(false),
         })
@@ -174,11 +169,10 @@ impl WorkerEnd {
             if let Some(frame) = state.unframer.next()? {
                 return Ok(Some(frame));
             }
-            self.tell(&mut state)
-                .map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.tell(&mut state);
             let read = match transfer::receive(self.socket.as_fd(), &mut state.unframer) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-                read => read?,
+                read => read?.bytes,
             };
             if read == 0 {
                 self.closed.set(true);
@@ -288,7 +282,8 @@ impl WorkerEnd {
             if mem::take(&mut state.patient) && more_is_here {
                 return Ok(());
             }
-            return self.tell(&mut state);
+            self.tell(&mut state);
+            return Ok(());
         }
         let descriptor = state.descriptor.take();
         let mut pieces = [IoSlice::new(&state.out), IoSlice::new(content)];
@@ -299,11 +294,11 @@ impl WorkerEnd {
     }
 
     /// Wakes the core for what is in the ring, if it sleeps.
-    fn tell(&self, state: &mut State) -> Result<(), Lost> {
+    fn tell(&self, state: &mut State) {
         if mem::take(&mut state.untold) && self.memory.ring.must_wake() {
-            self.send(&mut [IoSlice::new(&RING_FRAME)], None)?;
+            // It fails only where more wakes are unread than there can be, and then the core is woken anyway.
+            let _ = nix::unistd::write(&self.bell, &1_u64.to_ne_bytes());
         }
-        Ok(())
     }
 
     /// Writes to the socket.
@@ -474,8 +469,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_made_frames_are_what_the_codec_writes() {
+    fn the_ready_made_frame_is_what_the_codec_writes() {
         assert_eq!(WAKE_FRAME, Header::new(Kind::Wake, 0).bytes(0));
-        assert_eq!(RING_FRAME, Header::new(Kind::Ring, 0).bytes(0));
     }
 }

@@ -379,7 +379,13 @@ impl Roles for Server<'_> {
                 nix::sys::prctl::set_no_new_privs()?;
             }
             let socket = fork::move_high(channel.socket)?;
-            let channel = Rc::new(WorkerEnd::open(Descriptors { socket, ..channel })?);
+            let bell = fork::move_high(channel.bell)?;
+            let memory = channel.memory;
+            let channel = Rc::new(WorkerEnd::open(Descriptors {
+                socket,
+                memory,
+                bell,
+            })?);
             let mut app = self
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
