@@ -174,8 +174,9 @@ impl WorkerEnd {
             if let Some(frame) = state.unframer.next()? {
                 return Ok(Some(frame));
             }
-            self.tell(&mut state)
-                .map_err(|_| io::ErrorKind::BrokenPipe)?;
+            if self.tell(&mut state).is_err() {
+                return Ok(None);
+            }
             let read = match transfer::receive(self.socket.as_fd(), &mut state.unframer) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
                 read => read?,
