@@ -80,7 +80,7 @@ sub exchange {
         $select->add($socket);
         $open{fileno $socket} = $client;
     }
-    my $limit = time + 30 * ($ENV{GEPOK_TEST_SLOW} // 1);
+    my $limit = time + 120 * ($ENV{GEPOK_TEST_SLOW} // 1);
     while (%open && time < $limit) {
         my $sent;
         for my $client (grep { @{$_->{pieces}} } values %open) {
