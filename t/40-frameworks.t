@@ -22,13 +22,13 @@ sub browser {
         keep_alive => 1,
         no_proxy   => ['127.0.0.1'],
         agent      => 'Mozilla/5.0 (compatible)',
-        timeout    => 20,
+        timeout    => 60,
     );
 }
 my $browser = browser();
 
 sub curl {
-    my ($status, $output) = run_command(['curl', '-sS', '--noproxy', '*', '--max-time', '20', @_]);
+    my ($status, $output) = run_command(['curl', '-sS', '--noproxy', '*', '--max-time', '60', @_]);
     diag $output if $status;
     return $output;
 }
