@@ -94,10 +94,11 @@ SKIP: {
             kill $signal => $old;
             # start_server repeats it when it is told to restart again.
             kill $signal => $old;
+            # At once: a connection without a request is not kept for long by now.
+            $idle->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n") if $signal ne 'USR1';
             my $response = $slow->response;
             is $response->status, 200, 'what was in work is answered';
             ok $response->closes, 'and the connection ends behind that';
-            $idle->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n") if $signal ne 'USR1';
             my $last = eval { $idle->response };
             ok $signal eq 'USR1' || $last && $last->status == 200, 'no request meets a connection that is being closed';
         };

@@ -29,6 +29,14 @@ sub versions {
 sub version { $_[0]->get('/')->content }
 sub failures { () = $_[0]->log =~ /the restart failed, and nothing has changed/g }
 
+# Whether it has the listening sockets that its master has: no other sockets are those of both.
+sub listens {
+    my ($server, $pid) = @_;
+    my $sockets = sub { grep {/^socket:/} map { readlink($_) // () } glob "/proc/$_[0]/fd/*" };
+    my %masters = map { $_ => 1 } $sockets->($server->pid);
+    return grep { $masters{$_} } $sockets->($pid);
+}
+
 # The system refuses connections to a process that died: that it lives is shown by its pid.
 sub is_child { my $server = shift; kill 0 => $server->pid and !defined $server->wait_exit(0) }
 
@@ -54,8 +62,11 @@ each_entry {
     ok soon { (() = $server->descendants) == 3 }, 'nothing is left of the trials';
     for my $version (qw(v2 v3)) {
         $write->($version);
+        my ($core) = grep { listens($server, $_) } $server->descendants;
         $server->signal('USR2');
         ok soon { version($server) eq $version }, "$version serves";
+        # It takes all clients that wait before it lets go.
+        ok soon { !listens($server, $core) }, 'the core before accepts no more';
         is_deeply [grep { version($server) ne $version } 1 .. 5], [], 'alone';
         ok is_child($server), 'in a process of the same pid';
         my $unix = $server->connect('unix');

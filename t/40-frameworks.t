@@ -14,7 +14,7 @@ for my $module (qw(LWP::UserAgent HTTP::Cookies Dancer2 Catalyst Mojolicious CGI
     eval "require $module; 1" or plan skip_all => "$module is missing: script/test installs it";
 }
 
-my $server = server(app => app_file('frameworks'), options => {start_servers => 3});
+my $server = server(app => app_file('frameworks'), options => {start_servers => 3, is_gepok() ? (keepalive_timeout => 100) : ()});
 
 sub browser {
     return LWP::UserAgent->new(

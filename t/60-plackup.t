@@ -150,6 +150,11 @@ check 'Plack::Test with a server' => sub {
     local $ENV{PLACK_SERVER}  = server_name();
     no warnings 'once';
     local $Plack::Test::Impl  = 'Server';
+    # Its own are a port that the kernel may give to a client before the server has it, and ten seconds.
+    require Test::TCP;
+    no warnings 'redefine';
+    local *Test::TCP::empty_port = sub { free_port() };
+    local *Test::TCP::wait_port  = sub { Net::EmptyPort::wait_port({%{$_[0]}, max_wait => 120}) or die "no server\n" };
     local $SIG{ALRM}          = 'DEFAULT';
     Plack::Test::test_psgi(
         app    => sub { [200, ['Content-Type' => 'text/plain'], ["tested $_[0]{PATH_INFO}"]] },

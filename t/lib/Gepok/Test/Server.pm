@@ -283,11 +283,12 @@ sub processes {
     return \%all;
 }
 
-# The eldest first. Numbers don't tell: the kernel begins with small ones again.
+# The eldest first. Numbers tell only of those born in one hundredth of a second: the kernel begins with small ones again.
 sub by_birth {
     my ($all, @pids) = @_;
+    my $by_number = sub { ($_[0] <=> $_[1]) * (abs($_[0] - $_[1]) > 10_000 ? -1 : 1) };
     # In an array: a scalar context asks for their number.
-    my @sorted = sort { $all->{$a}{born} <=> $all->{$b}{born} || $a <=> $b } @pids;
+    my @sorted = sort { $all->{$a}{born} <=> $all->{$b}{born} || $by_number->($a, $b) } @pids;
     return @sorted;
 }
 
