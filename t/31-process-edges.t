@@ -89,6 +89,23 @@ check 'workers that die young' => sub {
     cmp_ok time - $start, '<', 40, 'each was replaced without a pause';
 };
 
+check 'a first worker that has served and died before the master heard of either' => sub {
+    my $server = server(
+        entry => 'bin',
+        args  => ['--no-preload-app'],
+        app   => 'use FindBin; select undef, undef, undef, 0.02 until -e "$FindBin::Bin/go"; sub { [200, [], [$$]] }',
+        options => {start_servers => 1});
+    ok soon { (() = $server->descendants) == 2 }, 'it loads the app';
+    kill STOP => $server->pid;
+    open my $file, '>', $server->folder . '/go' or die $!;
+    my $worker = $server->get('/')->content;
+    kill KILL => $worker;
+    ok soon { !alive($worker) }, 'it has died';
+    kill CONT => $server->pid;
+    isnt $server->get('/')->content, $worker, 'another takes its place: the app can be loaded';
+    is $server->stop, 0, 'status 0';
+};
+
 check 'SIGPIPE' => sub {
     my $server = server(
         entry   => 'bin',
