@@ -32,7 +32,7 @@ our @EXPORT = qw(
 my $ROOT = Cwd::abs_path(File::Spec->catdir(dirname(__FILE__), (File::Spec->updir) x 3));
 
 # A test that hangs is a failure with a name, never a CI run without an end.
-alarm($ENV{GEPOK_TEST_LIMIT} || 240);
+alarm($ENV{GEPOK_TEST_LIMIT} || 480);
 $SIG{ALRM} = sub { die "$0 has run out of its time\n" };
 $SIG{PIPE} = 'IGNORE';
 
@@ -98,10 +98,11 @@ sub app_file { "$ROOT/t/apps/$_[0].psgi" }
 # What an application sent as JSON; bytes come back as bytes.
 sub json { JSON::PP->new->latin1->decode($_[0]) }
 
-# Waits until the block is true, at most so many seconds: for what the other side does in its own time.
+# Waits until the block is true, at most so many seconds: for what the other side does in its own time. A busy machine
+# may need long for it, and only a failure has to wait to the end.
 sub soon (&;$) {
     my ($block, $seconds) = @_;
-    my $limit = time + ($seconds || 5) * ($ENV{GEPOK_TEST_SLOW} // 1);
+    my $limit = time + ($seconds || 20) * ($ENV{GEPOK_TEST_SLOW} // 1);
     while (1) {
         my $value = $block->();
         return $value if $value;
@@ -163,7 +164,7 @@ sub run_command {
         exec {$command->[0]} @$command or print STDERR "$command->[0]: $!\n";
         POSIX::_exit(127);
     }
-    my $status = Gepok::Test::Server::reap($pid, $args{seconds} || 30);
+    my $status = Gepok::Test::Server::reap($pid, $args{seconds} || 60);
     if (!defined $status) {
         kill KILL => -$pid;
         waitpid $pid, 0;

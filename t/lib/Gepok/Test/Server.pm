@@ -245,7 +245,7 @@ sub signal { my ($self, $signal, $pid) = @_; kill $signal => $pid // $self->{pid
 sub wait_exit {
     my ($self, $seconds) = @_;
     return $self->{status} if defined $self->{status};
-    my $status = reap($self->{pid}, $seconds // 10);
+    my $status = reap($self->{pid}, $seconds // 20);
     $self->{status} = $status if defined $status;
     return $status;
 }
@@ -263,11 +263,11 @@ sub reap {
     }
 }
 
-# TERM, then its wait status.
+# TERM, then its wait status: sooner than graceful_timeout, which is 30 seconds.
 sub stop {
     my $self = shift;
     $self->signal('TERM') unless defined $self->{status};
-    return $self->wait_exit(10);
+    return $self->wait_exit;
 }
 
 # All processes that live, by their pids: their parents and when they were born.

@@ -83,7 +83,7 @@ sub s_client {
     print {$request} "GET / HTTP/1.0\r\n\r\n";
     close $request;
     my $command = "exec openssl s_client -connect 127.0.0.1:$server->{port} -ign_eof @words < $request";
-    my ($status, $out) = run_command(['sh', '-c', $command], seconds => 15);
+    my ($status, $out) = run_command(['sh', '-c', $command], seconds => 60);
     return $out;
 }
 
