@@ -83,12 +83,12 @@ sub attempt {
             my $value = $options->{$name};
             push @flags, map {"--$name=$_"} ref $value ? @$value : $value;
         }
-        return run_command([$bin, @flags, "--child-exit=$tell", '-e', $hello], seconds => 20);
+        return run_command([$bin, @flags, "--child-exit=$tell", '-e', $hello], seconds => 60);
     }
     my $code = "eval { Gepok->new(%{decode_json(shift)})->run($hello); 1 } or do { print qq{caught: \$@}; exit 9 }";
     my $json = JSON::PP::encode_json({daemonize => 0, child_exit => $tell, map { $_ => $options->{$_} } @names});
     my @perl = ($^X, (map { '-I' . root() . "/blib/$_" } qw(arch lib)), '-MGepok', '-MJSON::PP');
-    return run_command([@perl, '-e', $code, $json], seconds => 20);
+    return run_command([@perl, '-e', $code, $json], seconds => 60);
 }
 
 for my $case (@cases) {
