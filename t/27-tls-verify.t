@@ -135,7 +135,8 @@ check 'a callback that never answers' => sub {
 
     my ($pid) = fetch($server, '/')->{content} =~ /(\d+)\z/;
     ok $pid, 'another worker serves then';
-    ok soon { $server->log =~ /ssl_verify_callback makes no progress, and worker \d+ is killed for it/ }, 'because the one is killed';
+    my $killed = qr/ssl_verify_callback makes no progress, and worker \d+ is killed for it/;
+    ok soon { $server->log =~ $killed }, 'because the one is killed';
     unlike $server->log, qr/worker $pid is killed/, 'the other is not';
 };
 
