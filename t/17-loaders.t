@@ -52,7 +52,7 @@ for my $switch (qw(-r -R)) {
             args => $switch eq '-R' ? ['-R', $watched] : ['-r']);
         is content($server), 'text 0', 'the first code';
         # Its first look at the folders, behind which it sleeps: a change before that is none.
-        ok soon { $server->log =~ /^Watching / && sleeps($server->pid) }, 'it watches' or diag $server->log;
+        ok soon { $server->log =~ /^Watching /m && sleeps($server->pid) }, 'it watches' or diag $server->log;
         for my $round (1 .. 3) {
             my @before = $server->descendants;
             spew("$watched/Served.pm", 'package Served; sub text {"text ' . $round . '"} 1;' . "\n" x $round);
