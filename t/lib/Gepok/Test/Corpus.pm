@@ -123,6 +123,8 @@ sub deviation {
         };
         return "no response: $@" unless $response;
         next if !$interim && $response->status < 200;
+        # Half a second behind the end of what it sends a client is asked whether it is there: on a busy machine that may be.
+        next if $case->{fate} eq 'wait' && $response->status == 100 && (!$next || $next->{status} != 100);
         return sprintf 'a %s that should not be there', $response->status unless $next;
         shift @expected;
         return sprintf '%s, not %s', $response->status, $next->{status} if $response->status != $next->{status};
