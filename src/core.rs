@@ -200,7 +200,8 @@ async fn live(
     fcntl(&control, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
     let control = Rc::new(unsafe { AsyncFd::register(control) }?);
-    control::tell_master(control.get_ref().as_fd(), ToMaster::Ready)?;
+    // A master that is gone needs no word: `obey` hears that it has.
+    let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Ready);
     spawn_local(forward(Rc::clone(&control), reports));
     let ended = obey(
         &control,
@@ -342,7 +343,7 @@ async fn obey(
             Some(ToCore::Drain) => drain(control, context, live, start_drain, Phase::Draining),
             Some(ToCore::GiveWay) => drain(control, context, live, start_drain, Phase::GivingWay),
             Some(ToCore::Ping) => {
-                control::tell_master(control.get_ref().as_fd(), ToMaster::Alive)?;
+                let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Alive);
             }
             Some(ToCore::NoWorkers) => {
                 dispatch.no_workers();

@@ -57,7 +57,8 @@ each_entry {
     }
 };
 
-my $server = server(app => app_file('body'), options => {start_servers => 1});
+# What closes does so for its own reason, not because nothing comes.
+my $server = server(app => app_file('body'), options => {start_servers => 1, is_gepok() ? (keepalive_timeout => 60) : ()});
 my $worker = $server->get('/pid')->content;
 
 if (is_gepok()) {
@@ -106,7 +107,7 @@ check 'fields' => sub {
     my $client = $server->connect;
     $client->send("GET /connection HTTP/1.1\r\nHost: x\r\n\r\n");
     ok $client->response->closes, 'an app may end the connection with Connection: close';
-    ok $client->closed(3), 'and it does end';
+    ok $client->closed, 'and it does end';
 
     $client = $server->connect;
     $client->send("GET /coded HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -197,7 +197,7 @@ sub leaves {
     my $alone = !$run->{workers};
     my ($how, $number) = $row->{worker} =~ /^(leaves|gone|gone by) (\w+)$/ or die "what is '$row->{worker}'?";
     if ($alone) {
-        my $status = $run->server->wait_exit(10 * ($ENV{GEPOK_TEST_SLOW} // 1));
+        my $status = $run->server->wait_exit(20 * ($ENV{GEPOK_TEST_SLOW} // 1));
         my $wanted = $how eq 'gone by' ? do { no strict 'refs'; &{"POSIX::SIG$number"}() } : $number << 8;
         is $status, $wanted, 'the process ends with this status' or diag $run->log;
     }

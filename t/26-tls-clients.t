@@ -45,7 +45,7 @@ my %tls = (ssl_cert_file => $own->{cert}, ssl_key_file => $own->{key});
 sub curl {
     my ($server, @words) = @_;
     my ($status, $out) = run_command(
-        ['curl', '-sS', '--max-time', 15, '--noproxy', '*', '--cacert', $ca->cert, @words, "https://localhost:$server->{port}/x"]);
+        ['curl', '-sS', '--max-time', 60, '--noproxy', '*', '--cacert', $ca->cert, @words, "https://localhost:$server->{port}/x"]);
     return ($status >> 8, $out);
 }
 
@@ -72,7 +72,7 @@ for my $workers (0, 2) {
             is_deeply [@$told{qw(scheme version sni)}], ['https', 'TLSv1_' . substr($version, 2), 'localhost'], 'as it was said';
         }
         my $agent = LWP::UserAgent->new(
-            timeout    => 15,
+            timeout    => 60,
             keep_alive => 1,
             ssl_opts   => {verify_hostname => 1, SSL_ca_file => $ca->cert},
         );
@@ -90,7 +90,7 @@ for my $workers (0, 2) {
 check 'Python' => sub {
     my $server = https(app => $app, options => \%tls);
     my $out    = python($server, <<'PYTHON');
-connection = http.client.HTTPSConnection('localhost', port, context=context, timeout=15)
+connection = http.client.HTTPSConnection('localhost', port, context=context, timeout=60)
 for turn in range(3):
     connection.request('POST', '/', body=b'x' * 100000)
     sys.stdout.write(connection.getresponse().read().decode())
@@ -165,7 +165,7 @@ check 'client certificates by curl and LWP' => sub {
     like $out, qr/certificate required/, 'because TLS says so';
 
     my @ssl   = (verify_hostname => 1, SSL_ca_file => $ca->cert);
-    my $agent = LWP::UserAgent->new(timeout => 15,
+    my $agent = LWP::UserAgent->new(timeout => 60,
         ssl_opts => {@ssl, SSL_cert_file => $clients{good}{cert}, SSL_key_file => $clients{good}{key}});
     is told($agent->get("https://localhost:$server->{port}/")->content)->{client}, 'good', 'LWP too';
 };

@@ -46,7 +46,8 @@ each_entry {
             options => {start_servers => $workers, error_log_path => 'e.log', access_log_path => ''},
         );
         $server->get($_) for qw(/warn /child /print /die);
-        like slurp("$folder/e.log"), qr/^warned\nfrom a child\nprinted\ndied\n/m, "$workers: all that is written to standard error";
+        ok soon { slurp("$folder/e.log") =~ /^warned\nfrom a child\nprinted\ndied\n/m },
+            "$workers: all that is written to standard error" or diag slurp("$folder/e.log");
         if ($workers) {
             $server->get('/crash');
             ok soon { slurp("$folder/e.log") =~ /^\[[-\d]+ [:\d]+\] \[\d+\] \[warn\] worker \d+ exited with status 3$/m },

@@ -66,7 +66,7 @@ check 'a worker that is killed' => sub {
     if (is_gepok()) {
         my $response = $dead->[0]->response;
         is $response->status, 502, 'its request: 502';
-        cmp_ok time - $began, '<', 3, 'at once';
+        cmp_ok time - $began, '<', 30, 'and not when its time is over';
         $dead->[0]->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         is $dead->[0]->response->status, 200, "the client's connection lives on";
     }
@@ -127,14 +127,14 @@ check 'max_requests_per_child' => sub {
 
 for my $signal (qw(TERM QUIT)) {
     check "$signal is graceful" => sub {
-        my $server = start(start_servers => 2);
+        my $server = start(start_servers => 2, is_gepok() ? (keepalive_timeout => 100) : ());
         my ($client, $path, $pid) = in_work($server, '/work');
         my $idle = $server->connect;
         $idle->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         $idle->response;
         $server->signal($signal);
         if (is_gepok()) {
-            ok $idle->closed(5), 'idle connections are closed';
+            ok $idle->closed(60), 'idle connections are closed';
             ok soon { !eval { $server->connect; 1 } }, 'nothing more is accepted';
         }
         ok !defined $server->wait_exit(0.3), 'it waits for the request in work';
@@ -142,7 +142,7 @@ for my $signal (qw(TERM QUIT)) {
         my $response = $client->response;
         is $response->content, "done by $pid", 'which is finished';
         ok $response->closes, 'by a response that closes' if is_gepok();
-        is $server->wait_exit(10), 0, 'then it ends with status 0';
+        is $server->wait_exit, 0, 'then it ends with status 0';
     };
     # Starman ends at once on TERM.
     last if server_name() ne 'Gepok';
@@ -158,7 +158,7 @@ check 'a stream and a graceful stop' => sub {
     touch("$path-go");
     is $client->chunk, ' end', 'whose rest arrives';
     is $client->chunk, '', 'and its end';
-    is $server->wait_exit(10), 0, 'status 0';
+    is $server->wait_exit, 0, 'status 0';
 } if is_gepok();
 
 check 'signals to the whole group' => sub {
@@ -169,7 +169,7 @@ check 'signals to the whole group' => sub {
     ok !defined $server->wait_exit(0.3), 'TERM to all processes is as graceful';
     touch("$path-go");
     is $client->response->content, "done by $pid", 'the request is finished';
-    is $server->wait_exit(10), 0, 'status 0';
+    is $server->wait_exit, 0, 'status 0';
 } if is_gepok();
 
 check 'signals to the whole group while workers are born' => sub {
@@ -182,7 +182,7 @@ check 'signals to the whole group while workers are born' => sub {
         touch("$path-go");
         my $response = eval { $client->response };
         is $response && $response->content, "done by $pid", 'the request is finished' or diag $server->log;
-        is $server->wait_exit(10), 0, 'status 0';
+        is $server->wait_exit, 0, 'status 0';
     }
 } if is_gepok();
 
@@ -193,10 +193,11 @@ check 'INT and a second TERM are fast' => sub {
         my $began = time;
         for my $signal (@$signals) {
             $server->signal($signal);
-            defined $server->wait_exit(0.2) and last;
+            # Two of one kind are one, as long as the first was not taken.
+            ok soon { !eval { $server->connect; 1 } }, "$signal is obeyed";
         }
-        ok defined $server->wait_exit(5), "@$signals: it ends";
-        cmp_ok time - $began, '<', 5, 'though a request is in work';
+        ok defined $server->wait_exit, "@$signals: it ends";
+        cmp_ok time - $began, '<', 20, 'though a request is in work';
         ok soon { !alive($pid) }, 'the worker is gone as well';
     }
 } if is_gepok();
@@ -208,8 +209,8 @@ check 'no orphans' => sub {
         my @all = $server->descendants;
         ok @all >= ($workers ? $workers + 1 : 0), "start_servers=$workers: its processes" or diag "@all";
         kill KILL => $server->pid;
-        $server->wait_exit(5);
-        ok soon(sub { !grep { alive($_) } @all }, 2), 'all are gone within two seconds of a kill -9 of the first';
+        $server->wait_exit;
+        ok soon { !grep { alive($_) } @all }, 'all are gone with a kill -9 of the first';
         ok !eval { $server->connect; 1 }, 'and nobody listens';
     }
 } if is_gepok();
@@ -240,7 +241,7 @@ check 'start_servers=0' => sub {
     $server->signal('TERM');
     touch("$path-go");
     is $client->response->status, 200, 'TERM lets it finish what is in work';
-    is $server->wait_exit(10), 0, 'status 0';
+    is $server->wait_exit, 0, 'status 0';
 } if is_gepok();
 
 check 'other names of max_requests_per_child' => sub {

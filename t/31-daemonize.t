@@ -43,7 +43,7 @@ sub end {
     my ($server, $folder) = @_;
     ok scalar($server->family), 'it lives';
     kill TERM => slurp("$folder/pid") =~ /(\d+)/;
-    ok soon(sub { !$server->family }, 10), 'TERM ends it';
+    ok soon { !$server->family }, 'TERM ends it';
 }
 
 # Nothing is left of it.
@@ -59,18 +59,18 @@ for my $entry (qw(plackup bin)) {
         my $name = "$entry, start_servers=$workers";
         check "$name: it returns when the app is loaded" => sub {
             my ($server, $folder) = awaited($entry, options => {start_servers => $workers});
-            ok soon(sub { -e "$folder/loading" }, 15), 'the app is being loaded';
+            ok soon { -e "$folder/loading" }, 'the app is being loaded';
             ok !defined $server->wait_exit(0.3), 'the command waits';
             touch("$folder/go");
-            is $server->wait_exit(15), 0, 'and returns with status 0 when that is done' or diag $server->log;
+            is $server->wait_exit(60), 0, 'and returns with status 0 when that is done' or diag $server->log;
             is $server->get('/')->content, 'loaded', 'it serves';
             end($server, $folder);
         };
         check "$name: an app that can't be loaded" => sub {
             my ($server, $folder) = awaited($entry, options => {start_servers => $workers});
-            ok soon(sub { -e "$folder/loading" }, 15), 'the app is being loaded';
+            ok soon { -e "$folder/loading" }, 'the app is being loaded';
             touch("$folder/$_") for qw(broken go);
-            my $status = $server->wait_exit(15);
+            my $status = $server->wait_exit(60);
             ok $status, 'the command fails';
             is $status >> 8, 2, 'with status 2' if $entry eq 'bin';
             like $server->log, qr/by intent/, 'and tells why';
@@ -81,7 +81,7 @@ for my $entry (qw(plackup bin)) {
         my $logs = scratch();
         my ($server, $folder) = awaited($entry, options => {error_log_path => "$logs/errors"});
         touch("$folder/$_") for qw(broken go);
-        ok $server->wait_exit(15), 'the command fails';
+        ok $server->wait_exit(60), 'the command fails';
         like $server->log, qr/the app can't be loaded: .*by intent/s, 'who has started it is told why';
         like $server->log, qr/no worker can serve/, 'and that this is the end';
         like slurp("$logs/errors"), qr/the app can't be loaded: .*by intent/s, 'so is the log';
@@ -90,9 +90,9 @@ for my $entry (qw(plackup bin)) {
     check "$entry: it is given up" => sub {
         for my $signal (qw(INT KILL)) {
             my ($server, $folder) = awaited($entry);
-            ok soon(sub { -e "$folder/loading" }, 15), 'the app is being loaded';
+            ok soon { -e "$folder/loading" }, 'the app is being loaded';
             $server->signal($signal);
-            is $server->wait_exit(5), {INT => 2, KILL => 9}->{$signal}, "$signal ends the command at once";
+            is $server->wait_exit, {INT => 2, KILL => 9}->{$signal}, "$signal ends the command at once";
             nothing($server, $folder);
         }
     };
@@ -104,7 +104,7 @@ check 'an exception in the class' => sub {
     my $port = free_port();
     Gepok::Test::Server::spew("$folder/app.psgi", sprintf $APP, "$folder");
     my ($status, $text) = run_command([
-        $^X, (map { '-I' . root() . "/blib/$_" } qw(arch lib)), '-MGepok', '-MPlack::Loader', '-e', <<"SCRIPT"], seconds => 20);
+        $^X, (map { '-I' . root() . "/blib/$_" } qw(arch lib)), '-MGepok', '-MPlack::Loader', '-e', <<"SCRIPT"]);
 require Plack::Loader::Delayed;
 my \$loader = Plack::Loader::Delayed->new;
 \$loader->preload_app(sub { require Plack::Util; Plack::Util::load_psgi('$folder/app.psgi') });
@@ -134,7 +134,7 @@ SKIP: {
             my $command = join ' ', @gepok, "--http-ports=127.0.0.1:$port", '--start-servers=1', '--max-clients=1', '--daemonize',
                 "--pid-path=$path/pid", '--scoreboard-path=0', "$path/app.psgi";
             # Without a hang-up: the terminal goes as the command returns.
-            my ($status, $text) = run_command([$script, '-qec', "$command; exit 5", '/dev/null'], seconds => 20);
+            my ($status, $text) = run_command([$script, '-qec', "$command; exit 5", '/dev/null']);
             is $status, 5 << 8, 'the command returns' or diag $text;
             my ($master) = slurp("$path/pid") =~ /(\d+)/ or return fail 'it runs';
             my @all = ($master, do { my $it = bless {pid => $master}, 'Gepok::Test::Server'; my @d = $it->descendants; $it->{pid} = 0; @d });
@@ -143,9 +143,9 @@ SKIP: {
             is_deeply [grep {/pts|tty/} keys %open], [], 'none has the terminal open' or diag explain \%open;
             ok soon { eval { Gepok::Test::Connection->new(port => $port); 1 } }, 'it serves';
             kill TERM => $master;
-            ok soon(sub { !kill 0, @all }, 10), 'TERM ends it';
+            ok soon { !grep { alive($_) } @all }, 'TERM ends it';
             touch("$path/broken");
-            ($status, $text) = run_command([$script, '-qec', $command, '/dev/null'], seconds => 20);
+            ($status, $text) = run_command([$script, '-qec', $command, '/dev/null']);
             ok $status, 'a start that fails';
             like $text, qr/by intent/, 'is told there';
         };
@@ -161,7 +161,7 @@ check 'two servers of one name' => sub {
         my $server = server(
             entry => 'bin', ready => 0, app => 'sub { [200, [], [$$]] }', env => {HOME => "$home"}, options => {start_servers => 1},
             args => ['--daemonize', "--name=$name", "--pid-path=$home/$number.pid", @more]);
-        return ($server, $server->wait_exit(15));
+        return ($server, $server->wait_exit(60));
     };
     my ($first, $status) = $start->(1);
     is $status, 0, 'the first one runs' or diag $first->log;
@@ -177,7 +177,7 @@ check 'two servers of one name' => sub {
     my $gepok = root() . '/blib/script/gepok';
     my $worker = $first->get('/')->content;
     is system($gepok, 'restart', "--pid-path=$home/1.pid"), 0, 'the first can begin anew';
-    ok soon(sub { !kill 0, $worker }, 15), 'with the same file' or diag $first->log;
+    ok soon { !alive($worker) }, 'with the same file' or diag $first->log;
     isnt $first->get('/')->content, $worker, 'and serves';
     ($third, $status) = $start->(3, "--scoreboard-path=$board");
     is $status, 2 << 8, 'which is still its own';

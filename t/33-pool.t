@@ -58,7 +58,8 @@ check 'start_servers 2, max_clients 20' => sub {
         workers($server) <= 3;
     };
     ok $few, 'and those that were needed are let go' or diag workers($server);
-    cmp_ok time - $began, '<', 4, 'as soon as they have been idle for idle_worker_timeout';
+    # One after the other they would take eighteen times as long.
+    cmp_ok time - $began, '<', 12, 'as soon as they have been idle for idle_worker_timeout';
     is_deeply [keys %status], [200], 'no request notices';
     ok soon { workers($server) == 2 }, 'two are left when nobody asks any more';
     unlike $server->log, qr/\[error\]|worker/, 'nothing to complain about' or diag $server->log;
@@ -109,7 +110,7 @@ check 'idle' => sub {
         $before = $all->();
         sleep 1;
         ($after = $all->()) eq $before;
-    } 15;
+    };
     ok $still, 'then no process is woken within a second'
         or diag "$before\n$after";
 };

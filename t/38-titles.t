@@ -25,7 +25,7 @@ sub titles { return join ' | ', sort map { title($_) } $_[0]->descendants }
 my $app = 'sub { my $env = shift; my $go = $env->{QUERY_STRING};'
     . ' if ($env->{PATH_INFO} eq "/name") { return [200, [], [$0]] }'
     . ' if ($env->{PATH_INFO} eq "/own") { $0 = "my own title" }'
-    . ' my $limit = time + 15; select undef, undef, undef, 0.01 until !$go || -e $go || time > $limit;'
+    . ' my $limit = time + 200; select undef, undef, undef, 0.01 until !$go || -e $go || time > $limit;'
     . ' [200, [], [join " ", map { "$_=$ENV{$_}" } grep { /^GEPOK_TITLE/ } sort keys %ENV]] }';
 
 $ENV{GEPOK_TITLE_TEST} = 'x' x 200;

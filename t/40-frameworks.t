@@ -14,7 +14,7 @@ for my $module (qw(LWP::UserAgent HTTP::Cookies Dancer2 Catalyst Mojolicious CGI
     eval "require $module; 1" or plan skip_all => "$module is missing: script/test installs it";
 }
 
-my $server = server(app => app_file('frameworks'), options => {start_servers => 3});
+my $server = server(app => app_file('frameworks'), options => {start_servers => 3, is_gepok() ? (keepalive_timeout => 100) : ()});
 
 sub browser {
     return LWP::UserAgent->new(
@@ -22,13 +22,13 @@ sub browser {
         keep_alive => 1,
         no_proxy   => ['127.0.0.1'],
         agent      => 'Mozilla/5.0 (compatible)',
-        timeout    => 20,
+        timeout    => 60,
     );
 }
 my $browser = browser();
 
 sub curl {
-    my ($status, $output) = run_command(['curl', '-sS', '--noproxy', '*', '--max-time', '20', @_]);
+    my ($status, $output) = run_command(['curl', '-sS', '--noproxy', '*', '--max-time', '60', @_]);
     diag $output if $status;
     return $output;
 }

@@ -28,7 +28,7 @@ sub attempt {
             "eval { Gepok->new(%{decode_json(shift)})->run($hello); 1 } or do { print 'caught: ', \$@; exit 9 }",
             JSON::PP::encode_json({daemonize => 0, %options})],
     );
-    my ($status, $output) = run_command($command{$entry}, seconds => 20);
+    my ($status, $output) = run_command($command{$entry});
     return (defined $status ? $status >> 8 : undef, $output);
 }
 
@@ -106,7 +106,7 @@ check 'addresses' => sub {
         my $port   = free_port();
         my $server = server(app => $hello, listen => 'none', port => $port, ready => 0,
             args => ['--http-ports', sprintf $format, $port]);
-        my $client = soon(sub { IO::Socket::IP->new(PeerHost => $address, PeerPort => $port) }, 20);
+        my $client = soon(sub { IO::Socket::IP->new(PeerHost => $address, PeerPort => $port) });
         ok $client, "$format is listened on" or diag $server->log;
         print {$client} "GET / HTTP/1.0\r\n\r\n";
         like join('', <$client>), qr/hello$/, 'and served';
@@ -114,7 +114,8 @@ check 'addresses' => sub {
     my @ports  = (free_port(), free_port());
     my $server = server(app => $hello, listen => 'none', port => $ports[0],
         args => ['--http-ports', join(',', map {"127.0.0.1:$_"} @ports) . ',']);
-    ok eval { Gepok::Test::Connection->new(port => $_) }, 'a list of two, with a comma at its end' for @ports;
+    # It listens on one after the other.
+    ok soon { eval { Gepok::Test::Connection->new(port => $_) } }, 'a list of two, with a comma at its end' for @ports;
 };
 
 check "Plack's attributes" => sub {
@@ -164,12 +165,12 @@ check 'methods of the class' => sub {
         open STDOUT, '>', "$folder/out" or die $!;
         exec $^X, (map {"-I$root/blib/$_"} qw(arch lib)), "$folder/run.pl";
     }
-    my $client = soon(sub { eval { Gepok::Test::Connection->new(port => $port) } }, 20);
+    my $client = soon { eval { Gepok::Test::Connection->new(port => $port) } };
     ok $client, 'start is run' or return;
     $client->send("GET / HTTP/1.0\r\n\r\n");
     is $client->response->content, 'hello', 'it serves';
     kill TERM => $pid;
-    is Gepok::Test::Server::reap($pid, 10), 0, 'it ends';
+    is Gepok::Test::Server::reap($pid, 20), 0, 'it ends';
     open my $out, '<', "$folder/out" or die $!;
     is join('', <$out>), "undef\nno app\nreturned\n", 'new does nothing, run needs an app, and returns after TERM';
 };

@@ -258,8 +258,9 @@ check 'user and group' => sub {
                 is join(' ', sort { $a <=> $b } split ' ', $is{Groups}), $groups, 'and its groups';
             }
             my @all   = $server->descendants;
-            my @other = grep { slurp("/proc/$_/status") !~ /^Uid:\t\Q@{[$ids->($uid)]}\E$/m } @all;
-            is_deeply \@other, [], 'and so is the core';
+            # Each gives up its rights as its first act: one may just have been born.
+            my $other = sub { grep { slurp("/proc/$_/status") !~ /^Uid:\t\Q@{[$ids->($uid)]}\E$/m } $server->descendants };
+            ok soon { !$other->() }, 'and so is the core' or diag join ' ', $other->();
             kill KILL => $server->pid;
             $server->wait_exit;
             ok soon { !grep { alive($_) } @all }, 'nobody outlives the master, though the kernel forgets that with the user';
@@ -273,7 +274,7 @@ check 'user and group' => sub {
     my $told = json($server->get('/')->content);
     is $told->{worker}{Uid}, $ids->($uid), 'an app loaded in the workers';
     is $told->{master}{Uid}, $ids->(0), 'leaves the master to root';
-    is scalar(grep { slurp("/proc/$_/status") =~ /^Uid:\t0\t/m } $server->descendants), 0, 'alone';
+    ok soon { !grep { slurp("/proc/$_/status") =~ /^Uid:\t0\t/m } $server->descendants }, 'alone';
 
     my $pair = Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
     chmod 0600, $pair->{key} or die $!;
@@ -437,7 +438,7 @@ check "the env's keys" => sub {
         is $told->{gepok}, 1, "$kind: gepok";
         for my $key (qw(connect_time start_request_time finish_request_time)) {
             my $time = $told->{"gepok.$key"};
-            ok ref $time eq 'ARRAY' && @$time == 2 && abs($time->[0] - $before) < 10, "gepok.$key";
+            ok ref $time eq 'ARRAY' && @$time == 2 && abs($time->[0] - $before) < 60, "gepok.$key";
         }
         is $told->{'gepok.client_protocol'}, 'HTTP/1.0', 'gepok.client_protocol';
         is !!$told->{'gepok.unix_socket'}, $unix, 'gepok.unix_socket';

@@ -44,7 +44,7 @@ sub mistake {
     my $pattern = pattern($message);
     my $status  = $how{status} // 2;
     my $command = $how{command} // [$bin, @$args, $how{app} ? @{$how{app}} : ('-e', $hello)];
-    my ($got, $output) = $how{nobody} ? as_nobody(@$command) : run_command($command, seconds => 20);
+    my ($got, $output) = $how{nobody} ? as_nobody(@$command) : run_command($command);
     is defined $got ? $got >> 8 : 'killed', $status, "gepok: $mistake: status $status";
     like $output, qr/\A(?:\[.*\[warn\].*\n)*gepok: $pattern\n\z/, 'and nothing but the documented line'
         unless $how{more};
@@ -54,7 +54,7 @@ sub mistake {
     my $code = 'package My; use parent -norequire, "Gepok"; sub before_prefork { print "prefork\n" } package main; '
         . "eval { My->new(%{JSON::PP::decode_json(shift)})->run($hello); 1 } or print 'caught: ', \$@";
     ($got, $output) = run_command([@perl, '-MGepok', '-MJSON::PP', '-e', $code,
-        JSON::PP::encode_json({daemonize => 0, %$attributes})], seconds => 20);
+        JSON::PP::encode_json({daemonize => 0, %$attributes})]);
     like $output, qr/^caught: $pattern\n\z/m, "the class: the same as an exception";
     unlike $output, qr/^prefork$/m, 'before anything is forked';
 }

@@ -35,7 +35,7 @@ for my $case (['DESTDIR', [], ["DESTDIR=$folder/dest"], "$folder/dest"],
         is $status, 0, 'perl Makefile.PL' or diag $output;
         # Building is t/00-build.t's matter; cargo would see other paths here and build everything again.
         ($status, $output) = run_command([$make, '-o', 'cargo_products', 'install', @$install], dir => "$folder/copy",
-            seconds => 120);
+            seconds => 300);
         is $status, 0, 'make install' or diag $output;
         my @files = files($where);
         for my $part ("auto/Gepok/Gepok.$Config{dlext}", 'Gepok.pm', 'Plack/Handler/Gepok.pm', 'bin/gepok') {
@@ -73,7 +73,7 @@ check 'make dist' => sub {
         . '| tar -xf - -C "$0"', "$folder/tree"], dir => $root);
     is $status, 0, 'a copy of the checkout' or return diag $output;
     for my $command ([$^X, 'Makefile.PL'], [$make, 'dist']) {
-        ($status, $output) = run_command($command, dir => "$folder/tree", seconds => 60);
+        ($status, $output) = run_command($command, dir => "$folder/tree", seconds => 300);
         is $status, 0, "@$command" or return diag $output;
     }
     my ($tarball) = glob "$folder/tree/Gepok-*.tar.gz";

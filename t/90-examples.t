@@ -126,11 +126,11 @@ sub guest {
     return $guest;
 }
 
-# Runs the client's event loop until it is true, 10 seconds at most.
+# Runs the client's event loop until it is true, 60 seconds at most.
 sub turn {
     my $true = shift;
     my $late;
-    my $timer = Mojo::IOLoop->timer(10 => sub { $late = 1 });
+    my $timer = Mojo::IOLoop->timer(60 => sub { $late = 1 });
     Mojo::IOLoop->one_tick until $true->() || $late;
     Mojo::IOLoop->remove($timer);
     return !$late;

@@ -24,7 +24,7 @@ sub bench {
     close $file or die $!;
     return run_command(
         [$^X, root() . '/bench/run', '--quick', '--servers', 'Gepok', '--scenarios', 'hello-32', "--apps=$folder/apps", @options],
-        seconds => 60
+        seconds => 300
     );
 }
 

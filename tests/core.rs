@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,10 @@ impl Server {
 
     /// What `before` does has been done when the core looks at its sockets for the first time.
     fn start_after(change: impl FnOnce(&mut Settings), before: impl FnOnce(&mut Self)) -> Self {
-        let listening = listen::tcp("127.0.0.1", 0, 16).unwrap();
+        // An address of its own: no other test gets the port when this server has left it.
+        static SERVERS: AtomicU8 = AtomicU8::new(1);
+        let host = format!("127.0.1.{}", SERVERS.fetch_add(1, Ordering::Relaxed));
+        let listening = listen::tcp(&host, 0, 16).unwrap();
         let address = listening.address.unwrap();
         // One worker: nobody asks how busy it is.
         let said = [("port", "80"), ("max_workers", "1")];
@@ -475,14 +479,15 @@ fn a_drain_finishes_what_is_in_work_and_closes_what_is_idle() {
 
 #[test]
 fn a_head_that_takes_too_long_is_408_and_an_idle_connection_just_closes() {
-    let mut server = Server::start(|settings| {
-        settings.header_timeout = Duration::from_millis(200);
-        settings.keepalive_timeout = Duration::from_millis(100);
-    });
-    server.worker(echo);
+    // Not so short that a busy machine takes as long for the bytes that are sent.
+    let server = Server::start(|settings| settings.header_timeout = Duration::from_secs(2));
     let mut slow = server.client();
     slow.send("GET / HT");
     assert!(slow.rest().starts_with(b"HTTP/1.1 408 "));
+    let mut server = Server::start(|settings| {
+        settings.keepalive_timeout = Duration::from_millis(100);
+    });
+    server.worker(echo);
     let mut idle = server.client();
     idle.send("GET /a HTTP/1.1\r\n\r\n");
     idle.until("GET /a\n");
@@ -764,7 +769,9 @@ fn a_core_that_gives_way_answers_one_more_request_on_each_connection() {
     }
     let start = Instant::now();
     server.tell(ToCore::GiveWay);
-    thread::sleep(Duration::from_millis(100));
+    // Words come in their order: the core gives way when it answers this one.
+    server.tell(ToCore::Ping);
+    while server.control.hear().unwrap() != Some(ToMaster::Alive) {}
     busy.send("GET / HTTP/1.1\r\n\r\n");
     let response = busy.until("GET /\n");
     assert!(response.contains("\r\nConnection: close\r\n"), "{response}");
@@ -823,15 +830,17 @@ fn a_candidate_that_dies_on_its_check_hands_it_to_nobody() {
 fn a_worker_that_retires_finishes_what_it_has_begun_and_gets_nothing_more() {
     let mut server = Server::start(|_| {});
     let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = std::sync::mpsc::channel::<()>();
     let retired = server.worker(move |channel, id, request| {
         if request.head.target() == b"/slow" {
+            begin.send(()).unwrap();
             wait.recv().unwrap();
         }
         echo(channel, id, request);
     });
     let (mut first, mut second) = (server.client(), server.client());
     first.send("GET /slow HTTP/1.1\r\n\r\n");
-    first.silent();
+    begun.recv().unwrap();
     server.tell(ToCore::Retire(1));
     second.send("GET /quick HTTP/1.1\r\n\r\n");
     second.silent();

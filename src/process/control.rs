@@ -484,12 +484,16 @@ fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)
     let mut bytes = vec![0; LONGEST];
     let mut space = cmsg_space!([RawFd; DESCRIPTORS]);
     let mut pieces = [IoSliceMut::new(&mut bytes)];
-    let message = recvmsg::<()>(
+    let message = match recvmsg::<()>(
         control.as_raw_fd(),
         &mut pieces,
         Some(&mut space),
         MsgFlags::MSG_CMSG_CLOEXEC,
-    )?;
+    ) {
+        // It has died with words before it that it had not read: that is an end like any other.
+        Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+        message => message?,
+    };
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
         let ControlMessageOwned::ScmRights(received) = control else {
@@ -586,6 +590,19 @@ mod tests {
         assert!(!master.has_heard());
         drop(core);
         assert!(master.ask(ToCore::Drain).is_err(), "the core is gone");
+    }
+
+    #[test]
+    fn who_dies_with_words_before_it_is_gone_and_nothing_else() {
+        let (master, core) = pair().unwrap();
+        tell_master(core.as_fd(), ToMaster::Serving(1)).unwrap();
+        drop(master);
+        assert!(hear_master(core.as_fd()).unwrap().is_none());
+
+        let (mut master, core) = pair().unwrap();
+        master.tell(ToCore::Ping).unwrap();
+        drop(core);
+        assert_eq!(master.hear().unwrap(), None);
     }
 
     #[test]

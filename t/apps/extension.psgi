@@ -7,7 +7,7 @@ my $calls = 0;
 
 sub wait_for {
     my $path  = shift;
-    my $limit = time + 10;
+    my $limit = time + 60;
     until (-e $path) { die "waited in vain for $path\n" if time > $limit; sleep 0.01 }
 }
 
@@ -78,7 +78,7 @@ my %cases = (
         push @{$env->{'psgix.cleanup.handlers'}}, sub { spew($_[0]{QUERY_STRING}, 'ran') };
         sub {
             my $writer = $_[0]->([200, []]);
-            my $limit  = time + 10;
+            my $limit  = time + 60;
             sleep 0.01 while $writer->write('e' x 10_000) && time < $limit;
         }
     },

@@ -15,7 +15,7 @@ sub {
         open my $file, '>', "$arg-started" or die $!;
         print {$file} $$;
         close $file;
-        my $limit = time + 15;
+        my $limit = time + 200;
         sleep 0.01 until -e "$arg-go" || time > $limit;
         return [200, ['X-Random' => rand], ["done by $$"]];
     }
@@ -23,7 +23,7 @@ sub {
         return sub {
             my $writer = $_[0]->([200, []]);
             $writer->write("from $$");
-            my $limit = time + 15;
+            my $limit = time + 200;
             sleep 0.01 until -e "$arg-go" || time > $limit;
             $writer->write(' end');
             $writer->close;

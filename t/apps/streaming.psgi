@@ -9,7 +9,7 @@ my $destroyed = 0;
 
 sub wait_for {
     my $path  = shift;
-    my $limit = time + 10;
+    my $limit = time + 60;
     until (-e $path) { die "waited in vain for $path\n" if time > $limit; sleep 0.01 }
 }
 
@@ -73,7 +73,7 @@ my %cases = (
         my $env = shift;
         sub {
             my $w     = $_[0]->([200, [@type]]);
-            my $limit = time + 10;
+            my $limit = time + 60;
             my $how   = 'never';
             while (time < $limit) {
                 my $ok = eval { $w->write('e' x 10_000) };

@@ -1,8 +1,10 @@
 //! The core, as its master sees it: birth, words, death.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
@@ -23,6 +25,14 @@ pub(super) struct Core {
     pub(super) has_certificates: bool,
     /// It was told to leave: its end is no accident.
     pub(super) dismissed: bool,
+}
+
+impl Core {
+    /// Whether it has said what was not heard yet, or has died.
+    pub(super) fn has_spoken(&self) -> bool {
+        let mut polled = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        self.control.has_heard() || matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+    }
 }
 
 /// Forks the core and waits until it accepts connections.
@@ -65,6 +75,13 @@ pub(super) fn start(roles: &mut dyn Roles) -> io::Result<Core> {
 }
 
 impl Master<'_> {
+    /// Hears all that the core has said by now. That a worker serves or leaves it says before that one can die of it.
+    pub(super) fn hear_all(&mut self) {
+        while !self.core.dismissed && self.core.has_spoken() {
+            self.hear_core();
+        }
+    }
+
     pub(super) fn hear_core(&mut self) {
         match self.core.control.hear() {
             Ok(Some(ToMaster::Drained)) => {

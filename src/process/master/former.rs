@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -129,14 +128,9 @@ impl Former {
 
     /// Hears all that it has said by now.
     fn hear_all(&mut self) {
-        while !self.core.dismissed && self.has_spoken() {
+        while !self.core.dismissed && self.core.has_spoken() {
             self.hear();
         }
-    }
-
-    fn has_spoken(&self) -> bool {
-        let mut polled = [PollFd::new(self.core.control.as_fd(), PollFlags::POLLIN)];
-        matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
     }
 
     fn hear(&mut self) {

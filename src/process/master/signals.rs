@@ -42,6 +42,7 @@ impl Master<'_> {
             let running = self.phase == Phase::Running;
             match note {
                 b'C' => {
+                    self.hear_all();
                     self.reap();
                     self.roles.look_after_children(&mut self.core.control);
                 }

@@ -17,12 +17,12 @@ sub new {
     my $socket
         = $args{path}
         ? IO::Socket::UNIX->new(Peer => $args{path})
-        : IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $args{port}, Timeout => 5);
+        : IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $args{port}, Timeout => 30);
     $socket or die "cannot connect: $@ $!";
     setsockopt $socket, IPPROTO_TCP, TCP_NODELAY, 1 unless $args{path};
     $socket->autoflush(1);
     binmode $socket;
-    return bless {socket => $socket, seconds => ($args{seconds} // 15) * ($ENV{GEPOK_TEST_SLOW} // 1), buffer => ''}, $class;
+    return bless {socket => $socket, seconds => ($args{seconds} // 60) * ($ENV{GEPOK_TEST_SLOW} // 1), buffer => ''}, $class;
 }
 
 sub socket { $_[0]{socket} }

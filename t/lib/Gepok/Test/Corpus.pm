@@ -80,7 +80,7 @@ sub exchange {
         $select->add($socket);
         $open{fileno $socket} = $client;
     }
-    my $limit = time + 30 * ($ENV{GEPOK_TEST_SLOW} // 1);
+    my $limit = time + 120 * ($ENV{GEPOK_TEST_SLOW} // 1);
     while (%open && time < $limit) {
         my $sent;
         for my $client (grep { @{$_->{pieces}} } values %open) {
@@ -123,6 +123,8 @@ sub deviation {
         };
         return "no response: $@" unless $response;
         next if !$interim && $response->status < 200;
+        # Half a second behind the end of what it sends a client is asked whether it is there: on a busy machine that may be.
+        next if $case->{fate} eq 'wait' && $response->status == 100 && (!$next || $next->{status} != 100);
         return sprintf 'a %s that should not be there', $response->status unless $next;
         shift @expected;
         return sprintf '%s, not %s', $response->status, $next->{status} if $response->status != $next->{status};

@@ -189,7 +189,7 @@ sub quiet {
         # Half a second without a change.
         sleep 0.05;
         $same > 7 && @others == $workers + 1;
-    } 20 or die "the workers are not all there again: $last\n";
+    } 60 or die "the workers are not all there again: $last\n";
     return {core => held($state->{core}), master => held($server->pid)};
 }
 

@@ -153,11 +153,11 @@ sub app_path {
 
 sub wait_ready {
     my $self  = shift;
-    my $limit = time + 30;
+    my $limit = time + 120;
     for my $kind (@{$self->{kinds}} ? @{$self->{kinds}} : $self->first) {
         until (eval { $self->connect($kind) }) {
             $self->fail('has died') if waitpid($self->{pid}, WNOHANG) == $self->{pid};
-            $self->fail('does not listen after 30 seconds') if time > $limit;
+            $self->fail('does not listen after 120 seconds') if time > $limit;
             sleep 0.02;
         }
     }
@@ -245,7 +245,7 @@ sub signal { my ($self, $signal, $pid) = @_; kill $signal => $pid // $self->{pid
 sub wait_exit {
     my ($self, $seconds) = @_;
     return $self->{status} if defined $self->{status};
-    my $status = reap($self->{pid}, $seconds // 10);
+    my $status = reap($self->{pid}, $seconds // 20);
     $self->{status} = $status if defined $status;
     return $status;
 }
@@ -263,11 +263,11 @@ sub reap {
     }
 }
 
-# TERM, then its wait status.
+# TERM, then its wait status. Not as long as graceful_timeout: a stop that needs that has gone wrong.
 sub stop {
     my $self = shift;
     $self->signal('TERM') unless defined $self->{status};
-    return $self->wait_exit(10);
+    return $self->wait_exit(20);
 }
 
 # All processes that live, by their pids: their parents and when they were born.
@@ -283,11 +283,12 @@ sub processes {
     return \%all;
 }
 
-# The eldest first. Numbers don't tell: the kernel begins with small ones again.
+# The eldest first. Numbers tell only of those born in one hundredth of a second: the kernel begins with small ones again.
 sub by_birth {
     my ($all, @pids) = @_;
+    my $by_number = sub { ($_[0] <=> $_[1]) * (abs($_[0] - $_[1]) > 10_000 ? -1 : 1) };
     # In an array: a scalar context asks for their number.
-    my @sorted = sort { $all->{$a}{born} <=> $all->{$b}{born} || $a <=> $b } @pids;
+    my @sorted = sort { $all->{$a}{born} <=> $all->{$b}{born} || $by_number->($a, $b) } @pids;
     return @sorted;
 }
 

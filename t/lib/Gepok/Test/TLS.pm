@@ -34,7 +34,7 @@ sub secure {
     return IO::Socket::SSL->new(
         PeerAddr => '127.0.0.1',
         PeerPort => ref $server ? $server->{port} : $server,
-        Timeout  => 10,
+        Timeout  => 30,
         %ssl,
     );
 }
@@ -59,7 +59,7 @@ sub fetched {
     );
     print {$socket} "GET $target HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     my $bytes = '';
-    my $limit = time + 15;
+    my $limit = time + 60;
     while (1) {
         die "the server is silent\n" if time > $limit;
         next unless $socket->pending || IO::Select->new($socket)->can_read(1);
@@ -83,7 +83,7 @@ sub s_client {
     print {$request} "GET / HTTP/1.0\r\n\r\n";
     close $request;
     my $command = "exec openssl s_client -connect 127.0.0.1:$server->{port} -ign_eof @words < $request";
-    my ($status, $out) = run_command(['sh', '-c', $command], seconds => 15);
+    my ($status, $out) = run_command(['sh', '-c', $command], seconds => 60);
     return $out;
 }
 
