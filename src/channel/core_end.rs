@@ -15,7 +15,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::claim::Claims;
-use super::frame::{Frame, Garbage, Header, Kind, Unframer, put};
+use super::frame::{ENDS, Frame, Garbage, Header, IDLE, Kind, Unframer, put};
 use super::memory::Memory;
 use super::transfer::{self, Received};
 use super::{Descriptors, codec};
@@ -100,10 +100,35 @@ pub struct CoreEnd {
     unframer: RefCell<Unframer>,
     /// What came by the ring, which goes before.
     from_ring: RefCell<Unframer>,
+    /// What the last frame said besides its message.
+    besides: Cell<Besides>,
     out: RefCell<VecDeque<Outgoing>>,
     /// A buffer that frames went out of, for the next ones.
     spare: RefCell<Vec<u8>>,
     attention: Attention,
+}
+
+/// The messages that a frame's marks stand for, as far as they have not been told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Besides {
+    end: Option<u64>,
+    idle: bool,
+}
+
+impl Besides {
+    fn of(frame: &Frame) -> Self {
+        Besides {
+            end: (frame.marks & ENDS != 0).then_some(frame.id),
+            idle: frame.marks & IDLE != 0,
+        }
+    }
+
+    fn next(&mut self) -> Option<Message> {
+        match self.end.take() {
+            Some(id) => Some(Message::End(id)),
+            None => std::mem::take(&mut self.idle).then_some(Message::Idle),
+        }
+    }
 }
 
 /// Has whoever waits for messages look again.
@@ -150,6 +175,7 @@ impl CoreEnd {
             bell: unsafe { AsyncFd::register_with_interest(descriptors.bell, Interest::READABLE) }?,
             unframer: RefCell::default(),
             from_ring: RefCell::default(),
+            besides: Cell::default(),
             out: RefCell::default(),
             spare: RefCell::default(),
             attention: Attention::default(),
@@ -427,9 +453,15 @@ impl CoreEnd {
     /// The next message of those that are here: of the ring, then of the socket. Whatever is in the ring was said
     /// before what the socket has brought and we have not understood yet.
     fn unframed(&self) -> Result<Option<Message>, Garbage> {
+        let mut besides = self.besides.get();
+        if let Some(message) = besides.next() {
+            self.besides.set(besides);
+            return Ok(Some(message));
+        }
         let mut from_ring = self.from_ring.borrow_mut();
         loop {
             if let Some(frame) = from_ring.next()? {
+                self.besides.set(Besides::of(&frame));
                 return message(frame).map(Some);
             }
             let taken = self.memory.ring.take(&mut from_ring.bytes);
@@ -443,6 +475,7 @@ impl CoreEnd {
                 Kind::Wake => return Ok(Some(Message::Wake)),
                 _ => {
                     self.memory.ring.understand(frame.length());
+                    self.besides.set(Besides::of(&frame));
                     return message(frame).map(Some);
                 }
             }

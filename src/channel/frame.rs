@@ -1,8 +1,8 @@
 //! Frames: sixteen bytes of header, then a payload. Both processes are one program on one machine.
 //!
 //! ```text
-//!  0        4     5      6        8                16
-//!  | length | kind | fds | status | request id     | payload ... |
+//!  0        4      5       6        8            16
+//!  | length | kind | marks | status | request id | payload ... |
 //! ```
 
 use std::collections::VecDeque;
@@ -13,6 +13,18 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes of a frame's header.
 pub(super) const HEADER: usize = 16;
+
+/// Where a header has its marks.
+pub(super) const MARKS: usize = 5;
+
+/// Mark: a descriptor comes along.
+const DESCRIPTOR: u8 = 1;
+
+/// Mark: the response is complete behind this frame, as an End would say.
+pub(super) const ENDS: u8 = 2;
+
+/// Mark: the worker is ready behind this frame, as an Idle would say.
+pub(super) const IDLE: u8 = 4;
 
 /// A payload up to this size is copied: a reference to it would hold the whole buffer that was read into.
 const COPY: usize = 4 * 1024;
@@ -94,6 +106,8 @@ pub(super) struct Frame {
     pub(super) status: u16,
     /// The request it belongs to; 0 where it belongs to none.
     pub(super) id: u64,
+    /// What it says besides: ENDS, IDLE.
+    pub(super) marks: u8,
     pub(super) payload: Bytes,
     pub(super) descriptor: Option<OwnedFd>,
 }
@@ -148,7 +162,7 @@ impl Header {
         let mut to = &mut bytes[..];
         to.put_u32_le(length as u32);
         to.put_u8(self.kind as u8);
-        to.put_u8(u8::from(self.with_descriptor));
+        to.put_u8(if self.with_descriptor { DESCRIPTOR } else { 0 });
         to.put_u16_le(self.status);
         to.put_u64_le(self.id);
         bytes
@@ -203,7 +217,7 @@ impl Unframer {
         let mut head = &self.bytes[..HEADER];
         let length = head.get_u32_le() as usize;
         let kind = Kind::from_number(head.get_u8()).ok_or(Garbage("unknown kind of frame"))?;
-        let with_descriptor = head.get_u8() != 0;
+        let marks = head.get_u8();
         let status = head.get_u16_le();
         let id = head.get_u64_le();
         if length > MAX_PAYLOAD {
@@ -212,7 +226,7 @@ impl Unframer {
         if self.bytes.len() < HEADER + length {
             return Ok(None);
         }
-        let descriptor = if with_descriptor {
+        let descriptor = if marks & DESCRIPTOR != 0 {
             Some(
                 self.descriptors
                     .pop_front()
@@ -233,6 +247,7 @@ impl Unframer {
             kind,
             status,
             id,
+            marks,
             payload,
             descriptor,
         }))

@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use bytes::Buf;
 
-use super::frame::{Frame, Garbage, HEADER, Header, Kind, MAX_PAYLOAD, PIECE, Unframer, put};
+use super::frame::{
+    ENDS, Frame, Garbage, HEADER, Header, IDLE, Kind, MARKS, MAX_PAYLOAD, PIECE, Unframer, put,
+};
 use super::memory::Memory;
 use super::respond::{Lost, Respond};
 use super::{CREDIT, Descriptors, codec, transfer};
@@ -54,15 +56,31 @@ struct State {
     waiting: VecDeque<Frame>,
     /// Bytes queued for the core.
     out: Vec<u8>,
+    /// The frame at their end where it is one of a response: the request's id, and where it begins.
+    last: Option<(u64, usize)>,
     /// A descriptor that goes with them.
     descriptor: Option<OwnedFd>,
     open: Vec<Open>,
     /// Bytes that went by the socket, without those that a signal handler sends.
-    sent: u64,
+    by_socket: u64,
     /// What is queued ends a call: the core may learn of it a little later.
     patient: bool,
     /// There is something in the ring of which the core was not told.
     untold: bool,
+}
+
+impl State {
+    /// Queues a frame.
+    fn put(&mut self, header: Header, write: impl FnOnce(&mut Vec<u8>)) {
+        self.last = Some((header.id, self.out.len()));
+        put(&mut self.out, header, write);
+    }
+
+    /// What was queued is on its way.
+    fn sent(&mut self) {
+        self.out.clear();
+        self.last = None;
+    }
 }
 
 /// The worker's end.
@@ -146,11 +164,8 @@ impl WorkerEnd {
 
     /// Tells the core that this worker takes no request any more. To be flushed.
     pub fn leaving(&self) {
-        put(
-            &mut self.state.borrow_mut().out,
-            Header::new(Kind::Leaving, 0),
-            |_| {},
-        );
+        let leaving = Header::new(Kind::Leaving, 0);
+        self.state.borrow_mut().put(leaving, |_| {});
     }
 
     /// Queues the app's answer to question `id`.
@@ -159,7 +174,7 @@ impl WorkerEnd {
             status: good.into(),
             ..Header::new(Kind::Verdict, id)
         };
-        put(&mut self.state.borrow_mut().out, header, |_| {});
+        self.state.borrow_mut().put(header, |_| {});
     }
 
     /// The next frame, or nothing at the end of the stream.
@@ -213,10 +228,9 @@ impl WorkerEnd {
             self.abort(header.id);
             return Err(Lost::Finished);
         }
-        let mut state = self.state.borrow_mut();
-        put(&mut state.out, header, |out| {
-            codec::put_head(out, fields, length)
-        });
+        self.state
+            .borrow_mut()
+            .put(header, |out| codec::put_head(out, fields, length));
         Ok(())
     }
 
@@ -271,10 +285,10 @@ impl WorkerEnd {
         let ring = &self.memory.ring;
         if content.is_empty()
             && state.descriptor.is_none()
-            && ring.has_understood(state.sent)
+            && ring.has_understood(state.by_socket)
             && ring.put(&state.out)
         {
-            state.out.clear();
+            state.sent();
             state.untold = true;
             // Behind a call, the core is told once for all requests that are here already. Should the next call take
             // long, the core looks by itself: it watches over requests that it has sent ahead.
@@ -288,8 +302,8 @@ impl WorkerEnd {
         let descriptor = state.descriptor.take();
         let mut pieces = [IoSlice::new(&state.out), IoSlice::new(content)];
         self.send(&mut pieces, descriptor)?;
-        state.sent += (state.out.len() + content.len()) as u64;
-        state.out.clear();
+        state.by_socket += (state.out.len() + content.len()) as u64;
+        state.sent();
         Ok(())
     }
 
@@ -362,11 +376,14 @@ impl Respond for WorkerEnd {
             }
             taken += piece.len();
             self.spend(id, piece.len() as u64);
-            let header = Header::new(Kind::Chunk, id).bytes(piece.len());
-            self.state.borrow_mut().out.extend_from_slice(&header);
+            let header = Header::new(Kind::Chunk, id);
             if piece.len() <= COPY {
-                self.state.borrow_mut().out.extend_from_slice(piece);
+                self.state
+                    .borrow_mut()
+                    .put(header, |out| out.extend_from_slice(piece));
             } else {
+                let header = header.bytes(piece.len());
+                self.state.borrow_mut().out.extend_from_slice(&header);
                 self.write(piece)?;
             }
         }
@@ -389,20 +406,15 @@ impl Respond for WorkerEnd {
             ..Header::new(Kind::File, id)
         };
         let mut state = self.state.borrow_mut();
-        put(&mut state.out, header, |out| {
-            codec::put_range(out, offset, length)
-        });
+        state.put(header, |out| codec::put_range(out, offset, length));
         state.descriptor = Some(file);
         Ok(())
     }
 
     fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
         self.check(id)?;
-        put(
-            &mut self.state.borrow_mut().out,
-            Header::new(Kind::Take, id),
-            |_| {},
-        );
+        let take = Header::new(Kind::Take, id);
+        self.state.borrow_mut().put(take, |_| {});
         self.flush()?;
         loop {
             // The core answers at once: signals can wait.
@@ -427,29 +439,29 @@ impl Respond for WorkerEnd {
         }
         // Where the client has gone the core still waits for the end.
         self.forget(id);
-        put(
-            &mut self.state.borrow_mut().out,
-            Header::new(Kind::End, id),
-            |_| {},
-        );
+        let mut state = self.state.borrow_mut();
+        match state.last {
+            Some((last, at)) if last == id => state.out[at + MARKS] |= ENDS,
+            _ => state.put(Header::new(Kind::End, id), |_| {}),
+        }
         checked
     }
 
     fn abort(&self, id: u64) {
         if self.check(id) != Err(Lost::Finished) {
             self.forget(id);
-            put(
-                &mut self.state.borrow_mut().out,
-                Header::new(Kind::Abort, id),
-                |_| {},
-            );
+            let abort = Header::new(Kind::Abort, id);
+            self.state.borrow_mut().put(abort, |_| {});
         }
     }
 
     fn idle(&self) {
         let mut state = self.state.borrow_mut();
         state.patient = true;
-        put(&mut state.out, Header::new(Kind::Idle, 0), |_| {});
+        match state.last.take() {
+            Some((_, at)) => state.out[at + MARKS] |= IDLE,
+            None => state.put(Header::new(Kind::Idle, 0), |_| {}),
+        }
     }
 
     fn flush(&self) -> Result<(), Lost> {

@@ -18,7 +18,7 @@ impl Worker {
     /// When its call in work is to be looked at; nothing where there is none.
     fn due(&self, timeout: Duration, now: Instant) -> Option<Instant> {
         let &id = self.held.front()?;
-        let judged = self.open.get(&id).is_some_and(|state| !state.is_excused());
+        let judged = self.open.get(id).is_some_and(|state| !state.is_excused());
         let from = if judged {
             self.since.max(self.progress)
         } else {
@@ -95,7 +95,7 @@ impl Dispatch {
             };
             worker.hung = true;
             let id = worker.held.front().copied();
-            let hung = id.and_then(|id| worker.open.get(&id).map(Rc::clone));
+            let hung = id.and_then(|id| worker.open.get(id).map(Rc::clone));
             (id, hung, worker.unanswered())
         };
         self.worker_leaves(number);

@@ -346,7 +346,7 @@ impl Dispatch {
             .borrow()
             .get(&number)?
             .open
-            .get(&id)
+            .get(id)
             .map(Rc::clone)
     }
 
@@ -426,7 +426,7 @@ impl Dispatch {
             return;
         };
         let question = worker.unanswered();
-        let left = worker.open.into_iter().rev();
+        let left = worker.open.take().rev();
         for (id, state) in left {
             if end.claims().is_claimed(id) {
                 state.finish(Event::Failed);
@@ -452,7 +452,7 @@ impl Dispatch {
             Place::Worker { number, id } => {
                 if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
                     if worker.revoke(id) {
-                        worker.open.remove(&id);
+                        worker.open.remove(id);
                     } else {
                         worker.end.claims().set_gone(id);
                     }

@@ -3,7 +3,7 @@
 //! A quick worker is sent some requests ahead, so that it need not wait for the core between two of them. What it has
 //! not claimed can be taken back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,33 @@ const UNKNOWN_MICROS: f32 = 2000.0;
 /// A call of the app that takes longer than this keeps nobody else waiting.
 const LONG_CALL: Duration = Duration::from_millis(1);
 
+/// Requests by their ids, which grow: the oldest is in front, and most often the one that is sought.
+#[derive(Debug, Default)]
+pub(super) struct Open(VecDeque<(u64, Rc<InFlight>)>);
+
+impl Open {
+    fn at(&self, id: u64) -> Option<usize> {
+        match self.0.front() {
+            Some(&(first, _)) if first == id => Some(0),
+            _ => self.0.binary_search_by_key(&id, |&(id, _)| id).ok(),
+        }
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&Rc<InFlight>> {
+        self.at(id).map(|at| &self.0[at].1)
+    }
+
+    pub(super) fn remove(&mut self, id: u64) -> Option<Rc<InFlight>> {
+        let (_, state) = self.0.remove(self.at(id)?)?;
+        Some(state)
+    }
+
+    /// All of them, the oldest first.
+    pub(super) fn take(&mut self) -> impl DoubleEndedIterator<Item = (u64, Rc<InFlight>)> {
+        std::mem::take(&mut self.0).into_iter()
+    }
+}
+
 /// One worker.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -33,7 +60,7 @@ pub(super) struct Worker {
     pid: i32,
     pub(super) end: Rc<CoreEnd>,
     /// Requests whose responses are not over; writers that the app keeps are among them.
-    pub(super) open: BTreeMap<u64, Rc<InFlight>>,
+    pub(super) open: Open,
     last_id: u64,
     /// Requests whose calls are not over, in their order: the first is in work, the others are ahead.
     pub(super) held: VecDeque<u64>,
@@ -62,7 +89,7 @@ impl Worker {
         Worker {
             pid,
             end,
-            open: BTreeMap::new(),
+            open: Open::default(),
             last_id: 0,
             held: VecDeque::new(),
             asked: None,
@@ -89,7 +116,7 @@ impl Worker {
 
     /// Whether writers that its app keeps hold all slots of the channel.
     pub(super) fn is_starved(&self) -> bool {
-        self.open.len() >= SLOTS
+        self.open.0.len() >= SLOTS
     }
 
     /// How many requests it holds, if it may be sent one more ahead.
@@ -135,7 +162,7 @@ impl Worker {
         self.held.push_back(id);
         self.most = self.most.max(self.held.len());
         state.course.worker.set(Some((self.pid, id)));
-        self.open.insert(id, Rc::clone(state));
+        self.open.0.push_back((id, Rc::clone(state)));
         Ok(id)
     }
 
@@ -177,7 +204,7 @@ impl Worker {
         let Some(id) = self.held.pop_front() else {
             return first;
         };
-        if let Some(kept) = self.open.get(&id) {
+        if let Some(kept) = self.open.get(id) {
             kept.course.begun.set(Some(self.since));
         }
         let now = Instant::now();
@@ -190,7 +217,7 @@ impl Worker {
 
     /// The response of request `id` is complete: takes it out of those that are open.
     pub(super) fn close(&mut self, id: u64, timed: bool) -> Option<Rc<InFlight>> {
-        let state = self.open.remove(&id)?;
+        let state = self.open.remove(id)?;
         if self.held.front() == Some(&id) {
             state.course.begun.set(Some(self.since));
         }
@@ -217,7 +244,7 @@ impl Worker {
             if !self.revoke(id) {
                 break;
             }
-            taken.extend(self.open.remove(&id));
+            taken.extend(self.open.remove(id));
         }
         taken
     }
@@ -230,7 +257,7 @@ impl Worker {
         let unclaimed: Vec<_> = unclaimed.collect();
         unclaimed
             .iter()
-            .filter_map(|id| self.open.remove(id))
+            .filter_map(|&id| self.open.remove(id))
             .collect()
     }
 

@@ -16,6 +16,8 @@ pub struct Elapsed;
 #[derive(Debug)]
 pub struct Timer {
     sleep: Pin<Box<Sleep>>,
+    /// Set, and not yet waited for: what is done at once costs no look at the clock.
+    duration: Option<Duration>,
     deadline: Option<Instant>,
 }
 
@@ -24,17 +26,15 @@ impl Timer {
     pub fn new(now: Instant) -> Self {
         Timer {
             sleep: Box::pin(sleep_until(now)),
+            duration: None,
             deadline: None,
         }
     }
 
-    /// Sets the deadline to `duration` from now; zero is none.
+    /// Sets the deadline to `duration` from the next wait on; zero is none.
     pub fn set(&mut self, duration: Duration) {
-        self.deadline = if duration.is_zero() {
-            None
-        } else {
-            Instant::now().checked_add(duration)
-        };
+        self.deadline = None;
+        self.duration = (!duration.is_zero()).then_some(duration);
     }
 
     /// Runs `future` until the deadline.
@@ -43,6 +43,9 @@ impl Timer {
         poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
+            }
+            if let Some(duration) = self.duration.take() {
+                self.deadline = Instant::now().checked_add(duration);
             }
             let Some(deadline) = self.deadline else {
                 return Poll::Pending;

@@ -22,6 +22,8 @@ pub(super) struct Account {
     pub(super) read: u64,
     /// Those of them that came before this request.
     before: u64,
+    /// Those that were there when it began.
+    at_begin: u64,
     started: Timestamp,
     /// The same moment by a clock that nobody sets.
     began: Option<Instant>,
@@ -71,17 +73,24 @@ impl Account {
     /// A request's first byte is there; `waiting` bytes have been read and not yet understood.
     pub(super) fn begin(&mut self, started: Timestamp, waiting: usize) {
         self.before = self.read - waiting as u64;
+        self.at_begin = self.read;
         if self.kept {
             *self = Account {
                 kept: true,
                 keeps_head: self.keeps_head,
                 read: self.read,
                 before: self.before,
+                at_begin: self.at_begin,
                 started,
                 began: Some(Instant::now()),
                 ..Account::default()
             };
         }
+    }
+
+    /// Whether nothing was read since the request began: it came in one piece.
+    pub(super) fn came_at_once(&self) -> bool {
+        self.read == self.at_begin
     }
 
     /// Bytes were written to the client.

@@ -27,7 +27,7 @@ use crate::net::scratch::Scratch;
 use crate::net::stream::Stream;
 use crate::net::ticks::Ticks;
 use crate::scoreboard::connections::{Connection as Shown, State};
-use crate::semantics::date::DateCache;
+use crate::semantics::date::{DateCache, seconds_now};
 use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
 use crate::site::{Route, Site};
@@ -226,7 +226,11 @@ impl Connection {
             tls: self.origin.tls.clone(),
             connected: self.connected,
             started,
-            finished: Timestamp::now(),
+            finished: if self.account.came_at_once() {
+                started
+            } else {
+                Timestamp::now()
+            },
         };
         self.shown.does(State::Processing);
         let persistent = match self.context.site.route(&request.head) {
@@ -456,7 +460,7 @@ impl Connection {
     }
 
     pub(super) fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
-        *self.context.date.borrow_mut().at(Timestamp::now().seconds)
+        *self.context.date.borrow_mut().at(seconds_now())
     }
 
     /// Writes `out`, then `piece`, and empties `out`. A client that takes nothing for too long has gone.
