@@ -155,6 +155,7 @@ async fn live(
         room,
         date: RefCell::new(DateCache::new()),
         drain: drain.clone(),
+        draining: Default::default(),
         log,
         scratch: Default::default(),
         ticks: Default::default(),
@@ -384,6 +385,7 @@ fn drain(
     phase: Phase,
 ) {
     start_drain.send_replace(phase);
+    context.draining.wake();
     let (control, context) = (Rc::clone(control), Rc::clone(context));
     let live = Rc::clone(live);
     spawn_local(async move {

@@ -5,7 +5,7 @@
 //! core's side only.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -40,6 +40,24 @@ pub struct Descriptors {
     pub memory: OwnedFd,
     /// The eventfd by which the worker wakes the core.
     pub bell: OwnedFd,
+}
+
+impl Descriptors {
+    /// All of them, for their way to another process.
+    pub fn as_raw(&self) -> [RawFd; 3] {
+        [&self.socket, &self.memory, &self.bell].map(AsRawFd::as_raw_fd)
+    }
+}
+
+impl From<[OwnedFd; 3]> for Descriptors {
+    /// In the order of [`Descriptors::as_raw`].
+    fn from([socket, memory, bell]: [OwnedFd; 3]) -> Self {
+        Descriptors {
+            socket,
+            memory,
+            bell,
+        }
+    }
 }
 
 /// Makes a channel: the core's descriptors, then the worker's.

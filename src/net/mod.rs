@@ -10,3 +10,4 @@ pub mod sendfile;
 pub mod stream;
 pub mod ticks;
 pub mod tls;
+pub mod waiters;

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
+
+use super::waiters::Waiters;
 
 /// How long a tick is.
 const TICK: Duration = Duration::from_millis(20);
@@ -15,7 +16,7 @@ const TICK: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub struct Ticks {
     passed: Cell<u64>,
-    passing: Notify,
+    passing: Waiters,
     waiting: Cell<usize>,
     running: Cell<bool>,
 }
@@ -26,9 +27,7 @@ impl Ticks {
         let _waiter = Waiter::enter(self);
         self.run();
         let until = self.passed.get() + 2;
-        while self.passed.get() < until {
-            self.passing.notified().await;
-        }
+        self.passing.until(|| self.passed.get() >= until).await;
     }
 
     fn run(self: &Rc<Self>) {
@@ -40,7 +39,7 @@ impl Ticks {
             while ticks.waiting.get() > 0 {
                 sleep(TICK).await;
                 ticks.passed.set(ticks.passed.get() + 1);
-                ticks.passing.notify_waiters();
+                ticks.passing.wake();
             }
             ticks.running.set(false);
         });

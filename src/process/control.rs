@@ -245,12 +245,7 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
             bytes.put_u8(if candidate { CANDIDATE } else { WORKER });
             bytes.put_u32_le(*number);
             bytes.put_i32_le(*pid);
-            let Descriptors {
-                socket,
-                memory,
-                bell,
-            } = channel;
-            descriptors.extend([socket, memory, bell].map(AsRawFd::as_raw_fd));
+            descriptors.extend(channel.as_raw());
         }
         ToCore::Check(number, path) => {
             bytes.put_u8(CHECK);
@@ -378,15 +373,10 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
     let number = |mut from: &[u8]| from.try_get_u32_le().map_err(|_| garbage());
     let word = match from.try_get_u8().map_err(|_| garbage())? {
         kind @ (WORKER | CANDIDATE) => {
-            let [socket, memory, bell] =
-                <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| garbage())?;
+            let channel = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| garbage())?;
             let number = from.try_get_u32_le().map_err(|_| garbage())?;
             let pid = from.try_get_i32_le().map_err(|_| garbage())?;
-            let channel = Descriptors {
-                socket,
-                memory,
-                bell,
-            };
+            let channel = channel.into();
             match kind {
                 WORKER => ToCore::Worker(number, pid, channel),
                 _ => ToCore::Candidate(number, pid, channel),

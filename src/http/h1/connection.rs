@@ -1,7 +1,7 @@
 //! One connection: read a request, have it answered, again, until one side closes.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,30 +11,27 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::account::{Account, Known, Whence};
-use super::chunked::{Decoder, Piece};
-use super::framing::{Facts, Framing, Method};
+use super::framing::{Facts, Method};
 use super::parse::HeadReader;
 use super::respond::Response;
-use super::write;
-use crate::channel::INLINE_CONTENT;
 use crate::dispatch::Dispatch;
 use crate::http::limits::Limits;
-use crate::http::pace::Pace;
 use crate::http::timer::Timer;
 use crate::log::access::AccessLog;
 use crate::net::accept::Phase;
 use crate::net::scratch::Scratch;
 use crate::net::stream::Stream;
 use crate::net::ticks::Ticks;
+use crate::net::waiters::Waiters;
 use crate::scoreboard::connections::{Connection as Shown, State};
 use crate::semantics::date::{DateCache, seconds_now};
-use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Timestamp, Tls};
+use crate::semantics::message::{Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
 use crate::site::{Route, Site};
-use crate::spool::{Kept, Room, Spool};
+use crate::spool::Room;
 
 /// Bytes of content that one read asks for.
-const READ: usize = 16 * 1024;
+pub(super) const READ: usize = 16 * 1024;
 
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(2);
@@ -60,6 +57,8 @@ pub struct Context {
     pub log: Option<AccessLog>,
     /// Whether the server drains: connections end as soon as their request is answered.
     pub drain: watch::Receiver<Phase>,
+    /// The connections that wait for it; to be woken when it changes.
+    pub draining: Waiters,
     /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
     pub scratch: Scratch,
     /// What responses wait for that are not quick.
@@ -133,9 +132,9 @@ pub async fn refuse_plain(stream: Stream, origin: Origin, shown: Shown, context:
 
 /// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
 /// moment ago we may not know yet that its request has come.
-pub(super) async fn drained(drain: &mut watch::Receiver<Phase>) {
-    // A core that is gone drains nothing.
-    let _ = drain.wait_for(|phase| phase.is_last()).await;
+pub(super) async fn drained(context: &Context) {
+    let is_last = || context.drain.borrow().is_last();
+    context.draining.until(is_last).await;
     tokio::task::yield_now().await;
 }
 
@@ -145,7 +144,6 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
     reader: HeadReader,
     pub(super) timer: Timer,
-    pub(super) drain: watch::Receiver<Phase>,
     pub(super) context: Rc<Context>,
     pub(super) account: Account,
     /// What it does, for whoever looks.
@@ -164,7 +162,6 @@ impl Connection {
             buffer: BytesMut::new(),
             reader: HeadReader::new(),
             timer: Timer::new(Instant::now()),
-            drain: context.drain.clone(),
             account: Account::new(context.log.as_ref()),
             context,
             shown,
@@ -253,7 +250,7 @@ impl Connection {
     pub(super) fn may_persist(&self) -> bool {
         let settings = &self.context.settings;
         let more = settings.max_keepalive_reqs == 0 || self.served < settings.max_keepalive_reqs;
-        more && !settings.keepalive_timeout.is_zero() && !self.drain.borrow().is_last()
+        more && !settings.keepalive_timeout.is_zero() && !self.context.drain.borrow().is_last()
     }
 
     /// The next request's head, and when its first byte came.
@@ -305,19 +302,18 @@ impl Connection {
             }
             self.shown
                 .does(if idle { State::Idle } else { State::Reading });
-            let mut drain = self.drain.clone();
-            let scratch = &self.context.scratch;
+            let context = &self.context;
             let read = self.timer.limit(async {
                 tokio::select! {
                     biased;
-                    read = scratch.read(&mut self.stream, &mut self.buffer) => Some(read),
-                    () = drained(&mut drain), if !hurried => None,
+                    read = context.scratch.read(&mut self.stream, &mut self.buffer) => Some(read),
+                    () = drained(context), if !hurried => None,
                 }
             });
             match read.await {
                 Ok(Some(Ok(0) | Err(_))) => return Err(Close::Done),
                 Ok(Some(Ok(some))) => self.account.read += some as u64,
-                Ok(None) if idle && *self.drain.borrow() == Phase::Draining => {
+                Ok(None) if idle && *self.context.drain.borrow() == Phase::Draining => {
                     return Err(Close::Done);
                 }
                 // Where a successor serves, the next request may be on its way: it is answered.
@@ -331,114 +327,8 @@ impl Connection {
         }
     }
 
-    /// Reads more into the buffer; content that comes too slowly ends the connection.
-    async fn read_more(&mut self, pace: &mut Pace) -> Result<(), Close> {
-        self.shown.does(State::Reading);
-        self.buffer.reserve(READ);
-        let timeout = self.context.settings.timeout;
-        self.timer.set(pace.patience(timeout));
-        match self
-            .timer
-            .limit(self.stream.read_buf(&mut self.buffer))
-            .await
-        {
-            Ok(Ok(0) | Err(_)) => Err(Close::Lost),
-            Ok(Ok(read)) => {
-                self.account.read += read as u64;
-                pace.count(read);
-                Ok(())
-            }
-            Err(_) => Err(self.refuse(408, "the content came too slowly").await),
-        }
-    }
-
-    /// The request's content, complete, the length that it has or was said to have, and the room that it holds.
-    async fn read_content(
-        &mut self,
-        facts: &Facts,
-    ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
-        // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
-        if facts.expects_continue && self.buffer.is_empty() {
-            self.account.frames(write::CONTINUE.len());
-            self.write_all(&mut write::CONTINUE.to_vec(), &[]).await?;
-        }
-        let mut pace = Pace::new(self.context.settings.content_rate);
-        match facts.content {
-            Framing::None => Ok((Content::Empty, None, None)),
-            Framing::Length(length) if length <= INLINE_CONTENT as u64 => {
-                while (self.buffer.len() as u64) < length {
-                    self.read_more(&mut pace).await?;
-                }
-                let content = self.buffer.split_to(length as usize).freeze();
-                let content = if length == 0 {
-                    Content::Empty
-                } else {
-                    Content::Inline(content)
-                };
-                Ok((content, Some(length), None))
-            }
-            Framing::Length(length) => {
-                let mut spool = self.spool();
-                while spool.length() < length {
-                    if self.buffer.is_empty() {
-                        self.read_more(&mut pace).await?;
-                    }
-                    let left = usize::try_from(length - spool.length()).unwrap_or(usize::MAX);
-                    let piece = self.buffer.split_to(left.min(self.buffer.len())).freeze();
-                    self.push(&mut spool, piece).await?;
-                }
-                self.spooled(spool).await
-            }
-            Framing::Chunked => {
-                let mut spool = self.spool();
-                let mut decoder = Decoder::new(&self.context.settings.limits);
-                loop {
-                    match decoder.decode(&mut self.buffer) {
-                        Ok(Piece::Data(piece)) => self.push(&mut spool, piece).await?,
-                        Ok(Piece::More) => self.read_more(&mut pace).await?,
-                        Ok(Piece::End) => return self.spooled(spool).await,
-                        Err(error) => return Err(self.refuse(error.status(), &error).await),
-                    }
-                }
-            }
-        }
-    }
-
-    fn spool(&self) -> Spool {
-        Spool::new(INLINE_CONTENT, &self.context.room)
-    }
-
-    async fn push(&mut self, spool: &mut Spool, piece: Bytes) -> Result<(), Close> {
-        match spool.push(piece).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.cannot_keep(error).await),
-        }
-    }
-
-    async fn spooled(
-        &mut self,
-        spool: Spool,
-    ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
-        let length = spool.length();
-        match spool.finish() {
-            Ok((content, kept)) => Ok((content, Some(length), Some(kept))),
-            Err(error) => Err(self.cannot_keep(error).await),
-        }
-    }
-
-    async fn cannot_keep(&mut self, error: io::Error) -> Close {
-        let status = match (error.kind(), error.raw_os_error()) {
-            (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _)
-            | (io::ErrorKind::FileTooLarge, _) => 507,
-            (io::ErrorKind::OutOfMemory, _) | (_, Some(libc::EMFILE | libc::ENFILE)) => 503,
-            _ => 500,
-        };
-        ::log::error!("a request's content can't be kept, {status}: {error}");
-        self.refuse(status, &error).await
-    }
-
     /// Answers what can't be served, and ends the connection.
-    async fn refuse(&mut self, status: u16, why: impl std::fmt::Display) -> Close {
+    pub(super) async fn refuse(&mut self, status: u16, why: impl std::fmt::Display) -> Close {
         self.refuse_with(status, status::reason(status), why).await
     }
 

@@ -50,8 +50,12 @@ async fn relay(connection: &mut Connection, exchange: &Exchange) -> Result<Optio
     };
     exchange.hand_over(Some(theirs));
     let event = {
-        let mut drain = connection.drain.clone();
-        let Connection { stream, buffer, .. } = connection;
+        let Connection {
+            stream,
+            buffer,
+            context,
+            ..
+        } = connection;
         let copying = async {
             ours.write_all_buf(buffer).await?;
             copy_bidirectional(stream, &mut ours).await
@@ -66,7 +70,7 @@ async fn relay(connection: &mut Connection, exchange: &Exchange) -> Result<Optio
             tokio::select! {
                 _ = &mut copying => {}
                 () = async {
-                    drained(&mut drain).await;
+                    drained(context).await;
                     tokio::time::sleep(LAST_BYTES).await;
                 } => {}
             }

@@ -1,11 +1,12 @@
 //! HTTP/1.0 and 1.1 (RFC 9112). Parsing, framing, decoding and writing are pure functions of bytes; `connection`,
-//! `respond` and `handover` run them on a stream.
+//! `content`, `respond` and `handover` run them on a stream.
 //!
 //! Strict in, exact out: no bytes of a client may be read in two ways, by us and by a proxy before us.
 
 mod account;
 pub mod chunked;
 pub mod connection;
+mod content;
 pub mod framing;
 mod handover;
 pub mod parse;
