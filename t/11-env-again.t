@@ -23,7 +23,7 @@ sub seen {
         $env->{$key} = join ' ', map { /^\d+$/ ? 'number' : $_ } @{$env->{$key}};
     }
     delete @$env{qw(REMOTE_PORT SERVER_PORT)};
-    delete $seen->{destroyed};
+    delete @$seen{qw(destroyed weak)};
     return $seen;
 }
 
@@ -62,6 +62,7 @@ each_entry {
     }
 
     is json(ask($clients[0], get('/after'))->content)->{destroyed}, 8, 'what an app puts there is destroyed with the request';
+    is json(ask($clients[0], get('/after'))->content)->{weak}, 0, 'and weak references to an env, and into it, see its end';
 
     # Any row of requests.
     srand(my $seed = $ENV{GEPOK_TEST_SEED} || time);

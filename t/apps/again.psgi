@@ -85,7 +85,8 @@ sub shown {
         $shown{$key} = [$shown{$key}, 'read-only'] if Internals::SvREADONLY($env->{$key});
     }
     my $isa = blessed($env) || tied(%$env) ? 'something else' : 'hash';
-    return {env => \%shown, keys => scalar(keys %$env), is => $isa, destroyed => $Loud::destroyed};
+    my $alive = grep {defined} values %weak;
+    return {env => \%shown, keys => scalar(keys %$env), is => $isa, destroyed => $Loud::destroyed, weak => $alive};
 }
 
 sub {
