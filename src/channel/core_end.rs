@@ -93,7 +93,7 @@ impl Beside {
 #[derive(Debug)]
 pub struct CoreEnd {
     socket: AsyncFd<OwnedFd>,
-    /// Rings when there is something in the ring; never read, it is edges that count.
+    /// Rung when there is something in the ring. Never read: its edges count.
     bell: AsyncFd<OwnedFd>,
     memory: Memory,
     /// What came by the socket.

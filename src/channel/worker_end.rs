@@ -56,7 +56,7 @@ struct State {
     waiting: VecDeque<Frame>,
     /// Bytes queued for the core.
     out: Vec<u8>,
-    /// The frame at their end where it is one of a response: the request's id, and where it begins.
+    /// The last frame among them: its request's id, and where it begins. It may be marked.
     last: Option<(u64, usize)>,
     /// A descriptor that goes with them.
     descriptor: Option<OwnedFd>,
