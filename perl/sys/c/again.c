@@ -178,7 +178,6 @@ HV *gp_env_again(void)
 
 void gp_again_end(pTHX)
 {
-    HV *env = gp.again;
-    gp.again = NULL;
+    HV *env = gp_env_again();
     SvREFCNT_dec((SV *)env);
 }

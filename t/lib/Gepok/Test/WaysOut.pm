@@ -266,7 +266,7 @@ What an app may do, what its client then gets, and what becomes of the worker. T
   end would be a 502 the connection just ends. Rows marked (workers) have no meaning there.
 
 `script/valgrind` runs the rows under memcheck with `start_servers` 0, forked children included. Version 0.300, through the command and through
-plackup: 53 and 54 processes, no error, no definite leak.
+plackup: 53 processes each, no error, no definite leak.
 
 This page is made of the table in `t/lib/Gepok/Test/WaysOut.pm`.
 END
