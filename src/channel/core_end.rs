@@ -208,6 +208,10 @@ impl CoreEnd {
         }
         let mut bytes = self.buffer();
         put(&mut bytes, header, put_request);
+        // An idle worker on this CPU often takes its place at once, and has answered when the loop comes to `next`: so
+        // it need not ring.
+        self.memory.ring.wake_up();
+        self.attention.call();
         self.send(bytes, beside)
     }
 
@@ -511,4 +515,49 @@ fn message(frame: Frame) -> Result<Message, Garbage> {
             return Err(Garbage("not a frame for the core"));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::super::codec::tests::request;
+    use super::super::pair;
+    use super::super::respond::Respond;
+    use super::super::worker_end::{Incoming, WorkerEnd};
+    use super::*;
+
+    fn is_rung(bell: &OwnedFd) -> bool {
+        nix::unistd::read(bell, &mut [0; 8]).is_ok()
+    }
+
+    /// What protects the single request of an idle server from a system call and a wake-up.
+    #[tokio::test]
+    async fn a_worker_that_answers_before_the_loop_looks_need_not_ring() {
+        let (core, worker) = pair().unwrap();
+        let bell = worker.bell.try_clone().unwrap();
+        let (core, worker) = (
+            CoreEnd::open(core).unwrap(),
+            WorkerEnd::open(worker).unwrap(),
+        );
+        let mut asleep = Context::from_waker(Waker::noop());
+        let mut next = pin!(core.next());
+        assert!(next.as_mut().poll(&mut asleep).is_pending());
+
+        let sent = Rc::new(request(Content::Empty));
+        core.send_request(1, &sent, false).unwrap();
+        assert!(matches!(worker.next().unwrap(), Incoming::Request(1, _)));
+        assert!(worker.claim(1));
+        worker.head(1, 200, &[], None).unwrap();
+        worker.flush().unwrap();
+        assert!(!is_rung(&bell), "the core was awake");
+        let told = next.as_mut().poll(&mut asleep);
+        assert!(matches!(told, Poll::Ready(Ok(Some(Message::Head(1, ..))))));
+
+        let mut next = pin!(core.next());
+        assert!(next.as_mut().poll(&mut asleep).is_pending());
+        worker.end(1).unwrap();
+        worker.flush().unwrap();
+        assert!(is_rung(&bell), "the core slept");
+    }
 }
