@@ -24,6 +24,8 @@ my %answers = (
     '/length-twice' => sub { [200, ['Content-Length' => 1, 'Content-Length' => 2], ['x']] },
     '/short'        => sub { [200, ['Content-Length' => 10], ['hello']] },
     '/long'         => sub { [200, ['Content-Length' => 5], ['hello', ' and more']] },
+    '/long-pieces'  => sub { [200, ['Content-Length' => 100_000], [map { $_ x 60_000 } 'a' .. 'd']] },
+    '/many-pieces'  => sub { sub { my $w = shift->([200, []]); $w->write($_ x 60_000) for 'a' .. 'z'; $w->close } },
     '/hop'          => sub { [200, [Connection => 'keep-alive, X-Hop', 'Keep-Alive' => 'timeout=99'], ['hello']] },
     '/close'        => sub { [200, [Connection => 'close'], ['hello']] },
     '/identity'     => sub { [200, ['Transfer-Encoding' => 'identity'], ['hello']] },
@@ -71,6 +73,22 @@ check 'content that goes on too long' => sub {
     is $client->response->content, 'hello', 'it is cut';
     $client->send("GET /hop HTTP/1.1\r\n\r\n");
     is $client->response->content, 'hello', 'and the connection is good for the next';
+    ok logged(qr/longer than its Content-Length/), 'which is told';
+};
+
+# Pieces that are here together are written as one.
+check 'large pieces keep their order and end where they should' => sub {
+    my $client = ask('/long-pieces');
+    is $client->response->content, 'a' x 60_000 . 'b' x 40_000, 'cut within a piece';
+    $client->send("GET /many-pieces HTTP/1.1\r\n\r\n");
+    my $response = $client->response;
+    is $response->framing, 'chunked', 'of a length that nobody knows';
+    ok $response->content eq join('', map { $_ x 60_000 } 'a' .. 'z'), 'all of it, in its order';
+    $client->send("HEAD /long-pieces HTTP/1.1\r\n\r\n");
+    $response = $client->head;
+    is $response->field('Content-Length'), 100_000, 'HEAD tells the length';
+    $client->send("GET /hop HTTP/1.1\r\n\r\n");
+    is $client->response->content, 'hello', 'and has nothing behind its head';
     ok logged(qr/longer than its Content-Length/), 'which is told';
 };
 

@@ -42,7 +42,7 @@ impl Dispatch {
         let Place::Worker { number, id } = state.place.get() else {
             return;
         };
-        let enough = owed >= CREDIT / 4;
+        let enough = owed >= CREDIT / 2;
         state.backlog.owed.set(if enough { 0 } else { owed });
         if enough {
             let ahead = &state.backlog.ahead;

@@ -51,6 +51,12 @@ pub struct Piece {
     pub(super) _held: Option<[Held; 2]>,
 }
 
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Content in a file.
 #[derive(Debug)]
 pub struct FileSlice {

@@ -343,7 +343,7 @@ impl Connection {
             ..Facts::UNREAD
         };
         self.canned(&mut out, &facts, status, text);
-        match self.write_all(&mut out, &[]).await {
+        match self.write_all(&mut [IoSlice::new(&out)]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,
         }
@@ -353,10 +353,9 @@ impl Connection {
         *self.context.date.borrow_mut().at(seconds_now())
     }
 
-    /// Writes `out`, then `piece`, and empties `out`. A client that takes nothing for too long has gone.
-    pub(super) async fn write_all(&mut self, out: &mut Vec<u8>, piece: &[u8]) -> Result<(), Close> {
-        let mut pieces = [IoSlice::new(out), IoSlice::new(piece)];
-        let mut pieces = &mut pieces[..1 + usize::from(!piece.is_empty())];
+    /// Writes all of `pieces`. A client that takes nothing for too long has gone.
+    pub(super) async fn write_all(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<(), Close> {
+        let mut pieces = pieces;
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
             self.timer.set(self.context.settings.timeout);
@@ -368,7 +367,6 @@ impl Connection {
                 _ => return Err(Close::Lost),
             }
         }
-        out.clear();
         while self.stream.holds_back() {
             self.timer.set(self.context.settings.timeout);
             if !matches!(self.timer.limit(self.stream.hand_over()).await, Ok(Ok(()))) {

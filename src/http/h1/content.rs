@@ -1,6 +1,6 @@
 //! A request's content on its way in: its framing, its pace, and where it is kept.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
@@ -45,7 +45,7 @@ impl Connection {
         // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
         if facts.expects_continue && self.buffer.is_empty() {
             self.account.frames(write::CONTINUE.len());
-            self.write_all(&mut write::CONTINUE.to_vec(), &[]).await?;
+            self.write_all(&mut [IoSlice::new(write::CONTINUE)]).await?;
         }
         let mut pace = Pace::new(self.context.settings.content_rate);
         match facts.content {

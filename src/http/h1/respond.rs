@@ -1,6 +1,7 @@
 //! One response: its parts become bytes as they come from the worker.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::iter;
 use std::sync::Arc;
 
 use super::connection::{Close, Connection};
@@ -8,7 +9,7 @@ use super::framing::Facts;
 use super::handover;
 use super::presence::{Change, Presence};
 use super::write::{self, Encoder};
-use crate::dispatch::{Event, Exchange, FileSlice};
+use crate::dispatch::{Event, Exchange, FileSlice, Piece};
 use crate::http::error::ResponseError;
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections::State;
@@ -18,6 +19,9 @@ use crate::site::Page;
 
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
+
+/// Longer ones are written together, about this much at a time.
+const GATHER: usize = 256 * 1024;
 
 /// Bytes that hold most heads, and small responses whole.
 const SMALL: usize = 512;
@@ -81,7 +85,12 @@ impl<'a> Response<'a> {
                         return self.canned(500).await;
                     }
                 },
-                Event::Chunk(piece) => self.content(&piece.bytes).await?,
+                Event::Chunk(piece) if piece.bytes.len() <= COPY => self.content(&[piece]).await?,
+                Event::Chunk(piece) => {
+                    let pieces;
+                    (pieces, next) = gather(piece, &exchange);
+                    self.content(&pieces).await?;
+                }
                 Event::File(slice) => self.file(slice).await?,
                 Event::Take => {
                     self.flush().await?;
@@ -121,7 +130,7 @@ impl<'a> Response<'a> {
         let length = page.content.len() as u64;
         match self.head(&page.head, Some(length)) {
             Ok(persistent) => {
-                self.content(page.content.as_bytes()).await?;
+                self.content(&[page.content]).await?;
                 self.end(persistent).await
             }
             Err(error) => {
@@ -174,23 +183,34 @@ impl<'a> Response<'a> {
         }
     }
 
-    async fn content(&mut self, content: &[u8]) -> Result<(), Close> {
+    /// Content in pieces, as one frame.
+    async fn content(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), Close> {
         // The worker sends the head first.
         let Some(encoder) = &mut self.encoder else {
             return Ok(());
         };
-        let frame = encoder.frame(content.len());
-        if frame.length < content.len() && encoder.has_length() && !self.too_long {
+        let pieces = pieces.iter().map(AsRef::as_ref);
+        let length = pieces.clone().map(<[u8]>::len).sum();
+        let frame = encoder.frame(length);
+        if frame.length < length && encoder.has_length() && !self.too_long {
             self.too_long = true;
             ::log::error!("a response is longer than its Content-Length: the rest is not sent");
         }
-        let content = &content[..frame.length];
         self.connection.account.frames(frame.overhead());
         self.out.extend_from_slice(frame.prefix.as_bytes());
-        if content.len() > COPY {
-            self.connection.write_all(&mut self.out, content).await?;
+        let mut left = frame.length;
+        let pieces = pieces.map(|piece| {
+            let (piece, _) = piece.split_at(piece.len().min(left));
+            left -= piece.len();
+            piece
+        });
+        if frame.length > COPY {
+            let out = iter::once(&self.out[..]);
+            let mut pieces: Vec<_> = out.chain(pieces).map(IoSlice::new).collect();
+            self.connection.write_all(&mut pieces).await?;
+            self.out.clear();
         } else {
-            self.out.extend_from_slice(content);
+            pieces.for_each(|piece| self.out.extend_from_slice(piece));
         }
         self.out.extend_from_slice(frame.suffix);
         if self.out.len() > COPY {
@@ -278,8 +298,28 @@ impl<'a> Response<'a> {
     }
 
     async fn flush(&mut self) -> Result<(), Close> {
-        self.connection.write_all(&mut self.out, &[]).await
+        let mut out = [IoSlice::new(&self.out)];
+        self.connection.write_all(&mut out).await?;
+        self.out.clear();
+        Ok(())
     }
+}
+
+/// `first` and the pieces behind it that are here already, up to some amount: one write costs less than several. Where one more
+/// event had to be taken to see that it is no content, that as well.
+fn gather(first: Piece, exchange: &Exchange) -> (Vec<Piece>, Option<Event>) {
+    let mut length = first.bytes.len();
+    let mut pieces = vec![first];
+    while length < GATHER {
+        match exchange.next_here() {
+            Some(Event::Chunk(piece)) => {
+                length += piece.bytes.len();
+                pieces.push(piece);
+            }
+            other => return (pieces, other),
+        }
+    }
+    (pieces, None)
 }
 
 impl Connection {

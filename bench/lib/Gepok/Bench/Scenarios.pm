@@ -86,6 +86,13 @@ our @SCENARIOS = (
         load(app => 'stream', connections => 32, content => join('', map { $_ x 1024 } 0 .. 9)),
     },
     {
+        name    => 'large',
+        title   => '1 MiB from memory, 8 connections',
+        text    => 'The app answers with one string. Gepok\'s worker is free as soon as its core has it all.',
+        servers => \@WITH_APP,
+        load(app => 'large', connections => 8, content => 'x' x $FILE),
+    },
+    {
         name    => 'file',
         title   => 'A file of 1 MiB, 8 connections',
         text    => 'The app opens it and answers with the handle; nginx serves it itself.',
