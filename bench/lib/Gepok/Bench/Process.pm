@@ -77,11 +77,13 @@ sub tree {
     return @pids;
 }
 
-# Processor time of all its processes, with that of those which have left, in seconds; by the kernel's ticks (10 ms as a rule).
+# Processor time of all its processes, or of those whose command line matches, with that of those which have left, in seconds; by
+# the kernel's ticks (10 ms as a rule).
 sub cpu {
-    my ($self) = @_;
+    my ($self, $which) = @_;
     my $ticks = 0;
     for my $pid ($self->tree) {
+        next if $which && content("/proc/$pid/cmdline") !~ $which;
         # Behind the name, which may hold anything: utime, stime, and those of children that were waited for.
         my @stat = split ' ', content("/proc/$pid/stat") =~ s/.*\)//sr;
         $ticks += sum0(@stat[11 .. 14]) if @stat;

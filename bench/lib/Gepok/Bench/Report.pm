@@ -84,7 +84,7 @@ sub page {
 One worker each. All processes of a server share CPU 0, the load has CPU 1, unless a scenario says otherwise. In each round every
 server is started, its answers are compared with what is right, and it is measured; figures are medians over the rounds, with
 the least and the most. *To Gepok* is a server's figure divided by Gepok's. CPU time is that of all of a server's processes
-(utime + stime), latencies are those that wrk saw, of $run->{seconds} s of load in each round. A server that gives wrong answers or errors
+(utime + stime), of which Gepok's core has the part that is shown; latencies are those that wrk saw, of $run->{seconds} s of load in each round. A server that gives wrong answers or errors
 has no figures there, but the reason.
 
 TEXT

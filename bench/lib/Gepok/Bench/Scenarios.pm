@@ -34,6 +34,7 @@ my $FILE  = 1024 * 1024;
 my @RATE = (
     ['rate', 'requests/s',          0],
     ['cpu',  'server CPU µs/request', 1],
+    ['core', 'the core\'s part', 1],
     ['p50',  'p50 ms',              2],
     ['p99',  'p99 ms',              2],
 );
@@ -244,7 +245,9 @@ sub throughput {
     }
     check($running, \@request, $right) for 1 .. 20;
 
-    my $before = $running->{process}->cpu;
+    # Gepok has a process for the network beside its workers.
+    my @parts  = (undef, $server eq 'Gepok' ? qr/\[core\]/ : ());
+    my @before = map { $running->{process}->cpu($_) } @parts;
     my $seen   = Gepok::Bench::Wrk::run(
         url         => $running->{url} . $path,
         connections => $load->{connections},
@@ -253,12 +256,13 @@ sub throughput {
         fields      => \@fields,
         post        => $load->{post},
     );
-    my $cpu = $running->{process}->cpu - $before;
+    my ($cpu, $core) = map { 1e6 * ($running->{process}->cpu($_) - shift @before) / $seen->{requests} } @parts;
     check($running, \@request, $right);
     $_->stop for grep {defined} @$running{qw(front process)};
     return {
         rate => $seen->{requests} / $seen->{seconds},
-        cpu  => 1e6 * $cpu / $seen->{requests},
+        cpu  => $cpu,
+        core => $core,
         p50  => $seen->{p50},
         p99  => $seen->{p99},
     };
