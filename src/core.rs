@@ -437,7 +437,7 @@ fn add_worker(
             match end.next().await {
                 Ok(Some(message)) => {
                     if let Message::Chunk(_, piece) = &message {
-                        content += piece.len();
+                        content += piece.bytes().len();
                     }
                     if !serving && matches!(message, Message::Idle) {
                         serving = true;

@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
@@ -525,6 +526,52 @@ fn a_slow_reader_of_a_large_response_does_not_hold_its_worker() {
         slow.rest() == pattern(size),
         "the large response is whole and in order"
     );
+}
+
+/// Protects: content that waits for its client leaves the memory that the worker shares, so that others still find room there.
+#[test]
+fn a_slow_reader_does_not_hold_the_shared_memory() {
+    const SLOW: usize = 12 * 1024 * 1024;
+    fn first(memory: &OwnedFd, byte: u8) -> Option<usize> {
+        let file = File::from(memory.try_clone().unwrap());
+        let mut all = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut all, 0).unwrap();
+        memchr::memmem::find(&all, &[byte; 16 * 1024])
+    }
+    // By one large piece, and by many that are copied behind each other.
+    for length in [SLOW, 10_000] {
+        let mut server = Server::start(|_| {});
+        let (_, descriptors) = server.channel();
+        let memory = descriptors.memory.try_clone().unwrap();
+        serve(descriptors, move |out, id, request| {
+            let content = match request.head.target() {
+                b"/slow" => vec![b'A'; SLOW],
+                _ => vec![b'B'; 64 * 1024],
+            };
+            let head = out.head(id, 200, &[], Some(content.len() as u64));
+            head.unwrap();
+            for piece in content.chunks(length) {
+                let mut rest = piece;
+                while !rest.is_empty() {
+                    let taken = out.chunk(id, rest).unwrap();
+                    rest = &rest[taken..];
+                }
+            }
+            out.end(id).unwrap();
+        });
+        let mut slow = server.client();
+        slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+        slow.until("\r\n\r\n");
+        let place = first(&memory, b'A').unwrap();
+        // Served behind the slow response, when the core has taken all of that.
+        let mut quick = server.client();
+        quick.send("GET /quick HTTP/1.0\r\n\r\n");
+        assert!(quick.rest().ends_with(&[b'B'; 64 * 1024]));
+        assert!(first(&memory, b'B').unwrap() <= place);
+        let mut content = vec![0; SLOW];
+        slow.0.read_exact(&mut content).unwrap();
+        assert!(content.iter().all(|&byte| byte == b'A'));
+    }
 }
 
 #[test]

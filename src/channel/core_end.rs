@@ -6,14 +6,15 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::Shutdown;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::area::{Area, Chunk};
 use super::claim::Claims;
 use super::frame::{ENDS, Frame, Garbage, Header, IDLE, Kind, Unframer, put};
 use super::memory::Memory;
@@ -32,7 +33,7 @@ pub enum Message {
     /// The head of the final response, and the length of its content where it is known.
     Head(u64, ResponseHead, Option<u64>),
     /// A piece of content.
-    Chunk(u64, Bytes),
+    Chunk(u64, Chunk),
     /// A piece of content: so many bytes of a file, from an offset on.
     File(u64, OwnedFd, u64, u64),
     /// The response is complete.
@@ -95,7 +96,7 @@ pub struct CoreEnd {
     socket: AsyncFd<OwnedFd>,
     /// Rung when there is something in the ring. Never read: its edges count.
     bell: AsyncFd<OwnedFd>,
-    memory: Memory,
+    memory: Arc<Memory>,
     /// What came by the socket.
     unframer: RefCell<Unframer>,
     /// What came by the ring, which goes before.
@@ -164,7 +165,7 @@ impl CoreEnd {
     pub fn open(descriptors: Descriptors) -> io::Result<Self> {
         fcntl(&descriptors.socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(CoreEnd {
-            memory: Memory::map(&descriptors.memory)?,
+            memory: Arc::new(Memory::map(&descriptors.memory)?),
             // Not for writing: a Unix socket reports room for it each time that the worker has read, which
             // would wake the core for nothing.
             // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
@@ -466,7 +467,7 @@ impl CoreEnd {
         loop {
             if let Some(frame) = from_ring.next()? {
                 self.besides.set(Besides::of(&frame));
-                return message(frame).map(Some);
+                return self.message(frame).map(Some);
             }
             let taken = self.memory.ring.take(&mut from_ring.bytes);
             if taken.map_err(|_| Garbage("a ring that makes no sense"))? {
@@ -480,41 +481,46 @@ impl CoreEnd {
                 _ => {
                     self.memory.ring.understand(frame.length());
                     self.besides.set(Besides::of(&frame));
-                    return message(frame).map(Some);
+                    return self.message(frame).map(Some);
                 }
             }
         }
     }
-}
 
-fn message(frame: Frame) -> Result<Message, Garbage> {
-    let id = frame.id;
-    Ok(match frame.kind {
-        Kind::Informational => {
-            Message::Informational(id, codec::get_head(frame.payload, frame.status)?.0)
-        }
-        Kind::Head => {
-            let (head, length) = codec::get_head(frame.payload, frame.status)?;
-            Message::Head(id, head, length)
-        }
-        Kind::Chunk => Message::Chunk(id, frame.payload),
-        Kind::File => {
-            let (offset, length) = codec::get_range(frame.payload)?;
-            let file = frame
-                .descriptor
-                .ok_or(Garbage("a file without a descriptor"))?;
-            Message::File(id, file, offset, length)
-        }
-        Kind::End => Message::End(id),
-        Kind::Abort => Message::Abort(id),
-        Kind::Take => Message::Take(id),
-        Kind::Verdict => Message::Verdict(id, frame.status == 1),
-        Kind::Idle => Message::Idle,
-        Kind::Leaving => Message::Leaving,
-        Kind::Wake | Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply | Kind::Verify => {
-            return Err(Garbage("not a frame for the core"));
-        }
-    })
+    fn message(&self, frame: Frame) -> Result<Message, Garbage> {
+        let id = frame.id;
+        Ok(match frame.kind {
+            Kind::Informational => {
+                Message::Informational(id, codec::get_head(frame.payload, frame.status)?.0)
+            }
+            Kind::Head => {
+                let (head, length) = codec::get_head(frame.payload, frame.status)?;
+                Message::Head(id, head, length)
+            }
+            Kind::Chunk => Message::Chunk(id, frame.payload.into()),
+            Kind::Shared => {
+                let (at, length) = codec::get_range(frame.payload)?;
+                let piece = Area::take(&self.memory, at, length);
+                Message::Chunk(id, piece.ok_or(Garbage("content that is nowhere"))?)
+            }
+            Kind::File => {
+                let (offset, length) = codec::get_range(frame.payload)?;
+                let file = frame
+                    .descriptor
+                    .ok_or(Garbage("a file without a descriptor"))?;
+                Message::File(id, file, offset, length)
+            }
+            Kind::End => Message::End(id),
+            Kind::Abort => Message::Abort(id),
+            Kind::Take => Message::Take(id),
+            Kind::Verdict => Message::Verdict(id, frame.status == 1),
+            Kind::Idle => Message::Idle,
+            Kind::Leaving => Message::Leaving,
+            Kind::Wake | Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply | Kind::Verify => {
+                return Err(Garbage("not a frame for the core"));
+            }
+        })
+    }
 }
 
 #[cfg(test)]

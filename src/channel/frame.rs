@@ -71,6 +71,8 @@ pub(super) enum Kind {
     Leaving = 25,
     /// Worker to core: whether the app takes the certificate, 1 or 0 in the place of a status.
     Verdict = 26,
+    /// Worker to core: a piece of content in the shared memory.
+    Shared = 27,
 }
 
 impl Kind {
@@ -93,6 +95,7 @@ impl Kind {
             24 => Wake,
             25 => Leaving,
             26 => Verdict,
+            27 => Shared,
             _ => return None,
         })
     }
@@ -302,7 +305,7 @@ mod tests {
     fn a_kind_has_one_number() {
         let known = (0..=255).filter_map(|number| Some((Kind::from_number(number)?, number)));
         let known: Vec<_> = known.collect();
-        assert_eq!(known.len(), 16);
+        assert_eq!(known.len(), 17);
         assert!(known.iter().all(|&(kind, number)| kind as u8 == number));
     }
 

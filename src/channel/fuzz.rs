@@ -123,7 +123,7 @@ fn check_payload(frame: Frame) {
             put_tls(&mut written, tls.as_ref());
             assert!(payload.starts_with(&written));
         }
-        Kind::File => {
+        Kind::File | Kind::Shared => {
             let Ok((offset, length)) = get_range(payload.clone()) else {
                 return;
             };

@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::area::Area;
 use super::claim::Claims;
 use super::ring::Ring;
 
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     pub(super) claims: Claims,
     /// What the worker says.
     pub(super) ring: Ring,
+    /// Content that it gives.
+    pub(super) area: Area,
 }
 
 const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<Shared>()).unwrap();

@@ -7,9 +7,12 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+pub use self::area::Chunk;
+
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+mod area;
 pub mod claim;
 mod codec;
 pub mod core_end;

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use bytes::Buf;
 
+use super::area::Cursor;
 use super::frame::{
     ENDS, Frame, Garbage, HEADER, Header, IDLE, Kind, MARKS, MAX_PAYLOAD, PIECE, Unframer, put,
 };
@@ -16,7 +17,11 @@ use super::respond::{Lost, Respond};
 use super::{CREDIT, Descriptors, codec, transfer};
 use crate::semantics::message::{Request, Tls};
 
-/// Content up to this size is copied behind the frames before it, larger content is written from where it is.
+/// Content from this size on goes into shared memory, while there is room.
+const SHARE: usize = 512;
+
+/// Where there is no room, content up to this size is copied behind the frames before it, larger content is written from where
+/// it is.
 const COPY: usize = 8 * 1024;
 
 /// The frame by which a worker asks to be woken, ready for a signal handler. To be sent only while nothing
@@ -61,6 +66,8 @@ struct State {
     /// A descriptor that goes with them.
     descriptor: Option<OwnedFd>,
     open: Vec<Open>,
+    /// Where content in shared memory goes next.
+    cursor: Cursor,
     /// Bytes that went by the socket, without those that a signal handler sends.
     by_socket: u64,
     /// What is queued ends a call: the core may learn of it a little later.
@@ -279,6 +286,21 @@ impl WorkerEnd {
         }
     }
 
+    /// Queues a piece of content that goes into shared memory; false where it does not.
+    fn share(&self, id: u64, piece: &[u8]) -> bool {
+        let mut state = self.state.borrow_mut();
+        if piece.len() < SHARE {
+            return false;
+        }
+        let Some(at) = self.memory.area.put(&mut state.cursor, piece) else {
+            return false;
+        };
+        state.put(Header::new(Kind::Shared, id), |out| {
+            codec::put_range(out, at as u64, piece.len() as u64);
+        });
+        true
+    }
+
     /// Hands over what is queued, then `content`: by the ring where it can go there, else by the socket.
     fn write(&self, content: &[u8]) -> Result<(), Lost> {
         let mut state = self.state.borrow_mut();
@@ -376,6 +398,9 @@ impl Respond for WorkerEnd {
             }
             taken += piece.len();
             self.spend(id, piece.len() as u64);
+            if self.share(id, piece) {
+                continue;
+            }
             let header = Header::new(Kind::Chunk, id);
             if piece.len() <= COPY {
                 self.state

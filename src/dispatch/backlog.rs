@@ -15,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::exchange::{Event, FileSlice, Piece};
+use crate::channel::Chunk;
 use crate::spool::{self, Held, Room};
 
 /// Memory for one response, while there is enough of it.
@@ -42,6 +43,13 @@ pub(super) enum Part {
 }
 
 impl Part {
+    /// Gives content in memory that is lent memory of its own. What is on its way to the disk is there in a moment.
+    pub(super) fn keep(&mut self) {
+        if let Part::Memory(piece, _) = self {
+            piece.chunk.keep();
+        }
+    }
+
     /// The event, and what is to be credited now.
     pub(super) fn take(self) -> (Event, u64) {
         match self {
@@ -69,13 +77,13 @@ impl Stored {
         match self.0.replace(Storage::Taken) {
             // Its client was quicker than the disk.
             Storage::Memory(piece) => {
-                let credit = piece.bytes.len() as u64;
+                let credit = piece.as_ref().len() as u64;
                 (Event::Chunk(piece), credit)
             }
             Storage::Disk(slice) => (Event::File(slice), 0),
             Storage::Taken => {
-                let (bytes, _held) = (Bytes::new(), None);
-                (Event::Chunk(Piece { bytes, _held }), 0)
+                let (chunk, _held) = (Bytes::new().into(), None);
+                (Event::Chunk(Piece { chunk, _held }), 0)
             }
         }
     }
@@ -128,8 +136,8 @@ impl Backlog {
     }
 
     /// Takes a piece of content: the part to queue, what is credited at once, and whether [`Self::write`] must run.
-    pub(super) fn accept(&self, content: Bytes) -> (Part, u64, bool) {
-        let length = content.len() as u64;
+    pub(super) fn accept(&self, content: Chunk) -> (Part, u64, bool) {
+        let length = content.bytes().len() as u64;
         let allowed = if self.total.get() < PLENTY {
             MEMORY
         } else {
@@ -138,7 +146,7 @@ impl Backlog {
         let memory = self.memory.get_or_init(Rc::default);
         let fits = memory.get() + length <= allowed;
         let piece = Piece {
-            bytes: content,
+            chunk: content,
             _held: Some([memory, &self.total].map(|of| Held::new(length, of))),
         };
         let mut spill = self.spill.borrow_mut();
@@ -159,7 +167,7 @@ impl Backlog {
                 break;
             };
             let content = match &*stored.0.borrow() {
-                Storage::Memory(piece) => piece.bytes.clone(),
+                Storage::Memory(piece) => piece.chunk.bytes().clone(),
                 Storage::Disk(_) | Storage::Taken => continue,
             };
             let length = content.len() as u64;
@@ -230,13 +238,13 @@ mod tests {
             limit: None,
         }));
         let backlog = Backlog::new(&Rc::default(), &room);
-        let (part, _, _) = backlog.accept(vec![0; MEMORY as usize].into());
+        let (part, _, _) = backlog.accept(Bytes::from(vec![0; MEMORY as usize]).into());
         (backlog, part)
     }
 
     async fn stored(backlog: &Backlog, piece: Vec<u8>) -> FileSlice {
         let length = piece.len() as u64;
-        let (part, now, start) = backlog.accept(piece.into());
+        let (part, now, start) = backlog.accept(Bytes::from(piece).into());
         assert!(now == 0 && start, "the piece is not for the disk");
         let credited = Cell::new(0);
         backlog.write(|amount| credited.set(amount)).await;
@@ -267,7 +275,7 @@ mod tests {
         let (backlog, part) = full(folder.path());
         let (event, _) = part.take();
         assert_eq!(backlog.total.get(), MEMORY);
-        let (late, _, _) = backlog.accept(vec![0; 1000].into());
+        let (late, _, _) = backlog.accept(Bytes::from(vec![0; 1000]).into());
         assert_eq!(backlog.total.get(), MEMORY + 1000, "it waits for the disk");
         drop((event, late.take()));
         assert_eq!(backlog.total.get(), 0);

@@ -2,26 +2,28 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use tokio::task::spawn_local;
 
 use super::Dispatch;
 use super::exchange::{InFlight, Place};
-use crate::channel::CREDIT;
+use crate::channel::{CREDIT, Chunk};
 
 impl Dispatch {
     /// Takes a piece of content, and lets the worker send as much again when that is taken.
-    pub(super) fn chunk(self: &Rc<Self>, number: u32, id: u64, content: Bytes) {
+    pub(super) fn chunk(self: &Rc<Self>, number: u32, id: u64, mut content: Chunk) {
         let Some(state) = self.open(number, id) else {
             return;
         };
         if state.place.get() == Place::Over {
             // The client has gone: discarded, and the worker goes on to its end.
-            self.give_credit(number, id, content.len() as u64);
+            self.give_credit(number, id, content.bytes().len() as u64);
             return;
         }
+        if state.is_slow() {
+            content.keep();
+        }
         let ahead = &state.backlog.ahead;
-        ahead.set(ahead.get() + content.len() as u64);
+        ahead.set(ahead.get() + content.bytes().len() as u64);
         let (part, credit, start) = state.backlog.accept(content);
         self.credit(&state, credit);
         if start {

@@ -10,11 +10,9 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::Dispatch;
 use super::backlog::{Backlog, Part};
-use crate::channel::CREDIT;
+use crate::channel::{CREDIT, Chunk};
 use crate::log::record::Call;
 use crate::semantics::message::{Request, ResponseHead};
 use crate::spool::Held;
@@ -46,14 +44,14 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Piece {
     /// The content.
-    pub bytes: Bytes,
+    pub chunk: Chunk,
     /// Memory that it holds until it is written: this response's, and that of all.
     pub(super) _held: Option<[Held; 2]>,
 }
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.chunk.bytes()
     }
 }
 
@@ -104,6 +102,8 @@ pub(super) struct InFlight {
     asked: Cell<bool>,
     /// The app has asked for it.
     taken: Cell<bool>,
+    /// The client does not take what there is at once.
+    slow: Cell<bool>,
     parts: RefCell<VecDeque<Part>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -119,6 +119,7 @@ impl InFlight {
             pinned: false,
             asked: Cell::new(false),
             taken: Cell::new(false),
+            slow: Cell::new(false),
             parts: RefCell::default(),
             waker: RefCell::default(),
         }
@@ -169,6 +170,11 @@ impl InFlight {
         self.tell(event);
     }
 
+    /// Whether content has to wait for the client.
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.get()
+    }
+
     pub(super) fn forget_parts(&self) {
         self.parts.borrow_mut().clear();
     }
@@ -196,12 +202,25 @@ impl Exchange {
 
     /// The next part, if it is here already. Taking content lets the worker send more.
     pub fn next_here(&self) -> Option<Event> {
+        self.state.slow.set(false);
         let part = self.state.parts.borrow_mut().pop_front()?;
         let (event, credit) = part.take();
         if credit > 0 {
             self.dispatch.credit(&self.state, credit);
         }
         Some(event)
+    }
+
+    /// Whoever writes the response has come to wait. If not for the next part, then for the client: content gets memory of
+    /// its own until the client takes more.
+    pub fn pauses(&self) {
+        if self.state.waker.borrow().is_some() {
+            return;
+        }
+        self.state.slow.set(true);
+        for part in self.state.parts.borrow_mut().iter_mut() {
+            part.keep();
+        }
     }
 
     /// Gives the app the client's socket, as it asked by `Take`.

@@ -19,7 +19,7 @@ use nix::unistd::{Pid, execve, getpid};
 pub const VARIABLE: &str = "GEPOK_HANDOVER";
 
 /// Changes when cores and workers of one version can't be led by a master of the other.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How this process was started, so that it can be started again.
 #[derive(Clone, Debug, PartialEq, Eq)]

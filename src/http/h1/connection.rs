@@ -1,12 +1,15 @@
 //! One connection: read a request, have it answered, again, until one side closes.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::IoSlice;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -351,6 +354,28 @@ impl Connection {
 
     pub(super) fn date(&self) -> [u8; crate::semantics::date::LENGTH] {
         *self.context.date.borrow_mut().at(seconds_now())
+    }
+
+    /// Writes of `pieces` what the client takes at once. Returns how many bytes that were.
+    pub(super) async fn write_now(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<usize, Close> {
+        let mut pieces = pieces;
+        let mut total = 0;
+        IoSlice::advance_slices(&mut pieces, 0);
+        poll_fn(|context| {
+            while !pieces.is_empty() {
+                match Pin::new(&mut self.stream).poll_write_vectored(context, pieces) {
+                    Poll::Ready(Ok(written)) if written > 0 => {
+                        self.account.wrote(written as u64);
+                        total += written;
+                        IoSlice::advance_slices(&mut pieces, written);
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(Close::Lost)),
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Ready(Ok(total))
+        })
+        .await
     }
 
     /// Writes all of `pieces`. A client that takes nothing for too long has gone.

@@ -1,14 +1,16 @@
 //! One response: its parts become bytes as they come from the worker.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::iter;
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::connection::{Close, Connection};
 use super::framing::Facts;
 use super::handover;
 use super::presence::{Change, Presence};
-use super::write::{self, Encoder};
+use super::write::{self, Encoder, Frame};
 use crate::dispatch::{Event, Exchange, FileSlice, Piece};
 use crate::http::error::ResponseError;
 use crate::net::sendfile::FileSending;
@@ -56,7 +58,19 @@ impl<'a> Response<'a> {
     }
 
     /// Writes the response as its parts come. Returns whether the connection persists.
-    pub(super) async fn write(mut self, exchange: Exchange) -> Result<bool, Close> {
+    pub(super) async fn write(self, exchange: Exchange) -> Result<bool, Close> {
+        let mut writing = pin!(self.write_parts(&exchange));
+        poll_fn(|context| {
+            let written = writing.as_mut().poll(context);
+            if written.is_pending() {
+                exchange.pauses();
+            }
+            written
+        })
+        .await
+    }
+
+    async fn write_parts(mut self, exchange: &Exchange) -> Result<bool, Close> {
         let mut persistent = self.facts.persistent;
         let mut next = None;
         loop {
@@ -65,7 +79,7 @@ impl<'a> Response<'a> {
                 None => {
                     // What is there goes out before we wait for more.
                     self.flush().await?;
-                    self.next(&exchange).await?
+                    self.next(exchange).await?
                 }
             };
             match event {
@@ -85,11 +99,17 @@ impl<'a> Response<'a> {
                         return self.canned(500).await;
                     }
                 },
-                Event::Chunk(piece) if piece.bytes.len() <= COPY => self.content(&[piece]).await?,
+                Event::Chunk(piece) if piece.as_ref().len() <= COPY => {
+                    self.content(piece.as_ref());
+                    drop(piece);
+                    if self.out.len() > COPY {
+                        self.flush().await?;
+                    }
+                }
                 Event::Chunk(piece) => {
                     let pieces;
-                    (pieces, next) = gather(piece, &exchange);
-                    self.content(&pieces).await?;
+                    (pieces, next) = gather(piece, exchange);
+                    self.large_content(pieces).await?;
                 }
                 Event::File(slice) => self.file(slice).await?,
                 Event::Take => {
@@ -97,7 +117,7 @@ impl<'a> Response<'a> {
                     self.taken = true;
                     // The app may have read what belongs to a next request.
                     self.facts.persistent = false;
-                    next = handover::give(self.connection, &exchange).await?;
+                    next = handover::give(self.connection, exchange).await?;
                 }
                 Event::End if self.taken && self.encoder.is_none() => {
                     self.connection.account.handed_over = true;
@@ -130,7 +150,7 @@ impl<'a> Response<'a> {
         let length = page.content.len() as u64;
         match self.head(&page.head, Some(length)) {
             Ok(persistent) => {
-                self.content(&[page.content]).await?;
+                self.content(page.content.as_bytes());
                 self.end(persistent).await
             }
             Err(error) => {
@@ -183,14 +203,40 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Content in pieces, as one frame.
-    async fn content(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), Close> {
-        // The worker sends the head first.
-        let Some(encoder) = &mut self.encoder else {
+    /// Content that leaves together with what is before it.
+    fn content(&mut self, content: &[u8]) {
+        if let Some(frame) = self.frame(content.len()) {
+            self.out.extend_from_slice(&content[..frame.length]);
+            self.out.extend_from_slice(frame.suffix);
+        }
+    }
+
+    /// Content that is written from where it is, as one frame.
+    async fn large_content(&mut self, mut pieces: Vec<Piece>) -> Result<(), Close> {
+        let length = pieces.iter().map(|piece| piece.as_ref().len()).sum();
+        let Some(frame) = self.frame(length) else {
             return Ok(());
         };
-        let pieces = pieces.iter().map(AsRef::as_ref);
-        let length = pieces.clone().map(<[u8]>::len).sum();
+        if frame.length < length {
+            shorten(&mut pieces, frame.length);
+        }
+        let mut slices = slices(&self.out, &pieces);
+        let written = self.connection.write_now(&mut slices).await?;
+        // What the client does not take at once must not keep the worker from its memory.
+        let of_out = written.min(self.out.len());
+        self.out.drain(..of_out);
+        advance(&mut pieces, written - of_out);
+        pieces.iter_mut().for_each(|piece| piece.chunk.keep());
+        let mut slices = self::slices(&self.out, &pieces);
+        self.connection.write_all(&mut slices).await?;
+        self.out.clear();
+        self.out.extend_from_slice(frame.suffix);
+        Ok(())
+    }
+
+    /// How so much content is sent; begins its frame. Nothing before the head, which the worker sends first.
+    fn frame(&mut self, length: usize) -> Option<Frame> {
+        let encoder = self.encoder.as_mut()?;
         let frame = encoder.frame(length);
         if frame.length < length && encoder.has_length() && !self.too_long {
             self.too_long = true;
@@ -198,26 +244,7 @@ impl<'a> Response<'a> {
         }
         self.connection.account.frames(frame.overhead());
         self.out.extend_from_slice(frame.prefix.as_bytes());
-        let mut left = frame.length;
-        let pieces = pieces.map(|piece| {
-            let (piece, _) = piece.split_at(piece.len().min(left));
-            left -= piece.len();
-            piece
-        });
-        if frame.length > COPY {
-            let out = iter::once(&self.out[..]);
-            let mut pieces: Vec<_> = out.chain(pieces).map(IoSlice::new).collect();
-            self.connection.write_all(&mut pieces).await?;
-            self.out.clear();
-        } else {
-            pieces.for_each(|piece| self.out.extend_from_slice(piece));
-        }
-        self.out.extend_from_slice(frame.suffix);
-        if self.out.len() > COPY {
-            self.flush().await
-        } else {
-            Ok(())
-        }
+        Some(frame)
     }
 
     /// Content from a file: the kernel copies it where the stream allows that.
@@ -308,18 +335,43 @@ impl<'a> Response<'a> {
 /// `first` and the pieces behind it that are here already, up to some amount: one write costs less than several. Where one more
 /// event had to be taken to see that it is no content, that as well.
 fn gather(first: Piece, exchange: &Exchange) -> (Vec<Piece>, Option<Event>) {
-    let mut length = first.bytes.len();
+    let mut length = first.as_ref().len();
     let mut pieces = vec![first];
     while length < GATHER {
         match exchange.next_here() {
             Some(Event::Chunk(piece)) => {
-                length += piece.bytes.len();
+                length += piece.as_ref().len();
                 pieces.push(piece);
             }
             other => return (pieces, other),
         }
     }
     (pieces, None)
+}
+
+/// What is to be written: `out`, then the pieces.
+fn slices<'s>(out: &'s [u8], pieces: &'s [Piece]) -> Vec<IoSlice<'s>> {
+    let pieces = pieces.iter().map(Piece::as_ref);
+    iter::once(out).chain(pieces).map(IoSlice::new).collect()
+}
+
+/// Takes the first `written` bytes off.
+fn advance(pieces: &mut Vec<Piece>, mut written: usize) {
+    pieces.retain_mut(|piece| {
+        let gone = written.min(piece.as_ref().len());
+        piece.chunk.advance(gone);
+        written -= gone;
+        !piece.as_ref().is_empty()
+    });
+}
+
+/// Leaves the first `length` bytes.
+fn shorten(pieces: &mut Vec<Piece>, mut length: usize) {
+    pieces.retain_mut(|piece| {
+        piece.chunk.truncate(length);
+        length -= piece.as_ref().len();
+        !piece.as_ref().is_empty()
+    });
 }
 
 impl Connection {
