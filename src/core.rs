@@ -19,7 +19,8 @@ use tokio::time::Instant;
 
 use self::crowd::Crowd;
 use crate::channel::Descriptors;
-use crate::channel::core_end::{CoreEnd, Message};
+use crate::channel::core_end::CoreEnd;
+use crate::channel::message::Message;
 use crate::dispatch::{self, Dispatch, Report};
 use crate::http::h1::connection::{self, Context, Origin};
 use crate::log::access::{AccessLog, Plan};

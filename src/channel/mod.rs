@@ -20,6 +20,7 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzz;
 mod memory;
+pub mod message;
 pub mod respond;
 mod ring;
 #[cfg(test)]

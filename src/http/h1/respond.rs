@@ -22,8 +22,8 @@ use crate::site::Page;
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
 
-/// Longer ones are written together, about this much at a time.
-const GATHER: usize = 256 * 1024;
+/// Longer ones are written together, about this much at a time, and no more than so many.
+const GATHER: (usize, usize) = (256 * 1024, 64);
 
 /// Bytes that hold most heads, and small responses whole.
 const SMALL: usize = 512;
@@ -332,12 +332,12 @@ impl<'a> Response<'a> {
     }
 }
 
-/// `first` and the pieces behind it that are here already, up to some amount: one write costs less than several. Where one more
-/// event had to be taken to see that it is no content, that as well.
+/// `first` and what is here already of the pieces behind it: one write costs less than several. Where one more event had to be
+/// taken to see that it is no content, that as well.
 fn gather(first: Piece, exchange: &Exchange) -> (Vec<Piece>, Option<Event>) {
     let mut length = first.as_ref().len();
     let mut pieces = vec![first];
-    while length < GATHER {
+    while length < GATHER.0 && pieces.len() < GATHER.1 {
         match exchange.next_here() {
             Some(Event::Chunk(piece)) => {
                 length += piece.as_ref().len();
