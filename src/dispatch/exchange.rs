@@ -211,6 +211,16 @@ impl Exchange {
         Some(event)
     }
 
+    /// The next part, if it is content that may stay in memory. Other content is on its way to the disk, should its client take
+    /// its time.
+    pub fn more_here(&self) -> Option<Piece> {
+        let in_memory = matches!(self.state.parts.borrow().front(), Some(Part::Memory(..)));
+        match in_memory.then(|| self.next_here())? {
+            Some(Event::Chunk(piece)) => Some(piece),
+            _ => None,
+        }
+    }
+
     /// Whoever writes the response has come to wait. If not for the next part, then for the client: content gets memory of
     /// its own until the client takes more.
     pub fn pauses(&self) {

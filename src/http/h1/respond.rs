@@ -106,11 +106,7 @@ impl<'a> Response<'a> {
                         self.flush().await?;
                     }
                 }
-                Event::Chunk(piece) => {
-                    let pieces;
-                    (pieces, next) = gather(piece, exchange);
-                    self.large_content(pieces).await?;
-                }
+                Event::Chunk(piece) => self.large_content(gather(piece, exchange)).await?,
                 Event::File(slice) => self.file(slice).await?,
                 Event::Take => {
                     self.flush().await?;
@@ -332,21 +328,18 @@ impl<'a> Response<'a> {
     }
 }
 
-/// `first` and what is here already of the pieces behind it: one write costs less than several. Where one more event had to be
-/// taken to see that it is no content, that as well.
-fn gather(first: Piece, exchange: &Exchange) -> (Vec<Piece>, Option<Event>) {
+/// `first` and what is here already of the pieces behind it: one write costs less than several.
+fn gather(first: Piece, exchange: &Exchange) -> Vec<Piece> {
     let mut length = first.as_ref().len();
     let mut pieces = vec![first];
-    while length < GATHER.0 && pieces.len() < GATHER.1 {
-        match exchange.next_here() {
-            Some(Event::Chunk(piece)) => {
-                length += piece.as_ref().len();
-                pieces.push(piece);
-            }
-            other => return (pieces, other),
-        }
+    while length < GATHER.0
+        && pieces.len() < GATHER.1
+        && let Some(piece) = exchange.more_here()
+    {
+        length += piece.as_ref().len();
+        pieces.push(piece);
     }
-    (pieces, None)
+    pieces
 }
 
 /// What is to be written: `out`, then the pieces.
