@@ -65,7 +65,7 @@ mod scoreboard;
 /// A handshake that has begun when the server drains may take this long.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
-/// A worker that brings more content than this at once waits until it has been offered to the clients: it is still in the
+/// Each time that a worker has brought so much content, it is offered to the clients before more is taken: it is still in the
 /// processor's cache then, and they get it sooner.
 const TURN: usize = 256 * 1024;
 
@@ -428,7 +428,7 @@ fn add_worker(
     let (control, dispatch) = (Rc::clone(control), Rc::clone(dispatch));
     spawn_local(async move {
         let mut serving = false;
-        // Content that has come since the clients had their turn.
+        // Bytes of content since the clients were last given a turn.
         let mut content = 0;
         loop {
             if content >= TURN {

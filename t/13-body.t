@@ -67,6 +67,20 @@ if (is_gepok()) {
 }
 is $server->get('/separator')->content, 65536, 'getline is called with $/ = \65536, as middlewares expect';
 
+check 'a piece of getline is sent before the next is asked for' => sub {
+    return pass 'true of Gepok alone' unless is_gepok();
+    my $folder = scratch();
+    my $client = $server->connect;
+    $client->send("GET /waiting HTTP/1.1\r\nHost: x\r\nX-File: $folder/go\r\n\r\n");
+    $client->head;
+    my $begun = time;
+    ok $client->chunk eq 'x' x 65_536, 'the first is here';
+    cmp_ok time - $begun, '<', 8, 'while the app waits';
+    open my $file, '>', "$folder/go" or die "$folder/go: $!\n";
+    is $client->chunk, 'the rest', 'the second follows';
+    is $client->chunk, '',         'and the end';
+};
+
 check 'no content where there never is any' => sub {
     for my $name (qw(array glob object array-length)) {
         my $client = $server->connect;

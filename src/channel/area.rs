@@ -19,12 +19,15 @@ use super::sync::{AtomicU64, Ordering};
 pub(super) const SIZE: usize = 1024 * 1024;
 
 /// The memory for content, all zeros at the beginning.
-#[repr(C)]
+#[repr(C, align(64))]
 pub(super) struct Area {
-    /// Bytes that were given back so far. The core's.
+    /// Bytes that were given back so far. The core's, on a cache line of its own.
     returned: AtomicU64,
-    bytes: UnsafeCell<[u8; SIZE]>,
+    bytes: Aligned,
 }
+
+#[repr(C, align(64))]
+struct Aligned(UnsafeCell<[u8; SIZE]>);
 
 impl fmt::Debug for Area {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,7 +56,7 @@ impl Area {
         }
         // SAFETY: the room is within the array, and nobody looks at it: the core has given back all that was ever put there.
         unsafe {
-            let room = self.bytes.get().cast::<u8>().add(at);
+            let room = self.bytes.0.get().cast::<u8>().add(at);
             ptr::copy_nonoverlapping(piece.as_ptr(), room, piece.len());
         }
         cursor.at += piece.len();
@@ -124,7 +127,7 @@ impl AsRef<[u8]> for Lent {
         // SAFETY: the place is within the array, which lives as long as the memory; the worker, which is this program as well,
         // writes nothing there before the piece is given back.
         unsafe {
-            let bytes = self.memory.area.bytes.get().cast::<u8>().add(self.at);
+            let bytes = self.memory.area.bytes.0.get().cast::<u8>().add(self.at);
             slice::from_raw_parts(bytes, self.length)
         }
     }

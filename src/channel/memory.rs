@@ -1,4 +1,4 @@
-//! The memory that core and worker share: claim words, and the ring of what the worker says.
+//! The memory that core and worker share: claim words, the ring of what the worker says, and the area for content.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use super::area::Area;
 use super::claim::Claims;
 use super::ring::Ring;
 
-/// What is in the memory. Nothing but atomics, for which all zeros are a valid beginning.
+/// What is in the memory: atomics and bytes, for which all zeros are a valid beginning.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Shared {
@@ -51,7 +51,8 @@ pub(super) struct Memory {
     shared: NonNull<Shared>,
 }
 
-// SAFETY: it holds atomics only, and lives as long as the value, whichever thread uses it.
+// SAFETY: it lives as long as the value, whichever thread uses it. It holds atomics, and the bytes of the area: those are written
+// by the one worker, and only where the core has given them back; see there.
 unsafe impl Send for Memory {}
 // SAFETY: the same.
 unsafe impl Sync for Memory {}
@@ -76,7 +77,7 @@ impl Deref for Memory {
 
     fn deref(&self) -> &Shared {
         // SAFETY: the mapping is as long as Shared, page-aligned, and lives as long as self; whatever bytes it holds,
-        // they are valid atomics, and both processes use them atomically only.
+        // they are valid atomics and bytes; the atomics are used as such by both processes, the bytes as the area says.
         unsafe { self.shared.as_ref() }
     }
 }

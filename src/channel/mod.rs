@@ -1,13 +1,11 @@
 //! The channel between the core and one worker: frames on a stream socket and in a ring,
-//! and claim words, both in shared memory.
+//! claim words and an area for content, these three in shared memory.
 //!
 //! How bytes travel is private to this module. It knows no Perl and no HTTP wire; tokio is used on the
 //! core's side only.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-
-pub use self::area::Chunk;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -28,6 +26,8 @@ mod ring_tests;
 mod sync;
 mod transfer;
 pub mod worker_end;
+
+pub use self::area::Chunk;
 
 /// Bytes of content that a worker may send ahead of what the client has taken, per request.
 pub const CREDIT: u64 = 256 * 1024;

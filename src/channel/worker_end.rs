@@ -68,6 +68,8 @@ struct State {
     open: Vec<Open>,
     /// Where content in shared memory goes next.
     cursor: Cursor,
+    /// Bytes of content there of which what is queued tells.
+    shared: usize,
     /// Bytes that went by the socket, without those that a signal handler sends.
     by_socket: u64,
     /// What is queued ends a call: the core may learn of it a little later.
@@ -87,6 +89,7 @@ impl State {
     fn sent(&mut self) {
         self.out.clear();
         self.last = None;
+        self.shared = 0;
     }
 }
 
@@ -288,16 +291,17 @@ impl WorkerEnd {
 
     /// Queues a piece of content that goes into shared memory; false where it does not.
     fn share(&self, id: u64, piece: &[u8]) -> bool {
-        let mut state = self.state.borrow_mut();
         if piece.len() < SHARE {
             return false;
         }
+        let mut state = self.state.borrow_mut();
         let Some(at) = self.memory.area.put(&mut state.cursor, piece) else {
             return false;
         };
         state.put(Header::new(Kind::Shared, id), |out| {
             codec::put_range(out, at as u64, piece.len() as u64);
         });
+        state.shared += piece.len();
         true
     }
 
@@ -412,7 +416,11 @@ impl Respond for WorkerEnd {
                 self.write(piece)?;
             }
         }
-        if self.state.borrow().out.len() > PIECE {
+        let state = self.state.borrow();
+        let queued = state.out.len() + state.shared;
+        drop(state);
+        // The app may take its time for the next piece.
+        if queued >= PIECE {
             self.flush()?;
         }
         Ok(taken)

@@ -43,7 +43,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// Gives content in memory that is lent memory of its own. What is on its way to the disk is there in a moment.
+    /// Gives content that is in lent memory memory of its own; what goes to the disk has that.
     pub(super) fn keep(&mut self) {
         if let Part::Memory(piece, _) = self {
             piece.chunk.keep();
@@ -136,7 +136,7 @@ impl Backlog {
     }
 
     /// Takes a piece of content: the part to queue, what is credited at once, and whether [`Self::write`] must run.
-    pub(super) fn accept(&self, content: Chunk) -> (Part, u64, bool) {
+    pub(super) fn accept(&self, mut content: Chunk) -> (Part, u64, bool) {
         let length = content.bytes().len() as u64;
         let allowed = if self.total.get() < PLENTY {
             MEMORY
@@ -145,6 +145,10 @@ impl Backlog {
         };
         let memory = self.memory.get_or_init(Rc::default);
         let fits = memory.get() + length <= allowed;
+        if !fits {
+            // It may wait for the disk.
+            content.keep();
+        }
         let piece = Piece {
             chunk: content,
             _held: Some([memory, &self.total].map(|of| Held::new(length, of))),

@@ -202,8 +202,10 @@ impl Exchange {
 
     /// The next part, if it is here already. Taking content lets the worker send more.
     pub fn next_here(&self) -> Option<Event> {
-        self.state.slow.set(false);
-        let part = self.state.parts.borrow_mut().pop_front()?;
+        let Some(part) = self.state.parts.borrow_mut().pop_front() else {
+            self.state.slow.set(false);
+            return None;
+        };
         let (event, credit) = part.take();
         if credit > 0 {
             self.dispatch.credit(&self.state, credit);
@@ -222,12 +224,11 @@ impl Exchange {
     }
 
     /// Whoever writes the response has come to wait. If not for the next part, then for the client: content gets memory of
-    /// its own until the client takes more.
+    /// its own until the client has taken what is here.
     pub fn pauses(&self) {
-        if self.state.waker.borrow().is_some() {
+        if self.state.waker.borrow().is_some() || self.state.slow.replace(true) {
             return;
         }
-        self.state.slow.set(true);
         for part in self.state.parts.borrow_mut().iter_mut() {
             part.keep();
         }

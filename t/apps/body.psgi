@@ -18,6 +18,19 @@ package Dying {
     sub getline { my $self = shift; @{$self->{lines}} ? shift @{$self->{lines}} : die "getline died\n" }
 }
 
+# The second line comes when there is a file of that name, or after ten seconds.
+package Waiting {
+    sub new { my ($class, $file) = @_; bless {file => $file, lines => ['x' x 65_536, 'the rest']}, $class }
+    sub close {}
+
+    sub getline {
+        my $self  = shift;
+        my $limit = time + 10;
+        select undef, undef, undef, 0.01 until @{$self->{lines}} != 1 || -e $self->{file} || time > $limit;
+        return shift @{$self->{lines}};
+    }
+}
+
 package Separator {
     our @ISA = 'Lines';
     sub getline { my $self = shift; my $line = shift @{$self->{lines}}; defined $line ? ref $/ ? ${$/} : 'none' : undef }
@@ -58,6 +71,7 @@ my %bodies = (
     'object-empty' => sub { [200, [@type], Lines->new] },
     'separator'   => sub { [200, [@type], Separator->new(1)] },
     'object-big'  => sub { [200, [@type], Lines->new(('y' x 60_000) x 60)] },
+    'waiting'     => sub { [200, [@type], Waiting->new($_[0]{HTTP_X_FILE})] },
     'dying'       => sub { [200, [@type], Dying->new('before ')] },
     'dying-first' => sub { [200, [@type], Dying->new] },
     'no-content'  => sub { [204, [], Lines->new('never sent')] },

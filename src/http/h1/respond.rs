@@ -22,8 +22,11 @@ use crate::site::Page;
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
 
-/// Longer ones are written together, about this much at a time, and no more than so many.
-const GATHER: (usize, usize) = (256 * 1024, 64);
+/// Longer ones are written together, about so many bytes at a time.
+const GATHER: usize = 256 * 1024;
+
+/// And no more pieces than this.
+const GATHER_PIECES: usize = 64;
 
 /// Bytes that hold most heads, and small responses whole.
 const SMALL: usize = 512;
@@ -216,15 +219,16 @@ impl<'a> Response<'a> {
         if frame.length < length {
             shorten(&mut pieces, frame.length);
         }
-        let mut slices = slices(&self.out, &pieces);
-        let written = self.connection.write_now(&mut slices).await?;
+        let mut all = slices(&self.out, &pieces);
+        let written = self.connection.write_now(&mut all).await?;
         // What the client does not take at once must not keep the worker from its memory.
         let of_out = written.min(self.out.len());
         self.out.drain(..of_out);
         advance(&mut pieces, written - of_out);
         pieces.iter_mut().for_each(|piece| piece.chunk.keep());
-        let mut slices = self::slices(&self.out, &pieces);
-        self.connection.write_all(&mut slices).await?;
+        self.connection
+            .write_all(&mut slices(&self.out, &pieces))
+            .await?;
         self.out.clear();
         self.out.extend_from_slice(frame.suffix);
         Ok(())
@@ -332,8 +336,8 @@ impl<'a> Response<'a> {
 fn gather(first: Piece, exchange: &Exchange) -> Vec<Piece> {
     let mut length = first.as_ref().len();
     let mut pieces = vec![first];
-    while length < GATHER.0
-        && pieces.len() < GATHER.1
+    while length < GATHER
+        && pieces.len() < GATHER_PIECES
         && let Some(piece) = exchange.more_here()
     {
         length += piece.as_ref().len();
