@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::stream::Stream;
 
-/// Bytes that one read asks for.
-const READ: usize = 16 * 1024;
+/// Bytes that one read asks for: a head, and the 16 KiB of content that travel in a request's frame.
+const READ: usize = 24 * 1024;
 
 /// The memory, for whichever connection is being polled.
 #[derive(Debug)]
