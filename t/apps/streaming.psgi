@@ -34,6 +34,24 @@ my %cases = (
             $writer->close;
         }
     },
+    # Plack::Util::response_cb calls `write` with whatever a filter returns: nothing, or a list.
+    'writer-arguments' => sub {
+        my $env = shift;
+        sub {
+            my ($respond) = @_;
+            $env->{'psgix.informational'}->(103, [Link => '</a>; rel=preload'], 'more') if $env->{'psgix.informational'};
+            my $w = $respond->([200, [@type]], 'more');
+            $w->write();
+            $w->write('one ', 'ignored');
+            $w->write('gone ' . ($env->{'psgix.client_gone'} ? $env->{'psgix.client_gone'}->('more') : 0));
+            $w->close('more');
+        }
+    },
+    'filter-empty' => sub {
+        require Plack::Util;
+        my $app = sub { sub { my $w = $_[0]->([200, [@type]]); $w->write($_) for qw(a b c); $w->close } };
+        Plack::Util::response_cb($app->(), sub { sub { return unless defined $_[0]; return if $_[0] eq 'b'; return ($_[0], 'more') } });
+    },
     'writer-empty' => sub { sub { $_[0]->([200, [@type]])->close } },
     'writer-twice-closed' => sub { sub { my $w = $_[0]->([200, [@type]]); $w->write('x'); $w->close; $w->close } },
     'writer-after-close' => sub {

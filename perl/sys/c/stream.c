@@ -48,7 +48,7 @@ static XSPROTO(xs_informational)
     IV status;
     size_t count = 0;
     gp_pair *fields = NULL;
-    if (items < 1 || items > 2)
+    if (items < 1)
         croak("Usage: $env->{'psgix.informational'}->($status, \\@headers)");
     status = SvIV(ST(0));
     if (status < 100 || status > 199 || status == 101)
@@ -85,7 +85,7 @@ static XSPROTO(xs_responder)
     dXSARGS;
     gp_exchange *exchange = usable(aTHX_(SV *) cv);
     SV *response;
-    if (items != 1)
+    if (items < 1)
         croak("Usage: $responder->([$status, \\@headers, $body])");
     response = ST(0);
     SvGETMAGIC(response);
@@ -112,7 +112,8 @@ static gp_exchange *writer_of(pTHX_ SV *self)
     return usable(aTHX_ SvRV(self));
 }
 
-/* $writer->write($bytes): false once the client has gone. */
+/* $writer->write($bytes): false once the client has gone. No argument is an empty piece, further ones are ignored, as in
+ * every writer that is written in Perl: filters pass on whatever list they return. */
 static XSPROTO(xs_write)
 {
     dXSARGS;
@@ -120,14 +121,16 @@ static XSPROTO(xs_write)
     gp_slice bytes = {NULL, 0};
     int sent = GP_SENT;
     dSAVEDERRNO;
-    if (items != 2)
+    if (items < 1)
         croak("Usage: $writer->write($bytes)");
     exchange = writer_of(aTHX_ ST(0));
     if (!exchange->writer)
         croak("Gepok: write on a closed writer");
-    SvGETMAGIC(ST(1));
-    if (SvOK(ST(1)))
-        bytes = gp_octets(aTHX_ ST(1), 0);
+    if (items > 1) {
+        SvGETMAGIC(ST(1));
+        if (SvOK(ST(1)))
+            bytes = gp_octets(aTHX_ ST(1), 0);
+    }
     SAVE_ERRNO;
     if (!alive(exchange))
         sent = GP_OVER;
@@ -147,7 +150,7 @@ static XSPROTO(xs_close)
     dXSARGS;
     gp_exchange *exchange;
     dSAVEDERRNO;
-    if (items != 1)
+    if (items < 1)
         croak("Usage: $writer->close");
     exchange = writer_of(aTHX_ ST(0));
     SAVE_ERRNO;
@@ -165,7 +168,7 @@ static XSPROTO(xs_close)
 static XSPROTO(xs_destroy)
 {
     dXSARGS;
-    gp_exchange *exchange = items == 1 && SvROK(ST(0)) ? exchange_of(aTHX_ SvRV(ST(0))) : NULL;
+    gp_exchange *exchange = items > 0 && SvROK(ST(0)) ? exchange_of(aTHX_ SvRV(ST(0))) : NULL;
     if (exchange && exchange->writer && !gp_elsewhere(aTHX) && alive(exchange)) {
         exchange->orphan = exchange->in_call;
         exchange->writer = 0;
