@@ -106,13 +106,63 @@ check 'a first worker that has served and died before the master heard of either
     is $server->stop, 0, 'status 0';
 };
 
+# A write to a program that has ended, or to a client that has left, must not end the process; the programs that the app
+# starts get the default, under which `yes | head` ends.
 check 'SIGPIPE' => sub {
-    my $server = server(
-        entry   => 'bin',
-        app     => 'sub { open my $f, "<", "/proc/self/status"; [200, [], [grep { /^SigIgn/ } <$f>]] }',
-        options => {start_servers => 1});
-    my ($mask) = $server->get('/')->content =~ /SigIgn:\s*([0-9a-f]+)/;
-    is hex($mask) & 1 << 12, 0, 'is the default for the app, and so for the programs that it starts';
+    my $app = <<'APP';
+sub {
+    my $path = shift->{PATH_INFO};
+    my $mask = sub { open my $f, '<', '/proc/self/status'; hex((map { /^SigIgn:\s*(\w+)/ } <$f>)[0]) & 1 << 12 ? 1 : 0 };
+    my $child = sub { `sed -n 's/^SigIgn:[[:blank:]]*//p' /proc/self/status` =~ /(\w+)/ && hex($1) & 1 << 12 ? 1 : 0 };
+    return [200, [], [join ' ', $mask->(), $child->()]] if $path eq '/ignored';
+    local $SIG{PIPE} = 'IGNORE' if $path eq '/local';
+    my $got = 0;
+    local $SIG{PIPE} = sub { $got++ } if $path eq '/own';
+    my $child_pid = open my $pipe, '|-', 'exec true' or die $!;
+    select undef, undef, undef, 0.01 until do { open my $stat, '<', "/proc/$child_pid/stat"; !$stat || <$stat> =~ /\) Z / };
+    my $printed = print $pipe 'x' x 1e6;
+    my $why = $!{EPIPE} ? 'EPIPE' : "$!";
+    close $pipe;
+    return [200, [], [join ' ', $$, $printed ? 'printed' : $why, $got]];
+}
+APP
+    for my $entry (entries()) {
+        for my $workers (1, 0) {
+            # As systemd starts services, unless IgnoreSIGPIPE=no.
+            for my $ignored (0, 1) {
+                my $server = server(
+                    entry => $entry, app => $app, options => {start_servers => $workers}, ignored => [$ignored ? 'PIPE' : ()]);
+                my $name = "$entry, $workers workers, started with it " . ($ignored ? 'ignored' : 'as usual');
+                my ($pid, @rest) = split ' ', $server->get('/')->content;
+                is "@rest", 'EPIPE 0', "$name: the write fails";
+                is $server->get('/own')->content, "$pid EPIPE 1", "a handler of the app's is called";
+                is $server->get('/local')->content, "$pid EPIPE 0", "or ignored for a while";
+                is $server->get('/ignored')->content, '0 0', 'programs get the default';
+                is $server->get('/')->content, "$pid EPIPE 0", 'in the same process still';
+            }
+        }
+    }
+    my $server = server(app => "\$SIG{PIPE} = 'IGNORE';\n$app", options => {start_servers => 1});
+    is $server->get('/ignored')->content, '1 1', "what the app has set as it was loaded stays";
+};
+
+check 'SIGPIPE after run' => sub {
+    my @perl = ($^X, map { '-I' . root() . "/blib/$_" } qw(arch lib));
+    for my $before ('', '$SIG{PIPE} = "IGNORE"', '$SIG{PIPE} = sub { }') {
+        my $port   = free_port();
+        my $server = server(listen => 'none', port => $port, command => [@perl, '-e', <<"CODE"]);
+use Gepok;
+sub now { my \$is = \$SIG{PIPE}; defined \$is && \$is ne 'DEFAULT' ? \$is : 'the default' }
+$before;
+my \$was = now();
+Gepok->new(start_servers => 0, daemonize => 0, http_ports => '127.0.0.1:$port', access_log_path => '')
+    ->run(sub { [200, [], [\$SIG{PIPE} // 'none']] });
+print STDERR 'after run: ', \$was eq now() ? 'the same' : now(), "\\n";
+CODE
+        my $within = $server->get('/')->content;
+        is $server->stop, 0, 'it ends';
+        like $server->log, qr/^after run: the same$/m, ($before || 'nothing set') . ", within $within: as it was before";
+    }
 };
 
 check 'TERM while the app is loaded' => sub {

@@ -456,6 +456,12 @@ True if the request came by a Unix socket.
 
 =back
 
+=head1 SIGNALS OF THE APP
+
+TERM, INT, QUIT and HUP have handlers of Gepok's in a worker. SIGPIPE has one that does nothing, unless the app has set its own:
+a write to a program that has ended, or to a client that has left, fails with EPIPE. Programs that the app starts get the
+default.
+
 =head1 SEE ALSO
 
 L<Gepok::Options>, L<Plack::Handler::Gepok>, L<PSGI>

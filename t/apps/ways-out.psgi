@@ -249,6 +249,12 @@ my %ways = (
         text("system @status");
     },
     'backticks' => sub { chomp(my $out = `echo out; exit 7`); text("$out $?") },
+    'pipe-broken' => sub {
+        pipe my $from, my $to or die $!;
+        close $from;
+        my $written = syswrite $to, 'x';
+        text(defined $written ? 'written' : $!{EPIPE} ? 'EPIPE' : "$!");
+    },
     'pipe-open' => sub {
         open my $from, '-|', 'echo', 'piped' or die $!;
         chomp(my $line = <$from>);

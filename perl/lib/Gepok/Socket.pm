@@ -294,7 +294,7 @@ forked by the app, every use fails with EBADF. Once fetched it may be used there
 
 =item *
 
-SIGPIPE is ignored from the first fetch on, unless the app handles it: a write to a client that has left fails with EPIPE.
+A write to a client that has left fails with EPIPE: SIGPIPE has a handler that does nothing, unless the app has set another.
 
 =back
 

@@ -149,6 +149,8 @@ void gp_log_error(pTHX_ HV *env);
 /* signals.c */
 void gp_signals_begin(pTHX);
 void gp_signals_in_child(void);
+void gp_survive_broken_pipes(pTHX);
+void gp_restore_broken_pipes(pTHX);
 
 /* where.c */
 void gp_interrupted(void);

@@ -126,6 +126,47 @@ static void set_handler(pTHX_ const char *name, CV *handler)
     }
 }
 
+/* The handler of SIGPIPE: the write has failed with EPIPE, and that is all. */
+static XSPROTO(xs_broken_pipe)
+{
+    dXSARGS;
+    PERL_UNUSED_VAR(cv);
+    PERL_UNUSED_VAR(items);
+    XSRETURN_EMPTY;
+}
+
+/* What SIGPIPE did before. */
+static enum { PIPE_KEPT, PIPE_DEFAULT, PIPE_IGNORED } before;
+
+/* Any client could end a process in which SIGPIPE has its default: a program that the app writes to need only end early.
+ * A handler, unlike 'IGNORE', is not inherited by the programs that the app starts: they end by the signal, as usual. What
+ * the app has set stays, also 'IGNORE'; one that was inherited is in no table of Perl's. */
+void gp_survive_broken_pipes(pTHX)
+{
+    CV *broken_pipe = get_cv("Gepok::_broken_pipe", 0);
+    Sighandler_t state = rsignal_state(SIGPIPE);
+    before = PIPE_KEPT;
+    if (state == (Sighandler_t)SIG_DFL)
+        before = PIPE_DEFAULT;
+    else if (state == (Sighandler_t)SIG_IGN && !(PL_psig_ptr && PL_psig_ptr[SIGPIPE]))
+        before = PIPE_IGNORED;
+    if (before == PIPE_KEPT)
+        return;
+    if (!broken_pipe)
+        broken_pipe = newXS("Gepok::_broken_pipe", xs_broken_pipe, __FILE__);
+    set_handler(aTHX_ "PIPE", broken_pipe);
+}
+
+/* Gives SIGPIPE back, unless the app has set it since. */
+void gp_restore_broken_pipes(pTHX)
+{
+    SV *handler = PL_psig_ptr ? PL_psig_ptr[SIGPIPE] : NULL;
+    if (before == PIPE_KEPT || !handler || !SvROK(handler) || SvRV(handler) != (SV *)get_cv("Gepok::_broken_pipe", 0))
+        return;
+    sv_setpv_mg(*hv_fetchs(get_hv("SIG", GV_ADD), "PIPE", 1), before == PIPE_IGNORED ? "IGNORE" : "DEFAULT");
+    before = PIPE_KEPT;
+}
+
 /* TERM ends a worker behind the request in hand. INT, QUIT and HUP reach every process of a terminal or a service at
  * once; there only the master's word counts. */
 static void take_signals(pTHX_ void *argument)

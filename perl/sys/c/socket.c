@@ -19,13 +19,6 @@ static gp_link **link_of(PerlIO *f)
     return (gp_link **)((char *)PerlIOBase(f) + PerlIO_unix.size);
 }
 
-/* What a server ignores while it talks to clients, and apps for PSGI rely on: a write to one that has left fails. */
-static void survive_broken_pipes(pTHX)
-{
-    if (rsignal_state(SIGPIPE) == (Sighandler_t)SIG_DFL)
-        rsignal(SIGPIPE, (Sighandler_t)SIG_IGN);
-}
-
 /* Gives up the handle for the pool's part: the app alone shall keep the socket open. */
 static void forget(pTHX_ const gp_link *link)
 {
@@ -56,7 +49,6 @@ static int fetch(pTHX_ PerlIO *f)
         errno = EBADF;
         return 0;
     }
-    survive_broken_pipes(aTHX);
     forget(aTHX_ link);
     for (i = 0; i < 2; i++) {
         PerlIOl *end = link->ends[i];

@@ -8,6 +8,7 @@ static void prepare(pTHX_ void *argument)
     gp_keys_begin(aTHX);
     gp_again_begin(aTHX);
     gp_sockets_begin(aTHX);
+    gp_survive_broken_pipes(aTHX);
     gp.writer_stash = gv_stashpvs("Gepok::Writer", GV_ADD);
     /* psgi.input and psgi.errors are called by method. */
     load_module(PERL_LOADMOD_NOIMPORT, newSVpvs("IO::Handle"), NULL);
@@ -45,6 +46,9 @@ static void unprepare(pTHX_ void *argument)
     SvREFCNT_dec((SV *)gp.subs.responder);
     SvREFCNT_dec(gp.subs.exchange);
     Zero(&gp.subs, 1, gp_subs);
+    /* A single process returns to the program that it was before. */
+    if (!gp.worker.multiprocess)
+        gp_restore_broken_pipes(aTHX);
     gp_again_end(aTHX);
     gp_sockets_end(aTHX);
     SvREFCNT_dec((SV *)gp.empty);

@@ -28,7 +28,7 @@ my %FOREIGN = (
 #   args     [further words for the command line]
 #   command  [words], instead of all that; prefix [words], in front of it
 #   listen   tcp (default), unix, or both in an array; none: `args` say it, and `port` or `path` what to wait for
-#   plack_env, env {}, dir   surroundings; ready => 0: don't wait
+#   plack_env, env {}, dir   surroundings; ignored => [signals]; ready => 0: don't wait
 sub new {
     my ($class, %args) = @_;
     my $self = bless {
@@ -62,6 +62,7 @@ sub start {
         # A group of its own, so that nothing it starts can outlive the test.
         setpgrp;
         $SIG{$_} = 'DEFAULT' for qw(PIPE ALRM INT TERM);
+        $SIG{$_} = 'IGNORE' for @{$self->{ignored} // []};
         open STDIN,  '<',  '/dev/null';
         open STDOUT, '>>', $self->log_path;
         open STDERR, '>&', \*STDOUT;

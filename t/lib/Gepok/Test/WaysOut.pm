@@ -105,6 +105,7 @@ fork-lives-_exit | the same, with POSIX::_exit | 502 | gone 4 (workers)
 system           | system | 200 system 0 256 -1 | serves
 backticks        | backticks | 200 out 1792 | serves
 pipe-open        | reads from a command, writes to a command | 200 piped 512 | serves
+pipe-broken      | writes to a command that has ended | 200 EPIPE | serves
 wait-none        | waits though it has no child | 200 -1 | serves
 close-fds        | closes every descriptor from 3 to 999 | 200 closed | serves (workers)
 close-std        | closes STDIN and STDOUT | 200 closed | serves
