@@ -184,13 +184,13 @@ sub _access_log_hook {
     my ($self, $path) = @_;
     eval { require HTTP::Request; 1 }
         or Carp::croak(ref($self) . '::access_log needs HTTP::Message, which is not installed');
-    require File::Spec;
     require IO::Handle;
     require Gepok::AccessLog;
+    require Gepok::Loader;
     Carp::croak("option 'access_log_path': '$path' is not for a method access_log, which writes to files")
         if defined $path && $path =~ /\A(?:\||syslog\b)/;
     my $plain = defined $path && $path !~ /\A(?:|-|stdout|stderr)\z/;
-    $self->{_access_log} = $plain ? File::Spec->rel2abs($path) : $path;
+    $self->{_access_log} = $plain ? Gepok::Loader::absolute($path) : $path;
     return Gepok::AccessLog::hook($self);
 }
 
@@ -455,6 +455,9 @@ The same of the listening socket.
 True if the request came by a Unix socket.
 
 =back
+
+Under C<perl -T> whatever the client has sent is tainted: the fields, the request line and what is made of it, and what is read
+from C<psgi.input>. (plackup can't be run with C<-T>, but a program that makes an object of this class can.)
 
 =head1 SIGNALS OF THE APP
 

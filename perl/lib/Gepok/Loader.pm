@@ -42,8 +42,17 @@ sub callable {
 
 # Modules that are loaded later are to be found whatever folder the process is in by then.
 sub absolute_inc {
-    @INC = map { ref || File::Spec->file_name_is_absolute($_) ? $_ : File::Spec->rel2abs($_) } @INC;
+    @INC = map { ref || File::Spec->file_name_is_absolute($_) ? $_ : absolute($_) } @INC;
     return;
+}
+
+# The path in the folder that we are in. Under perl -T the folder's name is tainted, which says nothing about a path that is
+# not.
+sub absolute {
+    my ($path) = @_;
+    my $absolute = File::Spec->rel2abs($path);
+    ($absolute) = $absolute =~ /\A(.*)\z/s unless Scalar::Util::tainted($path);
+    return $absolute;
 }
 
 sub _file {

@@ -46,10 +46,27 @@ static SV *new_string(pTHX_ gp_slice bytes)
     return bytes.ptr ? newSVpvn(bytes.ptr, bytes.len) : newSV(0);
 }
 
+/* Under perl -T what a client has sent is tainted, as what a program reads from a socket itself. */
+static SV *from_client(pTHX_ SV *sv)
+{
+    if (TAINTING_get)
+        SvTAINTED_on(sv);
+    return sv;
+}
+
+/* Whether the client has no say in it. */
+static int is_servers_own(int key)
+{
+    return key == KEY_SERVER_NAME || key == KEY_SERVER_PORT || key == KEY_REMOTE_ADDR || key == KEY_HTTPS ||
+           key == KEY_PSGI_URL_SCHEME;
+}
+
 static void put_string(pTHX_ HV *env, int key, gp_slice bytes)
 {
     SV *sv = gp.kept[key];
-    if (sv && bytes.ptr && SvTYPE(sv) != SVt_IV) {
+    if (TAINTING_get && !is_servers_own(key))
+        put(aTHX_ env, key, from_client(aTHX_ new_string(aTHX_ bytes)));
+    else if (sv && bytes.ptr && SvTYPE(sv) != SVt_IV) {
         gp.kept[key] = NULL;
         sv_setpvn(sv, bytes.ptr, bytes.len);
         SvPOK_only(sv);
@@ -128,7 +145,7 @@ HV *gp_env(pTHX_ const gp_request *request)
         if (entry->key < GP_KEYS)
             put_string(aTHX_ env, (int)entry->key, entry->value);
         else {
-            SV *value = new_string(aTHX_ entry->value);
+            SV *value = from_client(aTHX_ new_string(aTHX_ entry->value));
             if (!hv_store(env, entry->name.ptr, (I32)entry->name.len, value, 0))
                 SvREFCNT_dec_NN(value);
         }

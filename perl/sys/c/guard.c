@@ -62,6 +62,7 @@ gp_outcome gp_guarded(pTHX_ gp_work work, void *argument)
     struct gp_frame frame;
     /* Set behind the setjmp and read behind a longjmp. */
     volatile gp_outcome outcome = GP_BAD;
+    const I32 scope = PL_scopestack_ix;
     int jump;
     dSAVEDERRNO;
     dJMPENV;
@@ -89,6 +90,8 @@ gp_outcome gp_guarded(pTHX_ gp_work work, void *argument)
         }
         PUSHMARK(SP);
         PUTBACK;
+        /* As each statement does: whatever was tainted before is not our concern. */
+        TAINT_NOT;
         gp.frame = &frame;
         call_sv((SV *)gp.guard, G_EVAL | G_VOID | G_DISCARD | G_NOARGS);
         if (!frame.completed) {
@@ -102,7 +105,10 @@ gp_outcome gp_guarded(pTHX_ gp_work work, void *argument)
         outcome = frame.completed ? GP_OK : GP_DIED;
     }
     else if (jump == 2) {
-        /* exit: all contexts are unwound, nothing may run but END blocks. */
+        /* exit: all contexts are unwound, nothing may run but END blocks. The scopes are left to us, as to perl_run:
+         * perl_destruct wants to find them left. */
+        while (PL_scopestack_ix > scope)
+            LEAVE;
         gp.exited = 1;
         gp.exit_status = STATUS_EXIT;
         outcome = GP_EXIT;
