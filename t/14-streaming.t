@@ -108,6 +108,22 @@ check 'apps that break the rules' => sub {
     is $client->chunk, '', 'cleanly';
 } if is_gepok();
 
+# Protects: the worker is idle when the core allows it to send more, and must take note of it.
+check 'a writer kept beyond its call takes more than may be sent ahead' => sub {
+    my $one    = server(app => app_file('streaming'), options => {start_servers => 1});
+    my $reader = $one->connect;
+    $reader->send("GET /writer-kept HTTP/1.1\r\nHost: x\r\n\r\n");
+    $reader->head;
+    my $length = length $reader->chunk;
+    for (1 .. 8) {
+        is $one->get('/write-kept-writer')->status, 200, "pieces written by request $_";
+        $length += length $reader->chunk while $length < 5 + 128_000 * $_;
+    }
+    $one->get('/drop-kept-writer');
+    is $reader->chunk, '', 'and nothing but the end is left';
+    is $length, 5 + 16 * 64_000, 'all of them have come';
+} if is_gepok();
+
 check 'a client that leaves' => sub {
     my $signal = $server->folder . '/gone';
     my $client = $server->connect;

@@ -87,6 +87,22 @@ sub abort {
     $client->close;
 }
 
+# Protects: a request that is taken back from its worker leaves the worker free for the next one.
+check 'a client that leaves before its worker has begun' => sub {
+    my ($server, $folder) = start();
+    my $state = sub { json($server->get('/status?json')->content) };
+    my $pid   = $state->()->{workers}[0]{pid};
+    kill STOP => $pid;
+    my $client = $server->connect;
+    $client->send("GET /leaver HTTP/1.1\r\nHost: x\r\n\r\n");
+    ok soon { $state->()->{connections} == 2 }, 'it waits for the worker';
+    abort($client);
+    ok soon { $state->()->{connections} == 1 }, 'it has left';
+    kill CONT => $pid;
+    is $server->get('/next')->content, 'hello', 'the next request is served';
+    is notes($folder, 'calls'), "/first\n/next\n", 'and what the client had sent was not run';
+};
+
 for my $how ('closes', 'resets') {
     check "a queued request whose client $how is not run" => sub {
         my ($server, $folder) = start();

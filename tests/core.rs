@@ -447,6 +447,77 @@ fn a_writer_learns_that_its_client_has_gone() {
     worker.join().unwrap();
 }
 
+/// Protects: a worker whose request is revoked before it was claimed stays in dispatch. It never says that it is idle again.
+#[test]
+fn a_client_that_leaves_before_the_claim_does_not_cost_the_worker() {
+    let mut server = Server::start(|_| {});
+    let (_, descriptors) = server.channel();
+    let (received, first) = std::sync::mpsc::channel();
+    let worker = thread::spawn(move || {
+        let out = WorkerEnd::open(descriptors).unwrap();
+        out.idle();
+        out.flush().unwrap();
+        let Ok(Incoming::Request(left, _)) = out.next() else {
+            panic!("no first request");
+        };
+        received.send(()).unwrap();
+        let Ok(Incoming::Request(id, request)) = out.next() else {
+            panic!("no second request");
+        };
+        assert!(!out.claim(left), "its client has gone");
+        assert!(out.claim(id));
+        echo(&out, id, request);
+        out.flush().unwrap();
+    });
+    let mut client = server.client();
+    client.send("GET /left HTTP/1.1\r\nHost: x\r\n\r\n");
+    first.recv().unwrap();
+    // With a reset the core knows at once that nobody reads.
+    socket2::SockRef::from(&client.0)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    let mut client = server.client();
+    client.send("GET /served HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.until("GET /served\n");
+    worker.join().unwrap();
+}
+
+/// Protects: credit that arrives while its worker waits for the next request reaches the writer that an app has kept.
+#[test]
+fn a_writer_kept_beyond_its_call_is_credited_while_the_worker_is_idle() {
+    let mut server = Server::start(|_| {});
+    let piece = pattern(64 * 1024);
+    let content = piece.repeat(12);
+    let mut kept = None;
+    server.worker(move |out, id, request| {
+        if request.head.target() == b"/kept" {
+            out.head(id, 200, &[], Some(content.len() as u64)).unwrap();
+            kept = Some((id, 0));
+            return;
+        }
+        let (writer, sent) = kept.as_mut().unwrap();
+        let until = *sent + piece.len();
+        while *sent < until {
+            *sent += out.chunk(*writer, &content[*sent..until]).unwrap();
+        }
+        if *sent == content.len() {
+            out.end(*writer).unwrap();
+        }
+        echo(out, id, request);
+    });
+    let mut reader = server.client();
+    reader.send("GET /kept HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut writer = server.client();
+    reader.until("\r\n\r\n");
+    let reading = thread::spawn(move || reader.rest());
+    for _ in 0..12 {
+        writer.send("GET /write HTTP/1.1\r\nHost: x\r\n\r\n");
+        writer.until("GET /write\n");
+    }
+    assert_eq!(reading.join().unwrap(), pattern(64 * 1024).repeat(12));
+}
+
 #[test]
 fn a_drain_finishes_what_is_in_work_and_closes_what_is_idle() {
     let mut server = Server::start(|_| {});

@@ -153,8 +153,10 @@ impl WorkerEnd {
                 }
                 Kind::Stop => return Ok(Incoming::Stop),
                 Kind::Wake => return Ok(Incoming::Interrupted),
+                // A writer that the app has kept beyond its call goes on to use it.
+                Kind::Credit => self.keep(frame),
                 // For a response that is over by now.
-                Kind::Credit | Kind::Reply => {}
+                Kind::Reply => {}
                 _ => return Err(Garbage("not a frame for a worker").into()),
             }
         }

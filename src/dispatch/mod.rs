@@ -442,7 +442,7 @@ impl Dispatch {
     }
 
     /// Nobody waits for this response any more.
-    fn client_gone(&self, state: &Rc<InFlight>) {
+    fn client_gone(self: &Rc<Self>, state: &Rc<InFlight>) {
         match state.place.replace(Place::Over) {
             Place::Queued => {
                 let mut queue = self.queue.borrow_mut();
@@ -451,12 +451,21 @@ impl Dispatch {
                 self.show_queue();
             }
             Place::Worker { number, id } => {
-                if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
-                    if worker.revoke(id) {
+                let mut workers = self.workers.borrow_mut();
+                let revoked = workers.get_mut(&number).is_some_and(|worker| {
+                    let revoked = worker.revoke(id);
+                    if revoked {
                         worker.open.remove(id);
                     } else {
                         worker.end.claims().set_gone(id);
                     }
+                    revoked
+                });
+                drop(workers);
+                if revoked {
+                    // The worker has no call whose end it could report: it is idle from now on.
+                    self.look_at(number);
+                    self.match_up();
                 }
                 // Whoever waits for credit hears of it.
                 self.give_credit(number, id, CREDIT);

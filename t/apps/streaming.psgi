@@ -59,6 +59,8 @@ my %cases = (
     },
     'writer-dropped' => sub { sub { my $w = $_[0]->([200, [@type]]); $w->write('dropped'); return } },
     'writer-kept'    => sub { sub { $kept_writer = $_[0]->([200, [@type]]); $kept_writer->write('kept ') } },
+    # More than a worker may send ahead, by pieces that other requests write.
+    'write-kept-writer' => sub { $kept_writer->write('k' x 64_000) for 1 .. 2; [200, [@type], ['written']] },
     'drop-kept-writer' => sub { undef $kept_writer; [200, [@type], ['dropped']] },
     'big' => sub {
         sub { my $w = $_[0]->([200, [@type]]); $w->write('z' x 50_000) for 1 .. 100; $w->close }
