@@ -426,7 +426,8 @@ check "the env's keys" => sub {
         . 'JSON::PP->can("new"); my %told = map { $_ => $e->{$_} } grep { /^gepok/ && !/socket$/ || /^(?:SERVER|REMOTE)_/ '
         . '|| $_ eq "gepok.unix_socket" } keys %$e; '
         . '$told{$_} = $s->$_ for qw(peerhost peerport sockhost sockport hostpath); '
-        . '$told{peercred} = [$s->peercred]; $told{httpd} = [map { $h->$_ } qw(sockhost sockport hostpath)]; '
+        . '$told{peercred} = [$s->peercred]; $told{httpd_peercred} = [$h->peercred]; '
+        . '$told{connected} = [map { $_->connected ? 1 : 0 } $s, $h]; $told{httpd} = [map { $h->$_ } qw(sockhost sockport hostpath)]; '
         . '[200, [], [JSON::PP->new->allow_nonref->allow_blessed->encode(\%told)]] }';
     my $server = server(entry => 'new', app => $app, listen => ['tcp', 'unix']);
     for my $kind (qw(tcp unix)) {
@@ -447,6 +448,9 @@ check "the env's keys" => sub {
         is_deeply [@$told{qw(peerhost sockhost sockport hostpath)}],
             $unix ? [undef, undef, undef, $server->path] : ['127.0.0.1', '127.0.0.1', $server->port, undef], 'gepok.socket';
         is_deeply $told->{peercred}, $unix ? [$$, $> + 0, (split ' ', $))[0] + 0] : [], 'peercred is of this process';
+        # "peercred() (for UNIX sockets)" of gepok.httpd_socket, as 0.292 has it.
+        is_deeply $told->{httpd_peercred}, $told->{peercred}, "and gepok.httpd_socket's is the same";
+        is_deeply $told->{connected}, [1, 0], 'the one is a connection, the other is not';
         is_deeply $told->{httpd}, $unix ? [undef, undef, $server->path] : ['127.0.0.1', $server->port, undef],
             'gepok.httpd_socket';
     }

@@ -444,11 +444,12 @@ The protocol of the request, as C<HTTP/1.1>.
 
 =item gepok.socket
 
-An object that tells about the client's connection: C<peerhost>, C<peerport>, C<sockhost>, C<sockport>.
+An object that tells about the client's connection: C<peerhost>, C<peerport>, C<sockhost>, C<sockport>; on a Unix socket
+C<peercred> (process, user and group id of the client) and C<hostpath>. L<Gepok::Socket> has the rest.
 
 =item gepok.httpd_socket
 
-The same of the listening socket.
+The same of the listening socket. Its C<peercred> is that of the client, too.
 
 =item gepok.unix_socket
 

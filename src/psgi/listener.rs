@@ -15,7 +15,10 @@ pub(super) fn facts(listener: &Listener) -> Vec<u8> {
             facts.push(0);
             put_address(&mut facts, *local);
         }
-        Address::Unix(_) => put_unix(&mut facts, listener, [0, u32::MAX, u32::MAX]),
+        Address::Unix(_) => {
+            facts.push(b'l');
+            put_unix(&mut facts, listener, [0, u32::MAX, u32::MAX]);
+        }
     }
     facts
 }
@@ -31,12 +34,14 @@ pub(super) fn put_connection(facts: &mut Vec<u8>, listener: &Listener, request: 
                 put_tls(facts, tls);
             }
         }
-        Endpoints::Unix { pid, uid, gid } => put_unix(facts, listener, [*pid as u32, *uid, *gid]),
+        Endpoints::Unix { pid, uid, gid } => {
+            facts.push(b'u');
+            put_unix(facts, listener, [*pid as u32, *uid, *gid]);
+        }
     }
 }
 
 fn put_unix(facts: &mut Vec<u8>, listener: &Listener, credentials: [u32; 3]) {
-    facts.push(b'u');
     for number in credentials {
         facts.extend_from_slice(&number.to_be_bytes());
     }

@@ -20,6 +20,7 @@ our $VERSION = '0.300';
 #   i  C/a client's port and address, C/a our port and address; over TLS also n version, C whether resumed, C whether
 #      the client named a host, then N/a the cipher, that host and each of the client's certificates
 #   u  pid, uid and gid of the client, path of our socket
+#   l  the same of a listener, with the client of the request that the worker has just now
 sub _facts {
     my ($kind, $rest) = unpack 'a1 a*', ${ *{ $_[0] } };
     if ($kind eq 'i') {
@@ -27,8 +28,8 @@ sub _facts {
         return { peer => $peer, local => $local };
     }
     my ($pid, $uid, $gid, $path) = unpack 'N3 a*', $rest;
-    # A listener has no client; a client in another namespace of processes has the id 0.
-    return { cred => $uid == 0xffffffff ? undef : [ $pid, $uid, $gid ], path => $path };
+    # Before its first request a listener has no client; a client in another namespace of processes has the id 0.
+    return { cred => $uid == 0xffffffff ? undef : [ $pid, $uid, $gid ], path => $path, listener => $kind eq 'l' };
 }
 
 # What TLS has told; nothing for plain HTTP and for a listener.
@@ -101,7 +102,7 @@ sub protocol { defined $_[0]->sockaddr ? Socket::IPPROTO_TCP() : 0 }
 sub connected {
     my ($self) = @_;
     my $facts = $self->_facts;
-    return $facts->{cred} ? 1 : $self->peername;
+    return defined $facts->{path} ? !$facts->{listener} || undef : $self->peername;
 }
 
 # The words of IO::Socket::SSL, with its answers. On a connection without TLS they return nothing, as there.
@@ -319,7 +320,8 @@ The path of a Unix socket; the empty string, since clients have none.
 
 =item peercred
 
-Process, user and group id of the client behind a Unix socket.
+Process, user and group id of the client of a Unix socket. C<gepok.httpd_socket> tells those of the request that the app
+answers.
 
 =item connected
 

@@ -127,9 +127,11 @@ void gp_sockets_begin(pTHX);
 void gp_sockets_end(pTHX);
 SV *gp_client_socket(pTHX_ const gp_request *request);
 SV *gp_listener_socket(pTHX_ gp_slice facts);
+SV *gp_httpd_socket(pTHX_ const gp_request *request);
 
 /* bytes.c */
 int gp_is_plain(pTHX_ SV *sv);
+SV *gp_held(pTHX_ SV *sv);
 gp_slice gp_octets(pTHX_ SV *sv, int copy);
 gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 

@@ -183,7 +183,7 @@ HV *gp_env(pTHX_ const gp_request *request)
     put_time(aTHX_ env, KEY_FINISH_TIME, request->finished);
     put_reference(aTHX_ env, KEY_SOCKET, SvREFCNT_inc_simple_NN(socket));
     if (request->listener < gp.worker.listener_count)
-        put_reference(aTHX_ env, KEY_HTTPD_SOCKET, SvREFCNT_inc_simple_NN(gp.listeners[request->listener]));
+        put_reference(aTHX_ env, KEY_HTTPD_SOCKET, SvREFCNT_inc_simple_NN(gp_httpd_socket(aTHX_ request)));
     put_number(aTHX_ env, KEY_UNIX_SOCKET, request->flags & GP_UNIX ? 1 : 0);
 
     /* What the last request had and this one has not. */

@@ -13,6 +13,9 @@ struct gp_link {
     PerlIOl *ends[2]; /* the bottom layers, NULL where one is gone */
 };
 
+/* The kind that a Unix socket's listener has in its facts; a client's has 'u'. */
+#define LISTENER 'l'
+
 /* A layer of ours is a "unix" layer with a pointer behind it, because it is to become one. */
 static gp_link **link_of(PerlIO *f)
 {
@@ -245,9 +248,23 @@ SV *gp_client_socket(pTHX_ const gp_request *request)
 SV *gp_listener_socket(pTHX_ gp_slice facts)
 {
     GV *gv = gp_new_handle(aTHX);
-    int family = facts.len && facts.ptr[0] == 'u' ? GP_FAMILY_UNIX : GP_FAMILY_TCP;
+    int family = facts.len && facts.ptr[0] == LISTENER ? GP_FAMILY_UNIX : GP_FAMILY_TCP;
     sv_setpvn(GvSVn(gv), facts.ptr, facts.len);
     SvREFCNT_dec(sv_bless(newRV_inc((SV *)gv), gp.socket_stashes[family]));
+    return (SV *)gv;
+}
+
+/* The listener of a request. That of a Unix socket tells the client's credentials, which 0.292 documents there. */
+SV *gp_httpd_socket(pTHX_ const gp_request *request)
+{
+    GV *gv = (GV *)gp.listeners[request->listener];
+    if (request->flags & GP_UNIX && isGV_with_GP(gv)) {
+        /* A new scalar each time: an app may have kept or changed the last one. */
+        SV *facts = newSVpvn(request->socket.ptr, request->socket.len), *old = GvSV(gv);
+        SvPVX(facts)[0] = LISTENER;
+        GvSV(gv) = facts;
+        SvREFCNT_dec(old);
+    }
     return (SV *)gv;
 }
 
