@@ -24,6 +24,12 @@ package Shown { use overload '""' => sub { $_[0][0]->() }, bool => sub { 1 }, fa
 
 package False { use overload bool => sub { '' }, '""' => sub {'false object'}, fallback => 1 }
 
+package Uncommitted {
+    my $env;
+    sub in { $env = shift }
+    use overload bool => sub { delete $env->{'psgix.harakiri.commit'}; undef $env; push @main::kept, map { [1, 2] } 1 .. 20; '' };
+}
+
 package Cursed { use overload bool => sub { die 'bool' }, '""' => sub { die 'text' }, fallback => 0 }
 
 package Leaving { sub of { bless [$_[1]] } sub DESTROY { $_[0][0]->() } }
@@ -369,6 +375,42 @@ my %ways = (
     'overload-body-headers' => sub {
         my @headers = map { ("X-$_" => $_ x 50) } 'a' .. 'e';
         [200, \@headers, ['pa', Shown->of(sub { @headers = (); push @kept, map { 'y' x 50 } 1 .. 20; 'rt' })]];
+    },
+    # The array moves in memory, or is gone, while its first element is read.
+    'overload-grows' => sub {
+        my $response = [undef, ['X-Value' => 'kept'], ['grown']];
+        $response->[0] = Shown->of(sub { push @$response, 1 .. 10_000; push @kept, map { 'x' x 24 } 1 .. 1000; 200 });
+        sub { $_[0]->($response) };
+    },
+    'overload-shrinks' => sub {
+        my $response = [undef, ['X-Value' => 'gone'], ['shrunk']];
+        $response->[0] = Shown->of(sub { @$response = (); push @kept, map { [1, 2] } 1 .. 20; 200 });
+        sub { $_[0]->($response) };
+    },
+    'overload-drops' => sub {
+        my $response = [undef, ['X-Value' => 'kept'], ['dropped']];
+        $response->[0] = Shown->of(sub { undef $response; push @kept, map { [1, 2] } 1 .. 20; 200 });
+        sub { $_[0]->($response) };
+    },
+    'overload-itself' => sub {
+        my (@headers, @body);
+        @headers = ('X-Value', Shown->of(sub { pop @headers; push @kept, map { [1, 2] } 1 .. 20; 'value' }));
+        @body = ('it', Shown->of(sub { pop @body; push @kept, map { [1, 2] } 1 .. 20; 'self' }));
+        [200, \@headers, \@body];
+    },
+    'overload-written' => sub {
+        streaming(sub {
+            my ($own, @pieces) = shift;
+            @pieces = (Shown->of(sub { @pieces = (); push @kept, map { [1, 2] } 1 .. 20; 'written' }));
+            $own->write($pieces[0]);
+            $own->close;
+        });
+    },
+    'overload-commit' => sub {
+        my $env = shift;
+        $env->{'psgix.harakiri.commit'} = bless [], 'Uncommitted';
+        Uncommitted::in($env);
+        text('commit');
     },
     'overload-response' => sub {
         my $response = [200, [], ['a']];

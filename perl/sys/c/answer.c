@@ -122,13 +122,15 @@ static void answer_array(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields
         keep_fields(aTHX_ fields, count);
     for (i = 0; i < len; i++) {
         SV **entry = av_fetch(body, i, 0);
+        SV *value;
         gp_slice bytes;
         if (!entry)
             continue;
-        SvGETMAGIC(*entry);
-        if (!SvOK(*entry))
+        value = gp_held(aTHX_ * entry);
+        SvGETMAGIC(value);
+        if (!SvOK(value))
             continue;
-        bytes = gp_octets(aTHX_ * entry, copy);
+        bytes = gp_octets(aTHX_ value, copy);
         if (bytes.len == 0)
             continue;
         slices[pieces++] = bytes;
@@ -177,7 +179,7 @@ static int next_line(pTHX_ SV *body, gp_slice *piece)
     if (call_method("getline", G_SCALAR) != 1)
         return 0;
     SPAGAIN;
-    line = POPs;
+    line = gp_held(aTHX_ POPs);
     PUTBACK;
     SvGETMAGIC(line);
     more = SvOK(line) ? 1 : 0;
@@ -273,26 +275,28 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
 {
     AV *av = (AV *)SvRV(response);
     SSize_t len = av_len(av) + 1;
-    SV **status_entry = av_fetch(av, 0, 0);
-    SV **headers_entry = av_fetch(av, 1, 0);
-    SV **body_entry;
+    SV **entry = av_fetch(av, 0, 0);
     SV *body;
     UV status;
     gp_pair *fields;
     size_t count;
 
-    if (len < 2 || !status_entry || !headers_entry)
+    if (len < 2 || !entry)
         croak("Gepok: a response has %ld elements instead of 3", (long)len);
+    /* Reading an element may run code of the app's, which may change the array or drop it: it is kept, and asked for the
+     * next element only then. */
+    sv_2mortal(SvREFCNT_inc_simple_NN((SV *)av));
     gp_keep_response(aTHX_(SV *) av);
-    status = read_status(aTHX_ * status_entry);
-    fields = gp_fields(aTHX_ * headers_entry, &count);
+    status = read_status(aTHX_ gp_held(aTHX_ * entry));
+    entry = av_fetch(av, 1, 0);
+    fields = gp_fields(aTHX_ entry ? *entry : &PL_sv_undef, &count);
     if (len == 2) {
         send_head(aTHX_ exchange, status, fields, count, -1);
         return;
     }
 
-    body_entry = av_fetch(av, 2, 0);
-    body = body_entry ? *body_entry : &PL_sv_undef;
+    entry = av_fetch(av, 2, 0);
+    body = entry ? gp_held(aTHX_ * entry) : &PL_sv_undef;
     SvGETMAGIC(body);
     /* Its own reference: the app's code may change the array while the body is read. */
     body = sv_mortalcopy(body);

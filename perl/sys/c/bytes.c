@@ -8,6 +8,15 @@ int gp_is_plain(pTHX_ SV *sv)
     return !SvROK(sv) && !SvGMAGICAL(sv) && !SvUTF8(sv) && SvTYPE(sv) <= SVt_PVMG;
 }
 
+/* The value, kept until the temporaries are freed where reading it may run code of the app's: that may take it out of the
+ * array or variable that holds it. */
+SV *gp_held(pTHX_ SV *sv)
+{
+    if (!gp_is_plain(aTHX_ sv))
+        sv_2mortal(SvREFCNT_inc_simple_NN(sv));
+    return sv;
+}
+
 /* The bytes of a defined value; with `copy`, of a copy that later Perl code can't change. */
 gp_slice gp_octets(pTHX_ SV *sv, int copy)
 {
@@ -57,6 +66,7 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count)
     gp_pair *fields;
     int copy = 0;
 
+    list = gp_held(aTHX_ list);
     SvGETMAGIC(list);
     if (!SvROK(list) || SvTYPE(SvRV(list)) != SVt_PVAV)
         croak("Gepok: the headers of a response must be an array reference");
@@ -72,13 +82,17 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count)
         SV **entry = av_fetch(av, i, 0);
         copy = entry && !gp_is_plain(aTHX_ * entry);
     }
+    if (copy)
+        sv_2mortal(SvREFCNT_inc_simple_NN((SV *)av));
     for (i = 0; i < len; i++) {
         SV **entry = av_fetch(av, i, 0);
         gp_slice bytes = {"", 0};
         if (entry) {
-            SvGETMAGIC(*entry);
-            if (SvOK(*entry))
-                bytes = gp_octets(aTHX_ * entry, copy);
+            /* Not `entry` from here on: the array may be another one when the value has been read. */
+            SV *value = gp_held(aTHX_ * entry);
+            SvGETMAGIC(value);
+            if (SvOK(value))
+                bytes = gp_octets(aTHX_ value, copy);
         }
         if (i % 2) {
             fields[i / 2].value = bytes;

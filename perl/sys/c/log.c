@@ -55,7 +55,7 @@ void gp_access_log(pTHX_ void *argument)
         PUSHMARK(SP);
         EXTEND(SP, len + 2);
         PUSHs(response ? sv_2mortal(response) : &PL_sv_undef);
-        PUSHs(socket ? *socket : &PL_sv_undef);
+        PUSHs(socket ? sv_mortalcopy(*socket) : &PL_sv_undef);
         for (at = 0; at < len; at++)
             PUSHs(AvARRAY(list)[at]);
         PUTBACK;

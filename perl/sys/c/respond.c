@@ -27,7 +27,7 @@ static AV *cleanup_handlers(pTHX_ HV *env)
 static int committed(pTHX_ HV *env)
 {
     SV **entry = gp_env_entry(aTHX_ env, KEY_HARAKIRI_COMMIT);
-    return entry && SvTRUE(*entry);
+    return entry && SvTRUE(gp_held(aTHX_ * entry));
 }
 
 /* The delayed response: the app's code gets the responder; afterwards something must have come of it. */
@@ -107,7 +107,7 @@ static void print_error(pTHX_ void *argument)
     SV **errors = env ? gp_env_entry(aTHX_ env, KEY_PSGI_ERRORS) : NULL;
     dSP;
     PUSHMARK(SP);
-    XPUSHs(errors && SvROK(*errors) ? *errors : sv_2mortal(newRV_inc((SV *)PL_stderrgv)));
+    XPUSHs(errors && SvROK(*errors) ? sv_mortalcopy(*errors) : sv_2mortal(newRV_inc((SV *)PL_stderrgv)));
     XPUSHs(sv_mortalcopy(gp.message));
     PUTBACK;
     call_method("print", G_VOID | G_DISCARD);

@@ -127,9 +127,10 @@ static XSPROTO(xs_write)
     if (!exchange->writer)
         croak("Gepok: write on a closed writer");
     if (items > 1) {
-        SvGETMAGIC(ST(1));
-        if (SvOK(ST(1)))
-            bytes = gp_octets(aTHX_ ST(1), 0);
+        SV *piece = gp_held(aTHX_ ST(1));
+        SvGETMAGIC(piece);
+        if (SvOK(piece))
+            bytes = gp_octets(aTHX_ piece, 0);
     }
     SAVE_ERRNO;
     if (!alive(exchange))

@@ -5,14 +5,27 @@
 #define MOST 50
 
 /* What was run when the signal came. A system call that it interrupts returns, and the call around it may be over before
- * we get to look. */
-static const COP *volatile interrupted;
+ * we get to look; a string that was evaluated is then freed, so the statement's place is copied. */
+static struct {
+    const COP *statement; /* to be compared only */
+    unsigned long line;
+    char file[256];
+} interrupted;
 
-/* In a signal handler: a pointer is all that can be taken. */
+/* In a signal handler: what is running is there as long as we are here, and nothing is allocated. */
 void gp_interrupted(void)
 {
     GP_PERL(gp.perl);
-    interrupted = PL_curcop;
+    const COP *statement = PL_curcop;
+    const char *file = statement ? CopFILE(statement) : NULL;
+    size_t i = 0;
+    if (!file)
+        file = "?";
+    for (; file[i] && i < sizeof interrupted.file - 1; i++)
+        interrupted.file[i] = file[i];
+    interrupted.file[i] = '\0';
+    interrupted.line = statement ? (unsigned long)CopLINE(statement) : 0;
+    interrupted.statement = statement;
 }
 
 static void name(pTHX_ SV *text, const PERL_CONTEXT *cx)
@@ -35,10 +48,9 @@ SV *gp_where(pTHX)
     const COP *cop = PL_curcop;
     const PERL_SI *info = PL_curstackinfo;
     int count = 0;
-    if (interrupted && interrupted != cop)
-        sv_catpvf(text, "    (interrupted) at %s line %lu\n", CopFILE(interrupted) ? CopFILE(interrupted) : "?",
-                  (unsigned long)CopLINE(interrupted));
-    interrupted = NULL;
+    if (interrupted.statement && interrupted.statement != cop)
+        sv_catpvf(text, "    (interrupted) at %s line %lu\n", interrupted.file, interrupted.line);
+    interrupted.statement = NULL;
     /* Perl's own call of the handler that asks. */
     if (info->si_type == PERLSI_SIGNAL)
         info = info->si_prev;

@@ -158,6 +158,12 @@ overload-clears  | one whose text empties the body | 200 ab | serves
 overload-clears-headers | one whose text empties the headers | 200 header | serves
 overload-body-headers | one in the body whose text empties the headers | 200 part | serves
 overload-response | one whose text undoes the response | 200 ab | serves
+overload-grows   | one as the status whose text makes the response longer | 200 grown | serves
+overload-shrinks | one as the status whose text empties the response | 500 | serves | must be an array reference
+overload-drops   | one as the status whose text frees the response | 200 dropped | serves
+overload-itself  | one as a header value, and one in the body, whose text frees it | 200 itself | serves
+overload-written | one that is written, whose text frees it | 200 partwritten | serves
+overload-commit  | one as psgix.harakiri.commit whose bool frees it | 200 commit | serves
 getline-clears   | getline drops the body's last reference | 200 part | serves
 getline-response | getline empties the response | 200 part | serves
 getline-headers  | getline assigns to the headers' values | 200 part | serves
