@@ -33,6 +33,9 @@ sub {
 };
 APP
 
+# How a line of Gepok's own about a failure begins.
+my $LINE = qr/\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] \[\d+\] \[error\]/;
+
 my @folders;
 sub slurp { open my $file, '<', $_[0] or return ''; local $/; return scalar(<$file>) // '' }
 sub folder { push @folders, my $folder = scratch(); return "$folder" }
@@ -46,7 +49,7 @@ each_entry {
             options => {start_servers => $workers, error_log_path => 'e.log', access_log_path => ''},
         );
         $server->get($_) for qw(/warn /child /print /die);
-        ok soon { slurp("$folder/e.log") =~ /^warned\nfrom a child\nprinted\ndied\n/m },
+        ok soon { slurp("$folder/e.log") =~ m{^warned\nfrom a child\nprinted\n$LINE GET /die: died\n}m },
             "$workers: all that is written to standard error" or diag slurp("$folder/e.log");
         if ($workers) {
             $server->get('/crash');
@@ -61,6 +64,79 @@ each_entry {
         is $server->stop, 0, 'it ends with status 0';
         unlike $server->log, qr/warned|printed|from a child/, 'and nowhere else' or diag $server->log;
     }
+};
+
+# Whatever way the app fails: when, which process, which request. What the app itself prints is left as it is.
+check 'failures of the app' => sub {
+    my $app = <<'APP';
+package Body { sub new { my $class = shift; bless [@_], $class } sub getline { shift(@{$_[0]})->() } sub close { $_[0][0]->() } }
+my %ways = (
+    string    => sub { die "oops\n" },
+    line      => sub { die 'oops' },
+    lines     => sub { die "one\n[2026-01-01 00:00:00] [1] [error] forged\e[2J\n" },
+    none      => sub { },
+    status    => sub { ['x', [], []] },
+    header    => sub { [200, ["a b" => 1], []] },
+    body      => sub { [200, [], 'text'] },
+    getline   => sub { [200, [], Body->new(sub { die "no line\n" }, sub { })] },
+    close     => sub { [200, [], Body->new(sub { }, sub { die "not closed\n" })] },
+    both      => sub { [200, [], Body->new(sub { die "no line\n" }, sub { die "not closed\n" })] },
+    delayed   => sub { sub { die "no response\n" } },
+    streaming => sub { sub { $_[0]->([200, []])->write('x'); die "cut\n" } },
+    cleanup   => sub { push @{$_[0]{'psgix.cleanup.handlers'}}, sub { die "not clean\n" }; [200, [], []] },
+    errors    => sub { open my $own, '>', "$ENV{FOLDER}/own" or die $!; $_[0]{'psgi.errors'} = $own; die "own log\n" },
+    prints    => sub { $_[0]{'psgi.errors'}->print("its own\n"); warn "warned\n"; [200, [], []] },
+);
+sub { $ways{substr $_[0]{PATH_INFO}, 1}->(@_) };
+APP
+    my %expected = (
+        string    => ['string: oops'],
+        line      => [qr/^line: oops at \S+ line \d+\.$/],
+        lines     => ['lines: one', "\t[2026-01-01 00:00:00] [1] [error] forged\\x1b[2J"],
+        none      => [qr/^none: Gepok: the app returned neither /],
+        status    => ["status: Gepok: a response has the status 'x'."],
+        header    => [qr/^header: Gepok: /],
+        body      => [qr/^body: Gepok: /],
+        getline   => ['getline: no line'],
+        close     => [q{close: the body's close: not closed}],
+        both      => ['both: no line', q{both: the body's close: not closed}],
+        delayed   => ['delayed: no response'],
+        streaming => ['streaming: cut'],
+        cleanup   => ['cleanup: a cleanup handler: not clean'],
+        errors    => [],
+        prints    => ['its own', 'warned'],
+    );
+    for my $workers (1, 0) {
+        my $folder = folder();
+        my $server = server(entry => 'bin', app => $app, options => {start_servers => $workers}, env => {FOLDER => $folder});
+        for my $way (sort keys %expected) {
+            my $before = length $server->log;
+            my $client = $server->connect;
+            $client->send("GET /$way?secret HTTP/1.0\r\n\r\n");
+            eval { $client->response };
+            # After it everything is in the log, also what a cleanup handler has died of.
+            $server->get('/prints');
+            my @lines = split /\n/, substr $server->log, $before;
+            splice @lines, -2;
+            s{^$LINE GET /}{} or $way eq 'prints' or /^\t/ or $_ = "not ours: $_" for @lines;
+            is scalar @lines, scalar @{$expected{$way}}, "$way, $workers workers: lines" or diag "@lines";
+            for my $at (0 .. $#lines) {
+                my $expected = $expected{$way}[$at] // '';
+                ref $expected ? like $lines[$at], $expected, 'line' : is $lines[$at], $expected, 'line';
+            }
+        }
+        like slurp("$folder/own"), qr{^$LINE GET /errors: own log$}, 'psgi.errors of the env gets it';
+    }
+    my $server = server(app => $app, options => {start_servers => 1, log_level => 'off'});
+    $server->get('/string');
+    unlike $server->log, qr/oops/, 'log_level off: not logged';
+};
+
+check "a request's name" => sub {
+    my $server = server(app => 'sub { die "oops\n" }', options => {start_servers => 1});
+    my $long   = 'x' x 300;
+    $server->exchange("GET $_ HTTP/1.0\r\n\r\n") for "/$long", "/\xff", '/';
+    ok soon { $server->log =~ m{ GET /x{195}\.\.\.: oops\n.* GET /\\xff: oops\n.* GET /: oops\n} }, 'is short and plain' or diag $server->log;
 };
 
 check 'psgix.logger' => sub {
@@ -126,7 +202,7 @@ check 'what goes wrong in the hook harms nobody' => sub {
     is $server->get('/')->content, 'hello', 'a request whose hook dies';
     is $server->get('/exit')->content, 'hello', 'one whose hook exits';
     ok soon { eval { $server->get('/')->content eq 'hello' } }, 'and the next';
-    ok soon { $server->log =~ /^hook died$/m }, 'the log tells';
+    ok soon { $server->log =~ m{^$LINE GET /: access_log: hook died$}m }, 'the log tells';
     is $server->stop, 0, 'it ends with status 0';
 };
 

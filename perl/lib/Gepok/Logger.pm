@@ -1,4 +1,4 @@
-# psgix.logger: messages of the app as lines of the error log.
+# Lines of the error log: messages of the app by psgix.logger, and how it has failed.
 package Gepok::Logger;
 
 use strict;
@@ -9,10 +9,13 @@ our $VERSION = '0.300';
 # PSGI::Extensions names these.
 my %RANK = (debug => 0, info => 1, warn => 2, error => 3, fatal => 4);
 
+# The least level of this process's lines.
+my $rank = 0;
+
 # The logger of a worker; messages below the level are dropped. There is one for all requests.
 sub logger {
     my ($least) = @_;
-    my $rank = exists $RANK{$least} ? $RANK{$least} : 5;
+    $rank = exists $RANK{$least} ? $RANK{$least} : 5;
     return sub {
         my ($entry) = @_;
         my $level = defined $entry->{level} ? lc $entry->{level} : 'error';
@@ -24,6 +27,20 @@ sub logger {
         print STDERR _line($level, "$message");
         return;
     };
+}
+
+# The line about an app that has failed, and about the request that it was to answer, where there was one; an empty text
+# where the level drops it.
+sub failure {
+    my ($request, $message) = @_;
+    return '' if $RANK{error} < $rank;
+    if (defined $request) {
+        # A client chooses its bytes, and how many there are.
+        substr $request, 200, length $request, '...' if length $request > 200;
+        $request =~ s/([^\x20-\x7e])/sprintf '\\x%02x', ord $1/ge;
+        $message = "$request: $message";
+    }
+    return _line('error', $message);
 }
 
 # As Gepok's own lines; UTC, so that the lines of all processes are in one order. No message can begin a line that

@@ -146,8 +146,14 @@ static void answer_array(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields
         gp_content(aTHX_ exchange, slices, pieces);
 }
 
+/* Whether there is an exception; neither is it asked for its truth nor for its text, which may run code. */
+static int is_exception(SV *error)
+{
+    return SvROK(error) || (SvPOK(error) && SvCUR(error) > 0);
+}
+
 /* Calls `close`, where there is one. On the savestack, so that it is called once whatever way the reading ends. An exception
- * is only worth a warning: what was read is handed over. */
+ * is only worth a line in the log: what was read is handed over. */
 static void close_body(pTHX_ void *argument)
 {
     SV *body = (SV *)argument;
@@ -159,7 +165,13 @@ static void close_body(pTHX_ void *argument)
         PUSHMARK(SP);
         XPUSHs(body);
         PUTBACK;
-        call_method("close", G_VOID | G_DISCARD | G_EVAL | G_KEEPERR);
+        /* Another one may be on its way. */
+        save_scalar(PL_errgv);
+        call_method("close", G_VOID | G_DISCARD | G_EVAL);
+        if (is_exception(ERRSV)) {
+            SvREFCNT_dec(gp.close_error);
+            gp.close_error = newSVsv(ERRSV);
+        }
         FREETMPS;
         LEAVE;
         POPSTACK;

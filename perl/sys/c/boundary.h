@@ -77,8 +77,10 @@ struct gp_state {
     struct gp_frame *frame; /* what the guard's XSUB shall run */
     CV *guard;
     COP cop; /* where Perl code runs that we call from nowhere */
-    SV *error;     /* the exception of the last GP_DIED */
-    SV *message;   /* its text */
+    SV *error;                 /* the exception of the last GP_DIED */
+    SV *message;               /* its text */
+    SV *close_error;           /* what the body's close died with, until that is logged */
+    const gp_request *request; /* the one that is being answered */
     gp_serve_fn serve;
     int open; /* between gp_open and gp_close */
     gp_worker worker;
@@ -146,7 +148,7 @@ void gp_keep_failure(pTHX);
 void gp_access_log(pTHX_ void *argument);
 
 /* respond.c */
-void gp_log_error(pTHX_ HV *env);
+void gp_log_error(pTHX_ HV *env, const char *what);
 
 /* signals.c */
 void gp_signals_begin(pTHX);

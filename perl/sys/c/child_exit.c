@@ -29,6 +29,23 @@ static void run_hook(pTHX_ void *argument)
     call_hook(aTHX_ 0);
 }
 
+static void log_failure(pTHX)
+{
+    SV *text = sv_2mortal(newSVpvf("child_exit: %" SVf, SVfARG(ERRSV)));
+    dSP;
+    PUSHMARK(SP);
+    EXTEND(SP, 2);
+    PUSHs(&PL_sv_undef);
+    PUSHs(text);
+    PUTBACK;
+    call_pv("Gepok::Logger::failure", G_SCALAR | G_EVAL);
+    SPAGAIN;
+    text = POPs;
+    PUTBACK;
+    if (SvPOK(text))
+        PerlIO_write(PerlIO_stderr(), SvPVX(text), SvCUR(text));
+}
+
 /* As an END block. One that dies would keep the app's own from running. */
 static XSPROTO(xs_child_exit)
 {
@@ -37,7 +54,7 @@ static XSPROTO(xs_child_exit)
     PERL_UNUSED_VAR(cv);
     call_hook(aTHX_ G_EVAL);
     if (SvTRUE(ERRSV))
-        PerlIO_printf(PerlIO_stderr(), "child_exit: %" SVf, SVfARG(ERRSV));
+        log_failure(aTHX);
     XSRETURN_EMPTY;
 }
 

@@ -101,10 +101,55 @@ static void run(pTHX_ void *argument)
     LEAVE;
 }
 
-static void print_error(pTHX_ void *argument)
+/* A failure of the app, as it is told. */
+typedef struct failure {
+    HV *env;          /* whose psgi.errors gets the line; NULL: our standard error */
+    const char *what; /* what has failed, if that is not the call itself */
+} failure;
+
+/* Method and target of the request; undef where there is none. The query is left out: it may hold what others must not
+ * read. */
+static SV *request_name(pTHX)
 {
-    HV *env = (HV *)argument;
-    SV **errors = env ? gp_env_entry(aTHX_ env, KEY_PSGI_ERRORS) : NULL;
+    const gp_request *request = gp.request;
+    gp_slice method = {"", 0}, target = {"", 0};
+    const char *query;
+    size_t i;
+    if (!request)
+        return &PL_sv_undef;
+    for (i = 0; i < request->entry_count; i++) {
+        if (request->entries[i].key == KEY_REQUEST_METHOD)
+            method = request->entries[i].value;
+        else if (request->entries[i].key == KEY_REQUEST_URI)
+            target = request->entries[i].value;
+    }
+    query = (const char *)memchr(target.ptr, '?', target.len);
+    if (query)
+        target.len = (size_t)(query - target.ptr);
+    return sv_2mortal(newSVpvf("%.*s %.*s", (int)method.len, method.ptr, (int)target.len, target.ptr));
+}
+
+/* Makes gp.message the whole line. */
+static void make_line(pTHX_ void *argument)
+{
+    const failure *f = (const failure *)argument;
+    SV *text = sv_2mortal(f->what ? newSVpvf("%s: %" SVf, f->what, SVfARG(gp.message)) : newSVsv(gp.message));
+    dSP;
+    PUSHMARK(SP);
+    EXTEND(SP, 2);
+    PUSHs(request_name(aTHX));
+    PUSHs(text);
+    PUTBACK;
+    call_pv("Gepok::Logger::failure", G_SCALAR);
+    SPAGAIN;
+    sv_setsv(gp.message, POPs);
+    PUTBACK;
+}
+
+static void print_line(pTHX_ void *argument)
+{
+    const failure *f = (const failure *)argument;
+    SV **errors = f->env ? gp_env_entry(aTHX_ f->env, KEY_PSGI_ERRORS) : NULL;
     dSP;
     PUSHMARK(SP);
     XPUSHs(errors && SvROK(*errors) ? sv_mortalcopy(*errors) : sv_2mortal(newRV_inc((SV *)PL_stderrgv)));
@@ -113,11 +158,13 @@ static void print_error(pTHX_ void *argument)
     call_method("print", G_VOID | G_DISCARD);
 }
 
-/* An exception's text goes to psgi.errors of the env, else to our standard error. */
-void gp_log_error(pTHX_ HV *env)
+/* The last exception goes to psgi.errors of the env, else to our standard error. */
+void gp_log_error(pTHX_ HV *env, const char *what)
 {
+    failure f = {env, what};
     gp_describe(aTHX);
-    if (gp_guarded(aTHX_ print_error, env) == GP_DIED)
+    gp_guarded(aTHX_ make_line, &f);
+    if (SvCUR(gp.message) && gp_guarded(aTHX_ print_line, &f) == GP_DIED)
         PerlIO_write(PerlIO_stderr(), SvPVX(gp.message), SvCUR(gp.message));
 }
 
@@ -181,7 +228,7 @@ static gp_outcome settle(pTHX_ call *c)
         gp_done done = {c->request, env};
         SINK.flush(SELF);
         if (gp_guarded(aTHX_ gp_access_log, &done) == GP_DIED)
-            gp_log_error(aTHX_ env);
+            gp_log_error(aTHX_ env, "access_log");
         if (gp.exited)
             return GP_EXIT;
     }
@@ -194,7 +241,7 @@ static gp_outcome settle(pTHX_ call *c)
             if (c->handler == 0)
                 SINK.flush(SELF);
             if (gp_guarded(aTHX_ run_handler, c) == GP_DIED)
-                gp_log_error(aTHX_ env);
+                gp_log_error(aTHX_ env, "a cleanup handler");
             if (gp.exited)
                 return GP_EXIT;
         }
@@ -222,16 +269,22 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
         return gp.exited ? GP_EXIT : GP_BAD;
     c.request = request;
     c.app = (SV *)app;
+    gp.request = request;
     c.exchange = gp_exchange_begin(aTHX_ request);
     c.exchange_sv = SvREFCNT_inc(gp.subs.exchange);
 
     outcome = gp_guarded(aTHX_ run, &c);
     c.exchange->in_call = 0;
     if (outcome == GP_DIED && !c.settled) {
-        gp_log_error(aTHX_ c.env);
+        gp_log_error(aTHX_ c.env, NULL);
         if (!c.exchange->over && !c.exchange->head && !c.exchange->taken)
             gp_keep_failure(aTHX);
         fail(c.exchange);
+    }
+    if (gp.close_error && !gp.exited) {
+        gp.error = gp.close_error;
+        gp.close_error = NULL;
+        gp_log_error(aTHX_ c.env, "the body's close");
     }
     if (!gp.exited && !c.settled)
         outcome = settle(aTHX_ &c);
@@ -242,6 +295,7 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
     }
     else if (c.settled)
         outcome = GP_OK;
+    gp.request = NULL;
     SvREFCNT_dec(c.exchange_sv);
     return outcome;
 }

@@ -213,6 +213,6 @@ gp_outcome gp_signals(gp_perl *perl)
     if (!PL_sig_pending)
         return GP_OK;
     if (gp_guarded(aTHX_ run_signals, NULL) == GP_DIED)
-        gp_log_error(aTHX_ NULL);
+        gp_log_error(aTHX_ NULL, "a signal's handler");
     return gp.exited ? GP_EXIT : GP_OK;
 }
