@@ -186,6 +186,24 @@ check 'signals to the whole group while workers are born' => sub {
     }
 } if is_gepok();
 
+# Both TERMs wait for the last lines of the access log.
+check 'a second TERM after the last answer ends at once' => sub {
+    my $folder = scratch();
+    my $server = start(start_servers => 1, access_log_path => "$folder/access.log");
+    my ($client, $path) = in_work($server, '/work');
+    $server->signal('TERM');
+    # The listener is closed: the first TERM has been taken up.
+    ok soon { !eval { $server->connect; 1 } }, 'TERM is heard';
+    touch("$path-go");
+    is $client->response->status, 200, 'the request is answered';
+    my $begun = time;
+    $server->signal('TERM');
+    ok defined $server->wait_exit(10), 'it ends';
+    cmp_ok time - $begun, '<', 0.9, 'soon';
+    unlike $server->log, qr/takes no more lines/, 'no line is said to be lost';
+    like slurp("$folder/access.log"), qr{"GET /work}, 'nor is one';
+} if is_gepok();
+
 check 'INT and a second TERM are fast' => sub {
     for my $signals (['INT'], ['TERM', 'TERM'], ['TERM', 'INT']) {
         my $server = start(start_servers => 2);

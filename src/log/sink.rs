@@ -127,7 +127,8 @@ impl Lines {
             }
             if self.waiting.borrow().is_empty() {
                 self.busy.set(false);
-                self.idle.notify_one();
+                // Each stop of the server waits here: a second one may have joined the first.
+                self.idle.notify_waiters();
                 return;
             }
         }
@@ -208,6 +209,22 @@ mod tests {
             assert_eq!(lines.len(), many + 2);
             assert_eq!((lines[0], lines[many + 1]), ("first", "last"));
             assert!(lines[1..=many].is_sorted());
+        };
+        LocalSet::new().run_until(work).await;
+    }
+
+    // Two stops, one after the other, as two TERMs make them.
+    #[tokio::test(start_paused = true)]
+    async fn everyone_who_waits_for_the_last_lines_is_woken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let work = async {
+            let sink = Sink::new(target(&path));
+            put(&sink, "line");
+            let begun = tokio::time::Instant::now();
+            tokio::join!(sink.finish(), sink.finish(), sink.finish());
+            assert!(begun.elapsed() < LAST, "none waits in vain");
+            assert_eq!(read(&path), "line\n");
         };
         LocalSet::new().run_until(work).await;
     }
