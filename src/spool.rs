@@ -52,6 +52,20 @@ impl Room {
         &self.settings.folder
     }
 
+    /// Refuses content of so many bytes if it never fits, however much is free.
+    ///
+    /// # Errors
+    /// StorageFull.
+    pub(crate) fn could_hold(&self, bytes: u64) -> io::Result<()> {
+        match self.settings.limit {
+            Some(limit) if bytes > limit.max(MEMORY) => {
+                let text = format!("{bytes} bytes are more than option 'max_spool' allows");
+                Err(io::Error::new(io::ErrorKind::StorageFull, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes space for files.
     ///
     /// # Errors

@@ -147,6 +147,32 @@ check 'min_content_rate' => sub {
     is upload($server, 3 << 20)->content, 3 << 20, 'a quick client';
 };
 
+# The client need not send what can't be kept.
+check 'what is too large is refused when it is announced' => sub {
+    my $folder = scratch();
+    my $server = start(max_spool => '4M', spool_dir => "$folder", max_content => '6M');
+    my $answer = sub {
+        my ($what, $status, $fields, $content) = @_;
+        my $client = $server->connect;
+        $client->send("POST / HTTP/1.1\r\nHost: x\r\n$fields\r\n\r\n$content");
+        my $response = $client->response('POST');
+        is $response->status, $status, $what;
+        ok $response->closes && $client->closed, 'and the connection closes';
+    };
+    my $chunked = 'Transfer-Encoding: chunked';
+    $answer->('a Content-Length beyond max_spool',  507, 'Content-Length: ' . (5 << 20), 'x');
+    $answer->('a Content-Length beyond max_content', 413, 'Content-Length: ' . (7 << 20), 'x');
+    $answer->('before permission is given to send it', 507, 'Content-Length: ' . (5 << 20) . "\r\nExpect: 100-continue", '');
+    $answer->('a chunk beyond max_spool', 507, $chunked, sprintf "%x\r\nx", 5 << 20);
+    $answer->('a chunk beyond max_content', 413, $chunked, sprintf "%x\r\nx", 7 << 20);
+    $answer->('the largest chunk', 413, $chunked, "ffffffffffffffff\r\nx");
+    my $first = sprintf "%x\r\n%s\r\n", 1 << 20, 'x' x (1 << 20);
+    $answer->('chunks that are too much together', 507, $chunked, $first . sprintf "%x\r\nx", (3 << 20) + 1);
+    $answer->('the same for max_content', 413, $chunked, $first . sprintf "%x\r\nx", (5 << 20) + 1);
+    is $server->get('/calls')->content, 0, 'the app has seen none of them';
+    is upload($server, 4 << 20)->content, 4 << 20, 'what fits exactly is served';
+};
+
 check 'max_spool' => sub {
     my $folder = scratch();
     my $server = start(max_spool => '4M', spool_dir => "$folder");

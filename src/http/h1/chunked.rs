@@ -22,7 +22,16 @@ pub enum Piece {
     End,
 }
 
-/// Decodes the chunked content of one request.
+/// What a look at some bytes has found at their front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes of framing.
+    pub framing: usize,
+    /// Bytes of content that follow them.
+    pub data: usize,
+}
+
+/// Decodes the chunked content of one message.
 ///
 /// Each byte of framing is looked at once, however slowly it comes. Extensions and trailers are checked and
 /// dropped. Every line must end in CRLF: a server that took a bare LF could be made to see other chunks
@@ -30,8 +39,10 @@ pub enum Piece {
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
-    /// Bytes of content that may still come.
-    content_left: u64,
+    /// Bytes of content in all chunks whose size has been read.
+    announced: u64,
+    /// Bytes that they may have.
+    most: u64,
     extensions_left: usize,
     trailers_left: usize,
     trailer_lines_left: usize,
@@ -78,7 +89,8 @@ impl Decoder {
     pub fn new(limits: &Limits) -> Self {
         Decoder {
             state: NEXT_SIZE,
-            content_left: limits.content.unwrap_or(u64::MAX),
+            announced: 0,
+            most: limits.content.unwrap_or(u64::MAX),
             extensions_left: limits::CHUNK_EXTENSIONS,
             trailers_left: limits.field_section,
             trailer_lines_left: limits.fields,
@@ -87,37 +99,54 @@ impl Decoder {
 
     /// Takes the next piece off the front of `buf`. Behind an error, nothing more can be read.
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Piece, Error> {
-        let mut at = 0;
-        loop {
-            if let State::Data { left } = self.state {
-                buf.advance(at);
-                return Ok(self.take_data(left, buf));
-            }
-            if self.state == State::End {
-                buf.advance(at);
-                return Ok(Piece::End);
-            }
-            let Some(&byte) = buf.get(at) else {
-                buf.clear();
-                return Ok(Piece::More);
-            };
-            at += 1;
-            self.state = self.step(byte)?;
-        }
+        let step = self.scan(buf)?;
+        buf.advance(step.framing);
+        Ok(match step.data {
+            0 if self.is_complete() => Piece::End,
+            0 => Piece::More,
+            data => Piece::Data(buf.split_to(data).freeze()),
+        })
     }
 
-    fn take_data(&mut self, left: u64, buf: &mut BytesMut) -> Piece {
-        if buf.is_empty() {
-            return Piece::More;
+    /// Goes over the next bytes, up to the end of what is here of one chunk's data, or of the content. Behind an error,
+    /// nothing more can be read.
+    pub fn scan(&mut self, bytes: &[u8]) -> Result<Step, Error> {
+        for (framing, &byte) in bytes.iter().enumerate() {
+            match self.state {
+                State::Data { left } => {
+                    let data = self.take_data(left, bytes.len() - framing);
+                    return Ok(Step { framing, data });
+                }
+                State::End => return Ok(Step { framing, data: 0 }),
+                _ => self.state = self.step(byte)?,
+            }
         }
-        let length = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        Ok(Step {
+            framing: bytes.len(),
+            data: 0,
+        })
+    }
+
+    /// Whether the content and its trailers are complete.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// Bytes of content that have been announced so far: they need not have come yet.
+    pub fn announced(&self) -> u64 {
+        self.announced
+    }
+
+    /// Takes as much of a chunk's data as is here, at least a byte.
+    fn take_data(&mut self, left: u64, here: usize) -> usize {
+        let length = here.min(usize::try_from(left).unwrap_or(usize::MAX));
         let left = left - length as u64;
         self.state = if left == 0 {
             State::DataCr
         } else {
             State::Data { left }
         };
-        Piece::Data(buf.split_to(length).freeze())
+        length
     }
 
     /// The state behind one byte of framing.
@@ -173,9 +202,10 @@ impl Decoder {
             (State::SizeEnd { size: 0 }, b'\n') => State::Trailer,
             (State::SizeEnd { size }, b'\n') => {
                 // At once, not when so much has come: the client may not have sent it yet.
-                self.content_left = self
-                    .content_left
-                    .checked_sub(size)
+                self.announced = self
+                    .announced
+                    .checked_add(size)
+                    .filter(|&announced| announced <= self.most)
                     .ok_or(Error::ContentTooLarge)?;
                 State::Data { left: size }
             }

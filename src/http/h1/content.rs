@@ -42,6 +42,9 @@ impl Connection {
         &mut self,
         facts: &Facts,
     ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
+        if let Framing::Length(length) = facts.content {
+            self.announced(length).await?;
+        }
         // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
         if facts.expects_continue && self.buffer.is_empty() {
             self.account.frames(write::CONTINUE.len());
@@ -78,7 +81,9 @@ impl Connection {
                 let mut spool = self.spool();
                 let mut decoder = Decoder::new(&self.context.settings.limits);
                 loop {
-                    match decoder.decode(&mut self.buffer) {
+                    let decoded = decoder.decode(&mut self.buffer);
+                    self.announced(decoder.announced()).await?;
+                    match decoded {
                         Ok(Piece::Data(piece)) => self.push(&mut spool, piece).await?,
                         Ok(Piece::More) => self.read_more(&mut pace).await?,
                         Ok(Piece::End) => return self.spooled(spool).await,
@@ -86,6 +91,14 @@ impl Connection {
                     }
                 }
             }
+        }
+    }
+
+    /// Refuses content that could not be kept, before the client has sent it.
+    async fn announced(&mut self, length: u64) -> Result<(), Close> {
+        match self.context.room.could_hold(length) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.cannot_keep(error).await),
         }
     }
 
