@@ -85,23 +85,23 @@ check 'pipelining' => sub {
 
     # Byte by byte: no reading may depend on what arrives together.
     my $client = $server->connect;
-    for my $byte (split //, "POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcGET /next HTTP/1.1\r\n\r\n") {
+    for my $byte (split //, "POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcGET /next HTTP/1.1\r\nHost: x\r\n\r\n") {
         $client->send($byte);
     }
     is $client->response->content, line('POST', '/slow', 'abc'), 'a request in single bytes';
     is $client->response->content, line('GET', '/next'), 'and the next one';
 
     my $many = 200;
-    @responses = pipelined($server, join('', map {"GET /$_ HTTP/1.1\r\n\r\n"} 1 .. $many), ('GET') x $many);
+    @responses = pipelined($server, join('', map {"GET /$_ HTTP/1.1\r\nHost: x\r\n\r\n"} 1 .. $many), ('GET') x $many);
     is_deeply [map { $_->content } @responses], [map { line('GET', "/$_") } 1 .. $many], "$many at once, in order";
 
-    @responses = pipelined($server, "GET /1 HTTP/1.1\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\n\r\n", 'GET');
+    @responses = pipelined($server, "GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n", 'GET');
     is $responses[0]->content, line('GET', '/1'), 'nothing is served behind Connection: close';
 };
 
 check 'empty lines and empty connections' => sub {
     my $client = $server->connect;
-    $client->send("\r\n\r\nGET /x HTTP/1.1\r\n\r\n");
+    $client->send("\r\n\r\nGET /x HTTP/1.1\r\nHost: x\r\n\r\n");
     is $client->response->content, line('GET', '/x'), 'empty lines before a request are skipped (RFC 9112 section 2.2)';
 
     $client = $server->connect;
@@ -115,7 +115,7 @@ check 'empty lines and empty connections' => sub {
 
     # A client may close its sending side when it has sent all (RFC 9112 section 9.6).
     $client = $server->connect;
-    $client->send("GET /done HTTP/1.1\r\n\r\n");
+    $client->send("GET /done HTTP/1.1\r\nHost: x\r\n\r\n");
     $client->finish;
     is $client->response->content, line('GET', '/done'), 'a half-closed client gets its response';
     ok $client->closed, 'then the end';
@@ -125,14 +125,14 @@ check 'options of connections' => sub {
     my $limited = start(max_keepalive_reqs => 3);
     my $client  = $limited->connect;
     for my $number (1 .. 3) {
-        $client->send("GET /$number HTTP/1.1\r\n\r\n");
+        $client->send("GET /$number HTTP/1.1\r\nHost: x\r\n\r\n");
         is !!$client->response->closes, $number == 3, "max_keepalive_reqs=3: request $number";
     }
     ok $client->closed, 'closed after the third';
 
     my $off = start(keepalive => 0);
     $client = $off->connect;
-    $client->send("GET / HTTP/1.1\r\n\r\n");
+    $client->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     ok $client->response->closes, 'keepalive=0: every response closes';
     ok $client->closed, 'and so does the server';
 
@@ -140,7 +140,7 @@ check 'options of connections' => sub {
     my $short = start(keepalive_timeout => 1);
     $client = $short->connect;
     my $began = time;
-    $client->send("GET / HTTP/1.1\r\n\r\n");
+    $client->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     $client->response;
     ok $client->closed, 'keepalive_timeout=1: an idle connection ends';
     my $lasted = time - $began;
@@ -158,7 +158,7 @@ check 'options of connections' => sub {
     my $idle = start(timeout => 1);
     $client = $idle->connect;
     $began = time;
-    $client->send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    $client->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
     $client->rest;
     $lasted = time - $began;
     ok $lasted > 0.8 && $lasted < 14, 'timeout=1: content that stops is waited for a second' or diag $lasted;
@@ -167,7 +167,7 @@ check 'options of connections' => sub {
 
 check 'idle connections cost no worker' => sub {
     my @idle = map { $server->connect } 1 .. 50;
-    $_->send("GET /idle HTTP/1.1\r\n\r\n") for @idle[0 .. 24];
+    $_->send("GET /idle HTTP/1.1\r\nHost: x\r\n\r\n") for @idle[0 .. 24];
     $_->response for @idle[0 .. 24];
     $_->send("GET /never-complete HTTP/1.1\r\nHos") for @idle[25 .. 49];
     is $server->get('/')->status, 200, 'one worker, fifty connections that wait: the next is served';

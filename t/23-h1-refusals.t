@@ -56,6 +56,8 @@ my %refused = (
     'NUL in a value'          => [400, "GET / HTTP/1.1\r\n${H}X-A: a\0b\r\n\r\n"],
     'CR in a value'           => [400, "GET / HTTP/1.1\r\n${H}X-A: a\rb\r\n\r\n"],
     'a blank first line'      => [400, "GET / HTTP/1.1\r\n ${H}\r\n"],
+    'no Host'                 => [400, "GET / HTTP/1.1\r\n\r\n"],
+    'no Host beside a URL'    => [400, "GET http://x/ HTTP/1.1\r\n\r\n"],
     'two Host'                => [400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"],
     # The request line.
     'no version'             => [400, "GET /\r\n\r\n"],
@@ -67,6 +69,7 @@ my %refused = (
     'a tab'                  => [400, "GET\t/ HTTP/1.1\r\n${H}\r\n"],
     'a blank in the target'  => [400, "GET /a b HTTP/1.1\r\n${H}\r\n"],
     'NUL in the target'      => [400, "GET /a\0b HTTP/1.1\r\n${H}\r\n"],
+    'a fragment'             => [400, "GET /a#b HTTP/1.1\r\n${H}\r\n"],
     'a relative target'      => [400, "GET a HTTP/1.1\r\n${H}\r\n"],
     'asterisk with GET'      => [400, "GET * HTTP/1.1\r\n${H}\r\n"],
     'a method that is none'  => [400, "G\@T / HTTP/1.1\r\n${H}\r\n"],
@@ -103,7 +106,7 @@ for my $case (['field section', 431, "GET / HTTP/1.1\r\nX-A: "], ['target', 414,
 }
 # Anything at all but the largest values.
 for my $case (['a target of 16 KiB', 'GET /' . 'a' x 16_000 . " HTTP/1.1\r\n$H\r\n"],
-    ['a section of nearly 64 KiB', "GET / HTTP/1.1\r\n" . join('', map {"X-$_: " . 'v' x 500 . "\r\n"} 1 .. 120) . "\r\n"])
+    ['a section of nearly 64 KiB', "GET / HTTP/1.1\r\n$H" . join('', map {"X-$_: " . 'v' x 500 . "\r\n"} 1 .. 120) . "\r\n"])
 {
     is $server->exchange($case->[1])->status, 200, "$case->[0] is served";
 }

@@ -39,7 +39,7 @@ END
 sub ask {
     my ($path, $version) = @_;
     my $client = $server->connect;
-    $client->send("GET $path HTTP/" . ($version // '1.1') . "\r\n\r\n");
+    $client->send("GET $path HTTP/" . ($version // '1.1') . "\r\nHost: x\r\n\r\n");
     return $client;
 }
 
@@ -71,7 +71,7 @@ check 'content that ends too soon' => sub {
 check 'content that goes on too long' => sub {
     my $client = ask('/long');
     is $client->response->content, 'hello', 'it is cut';
-    $client->send("GET /hop HTTP/1.1\r\n\r\n");
+    $client->send("GET /hop HTTP/1.1\r\nHost: x\r\n\r\n");
     is $client->response->content, 'hello', 'and the connection is good for the next';
     ok logged(qr/longer than its Content-Length/), 'which is told';
 };
@@ -80,14 +80,14 @@ check 'content that goes on too long' => sub {
 check 'large pieces keep their order and end where they should' => sub {
     my $client = ask('/long-pieces');
     is $client->response->content, 'a' x 60_000 . 'b' x 40_000, 'cut within a piece';
-    $client->send("GET /many-pieces HTTP/1.1\r\n\r\n");
+    $client->send("GET /many-pieces HTTP/1.1\r\nHost: x\r\n\r\n");
     my $response = $client->response;
     is $response->framing, 'chunked', 'of a length that nobody knows';
     ok $response->content eq join('', map { $_ x 60_000 } 'a' .. 'z'), 'all of it, in its order';
-    $client->send("HEAD /long-pieces HTTP/1.1\r\n\r\n");
+    $client->send("HEAD /long-pieces HTTP/1.1\r\nHost: x\r\n\r\n");
     $response = $client->head;
     is $response->field('Content-Length'), 100_000, 'HEAD tells the length';
-    $client->send("GET /hop HTTP/1.1\r\n\r\n");
+    $client->send("GET /hop HTTP/1.1\r\nHost: x\r\n\r\n");
     is $client->response->content, 'hello', 'and has nothing behind its head';
     ok logged(qr/longer than its Content-Length/), 'which is told';
 };
@@ -109,7 +109,7 @@ check 'connection and coding are the server\'s' => sub {
     my $client   = ask('/hop');
     my $response = $client->response;
     is_deeply [map { $response->all($_) } qw(Connection Keep-Alive)], [], 'neither reaches the client';
-    $client->send("GET /close HTTP/1.1\r\n\r\n");
+    $client->send("GET /close HTTP/1.1\r\nHost: x\r\n\r\n");
     ok $client->response->closes, 'close does';
     ok $client->closed, 'and is done';
     is ask('/identity')->response->framing, 'length', 'identity is no coding';

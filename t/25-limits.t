@@ -48,7 +48,7 @@ sub upload {
 sub hold {
     my ($server, $file) = @_;
     my $client = $server->connect;
-    $client->send("GET /hold$file HTTP/1.1\r\n\r\n");
+    $client->send("GET /hold$file HTTP/1.1\r\nHost: x\r\n\r\n");
     soon { -e "$file-begun" } or die "the app was not called\n";
     return $client;
 }
@@ -75,20 +75,20 @@ check 'max_content' => sub {
 check 'other sizes' => sub {
     my $server = start(max_target_size => 100, max_header_size => 200, max_headers => 5);
     my $status = sub { $server->exchange($_[0])->status };
-    is $status->('GET /' . 'a' x 99 . " HTTP/1.1\r\n\r\n"),  200, 'max_target_size';
-    is $status->('GET /' . 'a' x 100 . " HTTP/1.1\r\n\r\n"), 414, 'and a byte more';
-    is $status->("GET / HTTP/1.1\r\nA: " . 'b' x 195 . "\r\n\r\n"), 200, 'max_header_size';
-    is $status->("GET / HTTP/1.1\r\nA: " . 'b' x 196 . "\r\n\r\n"), 431, 'and a byte more';
-    is $status->("GET / HTTP/1.1\r\n" . "A: b\r\n" x 5 . "\r\n"), 200, 'max_headers';
-    is $status->("GET / HTTP/1.1\r\n" . "A: b\r\n" x 6 . "\r\n"), 431, 'and one more';
+    is $status->('GET /' . 'a' x 99 . " HTTP/1.1\r\nHost: x\r\n\r\n"),  200, 'max_target_size';
+    is $status->('GET /' . 'a' x 100 . " HTTP/1.1\r\nHost: x\r\n\r\n"), 414, 'and a byte more';
+    is $status->("GET / HTTP/1.1\r\nHost: x\r\nA: " . 'b' x 186 . "\r\n\r\n"), 200, 'max_header_size';
+    is $status->("GET / HTTP/1.1\r\nHost: x\r\nA: " . 'b' x 187 . "\r\n\r\n"), 431, 'and a byte more';
+    is $status->("GET / HTTP/1.1\r\nHost: x\r\n" . "A: b\r\n" x 4 . "\r\n"), 200, 'max_headers';
+    is $status->("GET / HTTP/1.1\r\nHost: x\r\n" . "A: b\r\n" x 5 . "\r\n"), 431, 'and one more';
 };
 
 check 'max_connections' => sub {
     my $server = start(max_connections => 5);
     my @open = map { $server->connect } 1 .. 5;
-    $_->send("GET / HTTP/1.1\r\n\r\n"), $_->response for @open;
+    $_->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), $_->response for @open;
     my $sixth = $server->connect;
-    $sixth->send("GET / HTTP/1.1\r\n\r\n");
+    $sixth->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     ok $sixth->silent(0.3), 'the sixth waits';
     (shift @open)->close;
     is $sixth->response->status, 200, 'until one has left';
@@ -100,7 +100,7 @@ check 'max_connections_per_address' => sub {
     my @open;
     soon {
         @open = map { $server->connect } 1 .. 3;
-        $_->send("GET / HTTP/1.1\r\n\r\n") for @open;
+        $_->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n") for @open;
         3 == grep { eval { $_->response } } @open;
     };
     ok $server->connect->closed(5), 'the fourth is closed';
@@ -113,7 +113,7 @@ check 'the queue: its length' => sub {
     my $server  = start(max_queue => 2);
     my $file    = $server->folder . '/length';
     my @clients = (hold($server, $file), map { $server->connect } 1 .. 4);
-    $_->send("GET / HTTP/1.1\r\n\r\n") for @clients[1 .. 4];
+    $_->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n") for @clients[1 .. 4];
     # While it is in work only those that are refused have an answer.
     ok soon { 2 == grep { !$_->silent(0) } @clients[1 .. 4] }, 'two are answered at once';
     touch("$file-go");
@@ -131,7 +131,7 @@ check 'the queue: its time' => sub {
     my $file    = $server->folder . '/time';
     my @clients = (hold($server, $file), map { $server->connect } 1 .. 2);
     my $began = time;
-    $_->send("GET / HTTP/1.1\r\n\r\n") for @clients[1, 2];
+    $_->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n") for @clients[1, 2];
     is $_->response->status, 503, 'waited too long' for @clients[1, 2];
     my $took = time - $began;
     # By default it is a minute.

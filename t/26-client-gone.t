@@ -72,7 +72,7 @@ sub hold {
     my ($server, $folder, $version, $finish) = @_;
     unlink "$folder/go", "$folder/calls";
     my $client = $server->connect;
-    $client->send("GET /hold HTTP/$version\r\n\r\n");
+    $client->send("GET /hold HTTP/$version\r\nHost: x\r\n\r\n");
     $client->finish if $finish;
     soon { notes($folder, 'calls') =~ /hold/ } or die "the app was not called\n";
     return $client;
@@ -108,8 +108,8 @@ for my $how ('closes', 'resets') {
         my ($server, $folder) = start();
         my $busy = hold($server, $folder, '1.1');
         my ($leaver, $stayer) = map { $server->connect } 1 .. 2;
-        $leaver->send("GET /leaver HTTP/1.1\r\n\r\n");
-        $stayer->send("GET /stayer HTTP/1.1\r\n\r\n");
+        $leaver->send("GET /leaver HTTP/1.1\r\nHost: x\r\n\r\n");
+        $stayer->send("GET /stayer HTTP/1.1\r\nHost: x\r\n\r\n");
         ok soon { queued($server) == 2 }, 'two wait';
         $how eq 'closes' ? $leaver->close : abort($leaver);
         ok soon { queued($server) == 1 }, 'one has left';
@@ -122,7 +122,7 @@ for my $how ('closes', 'resets') {
     check "an app can know that its client $how" => sub {
         my ($server, $folder) = start();
         my $client = $server->connect;
-        $client->send("GET /watch HTTP/1.1\r\n\r\n");
+        $client->send("GET /watch HTTP/1.1\r\nHost: x\r\n\r\n");
         ok soon { notes($folder, 'before') eq "0\n" }, 'it is there at first';
         my $began = time;
         $how eq 'closes' ? $client->close : abort($client);
@@ -136,7 +136,7 @@ for my $how ('closes', 'resets') {
     check "a writer whose client $how" => sub {
         my ($server, $folder) = start();
         my $client = $server->connect;
-        $client->send("GET /stream HTTP/1.1\r\n\r\n");
+        $client->send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
         $client->head;
         $how eq 'closes' ? $client->close : abort($client);
         ok soon { notes($folder, 'stream') eq "0\n" }, 'write returns false';
@@ -147,7 +147,7 @@ for my $how ('closes', 'resets') {
 check 'half-closed clients' => sub {
     my ($server, $folder) = start();
     my $client = $server->connect;
-    $client->send("GET /quick HTTP/1.1\r\n\r\n");
+    $client->send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
     $client->finish;
     my $response = $client->response;
     is $response->content, 'hello', 'one that asks for little is served';
@@ -192,7 +192,7 @@ check 'pipelined requests of who has left' => sub {
     my ($server, $folder) = start();
     my $client = $server->connect;
     # The first ends when it is known that the client has left.
-    $client->send("GET /watch HTTP/1.1\r\n\r\nGET /second HTTP/1.1\r\n\r\n");
+    $client->send("GET /watch HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\n\r\n");
     ok soon { notes($folder, 'before') eq "0\n" }, 'the first is in work';
     abort($client);
     ok soon { notes($folder, 'after') eq "1\n" }, 'its client has left';
@@ -204,7 +204,7 @@ check 'a client on a Unix socket' => sub {
     my $folder = scratch();
     my $server = server(app => $APP, env => {GEPOK_NOTES => "$folder"}, listen => 'unix', options => {start_servers => 1});
     my $client = $server->connect;
-    $client->send("GET /watch HTTP/1.1\r\n\r\n");
+    $client->send("GET /watch HTTP/1.1\r\nHost: x\r\n\r\n");
     ok soon { notes($folder, 'before') eq "0\n" }, 'it is there at first';
     $client->close;
     ok soon { notes($folder, 'after') eq "1\n" }, 'it has left';

@@ -124,12 +124,12 @@ check 'a post in pieces counts whole' => sub {
 check 'what is refused is logged as well' => sub {
     my ($server, $path) = logging(options => {access_log_format => '%>s "%r" %X %I', header_timeout => 3});
     my %refused = (
-        "GET / HTTP/1.1\r\nA b: c\r\n\r\n"                     => '400 "GET / HTTP/1.1" -',
+        "GET / HTTP/1.1\r\nHost: a\r\nA b: c\r\n\r\n"            => '400 "GET / HTTP/1.1" -',
         "GET /\e[2J\" HTTP/9.9 \x{e9}\r\n\r\n"                 => '400 "GET /\x1b[2J\" HTTP/9.9 \xe9" -',
         "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n"                 => '400 "GET /%zz HTTP/1.1" -',
         "GET /x HTTP/1.1\r\nHost: a\r\nX: " . 'x' x 70_000     => '431 "GET /x HTTP/1.1" -',
         "GET /y HTTP/1.1\r\nHost:"                             => '408 "GET /y HTTP/1.1" -',
-        "POST /z HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n" => '400 "POST /z HTTP/1.1" -',
+        "POST /z HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n" => '400 "POST /z HTTP/1.1" -',
     );
     for my $request (sort keys %refused) {
         my $client = $server->connect;
@@ -140,7 +140,7 @@ check 'what is refused is logged as well' => sub {
     my @lines = ended($server, $path);
     is_deeply [sort map {s/ \d+$//r} @lines], [sort values %refused], 'each has its line, with what came';
     my ($first) = map {/ (\d+)$/} grep {/^400 "GET \/ /} @lines;
-    is $first, length "GET / HTTP/1.1\r\nA b: c\r\n\r\n", 'and its bytes are counted';
+    is $first, length "GET / HTTP/1.1\r\nHost: a\r\nA b: c\r\n\r\n", 'and its bytes are counted';
 };
 
 check 'a client that leaves is marked' => sub {

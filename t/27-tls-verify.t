@@ -162,7 +162,7 @@ check 'in one process' => sub {
 
 check 'slow clients hold up no question' => sub {
     my $server = judged('sub { 1 }', start_servers => 2);
-    my @held = map { my $c = secure($server); print $c "GET / HTTP/1.1\r\n"; $c } 1 .. 5;
+    my @held = map { my $c = secure($server); print $c "GET / HTTP/1.1\r\nHost: x\r\n"; $c } 1 .. 5;
     like fetch($server, '/', %known)->{content}, qr/\Aknown/, 'the client is served';
 };
 

@@ -229,7 +229,7 @@ fn pipelined_requests_are_answered_in_order_on_one_connection() {
     server.worker(echo);
     server.worker(echo);
     let mut client = server.client();
-    client.send("GET /1 HTTP/1.1\r\n\r\nPOST /2 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /3 HTTP/1.1\r\n\r\n");
+    client.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcGET /3 HTTP/1.1\r\nHost: x\r\n\r\n");
     for end in ["GET /1\n", "POST /2\nabc", "GET /3\n"] {
         let response = client.until(end);
         assert!(
@@ -257,14 +257,16 @@ fn content_of_every_size_arrives_whole() {
             all
         });
         client.send(format!(
-            "PUT / HTTP/1.1\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+            "PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
         ));
         client.send(&sent);
         let got = reading.join().unwrap();
         assert!(got.ends_with(&sent), "{size} bytes with a length");
 
         let mut client = server.client();
-        client.send("PUT / HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(
+            "PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
         for piece in sent.chunks(50_000) {
             client.send(format!("{:x}\r\n", piece.len()));
             client.send(piece);
@@ -286,10 +288,10 @@ fn an_abort_is_502_before_the_head_and_a_cut_behind_it() {
         out.abort(id);
     });
     let mut client = server.client();
-    client.send("GET /early HTTP/1.1\r\n\r\n");
+    client.send("GET /early HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 502 "));
     client.until("Bad Gateway");
-    client.send("GET /late HTTP/1.1\r\n\r\n");
+    client.send("GET /late HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(
         client.until("begun").contains("Transfer-Encoding: chunked"),
         "the connection lives on"
@@ -317,10 +319,10 @@ fn a_head_beyond_a_frame_is_502_and_the_worker_lives_on() {
         );
     });
     let mut client = server.client();
-    client.send("GET /long HTTP/1.1\r\n\r\n");
+    client.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 502 "));
     client.until("Bad Gateway");
-    client.send("GET /next HTTP/1.1\r\n\r\n");
+    client.send("GET /next HTTP/1.1\r\nHost: x\r\n\r\n");
     client.until("GET /next\n");
 }
 
@@ -335,7 +337,7 @@ fn a_response_that_was_whole_before_it_failed_costs_nothing() {
     });
     let mut client = server.client();
     for _ in 0..2 {
-        client.send("GET / HTTP/1.1\r\n\r\n");
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         client.until("whole");
     }
 }
@@ -350,7 +352,7 @@ fn a_dead_worker_costs_only_what_it_had_claimed() {
     let leaving = WorkerEnd::open(descriptors).unwrap();
 
     let mut unlucky = server.client();
-    unlucky.send("POST /claimed HTTP/1.1\r\nContent-Length: 1\r\n\r\nx");
+    unlucky.send("POST /claimed HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
     claiming.idle();
     claiming.flush().unwrap();
     let Ok(Incoming::Request(id, _)) = claiming.next() else {
@@ -359,7 +361,7 @@ fn a_dead_worker_costs_only_what_it_had_claimed() {
     assert!(claiming.claim(id));
 
     let mut lucky = server.client();
-    lucky.send("POST /unclaimed HTTP/1.1\r\nContent-Length: 1\r\n\r\ny");
+    lucky.send("POST /unclaimed HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\ny");
     leaving.idle();
     leaving.flush().unwrap();
     let Ok(Incoming::Request(..)) = leaving.next() else {
@@ -373,7 +375,7 @@ fn a_dead_worker_costs_only_what_it_had_claimed() {
     server.worker(echo);
     lucky.until("POST /unclaimed\ny");
     unlucky.until("Bad Gateway");
-    unlucky.send("GET /again HTTP/1.1\r\n\r\n");
+    unlucky.send("GET /again HTTP/1.1\r\nHost: x\r\n\r\n");
     unlucky.until("GET /again\n");
 }
 
@@ -385,7 +387,7 @@ fn what_a_leaving_worker_has_not_claimed_goes_to_another() {
     leaving.idle();
     leaving.flush().unwrap();
     let mut client = server.client();
-    client.send("GET /sent HTTP/1.1\r\n\r\n");
+    client.send("GET /sent HTTP/1.1\r\nHost: x\r\n\r\n");
     let Ok(Incoming::Request(id, _)) = leaving.next() else {
         panic!()
     };
@@ -403,7 +405,7 @@ fn what_a_worker_had_sent_before_its_death_is_not_lost() {
     let (number, descriptors) = server.channel();
     let worker = WorkerEnd::open(descriptors).unwrap();
     let mut client = server.client();
-    client.send("GET / HTTP/1.1\r\n\r\n");
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     worker.idle();
     worker.flush().unwrap();
     let Ok(Incoming::Request(id, request)) = worker.next() else {
@@ -436,12 +438,12 @@ fn a_writer_learns_that_its_client_has_gone() {
         assert_eq!(out.chunk(id, b"more"), Err(Lost::Finished));
     });
     let mut client = server.client();
-    client.send("GET /endless HTTP/1.1\r\n\r\n");
+    client.send("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n");
     client.until("xxx");
     drop(client);
     // The one worker is free again.
     let mut client = server.client();
-    client.send("GET /next HTTP/1.1\r\n\r\n");
+    client.send("GET /next HTTP/1.1\r\nHost: x\r\n\r\n");
     client.until("GET /next\n");
     drop(server);
     worker.join().unwrap();
@@ -527,7 +529,7 @@ fn a_drain_finishes_what_is_in_work_and_closes_what_is_idle() {
     worker.flush().unwrap();
     let mut idle = server.client();
     let mut busy = server.client();
-    busy.send("GET / HTTP/1.1\r\n\r\n");
+    busy.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     let Ok(Incoming::Request(id, request)) = worker.next() else {
         panic!()
     };
@@ -561,7 +563,7 @@ fn a_head_that_takes_too_long_is_408_and_an_idle_connection_just_closes() {
     });
     server.worker(echo);
     let mut idle = server.client();
-    idle.send("GET /a HTTP/1.1\r\n\r\n");
+    idle.send("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
     idle.until("GET /a\n");
     assert_eq!(idle.rest(), b"");
 }
@@ -586,12 +588,12 @@ fn a_slow_reader_of_a_large_response_does_not_hold_its_worker() {
         out.end(id).unwrap();
     });
     let mut slow = server.client();
-    slow.send("GET /large HTTP/1.1\r\nConnection: close\r\n\r\n");
+    slow.send("GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let head = slow.until("\r\n\r\n");
     assert!(head.contains("Content-Length: 20000000"), "{head}");
     // The one worker serves another client while the first has read next to nothing.
     let mut other = server.client();
-    other.send("GET /other HTTP/1.1\r\n\r\n");
+    other.send("GET /other HTTP/1.1\r\nHost: x\r\n\r\n");
     other.until("GET /other\n");
     assert!(
         slow.rest() == pattern(size),
@@ -662,7 +664,7 @@ fn a_file_is_sent_from_its_offset_and_one_that_shrinks_cuts_the_connection() {
         out.end(id).unwrap();
     });
     let mut client = server.client();
-    client.send("GET /whole HTTP/1.1\r\n\r\nGET /short HTTP/1.1\r\n\r\n");
+    client.send("GET /whole HTTP/1.1\r\nHost: x\r\n\r\nGET /short HTTP/1.1\r\nHost: x\r\n\r\n");
     client.until("\r\n\r\n");
     let mut got = vec![0; 2_999_000];
     client.0.read_exact(&mut got).unwrap();
@@ -698,10 +700,10 @@ fn an_app_can_take_the_socket_or_one_end_of_a_relay() {
         let mut client = server.client();
         if early {
             // These bytes are read with the head, so that the app gets a relay.
-            client.send("GET /speak HTTP/1.1\r\n\r\nhello");
+            client.send("GET /speak HTTP/1.1\r\nHost: x\r\n\r\nhello");
             client.until("Mine\r\n\r\n");
         } else {
-            client.send("GET /speak HTTP/1.1\r\n\r\n");
+            client.send("GET /speak HTTP/1.1\r\nHost: x\r\n\r\n");
             client.until("Mine\r\n\r\n");
             client.send("hello");
         }
@@ -715,8 +717,8 @@ fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
     let mut server = Server::start(|_| {});
     server.worker(taker);
     for request in [
-        "GET /look HTTP/1.1\r\n\r\n",
-        "GET /look HTTP/1.1\r\n\r\nmore",
+        "GET /look HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /look HTTP/1.1\r\nHost: x\r\n\r\nmore",
     ] {
         let mut client = server.client();
         client.send(request);
@@ -734,7 +736,10 @@ fn a_request_in_the_backlog_is_answered_by_a_core_that_drains() {
         |server| {
             server.worker(echo);
             client = Some(server.client());
-            client.as_mut().unwrap().send("GET / HTTP/1.1\r\n\r\n");
+            client
+                .as_mut()
+                .unwrap()
+                .send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
             server.tell(ToCore::Drain);
         },
     );
@@ -754,13 +759,13 @@ fn a_request_that_no_worker_will_take_fails_and_the_core_drains() {
     worker.idle();
     worker.flush().unwrap();
     let mut first = server.client();
-    first.send("GET /first HTTP/1.1\r\n\r\n");
+    first.send("GET /first HTTP/1.1\r\nHost: x\r\n\r\n");
     let Ok(Incoming::Request(id, _)) = worker.next() else {
         panic!()
     };
     assert!(worker.claim(id));
     let mut queued = server.client();
-    queued.send("GET /queued HTTP/1.1\r\n\r\n");
+    queued.send("GET /queued HTTP/1.1\r\nHost: x\r\n\r\n");
     drop(worker);
     server.tell(ToCore::Died(number));
     server.tell(ToCore::NoWorkers);
@@ -777,7 +782,7 @@ fn an_empty_line_behind_a_request_does_not_begin_another() {
     });
     server.worker(echo);
     let mut client = server.client();
-    client.send("POST /a HTTP/1.1\r\nContent-Length: 1\r\n\r\nx\r\n");
+    client.send("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx\r\n");
     client.until("POST /a\nx");
     assert_eq!(client.rest(), b"", "closed as an idle connection is");
 }
@@ -801,16 +806,16 @@ fn nobody_waits_behind_a_long_call_though_quick_ones_are_sent_ahead() {
         // Quick calls in numbers, so that the workers get some ahead.
         for _ in 0..20 {
             for client in &mut clients {
-                client.send("GET /quick HTTP/1.1\r\n\r\n");
+                client.send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
             }
             for client in &mut clients {
                 client.until("GET /quick\n");
             }
         }
         let (long, others) = clients.split_first_mut().unwrap();
-        long.send("GET /long HTTP/1.1\r\n\r\n");
+        long.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n");
         for client in others.iter_mut() {
-            client.send("GET /other HTTP/1.1\r\n\r\n");
+            client.send("GET /other HTTP/1.1\r\nHost: x\r\n\r\n");
         }
         for client in others {
             client.until("GET /other\n");
@@ -882,7 +887,7 @@ fn a_core_that_gives_way_answers_one_more_request_on_each_connection() {
     server.worker(echo);
     let (mut busy, mut idle) = (server.client(), server.client());
     for client in [&mut busy, &mut idle] {
-        client.send("GET / HTTP/1.1\r\n\r\n");
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(!client.until("GET /\n").contains("Connection: close"));
     }
     let start = Instant::now();
@@ -890,7 +895,7 @@ fn a_core_that_gives_way_answers_one_more_request_on_each_connection() {
     // Words come in their order: the core gives way when it answers this one.
     server.tell(ToCore::Ping);
     while server.control.hear().unwrap() != Some(ToMaster::Alive) {}
-    busy.send("GET / HTTP/1.1\r\n\r\n");
+    busy.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     let response = busy.until("GET /\n");
     assert!(response.contains("\r\nConnection: close\r\n"), "{response}");
     assert_eq!(idle.rest(), b"", "an idle connection ends");
@@ -905,7 +910,7 @@ fn a_candidate_gets_no_request_before_it_is_admitted() {
     server.tell(ToCore::Candidate(9, 1, core_side));
     serve(worker_side, status);
     let mut client = server.client();
-    client.send("GET /201 HTTP/1.1\r\n\r\n");
+    client.send("GET /201 HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Serving(9)));
     for (path, answer) in [
         ("/404", Ok(())),
@@ -957,10 +962,10 @@ fn a_worker_that_retires_finishes_what_it_has_begun_and_gets_nothing_more() {
         echo(channel, id, request);
     });
     let (mut first, mut second) = (server.client(), server.client());
-    first.send("GET /slow HTTP/1.1\r\n\r\n");
+    first.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
     begun.recv().unwrap();
     server.tell(ToCore::Retire(1));
-    second.send("GET /quick HTTP/1.1\r\n\r\n");
+    second.send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
     second.silent();
     go.send(()).unwrap();
     first.until("GET /slow\n");

@@ -22,6 +22,8 @@ pub fn check(data: &[u8]) {
             // Each of the relaxing options, as the second byte has it.
             bare_lf: seed % 2 == 1,
             te_cl: seed % 3 == 1,
+            target_fragment: seed % 5 == 1,
+            require_host: seed % 7 == 1,
         }
     } else {
         Limits::default()

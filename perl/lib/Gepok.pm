@@ -88,6 +88,8 @@ my @ATTRIBUTES = qw(
     bare_lf
     te_cl
     underscores_in_headers
+    require_host
+    target_fragment
     worker_no_new_privs
     access_log_path
     access_log_format

@@ -185,6 +185,10 @@ pub struct Limits {
     pub te_cl: bool,
     /// `underscores_in_headers`
     pub underscores: bool,
+    /// `require_host`
+    pub require_host: bool,
+    /// `target_fragment`
+    pub target_fragment: bool,
     /// `worker_no_new_privs`
     pub worker_no_new_privs: bool,
 }

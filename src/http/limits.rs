@@ -33,6 +33,10 @@ pub struct Limits {
     /// Whether fields with `_` in their names are kept. In an app's environment `X_Auth` and `X-Auth` are
     /// one key, so that a client could slip the former past a proxy that only guards the latter.
     pub underscore_names: bool,
+    /// Whether a request of HTTP/1.1 must have a Host field, as RFC 9112 section 3.2 demands.
+    pub require_host: bool,
+    /// Whether a request target may hold a fragment, which is then dropped.
+    pub target_fragment: bool,
 }
 
 impl Default for Limits {
@@ -45,6 +49,8 @@ impl Default for Limits {
             bare_lf: true,
             te_cl: false,
             underscore_names: false,
+            require_host: true,
+            target_fragment: false,
         }
     }
 }

@@ -26,6 +26,10 @@ pub enum TargetError {
     Host,
     /// More than one Host field (RFC 9112 section 3.2).
     HostRepeated,
+    /// An HTTP/1.1 request without a Host field (RFC 9112 section 3.2).
+    HostMissing,
+    /// A `#` in the target: a fragment is never sent (RFC 9112 section 3.2).
+    Fragment,
 }
 
 impl fmt::Display for TargetError {
@@ -38,6 +42,8 @@ impl fmt::Display for TargetError {
             TargetError::Nul => "a zero byte in the path",
             TargetError::Host => "the Host field is not a host and port",
             TargetError::HostRepeated => "more than one Host field",
+            TargetError::HostMissing => "an HTTP/1.1 request without a Host field",
+            TargetError::Fragment => "a fragment in the request target",
         })
     }
 }
@@ -75,8 +81,8 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Takes the target of a request with this method apart.
     ///
-    /// A fragment should not be sent at all. Where it is, it belongs neither to the path nor to the query,
-    /// as with Gazelle.
+    /// A fragment belongs neither to the path nor to the query, as with Gazelle. Requests with one are refused
+    /// before, unless an option lets them in.
     pub fn parse(method: &[u8], target: &'a [u8]) -> Result<Self, TargetError> {
         if method == b"CONNECT" {
             return Self::parse_authority(target);

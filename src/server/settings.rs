@@ -113,5 +113,7 @@ fn http_limits(limits: &resolved::Limits) -> Limits {
         bare_lf: limits.bare_lf,
         te_cl: limits.te_cl,
         underscore_names: limits.underscores,
+        require_host: limits.require_host,
+        target_fragment: limits.target_fragment,
     }
 }

@@ -42,6 +42,10 @@ pub struct Limits {
     pub te_cl: bool,
     /// Whether fields with `_` in their names are kept
     pub underscores: bool,
+    /// Whether a request of HTTP/1.1 must have a Host field
+    pub require_host: bool,
+    /// Whether a request target may hold a fragment
+    pub target_fragment: bool,
     /// Whether workers are kept from gaining privileges
     pub worker_no_new_privs: bool,
 }
@@ -63,6 +67,8 @@ pub(super) fn limits(said: &options::Limits) -> Result<Limits> {
         bare_lf: said.bare_lf,
         te_cl: said.te_cl,
         underscores: said.underscores,
+        require_host: said.require_host,
+        target_fragment: said.target_fragment,
         worker_no_new_privs: said.worker_no_new_privs,
     })
 }
@@ -112,6 +118,7 @@ mod tests {
         assert_eq!(limits.spool, NonZeroU64::new(4 << 30));
         assert_eq!(limits.spool_dir, PathBuf::from("/var/tmp"));
         assert!(limits.bare_lf && !limits.te_cl && !limits.underscores);
+        assert!(limits.require_host && !limits.target_fragment);
         assert!(!limits.worker_no_new_privs);
     }
 

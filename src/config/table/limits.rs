@@ -180,6 +180,31 @@ pub(super) static CATEGORY: Category = Category {
             entry: Entry::All,
         },
         Opt {
+            name: "require_host",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, yes| options.limits.require_host = yes),
+            value: "",
+            preset: Preset::Value("1"),
+            short: "refuse HTTP/1.1 requests without a Host field",
+            long: "Whether an HTTP/1.1 request without a C<Host> field is answered with 400, as RFC 9112 demands. With \
+                   C<--no-require-host> it is served, and the app sees no C<HTTP_HOST>. HTTP/1.0 needs no C<Host>.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "target_fragment",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, yes| options.limits.target_fragment = yes),
+            value: "",
+            preset: Preset::Value("0"),
+            short: "take a request target with # and drop what follows",
+            long: "Whether a request target may contain C<#>. What follows it reaches the app in C<REQUEST_URI> only, \
+                   as with Gazelle. Without this option the request is answered with 400: clients do not send \
+                   fragments (RFC 9112), and a proxy may take the bytes for part of the path.",
+            entry: Entry::All,
+        },
+        Opt {
             name: "worker_no_new_privs",
             letter: None,
             aliases: &[],
