@@ -139,6 +139,15 @@ check "a request's name" => sub {
     ok soon { $server->log =~ m{ GET /x{195}\.\.\.: oops\n.* GET /\\xff: oops\n.* GET /: oops\n} }, 'is short and plain' or diag $server->log;
 };
 
+# Who comes from another server looks for them in vain.
+check 'header fields that are dropped are told of at debug' => sub {
+    my $server = server(app => $APP, options => {start_servers => 1, log_level => 'debug'});
+    $server->get('/', 'X_Auth' => 'secret', 'Proxy' => 'evil');
+    ok soon { $server->log =~ /header field X_Auth was dropped: option 'underscores_in_headers' lets it in/ }, 'with the option';
+    ok soon { $server->log =~ /header field Proxy was dropped/ }, 'Proxy too';
+    unlike $server->log, qr/secret|evil/, 'without the value';
+};
+
 check 'psgix.logger' => sub {
     for my $case ([undef, qr/^warn error fatal$/], ['debug', qr/^debug info warn error fatal$/], ['error', qr/^error fatal$/], ['off', qr/^$/]) {
         my ($level, $expected) = @$case;

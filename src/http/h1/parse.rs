@@ -222,9 +222,17 @@ fn parse_fields(
         if name.len() > limits::FIELD_NAME {
             return Err(Error::FieldNameTooLong);
         }
-        let dropped = name.eq_ignore_ascii_case(b"proxy")
-            || (!limits.underscore_names && name.contains(&b'_'));
-        if !dropped {
+        if name.eq_ignore_ascii_case(b"proxy") {
+            ::log::debug!(
+                "the header field {} was dropped: apps take HTTP_PROXY for a setting",
+                field.name
+            );
+        } else if !limits.underscore_names && name.contains(&b'_') {
+            ::log::debug!(
+                "the header field {} was dropped: option 'underscores_in_headers' lets it in",
+                field.name
+            );
+        } else {
             lines.push(Line {
                 name: Span::of(head, name),
                 value: Span::of(head, field.value),
