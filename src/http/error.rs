@@ -136,7 +136,7 @@ pub enum ResponseError {
     FieldValue,
     /// A Content-Length is not one row of digits, or two of them differ.
     ContentLength,
-    /// A Transfer-Encoding for a client of HTTP/1.0, which knows none.
+    /// A Transfer-Encoding other than `chunked` for a client of HTTP/1.0, which knows none.
     TransferEncoding,
 }
 

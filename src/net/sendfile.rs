@@ -110,8 +110,14 @@ impl FileSending {
         Ok(&self.buffer[self.sent..])
     }
 
+    /// What comes next, at least a byte, for a response that has to look at it.
+    pub(crate) async fn next(&mut self) -> io::Result<&[u8]> {
+        self.warm_up().await?;
+        self.read()
+    }
+
     /// So much of what was read last has been taken.
-    pub(super) fn advance(&mut self, taken: usize) {
+    pub(crate) fn advance(&mut self, taken: usize) {
         self.sent += taken;
         self.offset += taken as u64;
         self.left -= taken as u64;

@@ -102,6 +102,10 @@ impl<'a> Response<'a> {
                         return self.canned(500).await;
                     }
                 },
+                Event::Chunk(piece) if self.codes_itself() => {
+                    self.own_chunks(piece.as_ref()).await?;
+                }
+                Event::File(slice) if self.codes_itself() => self.own_chunks_of(slice).await?,
                 Event::Chunk(piece) if piece.as_ref().len() <= COPY => {
                     self.content(piece.as_ref());
                     drop(piece);
@@ -234,6 +238,51 @@ impl<'a> Response<'a> {
         Ok(())
     }
 
+    /// Whether the app has chunked its content itself.
+    fn codes_itself(&mut self) -> bool {
+        let encoder = self.encoder.as_mut();
+        encoder.is_some_and(|encoder| encoder.own_chunks().is_some())
+    }
+
+    /// Content that the app has chunked itself. Malformed, it is cut where that shows.
+    async fn own_chunks(&mut self, content: &[u8]) -> Result<(), Close> {
+        let Some(chunks) = self.encoder.as_mut().and_then(Encoder::own_chunks) else {
+            return Ok(());
+        };
+        match chunks.pass(&mut self.out, content) {
+            Ok(passed) => {
+                self.connection.account.frames(passed.framing);
+                if passed.beyond > 0 && !self.too_long {
+                    self.too_long = true;
+                    ::log::error!("a response goes on after its last chunk: the rest is not sent");
+                }
+            }
+            Err(error) => {
+                ::log::error!("a response has malformed chunks of the app's: {error}");
+                self.flush().await?;
+                return Err(self.cut());
+            }
+        }
+        if self.out.len() > COPY {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// The same from a file.
+    async fn own_chunks_of(&mut self, slice: FileSlice) -> Result<(), Close> {
+        let mut sending = FileSending::new(Arc::clone(&slice.file), slice.offset, slice.length);
+        while sending.left() > 0 {
+            let Ok(piece) = sending.next().await.map(<[u8]>::to_vec) else {
+                ::log::error!("a file became shorter while it was being sent");
+                return Err(self.cut());
+            };
+            sending.advance(piece.len());
+            self.own_chunks(&piece).await?;
+        }
+        Ok(())
+    }
+
     /// How so much content is sent; begins its frame. Nothing before the head, which the worker sends first.
     fn frame(&mut self, length: usize) -> Option<Frame> {
         let encoder = self.encoder.as_mut()?;
@@ -291,6 +340,7 @@ impl<'a> Response<'a> {
     }
 
     async fn end(mut self, persistent: bool) -> Result<bool, Close> {
+        let cut = self.cut();
         let finished = match self.encoder.take() {
             Some(encoder) => encoder.finish(),
             None => return self.canned(502).await,
@@ -303,13 +353,9 @@ impl<'a> Response<'a> {
                 Ok(persistent)
             }
             Err(short) => {
-                ::log::error!(
-                    "a response ended {} bytes before its Content-Length",
-                    short.missing
-                );
+                ::log::error!("{short}");
                 self.flush().await?;
-                // With a length, a close says it.
-                Err(Close::Lost)
+                Err(cut)
             }
         }
     }

@@ -1,14 +1,19 @@
 //! Response heads and content as bytes (RFC 9112 sections 4, 6 and 9).
 //!
 //! Framing is ours, not the app's: its Content-Length is taken at its word and held to, its connection options
-//! other than `close` are not, and a Transfer-Encoding of its own costs the connection.
+//! other than `close` are not. Chunks that the app has made itself are checked, and decoded for HTTP/1.0
+//! ([`own_chunks`](super::own_chunks)).
+
+use std::fmt;
 
 use crate::http::error::ResponseError;
 use crate::semantics::field::list_members;
 use crate::semantics::message::{ResponseHead, Version};
 use crate::semantics::status;
 
+use super::digits::{ChunkSize, Decimal};
 use super::framing::{Facts, Method};
+use super::own_chunks::{OwnChunks, Pass};
 use super::{decimal, is_token_byte};
 
 /// The interim response that lets a client send its content (RFC 9110 section 15.2.1).
@@ -31,6 +36,10 @@ pub enum Body {
     Length(u64),
     /// The chunked coding.
     Chunked,
+    /// The chunked coding, which the app has applied itself.
+    OwnChunks,
+    /// The same for a client that knows no chunks: their data, until the connection closes.
+    OwnChunksDecoded,
     /// All bytes as they come, until the connection closes.
     UntilClose,
 }
@@ -50,9 +59,9 @@ pub struct Sent {
 /// Content-Length if the app gave none. `date` and `server` are added unless the app has set those fields.
 /// On an error `out` is as before.
 ///
-/// An app that sets Transfer-Encoding has encoded its content already, as Plack::Middleware::Chunked does.
-/// Like Starman and Gazelle we then add no coding; but whether the app ends its content well is unknown,
-/// so the connection closes behind it. Only `identity`, which means no coding, is ignored.
+/// An app that sets Transfer-Encoding has encoded its content already, as Plack::Middleware::Chunked does: no
+/// coding is added. `chunked` is understood; with any other one the end of the content is unknown, and the
+/// connection closes. Only `identity`, which means no coding, is ignored.
 pub fn head(
     out: &mut Vec<u8>,
     facts: &Facts,
@@ -90,8 +99,8 @@ fn try_head(
 
     out.reserve(response.fields.bytes().len() + 4 * response.fields.len() + 256);
     status_line(out, status);
-    let given = app_fields(out, response, bodiless || tunnel)?;
-    if given.coded && facts.version < Version::Http11 {
+    let given = app_fields(out, response, bodiless || tunnel, facts.version)?;
+    if given.coding == Some(Coding::Other) && facts.version < Version::Http11 {
         return Err(ResponseError::TransferEncoding);
     }
     if !given.date {
@@ -102,7 +111,7 @@ fn try_head(
     }
 
     let announced = match (given.length, length) {
-        _ if given.coded || !tells_length => None,
+        _ if given.coding.is_some() || !tells_length => None,
         (Some(length), _) => Some(length),
         (None, _) if status == 304 => None,
         // An app that knows of HEAD gives no content, which says nothing about that of GET.
@@ -115,7 +124,9 @@ fn try_head(
         out.extend_from_slice(CRLF);
     }
     let body = match announced {
-        _ if tunnel || given.coded => Body::UntilClose,
+        _ if tunnel || given.coding == Some(Coding::Other) => Body::UntilClose,
+        _ if given.coding.is_some() && facts.version < Version::Http11 => Body::OwnChunksDecoded,
+        _ if given.coding.is_some() => Body::OwnChunks,
         _ if bodiless => Body::None,
         Some(length) => Body::Length(length),
         None if facts.version < Version::Http11 => Body::UntilClose,
@@ -124,7 +135,8 @@ fn try_head(
             Body::Chunked
         }
     };
-    let persistent = facts.persistent && !given.close && body != Body::UntilClose;
+    let by_close = matches!(body, Body::UntilClose | Body::OwnChunksDecoded);
+    let persistent = facts.persistent && !given.close && !by_close;
     out.extend_from_slice(connection(
         persistent,
         status == 101,
@@ -155,9 +167,17 @@ struct Given {
     date: bool,
     server: bool,
     length: Option<u64>,
-    coded: bool,
+    coding: Option<Coding>,
     close: bool,
     upgrade: bool,
+}
+
+/// A coding that the app has applied itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Chunked,
+    /// Any other one, or several.
+    Other,
 }
 
 /// Appends the app's fields, without those that we write ourselves.
@@ -165,6 +185,7 @@ fn app_fields(
     out: &mut Vec<u8>,
     response: &ResponseHead,
     without_content: bool,
+    version: Version,
 ) -> Result<Given, ResponseError> {
     let mut given = Given::default();
     for (name, value) in response.fields.iter() {
@@ -181,7 +202,12 @@ fn app_fields(
             // It would tell of a timeout that the app does not know.
             10 if name.eq_ignore_ascii_case(b"keep-alive") => continue,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = decimal(value.trim_ascii()).ok_or(ResponseError::ContentLength)?;
+                let value = value.trim_ascii();
+                // An app that does not know the length may say so by undef.
+                if value.is_empty() {
+                    continue;
+                }
+                let length = decimal(value).ok_or(ResponseError::ContentLength)?;
                 if given.length.is_some_and(|other| other != length) {
                     return Err(ResponseError::ContentLength);
                 }
@@ -193,7 +219,14 @@ fn app_fields(
                 if without_content || identity || value.trim_ascii().is_empty() {
                     continue;
                 }
-                given.coded = true;
+                let chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                given.coding = match given.coding {
+                    None if chunked => Some(Coding::Chunked),
+                    _ => Some(Coding::Other),
+                };
+                if version < Version::Http11 {
+                    continue;
+                }
             }
             _ => {}
         }
@@ -306,6 +339,8 @@ pub fn canned(
 pub struct Encoder {
     /// The framing; a length is what is still to come.
     body: Body,
+    /// The state of chunks that the app has made itself.
+    own_chunks: Option<OwnChunks>,
 }
 
 /// How a piece of content is sent: `prefix`, its first `length` bytes, `suffix`.
@@ -327,22 +362,51 @@ impl Frame {
     }
 }
 
-/// The app ended its content before the length it had announced: only closing the connection tells the client.
+/// The app ended its content too early: only closing the connection tells the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short {
-    /// Bytes that are missing.
-    pub missing: u64,
+pub enum Short {
+    /// So many bytes before the length that it had announced.
+    Length(u64),
+    /// Before the last of its own chunks.
+    OwnChunks,
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Short::Length(missing) => write!(
+                f,
+                "a response ended {missing} bytes before its Content-Length"
+            ),
+            Short::OwnChunks => {
+                f.write_str("a response ended before the last of the app's own chunks")
+            }
+        }
+    }
 }
 
 impl Encoder {
     /// An encoder at the beginning of content that is framed so.
     pub fn new(body: Body) -> Self {
-        Encoder { body }
+        let own_chunks = match body {
+            Body::OwnChunks => Some(OwnChunks::new(Pass::Whole)),
+            Body::OwnChunksDecoded => Some(OwnChunks::new(Pass::Data)),
+            Body::None | Body::Length(_) | Body::Chunked | Body::UntilClose => None,
+        };
+        Encoder { body, own_chunks }
     }
 
     /// Whether all content that the head has promised is there, so that the client need not hear of an end.
     pub fn is_complete(&self) -> bool {
-        matches!(self.body, Body::Length(0) | Body::None)
+        match &self.own_chunks {
+            Some(chunks) => self.body == Body::OwnChunks && chunks.is_complete(),
+            None => matches!(self.body, Body::Length(0) | Body::None),
+        }
+    }
+
+    /// The chunks that the app has made itself, where it has: their content is not sent by frames.
+    pub fn own_chunks(&mut self) -> Option<&mut OwnChunks> {
+        self.own_chunks.as_mut()
     }
 
     /// Whether the head has told a length.
@@ -352,7 +416,7 @@ impl Encoder {
 
     /// Whether only the connection's close ends the content, so that a cut must not look like one.
     pub fn ends_by_close(&self) -> bool {
-        self.body == Body::UntilClose
+        matches!(self.body, Body::UntilClose | Body::OwnChunksDecoded)
     }
 
     /// How a piece of `length` bytes is sent. An empty one gives an empty frame: as a chunk it would mean
@@ -374,6 +438,7 @@ impl Encoder {
                 frame.suffix = CRLF;
             }
             Body::Chunked | Body::UntilClose => {}
+            Body::OwnChunks | Body::OwnChunksDecoded => {}
         }
         frame
     }
@@ -390,73 +455,14 @@ impl Encoder {
     /// What ends the content.
     pub fn finish(self) -> Result<&'static [u8], Short> {
         match self.body {
+            Body::OwnChunks | Body::OwnChunksDecoded => match self.own_chunks {
+                Some(chunks) if chunks.is_complete() => Ok(b""),
+                _ => Err(Short::OwnChunks),
+            },
             Body::Length(0) | Body::None | Body::UntilClose => Ok(b""),
-            Body::Length(missing) => Err(Short { missing }),
+            Body::Length(missing) => Err(Short::Length(missing)),
             Body::Chunked => Ok(LAST_CHUNK),
         }
-    }
-}
-
-/// A chunk's size line: up to 16 hexadecimal digits and CRLF.
-#[derive(Clone, Copy, Debug)]
-pub struct ChunkSize {
-    bytes: [u8; 18],
-    start: u8,
-}
-
-impl ChunkSize {
-    /// No size line at all.
-    pub const EMPTY: ChunkSize = ChunkSize {
-        bytes: [0; 18],
-        start: 18,
-    };
-
-    /// The line before a chunk of `size` bytes, which must not be 0.
-    pub fn new(size: u64) -> Self {
-        debug_assert!(size > 0);
-        let mut line = Self::EMPTY;
-        line.bytes[16..].copy_from_slice(CRLF);
-        line.start = 16;
-        let mut rest = size;
-        while rest > 0 {
-            line.start -= 1;
-            line.bytes[usize::from(line.start)] = b"0123456789abcdef"[(rest & 15) as usize];
-            rest >>= 4;
-        }
-        line
-    }
-
-    /// The line's bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[usize::from(self.start)..]
-    }
-}
-
-/// A number's decimal digits.
-struct Decimal {
-    bytes: [u8; 20],
-    start: usize,
-}
-
-impl Decimal {
-    fn new(number: u64) -> Self {
-        let mut digits = Decimal {
-            bytes: [b'0'; 20],
-            start: 20,
-        };
-        let mut rest = number;
-        loop {
-            digits.start -= 1;
-            digits.bytes[digits.start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                return digits;
-            }
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
     }
 }
 
@@ -546,7 +552,7 @@ mod tests {
     #[test]
     #[rustfmt::skip] // A table.
     fn framing_and_persistence() {
-        use Body::{Chunked, Length, UntilClose};
+        use Body::{Chunked, Length, OwnChunks, OwnChunksDecoded, UntilClose};
         const CL: (&str, &str) = ("Content-Length", "3");
         const CLOSE: (&str, &str) = ("Connection", "close");
         const TE: (&str, &str) = ("Transfer-Encoding", "chunked");
@@ -566,6 +572,9 @@ mod tests {
             ("1.1", 200, &[CL], None, "|Content-Length: 3", Length(3), true),
             ("1.1", 200, &[CL], Some(5), "|Content-Length: 3", Length(3), true),
             ("1.1", 200, &[CL, ("content-length", "3")], None, "|Content-Length: 3", Length(3), true),
+            ("1.1", 200, &[("Content-Length", "")], None, "|Transfer-Encoding: chunked", Chunked, true),
+            ("1.1", 200, &[("Content-Length", " ")], Some(5), "|Content-Length: 5", Length(5), true),
+            ("1.1", 200, &[("Content-Length", ""), CL], None, "|Content-Length: 3", Length(3), true),
             ("1.1", 500, &[], Some(5), "|Content-Length: 5", Length(5), true),
             ("1.1 close", 200, &[], None, "|Transfer-Encoding: chunked|Connection: close", Chunked, false),
             ("1.1 close", 200, &[], Some(5), "|Content-Length: 5|Connection: close", Length(5), false),
@@ -603,9 +612,16 @@ mod tests {
             ("1.1", 304, &[CL], None, "|Content-Length: 3", Body::None, true),
             ("1.1", 304, &[TE], None, "", Body::None, true),
             ("1.1", 205, &[], Some(0), "|Content-Length: 0", Length(0), true),
-            ("1.1", 200, &[TE], None, "|Transfer-Encoding: chunked|Connection: close", UntilClose, false),
-            ("1.1", 200, &[TE], Some(9), "|Transfer-Encoding: chunked|Connection: close", UntilClose, false),
-            ("1.1", 200, &[CL, TE], None, "|Transfer-Encoding: chunked|Connection: close", UntilClose, false),
+            ("1.1", 200, &[TE], None, "|Transfer-Encoding: chunked", OwnChunks, true),
+            ("1.1", 200, &[TE], Some(9), "|Transfer-Encoding: chunked", OwnChunks, true),
+            ("1.1", 200, &[CL, TE], None, "|Transfer-Encoding: chunked", OwnChunks, true),
+            ("1.1", 200, &[TE, CLOSE], None, "|Transfer-Encoding: chunked|Connection: close", OwnChunks, false),
+            ("1.1 close", 200, &[TE], None, "|Transfer-Encoding: chunked|Connection: close", OwnChunks, false),
+            ("1.1", 200, &[TE, TE], None, "|Transfer-Encoding: chunked|Transfer-Encoding: chunked|Connection: close", UntilClose, false),
+            ("1.1", 200, &[("Transfer-Encoding", "gzip, chunked")], None, "|Transfer-Encoding: gzip, chunked|Connection: close", UntilClose, false),
+            ("1.0", 200, &[TE], None, "|Connection: close", OwnChunksDecoded, false),
+            ("1.0 keep", 200, &[TE], Some(9), "|Connection: close", OwnChunksDecoded, false),
+            ("1.0 keep", 200, &[CL, TE], None, "|Connection: close", OwnChunksDecoded, false),
             ("1.1", 200, &[("Transfer-Encoding", "gzip")], None, "|Transfer-Encoding: gzip|Connection: close", UntilClose, false),
             ("1.1", 200, &[("Transfer-Encoding", "identity")], None, "|Transfer-Encoding: chunked", Chunked, true),
             ("1.1", 200, &[("Transfer-Encoding", "")], Some(5), "|Content-Length: 5", Length(5), true),
@@ -652,13 +668,13 @@ mod tests {
             ("1.1", 200, &[("A", "\ra")], FieldValue),
             ("1.1", 200, &[("A", "a\0")], FieldValue),
             ("1.1", 200, &[("Connection", "close\r\n")], FieldValue),
-            ("1.1", 200, &[("Content-Length", "")], ContentLength),
             ("1.1", 200, &[("Content-Length", "a")], ContentLength),
             ("1.1", 200, &[("Content-Length", "-1")], ContentLength),
             ("1.1", 200, &[("Content-Length", "1.0")], ContentLength),
             ("1.1", 200, &[("Content-Length", "1, 1")], ContentLength),
             ("1.1", 200, &[("Content-Length", "1"), ("content-length", "2")], ContentLength),
-            ("1.0", 200, &[("Transfer-Encoding", "chunked")], TransferEncoding),
+            ("1.0", 200, &[("Transfer-Encoding", "gzip")], TransferEncoding),
+            ("1.0", 200, &[("Transfer-Encoding", "gzip, chunked")], TransferEncoding),
         ];
         for (name, status, fields, expected) in cases {
             let found = write(&named(name), *status, fields, None);
@@ -793,28 +809,10 @@ mod tests {
             }
             assert_eq!(String::from_utf8(out).unwrap(), *expected, "{name}");
             assert_eq!(
-                finished.map(drop).map_err(|short| short.missing),
-                *end,
+                finished.map(drop),
+                end.map_err(Short::Length),
                 "{name}"
             );
         }
-    }
-
-    #[test]
-    fn numbers() {
-        for (number, decimal, hex) in [
-            (1, "1", "1\r\n"),
-            (9, "9", "9\r\n"),
-            (10, "10", "a\r\n"),
-            (255, "255", "ff\r\n"),
-            (256, "256", "100\r\n"),
-            (65536, "65536", "10000\r\n"),
-            (u64::MAX, "18446744073709551615", "ffffffffffffffff\r\n"),
-        ] {
-            assert_eq!(Decimal::new(number).as_bytes(), decimal.as_bytes());
-            assert_eq!(ChunkSize::new(number).as_bytes(), hex.as_bytes());
-        }
-        assert_eq!(Decimal::new(0).as_bytes(), b"0");
-        assert_eq!(ChunkSize::EMPTY.as_bytes(), b"");
     }
 }
