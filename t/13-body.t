@@ -2,9 +2,12 @@
 use strict;
 use warnings;
 
+use POSIX ();
 use Test::More;
 
 use Gepok::Test;
+
+sub slurp { open my $file, '<', $_[0] or return ''; local $/; return scalar(<$file>) // '' }
 
 my $text = join '', map {"line $_\n"} 1 .. 20_000;
 my $rest = $text =~ s/\A(?:.*\n){3}//r;
@@ -79,6 +82,47 @@ check 'a piece of getline is sent before the next is asked for' => sub {
     open my $file, '>', "$folder/go" or die "$folder/go: $!\n";
     is $client->chunk, 'the rest', 'the second follows';
     is $client->chunk, '',         'and the end';
+};
+
+# What stat says of them is no length: files of /proc say 0 bytes, those of /sys a page, a FIFO nothing.
+check 'files that are not as long as they say' => sub {
+    my $server = server(options => {start_servers => 1}, app => <<'END');
+sub {
+    open my $file, '<', $_[0]{HTTP_X_FILE} or die "$_[0]{HTTP_X_FILE}: $!\n";
+    seek $file, $_[0]{HTTP_X_SEEK}, 0 if $_[0]{HTTP_X_SEEK};
+    return [200, ['Content-Type' => 'text/plain'], $file];
+};
+END
+    my $folder = scratch();
+    # The environment of a program that waits for its input.
+    my $pid = do {
+        local $ENV{GEPOK_TEST_LARGE} = 'x' x 50_000;
+        open our $cat, '|-', 'cat' or die "cat: $!\n";
+    };
+    my $environ = "/proc/$pid/environ";
+    my ($sys) = grep { -f && -s _ == 4096 && -r _ } glob '/sys/kernel/*';
+    my $client = $server->connect;
+    for my $path ('/proc/version', $environ, $sys // ()) {
+        my $content = slurp($path);
+        $client->send("GET / HTTP/1.1\r\nHost: x\r\nX-File: $path\r\n\r\n");
+        ok $client->response->content eq $content, "$path is sent, all of it";
+        ok $server->exchange("GET / HTTP/1.0\r\nX-File: $path\r\n\r\n")->content eq $content, 'in HTTP/1.0 as well';
+        $client->send("GET / HTTP/1.1\r\nHost: x\r\nX-File: $path\r\nX-Seek: 1\r\n\r\n");
+        ok $client->response->content eq substr($content, 1), 'from the position on';
+        next unless is_gepok();
+        $client->send("HEAD / HTTP/1.1\r\nHost: x\r\nX-File: $path\r\n\r\n");
+        isnt $client->response('HEAD')->field('Content-Length'), 0, 'HEAD does not say that it is empty';
+    }
+    $client->send("GET / HTTP/1.1\r\nHost: x\r\nX-File: $0\r\nX-Seek: 1000000000\r\n\r\n");
+    is $client->response->content, '', 'nothing stands behind the end of a file';
+    # A FIFO has no size and no end but the one that its writer makes.
+    my $fifo = "$folder/fifo";
+    POSIX::mkfifo($fifo, 0600) or die "$fifo: $!\n";
+    $client->send("GET / HTTP/1.1\r\nHost: x\r\nX-File: $fifo\r\n\r\n");
+    open my $writer, '>', $fifo or die "$fifo: $!\n";
+    print {$writer} 'y' x 20_000;
+    close $writer;
+    is length $client->response->content, 20_000, 'a FIFO is read to its end';
 };
 
 check 'no content where there never is any' => sub {

@@ -203,7 +203,8 @@ static int next_line(pTHX_ SV *body, gp_slice *piece)
 static void answer_lines(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields, size_t count, SV *body)
 {
     int more = 1;
-    keep_fields(aTHX_ fields, count);
+    if (!exchange->head)
+        keep_fields(aTHX_ fields, count);
     ENTER;
     {
         /* local $/ = \65536 */
@@ -226,7 +227,8 @@ static void answer_lines(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields
     LEAVE;
 }
 
-/* The handle's PerlIO where reading it directly is the same as calling getline until the end: a plain file, plain layers. */
+/* The handle's PerlIO where reading it directly is the same as calling getline until the end: a plain file, plain layers. The
+ * length is what the file says, less the position: files of /proc say 0, whatever they hold. */
 static PerlIO *plain_file(pTHX_ SV *body, Off_t *at, int64_t *length)
 {
     SV *target = SvRV(body);
@@ -261,22 +263,31 @@ static PerlIO *plain_file(pTHX_ SV *body, Off_t *at, int64_t *length)
     return file;
 }
 
-static void answer_file(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, PerlIO *file, Off_t at,
-                        int64_t length)
+static void answer_file(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields, size_t count, PerlIO *file, Off_t at,
+                        int64_t length, SV *body)
 {
     char buffer[SMALL_FILE];
     int64_t got = 0;
+    /* A file that seems to be at its end is read to see that. */
+    int64_t most = length > 0 ? length : SMALL_FILE;
 
     if (length > SMALL_FILE) {
         send_head(aTHX_ exchange, status, fields, count, length);
         gp.worker.sink.file(gp.worker.self, exchange->id, PerlIO_fileno(file), (uint64_t)at, (uint64_t)length);
         return;
     }
-    while (got < length) {
-        SSize_t some = PerlIO_read(file, buffer + got, (Size_t)(length - got));
+    while (got < most) {
+        SSize_t some = PerlIO_read(file, buffer + got, (Size_t)(most - got));
         if (some <= 0)
             break;
         got += some;
+    }
+    if (length == 0 && got == most) {
+        /* There may be more, how much nobody knows. */
+        send_head(aTHX_ exchange, status, fields, count, -1);
+        if (send_piece(aTHX_ exchange, (gp_slice){buffer, (size_t)got}))
+            answer_lines(aTHX_ exchange, status, fields, count, body);
+        return;
     }
     send_head(aTHX_ exchange, status, fields, count, got);
     send_piece(aTHX_ exchange, (gp_slice){buffer, (size_t)got});
@@ -325,9 +336,9 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
         SAVEDESTRUCTOR_X(close_body, SvREFCNT_inc_simple_NN(body));
         file = plain_file(aTHX_ body, &at, &length);
         if (without_content(exchange, status))
-            send_head(aTHX_ exchange, status, fields, count, exchange->head_only && file ? length : -1);
+            send_head(aTHX_ exchange, status, fields, count, exchange->head_only && file && length ? length : -1);
         else if (file)
-            answer_file(aTHX_ exchange, status, fields, count, file, at, length);
+            answer_file(aTHX_ exchange, status, fields, count, file, at, length, body);
         else
             answer_lines(aTHX_ exchange, status, fields, count, body);
         /* Before the body is closed: what close does, even exit, can't take the response back. */
