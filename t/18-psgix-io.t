@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use IO::Select;
 use Test::More;
 
 use Gepok::Test;
@@ -112,6 +113,67 @@ sub keeps {
 
 check 'looking' => sub { looks($server) };
 check 'keeping' => sub { keeps($server) };
+
+# A server for HTTPS, where the modules that its client needs are there.
+sub https {
+    eval { require Gepok::Test::TLS; require Gepok::Test::Authority; 1 } or return undef;
+    my $own = Gepok::Test::Authority->new("$_[0]")->issue('localhost', names => ['localhost']);
+    return Gepok::Test::TLS::https(
+        app     => app_file('psgix-io'),
+        options => {ssl_cert_file => $own->{chain}, ssl_key_file => $own->{key}},
+    );
+}
+
+# All that comes on a connection until its end, or "no end"; over TLS an end without its word is "cut".
+sub all {
+    my ($socket, $request) = @_;
+    print {$socket} $request;
+    my $got   = '';
+    my $limit = time + 20;
+    while (1) {
+        IO::Select->new($socket)->can_read($limit - time) or $socket->can('pending') && $socket->pending or return "$got no end";
+        my $read = sysread $socket, $got, 65536, length $got;
+        next if !defined $read && $!{EAGAIN};
+        return defined $read ? $got : "$got cut" if !$read;
+    }
+}
+
+my $keys  = scratch();
+my $leaks = server(app => app_file('psgix-io'), options => {start_servers => 1}, listen => [qw(tcp unix)]);
+my $https = https($keys);
+my %wires = (
+    tcp  => sub { $leaks->connect('tcp')->socket },
+    unix => sub { $leaks->connect('unix')->socket },
+    ($https ? (tls => sub { Gepok::Test::TLS::secure($https) // die Gepok::Test::TLS::failure() }) : ()),
+);
+
+# A fetched socket takes nothing away from the response that follows, or that has begun.
+for my $wire (sort keys %wires) {
+    check "$wire: a response with a fetched socket is whole" => sub {
+        my $get = sub { all($wires{$wire}->(), "GET /$_[0] HTTP/1.1\r\nHost: x\r\n" . ($_[1] // '') . "\r\n") };
+        my %got;
+        $got{$get->('option') =~ /^HTTP.*stream alive/s ? 'whole' : 'not'}++ for 1 .. 20;
+        is_deeply \%got, {whole => 20}, 'behind an option and the peer\'s name';
+        like $get->('late/closed'),  qr/\r\n\r\n5\r\nwhole\r\n0\r\n\r\n$/, 'fetched behind the last write, then closed';
+        like $get->('late/dropped'), qr/\r\n\r\n5\r\nwhole\r\n0\r\n\r\n$/, 'or dropped';
+        like $get->('late/length', "Connection: close\r\n"), qr/\r\n\r\nwhole$/, 'with a Content-Length';
+    };
+    check "$wire: the core ends a connection whose socket the app keeps" => sub {
+        my $get = sub { all($wires{$wire}->(), "GET /leak/$_[0] HTTP/$_[1]\r\nHost: x\r\n\r\n") };
+        like $get->('whole', '1.1'), qr/\r\n\r\nwhole$/, 'HTTP/1.1';
+        like $get->('whole', '1.0'), qr/\r\n\r\nwhole$/, 'HTTP/1.0';
+        unlike $get->('died', '1.1'), qr/HTTP|no end/, 'an app that died';
+        unlike $get->('cut',  '1.1'), qr/\r\n0\r\n|no end/, 'a response that was cut';
+        my $cut = $get->('cut', '1.0');
+        unlike $cut, qr/no end/, 'in HTTP/1.0 as well';
+        # Nothing but a reset, or TLS, can say that it is not whole.
+        like $cut, qr/ cut$/, 'where it does not look whole' if $wire ne 'unix';
+    };
+    check "$wire: what follows a 101 of the app's is the app's" => sub {
+        my $got = all($wires{$wire}->(), "GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\r\none\nquit\n");
+        like $got, qr/^HTTP\S+ 101 .*\r\n\r\nONE\nQUIT\n$/s, 'by its socket';
+    };
+}
 
 check 'a process forked by the app' => sub {
     my $client = $server->connect('tcp');

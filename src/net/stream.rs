@@ -3,6 +3,7 @@
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice, Read, Write};
 use std::mem;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -107,6 +108,37 @@ impl Stream {
         }
     }
 
+    /// Ends the connection for every process that has a copy of the socket; what was written before still arrives.
+    pub fn end_everywhere(&self) {
+        if let Some(socket) = self.socket() {
+            // A connection that is gone already has ended.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// As [`Stream::reset_on_close`], at once and for every process that has a copy of the socket. A Unix socket has no reset.
+    pub fn reset_everywhere(&self) {
+        let Some(socket) = self.tcp() else {
+            return self.end_everywhere();
+        };
+        let unspecified = libc::sockaddr {
+            sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+            sa_data: [0; 14],
+        };
+        // SAFETY: the address is a whole `sockaddr` that lives during the call, and its size is told. Connecting to
+        // AF_UNSPEC dissolves a TCP connection by a reset (connect(2)).
+        let dissolved = unsafe {
+            libc::connect(
+                socket.as_raw_fd(),
+                &raw const unspecified,
+                size_of::<libc::sockaddr>() as libc::socklen_t,
+            )
+        };
+        if dissolved != 0 {
+            self.end_everywhere();
+        }
+    }
+
     /// Has the kernel ask the client's kernel from time to time whether it knows the connection. One whose process has closed
     /// it forgets it a minute after its FIN, and answers with a reset from then on; one that only sends no more never does.
     pub fn probe(&self) {
@@ -124,6 +156,15 @@ impl Stream {
             Stream::Tcp(stream) => Some(SockRef::from(stream)),
             Stream::Tls(stream) => stream.get_ref().0.here().ok().map(SockRef::from),
             Stream::Unix(_) | Stream::Away(_) | Stream::Lost => None,
+        }
+    }
+
+    /// The socket below, whatever it is.
+    fn socket(&self) -> Option<SockRef<'_>> {
+        match self {
+            Stream::Unix(stream) => Some(SockRef::from(stream)),
+            Stream::Away(socket) => Some(SockRef::from(socket)),
+            _ => self.tcp(),
         }
     }
 

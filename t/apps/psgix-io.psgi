@@ -177,6 +177,35 @@ sub {
         return sub { $echo->($env->{'psgix.io'}) };
     }
     return sub { die "the app died\n" if syswrite $env->{'psgix.io'}, "half\n"; } if $name eq 'die';
+    # The socket is fetched during a response, whose writer is then closed, or dropped.
+    if ($name eq 'late') {
+        return sub {
+            my $writer = $_[0]->([200, ['Content-Type' => 'text/plain', $option eq 'length' ? ('Content-Length' => 5) : ()]]);
+            $writer->write('whole');
+            die "not fetched\n" if !defined fileno($env->{'psgix.io'}) && $option ne 'length';
+            $writer->close if $option ne 'dropped';
+        };
+    }
+    # An env that the app never lets go, once it has fetched the socket.
+    if ($name eq 'leak') {
+        push @{$kept{leaks}}, $env;
+        die "not fetched\n" if !defined fileno $env->{'psgix.io'};
+        return [200, ['Content-Type' => 'text/plain'], ['whole']] if $option eq 'whole';
+        return sub {
+            my $writer = $_[0]->([200, ['Content-Type' => 'text/plain']]) if $option eq 'cut';
+            $writer->write('half') if $writer;
+            die "the leaking app died\n";
+        };
+    }
+    # The app answers, and goes on by the socket: what follows such a head is no HTTP.
+    if ($name eq 'tunnel') {
+        return sub {
+            my $io = $env->{'psgix.io'};
+            my $writer = $_[0]->([101, [Upgrade => 'echo']]);
+            echo_lines($io);
+            $writer->close;
+        };
+    }
     if ($name eq 'keep-fetched') {
         return sub { $kept{fetched} = $env->{'psgix.io'}; syswrite $kept{fetched}, "now\n" };
     }

@@ -274,13 +274,18 @@ when it returns.
 
 =item *
 
-An app that responds as usual after it has fetched it (for a socket option, say) gets that response sent behind whatever it
-has written, and the connection is closed. This is so for every array returned, so an app that has sent its own answer
-must return a code reference.
+An app that responds as usual after it has fetched it (for a socket option, say) gets that response sent whole after whatever it
+has written, and then the server ends the connection, even where the app keeps the handle. This is so for every array returned,
+so an app that has sent its own answer must return a code reference. It is the same for a socket that is fetched while a
+response is written.
 
 =item *
 
-An app that dies after it has fetched it ends the connection, without a 500.
+After a response with status 101, or 2xx to CONNECT, the connection is the app's, as if the responder had not been called.
+
+=item *
+
+An app that dies after it has fetched it ends the connection, without a 500, even where the handle is kept.
 
 =item *
 

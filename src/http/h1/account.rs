@@ -154,7 +154,7 @@ impl Account {
         };
         let ending = match ended {
             Ok(()) => Ending::Persists,
-            Err(Close::Done | Close::Refused) => Ending::Closes,
+            Err(Close::Done | Close::Refused | Close::HandedOver) => Ending::Closes,
             Err(Close::Lost | Close::Cut) => Ending::Aborted,
         };
         let left = ending == Ending::Aborted && !self.handed_over;

@@ -98,6 +98,8 @@ pub(super) enum Close {
     Lost,
     /// A response was cut; the client must not take it for whole.
     Cut,
+    /// The app keeps the connection.
+    HandedOver,
 }
 
 /// Where a connection comes from.
@@ -154,6 +156,8 @@ pub(super) struct Connection {
     origin: Origin,
     connected: Timestamp,
     served: u32,
+    /// A process of the app may have a copy of the socket: closing ours is not the connection's end.
+    pub(super) lent: bool,
     /// The method of the request that is being read: what refuses a HEAD has no content.
     method: Method,
 }
@@ -171,6 +175,7 @@ impl Connection {
             origin,
             connected: Timestamp::now(),
             served: 0,
+            lent: false,
             method: Method::Other,
         }
     }
@@ -413,12 +418,14 @@ impl Connection {
     }
 
     async fn close(mut self, close: Close) {
-        if close == Close::Cut {
-            self.stream.reset_on_close();
-            return;
+        match close {
+            Close::HandedOver => return,
+            Close::Cut if self.lent => return self.stream.reset_everywhere(),
+            Close::Cut => return self.stream.reset_on_close(),
+            Close::Done | Close::Refused | Close::Lost => {}
         }
         // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
-        let unread = close == Close::Refused || !self.buffer.is_empty();
+        let unread = close == Close::Refused || self.lent || !self.buffer.is_empty();
         // TLS has a word for a good end, which a client must not hear behind half a response.
         let says_so = self.stream.is_tls() && close != Close::Lost;
         if unread || says_so {
@@ -432,6 +439,9 @@ impl Connection {
                 }
             };
             let _ = tokio::time::timeout(LINGER, end).await;
+        }
+        if self.lent {
+            self.stream.end_everywhere();
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::connection::{Close, Connection};
 use super::framing::Facts;
-use super::handover;
+use super::handover::{self, Fetched};
 use super::presence::{Change, Presence};
 use super::write::{self, Encoder, Frame};
 use crate::dispatch::{Event, Exchange, FileSlice, Piece};
@@ -35,8 +35,8 @@ const SMALL: usize = 512;
 pub(super) struct Response<'a> {
     connection: &'a mut Connection,
     facts: Facts,
-    /// The app has fetched the client's socket.
-    taken: bool,
+    /// What the app has, where it has fetched the client's socket.
+    fetched: Option<Fetched>,
     /// Bytes that have not been written yet.
     out: Vec<u8>,
     /// The content's framing; nothing before the head.
@@ -52,7 +52,7 @@ impl<'a> Response<'a> {
         Response {
             connection,
             facts,
-            taken: false,
+            fetched: None,
             out: Vec::new(),
             encoder: None,
             too_long: false,
@@ -75,9 +75,8 @@ impl<'a> Response<'a> {
 
     async fn write_parts(mut self, exchange: &Exchange) -> Result<bool, Close> {
         let mut persistent = self.facts.persistent;
-        let mut next = None;
         loop {
-            let event = match next.take().or_else(|| exchange.next_here()) {
+            let event = match exchange.next_here() {
                 Some(event) => event,
                 None => {
                     // What is there goes out before we wait for more.
@@ -85,6 +84,9 @@ impl<'a> Response<'a> {
                     self.next(exchange).await?
                 }
             };
+            if self.fetched.is_some() && self.takes_back(&event) {
+                self.take_back().await?;
+            }
             match event {
                 Event::Informational(head) => {
                     let version = self.facts.version;
@@ -117,16 +119,20 @@ impl<'a> Response<'a> {
                 Event::File(slice) => self.file(slice).await?,
                 Event::Take => {
                     self.flush().await?;
-                    self.taken = true;
                     // The app may have read what belongs to a next request.
                     self.facts.persistent = false;
-                    next = handover::give(self.connection, exchange).await?;
+                    persistent = false;
+                    self.fetched = Some(handover::give(self.connection, exchange)?);
                 }
-                Event::End if self.taken && self.encoder.is_none() => {
+                Event::End if self.fetched.is_some() && self.is_apps() => {
+                    self.flush().await?;
                     self.connection.account.handed_over = true;
-                    return Err(Close::Done);
+                    return Err(self.leave().await);
                 }
-                Event::Failed | Event::TimedOut if self.taken && self.encoder.is_none() => {
+                // The app may have answered by the socket.
+                Event::Failed | Event::TimedOut
+                    if self.fetched.is_some() && self.encoder.is_none() =>
+                {
                     self.connection.account.handed_over = true;
                     return Err(Close::Lost);
                 }
@@ -178,8 +184,45 @@ impl<'a> Response<'a> {
         Ok(sent.persistent)
     }
 
+    /// Whether an app that has fetched the socket keeps the connection when it ends: what is sent now is no HTTP of ours.
+    fn is_apps(&self) -> bool {
+        self.encoder.as_ref().is_none_or(Encoder::is_tunnel)
+    }
+
+    /// Whether what comes is ours to write to a connection whose socket the app has fetched.
+    fn takes_back(&self, event: &Event) -> bool {
+        match event {
+            Event::Take => false,
+            Event::End => !self.is_apps(),
+            _ => true,
+        }
+    }
+
+    async fn take_back(&mut self) -> Result<(), Close> {
+        match &mut self.fetched {
+            Some(fetched) => fetched.take_back(self.connection).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn leave(self) -> Close {
+        match self.fetched {
+            Some(fetched) => fetched.leave(self.connection).await,
+            None => Close::Done,
+        }
+    }
+
     /// The next part, as long as the client is there to take it.
     async fn next(&mut self, exchange: &Exchange) -> Result<Event, Close> {
+        if let Some(fetched @ (Fetched::Copy | Fetched::Relay(_))) = &mut self.fetched {
+            return tokio::select! {
+                biased;
+                event = exchange.next() => Ok(event),
+                () = fetched.run(self.connection) => Err(Close::Lost),
+            };
+        }
+        // An app that has the socket may have written to it: nothing can be said before its head.
+        let asks = self.encoder.is_some() || self.fetched.is_none();
         loop {
             let Connection {
                 stream, context, ..
@@ -187,7 +230,7 @@ impl<'a> Response<'a> {
             let change = tokio::select! {
                 biased;
                 event = exchange.next() => return Ok(event),
-                change = self.presence.change(stream, &context.ticks), if !self.taken => change,
+                change = self.presence.change(stream, &context.ticks), if asks => change,
             };
             match change {
                 Change::None => {}

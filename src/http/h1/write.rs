@@ -42,6 +42,18 @@ pub enum Body {
     OwnChunksDecoded,
     /// All bytes as they come, until the connection closes.
     UntilClose,
+    /// What follows the head is no HTTP any more (RFC 9110 sections 7.8 and 9.3.6).
+    Tunnel,
+}
+
+impl Body {
+    /// Whether only the connection's close ends the content.
+    fn ends_by_close(self) -> bool {
+        matches!(
+            self,
+            Body::UntilClose | Body::OwnChunksDecoded | Body::Tunnel
+        )
+    }
 }
 
 /// What a head that has been written promises.
@@ -124,7 +136,8 @@ fn try_head(
         out.extend_from_slice(CRLF);
     }
     let body = match announced {
-        _ if tunnel || given.coding == Some(Coding::Other) => Body::UntilClose,
+        _ if tunnel => Body::Tunnel,
+        _ if given.coding == Some(Coding::Other) => Body::UntilClose,
         _ if given.coding.is_some() && facts.version < Version::Http11 => Body::OwnChunksDecoded,
         _ if given.coding.is_some() => Body::OwnChunks,
         _ if bodiless => Body::None,
@@ -135,8 +148,7 @@ fn try_head(
             Body::Chunked
         }
     };
-    let by_close = matches!(body, Body::UntilClose | Body::OwnChunksDecoded);
-    let persistent = facts.persistent && !given.close && !by_close;
+    let persistent = facts.persistent && !given.close && !body.ends_by_close();
     out.extend_from_slice(connection(
         persistent,
         status == 101,
@@ -391,7 +403,7 @@ impl Encoder {
         let own_chunks = match body {
             Body::OwnChunks => Some(OwnChunks::new(Pass::Whole)),
             Body::OwnChunksDecoded => Some(OwnChunks::new(Pass::Data)),
-            Body::None | Body::Length(_) | Body::Chunked | Body::UntilClose => None,
+            Body::None | Body::Length(_) | Body::Chunked | Body::UntilClose | Body::Tunnel => None,
         };
         Encoder { body, own_chunks }
     }
@@ -416,7 +428,12 @@ impl Encoder {
 
     /// Whether only the connection's close ends the content, so that a cut must not look like one.
     pub fn ends_by_close(&self) -> bool {
-        matches!(self.body, Body::UntilClose | Body::OwnChunksDecoded)
+        self.body.ends_by_close()
+    }
+
+    /// Whether what follows the head is no HTTP any more.
+    pub fn is_tunnel(&self) -> bool {
+        self.body == Body::Tunnel
     }
 
     /// How a piece of `length` bytes is sent. An empty one gives an empty frame: as a chunk it would mean
@@ -437,7 +454,7 @@ impl Encoder {
                 frame.prefix = ChunkSize::new(length as u64);
                 frame.suffix = CRLF;
             }
-            Body::Chunked | Body::UntilClose => {}
+            Body::Chunked | Body::UntilClose | Body::Tunnel => {}
             Body::OwnChunks | Body::OwnChunksDecoded => {}
         }
         frame
@@ -459,7 +476,7 @@ impl Encoder {
                 Some(chunks) if chunks.is_complete() => Ok(b""),
                 _ => Err(Short::OwnChunks),
             },
-            Body::Length(0) | Body::None | Body::UntilClose => Ok(b""),
+            Body::Length(0) | Body::None | Body::UntilClose | Body::Tunnel => Ok(b""),
             Body::Length(missing) => Err(Short::Length(missing)),
             Body::Chunked => Ok(LAST_CHUNK),
         }
@@ -552,7 +569,7 @@ mod tests {
     #[test]
     #[rustfmt::skip] // A table.
     fn framing_and_persistence() {
-        use Body::{Chunked, Length, OwnChunks, OwnChunksDecoded, UntilClose};
+        use Body::{Chunked, Length, OwnChunks, OwnChunksDecoded, Tunnel, UntilClose};
         const CL: (&str, &str) = ("Content-Length", "3");
         const CLOSE: (&str, &str) = ("Connection", "close");
         const TE: (&str, &str) = ("Transfer-Encoding", "chunked");
@@ -626,13 +643,13 @@ mod tests {
             ("1.1", 200, &[("Transfer-Encoding", "identity")], None, "|Transfer-Encoding: chunked", Chunked, true),
             ("1.1", 200, &[("Transfer-Encoding", "")], Some(5), "|Content-Length: 5", Length(5), true),
             ("1.0", 200, &[("Transfer-Encoding", "Identity")], Some(5), "|Content-Length: 5|Connection: close", Length(5), false),
-            ("1.1", 101, &[("Upgrade", "websocket"), ("Connection", "Upgrade")], None, "|Upgrade: websocket|Connection: Upgrade", UntilClose, false),
-            ("1.1", 101, &[CL, TE], Some(5), "", UntilClose, false),
+            ("1.1", 101, &[("Upgrade", "websocket"), ("Connection", "Upgrade")], None, "|Upgrade: websocket|Connection: Upgrade", Tunnel, false),
+            ("1.1", 101, &[CL, TE], Some(5), "", Tunnel, false),
             ("1.1", 426, &[("Upgrade", "h2c"), ("Connection", "upgrade")], Some(5), "|Upgrade: h2c|Content-Length: 5|Connection: Upgrade", Length(5), true),
             ("1.1 close", 426, &[("upgrade", "h2c")], Some(5), "|upgrade: h2c|Content-Length: 5|Connection: close, Upgrade", Length(5), false),
             ("1.0 keep", 426, &[("Upgrade", "h2c")], Some(5), "|Upgrade: h2c|Content-Length: 5|Connection: keep-alive, Upgrade", Length(5), true),
-            ("CONNECT", 200, &[], None, "|Connection: close", UntilClose, false),
-            ("CONNECT", 200, &[CL], Some(5), "|Connection: close", UntilClose, false),
+            ("CONNECT", 200, &[], None, "|Connection: close", Tunnel, false),
+            ("CONNECT", 200, &[CL], Some(5), "|Connection: close", Tunnel, false),
             ("CONNECT", 405, &[], Some(5), "|Content-Length: 5|Connection: close", Length(5), false),
         ];
         for (name, status, fields, length, expected, body, persistent) in cases {
