@@ -77,6 +77,22 @@ check 'options' => sub {
         new => {http_ports => $listen, backlog => 'many'});
     mistake('neither yes nor no', [@http, '--keepalive=perhaps'], new => {http_ports => $listen, keepalive => 'perhaps'});
     mistake('no duration', [@http, '--timeout', 'soon'], new => {http_ports => $listen, timeout => 'soon'});
+    for my $row (
+        ['no number of bytes',                                   max_content       => 'lots'],
+        ['a path for the check of new workers that is none',     check_path        => 'ready'],
+        ['a level of the error log that is none',                log_level         => 'loud'],
+        ['a directive of the access log that is not known',      access_log_format => '%y', access_log_path => '-'],
+        ['a request head limited to nothing',                    max_header_size   => 0],
+        ['a request head that is too large to be kept in memory', max_target_size  => '1M'],
+        ['fewer spare workers at most than at least',            max_spare_servers => 2, min_spare_servers => 5],
+        ['fewer requests of a worker at most than at least',     min_reqs_per_child => 5, max_requests_per_child => 2],
+        ['a value that would break the Server field',            product_name      => "a\nb"],
+        )
+    {
+        my ($mistake, %options) = @$row;
+        mistake($mistake, [@http, map { ('--' . tr/_/-/r, $options{$_}) } sort keys %options],
+            new => {http_ports => $listen, %options});
+    }
     mistake('permissions that are not octal', [@http, '--umask', '088'], new => {http_ports => $listen, umask => '088'});
     mistake('a path for the status page that is none', [@http, '--status-path', 'status'],
         new => {http_ports => $listen, status_path => 'status'});
@@ -156,6 +172,13 @@ check 'users, files and folders' => sub {
     mistake("a file in the scoreboard file's place that is none", [@http, '--scoreboard-path', "$folder/file"],
         new => {http_ports => $listen, scoreboard_path => "$folder/file"});
     is -s "$folder/file", 8, 'which is not harmed';
+    mistake("a log's folder does not exist", [@http, "--$_-log-path", "$folder/none/log"],
+        new => {http_ports => $listen, "${_}_log_path" => "$folder/none/log"})
+        for qw(access error);
+    mistake('a relative path for large content', [@http, '--spool-dir', 'here'],
+        new => {http_ports => $listen, spool_dir => 'here'});
+    mistake('the folder for large content does not exist', [@http, '--spool-dir', "$folder/none"],
+        new => {http_ports => $listen, spool_dir => "$folder/none"});
     mistake('the folder to run in does not exist', [@http, '--chdir', "$folder/none"],
         new => {http_ports => $listen, chdir => "$folder/none"});
     mistake('it is a file', [@http, '--chdir', "$folder/file"], new => {http_ports => $listen, chdir => "$folder/file"});

@@ -1,7 +1,8 @@
 //! HTTP/1.0 and 1.1 (RFC 9112). Parsing, framing, decoding and writing are pure functions of bytes; `connection`,
 //! `content`, `respond` and `handover` run them on a stream.
 //!
-//! Strict in, exact out: no bytes of a client may be read in two ways, by us and by a proxy before us.
+//! Strict in, exact out: no bytes of a client may be read in two ways, by us and by a proxy before us. Options make
+//! exceptions; of these only `Limits::bare_lf` is on by default.
 
 mod account;
 pub mod chunked;
