@@ -124,6 +124,8 @@ impl Entry for PerlEntry {
             }
             // Again, because the app may have set them while it was loaded.
             psgi::take_signals(self.perl).map_err(text)?;
+        } else {
+            psgi::note_signals(self.perl).map_err(text)?;
         }
         Ok(Box::new(app))
     }

@@ -118,6 +118,11 @@ pub extern "C" fn wake() {
     }
 }
 
+/// One process: a signal has come that moves the server. Async-signal-safe.
+pub fn note_signal(number: i32) {
+    signal::noted(number);
+}
+
 /// The signal by which the master asks where the app is.
 pub fn where_signal() -> i32 {
     hung::signal()

@@ -32,7 +32,7 @@ pub struct Listening {
 }
 
 /// The file of a Unix socket that we have made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SocketFile {
     path: PathBuf,
     device: u64,

@@ -14,4 +14,5 @@ pub mod pid_file;
 pub mod pool;
 pub mod privileges;
 pub mod signal;
+pub mod supervisor;
 pub mod title;

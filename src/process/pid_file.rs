@@ -103,6 +103,15 @@ impl PidFile {
         lock::keep_through_exec(&self.file, keep)
     }
 
+    /// The same file, for another thread of the process that may have to remove it.
+    ///
+    /// # Errors
+    /// When descriptors run out.
+    pub fn try_clone(&self) -> io::Result<PidFile> {
+        let file = self.file.try_clone()?;
+        Ok(PidFile::of(&self.path, file, self.owner))
+    }
+
     /// Removes the file, if it is the one that this process has written. The lock stays until the process ends, for who
     /// waits for that. Where the folder is closed to a user without root's rights, the file stays behind, empty and free.
     pub fn remove(mut self) {

@@ -24,30 +24,41 @@ static OWNER: AtomicI32 = AtomicI32::new(0);
 
 /// In a process forked by the app (or by us, before its first steps) a signal does what it does by default.
 fn die_elsewhere(signal: libc::c_int) -> bool {
-    // SAFETY: getpid, signal and raise are async-signal-safe. The signal is blocked while its handler runs:
-    // it takes effect behind it.
-    unsafe {
-        let elsewhere = libc::getpid() != OWNER.load(Ordering::SeqCst);
-        if elsewhere {
-            libc::signal(signal, libc::SIG_DFL);
-            libc::raise(signal);
-        }
-        elsewhere
+    // SAFETY: getpid is async-signal-safe.
+    let elsewhere = unsafe { libc::getpid() } != OWNER.load(Ordering::SeqCst);
+    if elsewhere {
+        die(signal);
     }
+    elsewhere
 }
 
 extern "C" fn send_note(signal: libc::c_int) {
-    if die_elsewhere(signal) {
-        return;
+    if !die_elsewhere(signal) {
+        noted(signal);
     }
+}
+
+/// Sends what was registered for a signal: for handlers that others have installed. Without that the signal does what it does
+/// by default. Async-signal-safe.
+pub fn noted(signal: libc::c_int) {
     let Some(note) = NOTES.get(signal as usize) else {
         return;
     };
-    // SAFETY: null, or a Note that `note` leaked: never freed, never changed.
-    let Some(note) = (unsafe { note.load(Ordering::Acquire).as_ref() }) else {
-        return;
-    };
-    send(note.socket, note.bytes);
+    // SAFETY: null, or a Note that `register` leaked: never freed, never changed.
+    match unsafe { note.load(Ordering::Acquire).as_ref() } {
+        Some(note) => send(note.socket, note.bytes),
+        None => die(signal),
+    }
+}
+
+/// Has a signal do what it does by default.
+fn die(signal: libc::c_int) {
+    // SAFETY: signal and raise are async-signal-safe. The signal is blocked while its handler runs: it takes effect
+    // after it.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
 }
 
 /// Sends bytes from within a signal handler; what the socket does not take is lost.
@@ -71,9 +82,19 @@ extern "C" fn nothing(signal: libc::c_int) {
 /// # Errors
 /// What sigaction says.
 pub fn note(signal: Signal, note: Note) -> io::Result<()> {
+    register(signal, note);
+    handle(signal, SigHandler::Handler(send_note), SaFlags::empty())
+}
+
+/// Sets what [`noted`] sends for `signal`.
+pub fn register(signal: Signal, note: Note) {
     // A handler may still be reading the one before: it is a few words, and never freed.
     NOTES[signal as usize].store(Box::into_raw(Box::new(note)), Ordering::Release);
-    handle(signal, SigHandler::Handler(send_note), SaFlags::empty())
+}
+
+/// Lets [`noted`] send nothing for `signal` any more.
+pub fn forget(signal: Signal) {
+    NOTES[signal as usize].store(ptr::null_mut(), Ordering::Release);
 }
 
 /// Makes `signal` do nothing, without handing SIG_IGN down to programs that the app starts.

@@ -8,6 +8,7 @@ mod listener;
 mod sink;
 mod tls;
 
+use std::ffi::c_int;
 use std::os::fd::IntoRawFd;
 use std::ptr;
 use std::rc::Rc;
@@ -122,9 +123,28 @@ pub fn take_signals(perl: Perl) -> Result<(), Failure> {
         leave: Some(leave_worker),
         where_: Some(where_worker),
         where_signal: worker::where_signal(),
+        note: None,
     };
+    set_signals(perl, &calls)
+}
+
+/// One process: makes TERM, INT, QUIT and HUP the server's until the app is dropped; then they are what they were before.
+///
+/// # Errors
+/// What magic of the app's on `%SIG` died with.
+pub fn note_signals(perl: Perl) -> Result<(), Failure> {
+    let calls = gp_signal_calls {
+        leave: None,
+        where_: None,
+        where_signal: 0,
+        note: Some(note_signal),
+    };
+    set_signals(perl, &calls)
+}
+
+fn set_signals(perl: Perl, calls: &gp_signal_calls) -> Result<(), Failure> {
     // SAFETY: the interpreter is this thread's; the functions are there as long as the process.
-    match unsafe { perl_sys::gp_take_signals(perl.raw(), &calls) } {
+    match unsafe { perl_sys::gp_take_signals(perl.raw(), calls) } {
         gp_outcome::GP_OK => Ok(()),
         other => Err(perl.failure(other)),
     }
@@ -139,6 +159,10 @@ unsafe extern "C" fn where_worker(text: gp_slice) {
     // SAFETY: C keeps the text until we return.
     let text = String::from_utf8_lossy(unsafe { bytes(text) });
     worker::tell_where(&text);
+}
+
+unsafe extern "C" fn note_signal(number: c_int) {
+    worker::note_signal(number);
 }
 
 unsafe extern "C" fn wake_worker() {

@@ -195,6 +195,14 @@ impl Daemon {
         background.is_some_and(Background::take_standard_error_back)
     }
 
+    /// The pid file, for another thread of this process.
+    ///
+    /// # Errors
+    /// When descriptors run out.
+    pub(super) fn pid_file(&self) -> io::Result<Option<PidFile>> {
+        self.pid_file.as_ref().map(PidFile::try_clone).transpose()
+    }
+
     /// Whether the next program of this process finds the pid file held.
     ///
     /// # Errors

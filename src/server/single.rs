@@ -2,36 +2,31 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::sys::signal::Signal;
 
 use super::{Server, numbered, settings, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
+use crate::net::listen::SocketFile;
 use crate::process::control::{self, MasterEnd, ToCore, ToMaster};
 use crate::process::master::{Ended, Roles};
 use crate::process::notify::Notifier;
-use crate::process::signal::{self, Note};
+use crate::process::pid_file::PidFile;
+use crate::process::signal;
+use crate::process::supervisor::{self, Supervisor};
 use crate::scoreboard::Board;
 use crate::worker::{self, Left, Share, Shown};
-
-const TAKEN: [Signal; 4] = [
-    Signal::SIGTERM,
-    Signal::SIGQUIT,
-    Signal::SIGINT,
-    Signal::SIGHUP,
-];
 
 impl Server<'_> {
     /// Serves until a signal or the app ends it.
     pub(super) fn single(&mut self, board: Arc<Board>) -> Result<Ended> {
-        let saved = signal::save(&TAKEN)?;
+        let saved = signal::save(&supervisor::TAKEN)?;
         let (mut control, core_end) = control::pair()?;
         let core = self.start_core(&mut control, core_end)?;
         let (core_side, worker_side) = channel::pair()?;
@@ -51,23 +46,38 @@ impl Server<'_> {
         // From now on the core tells of reloads.
         board.reload_ended(1, None, 0);
         self.daemon.ready().map_err(|message| anyhow!(message))?;
-        take_signals(&control, self.is_supervised())?;
-        let notifier = Notifier::from_environment();
-        notifier.iter().for_each(Notifier::ready);
+        let supervisor = self.supervise(control)?;
         let shown = Shown {
             seat: board.take(1, 1),
             title: self.title.clone(),
         };
         let left = worker::serve(&channel, app.as_mut(), Share::endless(), shown);
+        supervisor.finish();
         drop(app);
-        notifier.iter().for_each(Notifier::stopping);
-        saved.restore(&TAKEN)?;
-        finish(&mut control);
+        saved.restore(&supervisor::TAKEN)?;
         joined(core)?;
         Ok(match left {
             Left::Finished => Ended::Master,
             Left::Exit(status) => Ended::Worker(status),
         })
+    }
+
+    /// Starts the thread that obeys signals.
+    fn supervise(&self, control: MasterEnd) -> io::Result<Supervisor> {
+        let notifier = Notifier::from_environment();
+        notifier.iter().for_each(Notifier::ready);
+        let sockets = self.files.clone();
+        let pid_file = self.daemon.pid_file()?;
+        let settings = supervisor::Settings {
+            graceful_timeout: self.config.reload.graceful_timeout,
+            has_successor: self.is_supervised(),
+            notifier,
+            clean_up: Box::new(move || {
+                sockets.iter().for_each(SocketFile::remove);
+                pid_file.into_iter().for_each(PidFile::remove);
+            }),
+        };
+        Supervisor::start(control, settings)
     }
 
     /// Starts the core's thread and waits until it accepts connections.
@@ -99,42 +109,6 @@ impl Server<'_> {
                 .unwrap_or_else(|| anyhow!("the core ended at once"))),
         }
     }
-}
-
-/// Signals stop the core; its stop ends the worker's loop.
-fn take_signals(control: &MasterEnd, has_successor: bool) -> io::Result<()> {
-    let stop = if has_successor {
-        &control::GIVE_WAY_WORD
-    } else {
-        &control::DRAIN_WORD
-    };
-    let socket = control.as_fd().as_raw_fd();
-    for (signal, bytes) in [
-        (Signal::SIGTERM, stop),
-        (Signal::SIGQUIT, stop),
-        (Signal::SIGINT, &control::QUIT_WORD),
-        (Signal::SIGHUP, &control::REREAD_WORD),
-    ] {
-        signal::note(signal, Note { socket, bytes })?;
-    }
-    Ok(())
-}
-
-/// Lets what the app has answered reach its clients, even where it has called exit, and ends the core. One that
-/// has left already, as INT makes it, needs no word.
-fn finish(control: &mut MasterEnd) {
-    for word in [ToCore::Died(1), ToCore::NoWorkers] {
-        let _ = control.tell(word);
-    }
-    loop {
-        match control.hear() {
-            Ok(Some(ToMaster::Drained) | None) => break,
-            Ok(Some(_)) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
-        }
-    }
-    let _ = control.tell(ToCore::Quit);
 }
 
 fn joined(core: JoinHandle<io::Result<()>>) -> Result<()> {

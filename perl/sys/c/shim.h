@@ -241,9 +241,12 @@ typedef struct gp_signal_calls {
     void (*where)(gp_slice text);
     /** Number of the signal that asks. */
     int where_signal;
+    /** In one process, NULL in a worker: TERM, INT, QUIT or HUP has come. Called in the signal's handler. */
+    void (*note)(int number);
 } gp_signal_calls;
 
-/** Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker. */
+/** Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker; with `note`, the first four what they are in one
+ * process, until gp_close. */
 gp_outcome gp_take_signals(gp_perl *perl, const gp_signal_calls *calls);
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */
 gp_outcome gp_signals(gp_perl *perl);

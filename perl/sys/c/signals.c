@@ -15,9 +15,38 @@ static gp_signal_calls calls;
 /* What perl would install of itself. */
 static Sighandler_t perls_handler;
 
+/* Those that move a server. */
+static const int moving[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
+
+/* What %SIG had for them, until gp_signals_end. */
+static SV *taken_from[C_ARRAY_LENGTH(moving)];
+
+static XSPROTO(xs_leave);
+static XSPROTO(xs_disregard);
+static XSPROTO(xs_noted);
+
+/* Whether a signal's entry in %SIG is this function. Perl's table is only read: in a handler, and after fork. Perl blocks the
+ * signal while it changes its entry. */
+static int is_handler(pTHX_ int number, XSUBADDR_t function)
+{
+    /* A program that never names %SIG has no table. */
+    SV *handler = PL_psig_ptr ? PL_psig_ptr[number] : NULL;
+    PERL_UNUSED_CONTEXT;
+    return handler && SvROK(handler) && SvTYPE(SvRV(handler)) == SVt_PVCV && CvXSUB((CV *)SvRV(handler)) == function;
+}
+
+/* One process: the server is told at once, however long the app's code does not look for signals. */
+static void note(int number)
+{
+    GP_PERL(gp.perl);
+    if (calls.note && !gp.in_child && is_handler(aTHX_ number, xs_noted))
+        calls.note(number);
+}
+
 static void note_and_wake(PARAMETERS)
 {
     int saved = errno;
+    note(number);
     if (number == calls.where_signal)
         gp_interrupted();
     perls_handler(ARGUMENTS);
@@ -80,6 +109,12 @@ static XSPROTO(xs_disregard)
     XSRETURN_EMPTY;
 }
 
+/* The handler has told the server already. */
+static XSPROTO(xs_noted)
+{
+    xs_disregard(aTHX_ cv);
+}
+
 static XSPROTO(xs_where)
 {
     dXSARGS;
@@ -97,22 +132,19 @@ static XSPROTO(xs_where)
  * async-signal-safe, and Perl's table is only read. */
 void gp_signals_in_child(void)
 {
-    static const int ours[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
     size_t i;
     dTHX;
-    /* A program that never names %SIG has no table. */
-    if (gp.perl != GP_OPAQUE || !PL_psig_ptr)
+    if (gp.perl != GP_OPAQUE)
         return;
-    for (i = 0; i < C_ARRAY_LENGTH(ours); i++) {
-        SV *handler = PL_psig_ptr[ours[i]];
+    for (i = 0; i < C_ARRAY_LENGTH(moving); i++) {
+        int number = moving[i];
         struct sigaction action;
-        if (!handler || !SvROK(handler) || SvTYPE(SvRV(handler)) != SVt_PVCV)
-            continue;
-        if (CvXSUB((CV *)SvRV(handler)) != xs_leave && CvXSUB((CV *)SvRV(handler)) != xs_disregard)
+        if (!is_handler(aTHX_ number, xs_leave) && !is_handler(aTHX_ number, xs_disregard)
+            && !is_handler(aTHX_ number, xs_noted))
             continue;
         Zero(&action, 1, struct sigaction);
         action.sa_handler = SIG_DFL;
-        sigaction(ours[i], &action, NULL);
+        sigaction(number, &action, NULL);
     }
 }
 
@@ -167,6 +199,44 @@ void gp_restore_broken_pipes(pTHX)
     before = PIPE_KEPT;
 }
 
+/* The four are the server's; the app may have handlers of its own for as long as a `local` lasts. */
+static void take_in_one_process(pTHX)
+{
+    CV *noted = get_cv("Gepok::_noted", 0);
+    size_t i;
+    if (!noted)
+        noted = newXS("Gepok::_noted", xs_noted, __FILE__);
+    for (i = 0; i < C_ARRAY_LENGTH(moving); i++) {
+        const char *name = PL_sig_name[moving[i]];
+        SV **entry = hv_fetch(get_hv("SIG", GV_ADD), name, (I32)strlen(name), 0);
+        if (!taken_from[i]) {
+            if (entry)
+                SvGETMAGIC(*entry);
+            taken_from[i] = entry && SvOK(*entry) && *SvPV_nolen(*entry) ? newSVsv_nomg(*entry) : newSVpvs("DEFAULT");
+        }
+        set_handler(aTHX_ name, noted);
+    }
+}
+
+/* Gives back what was there before. */
+void gp_signals_end(pTHX)
+{
+    size_t i;
+    for (i = 0; i < C_ARRAY_LENGTH(moving); i++) {
+        SV *handler = taken_from[i];
+        SV **entry;
+        if (!handler)
+            continue;
+        taken_from[i] = NULL;
+        entry = hv_fetch(get_hv("SIG", GV_ADD), PL_sig_name[moving[i]], (I32)strlen(PL_sig_name[moving[i]]), 1);
+        if (entry && is_handler(aTHX_ moving[i], xs_noted)) {
+            sv_setsv(*entry, handler);
+            SvSETMAGIC(*entry);
+        }
+        SvREFCNT_dec(handler);
+    }
+}
+
 /* TERM ends a worker behind the request in hand. INT, QUIT and HUP reach every process of a terminal or a service at
  * once; there only the master's word counts. */
 static void take_signals(pTHX_ void *argument)
@@ -174,6 +244,11 @@ static void take_signals(pTHX_ void *argument)
     CV *leave = get_cv("Gepok::_leave", 0);
     CV *disregard = get_cv("Gepok::_disregard", 0);
     CV *where = get_cv("Gepok::_where", 0);
+    PERL_UNUSED_ARG(argument);
+    if (calls.note) {
+        take_in_one_process(aTHX);
+        return;
+    }
     if (!leave)
         leave = newXS("Gepok::_leave", xs_leave, __FILE__);
     if (!disregard)
@@ -185,7 +260,6 @@ static void take_signals(pTHX_ void *argument)
     if (!where)
         where = newXS("Gepok::_where", xs_where, __FILE__);
     set_handler(aTHX_ PL_sig_name[calls.where_signal], where);
-    PERL_UNUSED_ARG(argument);
 }
 
 gp_outcome gp_take_signals(gp_perl *perl, const gp_signal_calls *given)

@@ -37,6 +37,7 @@ static void unprepare(pTHX_ void *argument)
 {
     size_t i;
     PERL_UNUSED_ARG(argument);
+    gp_signals_end(aTHX);
     for (i = 0; i < gp.worker.listener_count; i++)
         SvREFCNT_dec(gp.listeners[i]);
     Safefree(gp.listeners);

@@ -345,9 +345,11 @@ pub struct gp_signal_calls {
     pub where_: ::std::option::Option<unsafe extern "C" fn(text: gp_slice)>,
     #[doc = " Number of the signal that asks."]
     pub where_signal: ::std::os::raw::c_int,
+    #[doc = " In one process, NULL in a worker: TERM, INT, QUIT or HUP has come. Called in the signal's handler."]
+    pub note: ::std::option::Option<unsafe extern "C" fn(number: ::std::os::raw::c_int)>,
 }
 unsafe extern "C" {
-    #[doc = " Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker."]
+    #[doc = " Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker; with `note`, the first four what they are in one\n process, until gp_close."]
     pub fn gp_take_signals(perl: *mut gp_perl, calls: *const gp_signal_calls) -> gp_outcome;
 }
 unsafe extern "C" {

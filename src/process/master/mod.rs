@@ -47,7 +47,7 @@ mod workers;
 const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a fast stop leaves the workers for their END blocks.
-const FAST_STOP: Duration = Duration::from_secs(1);
+pub(super) const FAST_STOP: Duration = Duration::from_secs(1);
 
 /// What the processes do, apart from living and dying.
 pub trait Roles {

@@ -1,0 +1,287 @@
+//! One process (`start_servers 0`): the thread that does a master's part. It turns signals into words for the core, and
+//! ends the process when the app does not return in time.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::control::{MasterEnd, ToCore, ToMaster};
+use super::fork;
+use super::master::FAST_STOP;
+use super::notify::Notifier;
+use super::signal::{self, Note};
+
+/// The signals that stop or reload this server; the notes that they send are in `NOTES`.
+pub const TAKEN: [Signal; 4] = [
+    Signal::SIGTERM,
+    Signal::SIGQUIT,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+];
+const NOTES: [&[u8]; 4] = [b"T", b"T", b"I", b"H"];
+
+/// The note of the thread that runs the app: it has left its loop.
+const LEFT: &[u8] = b"L";
+
+/// What the thread needs to know.
+pub struct Settings {
+    /// How long a graceful stop waits for requests.
+    pub graceful_timeout: Duration,
+    /// Other servers listen on the same sockets when this one stops (Server::Starter).
+    pub has_successor: bool,
+    /// The service manager, where it wants to be told.
+    pub notifier: Option<Notifier>,
+    /// Called before the process is ended from here: removes the files that the server has made.
+    pub clean_up: Box<dyn FnOnce() + Send>,
+}
+
+/// Where the server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// The core finishes the requests that have come.
+    Draining {
+        until: Instant,
+    },
+    /// It has finished them; the app is about to leave its loop.
+    Drained {
+        until: Instant,
+    },
+    /// The app has left its loop; clients get what they have not read yet.
+    Leaving {
+        until: Instant,
+    },
+    /// The core has gone. The process is ended if the app has not returned by then.
+    Stopping {
+        until: Instant,
+    },
+    Over,
+}
+
+impl Phase {
+    fn due(self) -> Option<Instant> {
+        match self {
+            Phase::Serving | Phase::Over => None,
+            Phase::Draining { until }
+            | Phase::Drained { until }
+            | Phase::Leaving { until }
+            | Phase::Stopping { until } => Some(until),
+        }
+    }
+
+    /// Whether the core is still expected to say something.
+    fn has_core(self) -> bool {
+        !matches!(self, Phase::Stopping { .. } | Phase::Over)
+    }
+}
+
+/// The thread, for the one that runs the app.
+pub struct Supervisor {
+    thread: JoinHandle<()>,
+    notes: UnixStream,
+}
+
+impl Supervisor {
+    /// Starts the thread, with every signal blocked in it. From now on [`signal::noted`] moves the server.
+    ///
+    /// # Errors
+    /// When descriptors or threads run out.
+    pub fn start(control: MasterEnd, settings: Settings) -> io::Result<Supervisor> {
+        let (notes, notes_end) = UnixStream::pair()?;
+        notes_end.set_nonblocking(true)?;
+        let socket = notes.as_raw_fd();
+        let thread = signal::blocked(|| {
+            let supervised = Supervised {
+                control,
+                notes: notes_end,
+                settings,
+                phase: Phase::Serving,
+            };
+            thread::Builder::new()
+                .name("gepok-signals".to_owned())
+                .spawn(|| supervised.run())
+        })??;
+        take_signals(socket);
+        Ok(Supervisor { thread, notes })
+    }
+
+    /// The app has left its loop: waits until clients have got its responses and the core has been told to leave.
+    /// Signals do what they do by default from then on.
+    pub fn finish(self) {
+        let _ = (&self.notes).write_all(LEFT);
+        // A panic was logged.
+        let _ = self.thread.join();
+        TAKEN.into_iter().for_each(signal::forget);
+    }
+}
+
+fn take_signals(socket: RawFd) {
+    for (signal, bytes) in TAKEN.into_iter().zip(NOTES) {
+        signal::register(signal, Note { socket, bytes });
+    }
+}
+
+struct Supervised {
+    control: MasterEnd,
+    notes: UnixStream,
+    settings: Settings,
+    phase: Phase,
+}
+
+impl Supervised {
+    fn run(mut self) {
+        while self.phase != Phase::Over {
+            let (noted, spoke) = self.wait();
+            if spoke {
+                self.hear_core();
+            }
+            if noted {
+                self.obey_notes();
+            }
+            self.be_punctual();
+            if let Phase::Stopping { until } = self.phase
+                && Instant::now() >= until
+            {
+                ::log::warn!("the app did not return, and the process is ended");
+                (self.settings.clean_up)();
+                fork::leave(0);
+            }
+        }
+    }
+
+    /// Waits; tells whether notes have come, and whether the core has spoken.
+    fn wait(&self) -> (bool, bool) {
+        let timeout = match self.phase.due() {
+            _ if self.control.has_heard() => PollTimeout::ZERO,
+            None => PollTimeout::NONE,
+            Some(due) => {
+                let left = due.saturating_duration_since(Instant::now());
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut polled = vec![PollFd::new(self.notes.as_fd(), PollFlags::POLLIN)];
+        if self.phase.has_core() {
+            polled.push(PollFd::new(self.control.as_fd(), PollFlags::POLLIN));
+        }
+        let polls = poll(&mut polled, timeout).is_ok();
+        let shown = |at: usize| polls && polled.get(at).and_then(PollFd::any).unwrap_or(false);
+        let spoke = self.phase.has_core() && (shown(1) || self.control.has_heard());
+        (shown(0), spoke)
+    }
+
+    fn hear_core(&mut self) {
+        match self.control.hear() {
+            Ok(Some(ToMaster::Drained)) => match self.phase {
+                Phase::Draining { until } => self.phase = Phase::Drained { until },
+                Phase::Leaving { .. } => self.dismiss_core(),
+                _ => {}
+            },
+            Ok(Some(_)) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // It has died: the app's loop ends when the call in progress has returned.
+            Ok(None) | Err(_) => match self.phase {
+                Phase::Leaving { .. } => self.phase = Phase::Over,
+                _ => self.phase = self.stopping_within(self.settings.graceful_timeout),
+            },
+        }
+    }
+
+    fn obey_notes(&mut self) {
+        let mut notes = [0; 256];
+        let count = (&self.notes).read(&mut notes).unwrap_or(0);
+        for note in &notes[..count] {
+            match note {
+                b'T' => self.stop(),
+                b'I' => self.stop_fast(),
+                b'H' if self.phase == Phase::Serving => self.tell(ToCore::Reread),
+                b'L' => self.app_left(),
+                _ => {}
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        match self.phase {
+            Phase::Serving => {
+                self.settings.notifier.iter().for_each(Notifier::stopping);
+                self.phase = Phase::Draining {
+                    until: Instant::now() + self.settings.graceful_timeout,
+                };
+                self.tell(match self.settings.has_successor {
+                    true => ToCore::GiveWay,
+                    false => ToCore::Drain,
+                });
+            }
+            // start_server says it again at its own next HUP: that is no hurry.
+            _ if self.settings.has_successor => {}
+            _ => self.stop_fast(),
+        }
+    }
+
+    fn stop_fast(&mut self) {
+        match self.phase {
+            Phase::Serving | Phase::Draining { .. } | Phase::Drained { .. } => {
+                self.settings.notifier.iter().for_each(Notifier::stopping);
+                self.tell(ToCore::Quit);
+                self.phase = self.stopping_within(FAST_STOP);
+            }
+            Phase::Leaving { .. } => self.dismiss_core(),
+            Phase::Stopping { until } => {
+                let within = until.saturating_duration_since(Instant::now());
+                self.phase = self.stopping_within(within.min(FAST_STOP));
+            }
+            Phase::Over => {}
+        }
+    }
+
+    fn stopping_within(&self, patience: Duration) -> Phase {
+        Phase::Stopping {
+            until: Instant::now() + patience,
+        }
+    }
+
+    /// Lets what the app has answered reach its clients, even where it has called exit.
+    fn app_left(&mut self) {
+        let until = match self.phase {
+            Phase::Serving => Instant::now() + self.settings.graceful_timeout,
+            Phase::Draining { until } => until,
+            Phase::Drained { .. } => return self.dismiss_core(),
+            Phase::Leaving { .. } | Phase::Stopping { .. } | Phase::Over => {
+                self.phase = Phase::Over;
+                return;
+            }
+        };
+        self.settings.notifier.iter().for_each(Notifier::stopping);
+        self.phase = Phase::Leaving { until };
+        self.tell(ToCore::Died(1));
+        self.tell(ToCore::NoWorkers);
+    }
+
+    fn dismiss_core(&mut self) {
+        self.tell(ToCore::Quit);
+        self.phase = Phase::Over;
+    }
+
+    fn be_punctual(&mut self) {
+        if self.phase.due().is_none_or(|due| Instant::now() < due) {
+            return;
+        }
+        match self.phase {
+            Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Drained { .. } => {
+                ::log::warn!("requests were still in work after the graceful timeout");
+                self.stop_fast();
+            }
+            Phase::Serving | Phase::Stopping { .. } | Phase::Over => {}
+        }
+    }
+
+    /// A core that has just died is noticed in `wait`.
+    fn tell(&self, word: ToCore) {
+        let _ = self.control.tell(word);
+    }
+}

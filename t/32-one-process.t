@@ -1,0 +1,119 @@
+# One process (start_servers 0): signals, whatever the app does to %SIG and however long it takes.
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use Gepok::Test;
+
+gepok_only();
+
+sub send_request {
+    my ($server, $target) = @_;
+    my $client = $server->connect;
+    $client->send("GET $target HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    return $client;
+}
+
+# What CGI::Compile does around each call, and others.
+my $LOCALS = <<'APP';
+my %locals = (
+    compile => sub { local @SIG{keys %SIG} = do { no warnings; values %SIG }; $_[0]->() },
+    hash    => sub { local %SIG = %SIG; $_[0]->() },
+    term    => sub { local $SIG{TERM} = 'DEFAULT'; local $SIG{HUP} = 'DEFAULT'; local $SIG{INT} = sub { }; 1 },
+);
+APP
+
+for my $local (qw(compile hash term)) {
+    check "signals after local \%SIG ($local)" => sub {
+        each_entry {
+            my $server = server(entry => shift, options => {start_servers => 0}, app => $LOCALS . <<'APP');
+sub {
+    my ($go, $local) = split /&/, shift->{QUERY_STRING};
+    $locals{$local}->(sub { 1 });
+    return [200, [], [$$]] if !$go;
+    open my $file, '>', "$go-started" or die;
+    select undef, undef, undef, 0.02 until -e $go;
+    return [200, [], ['finished']];
+}
+APP
+            my $go = $server->folder . '/go';
+            is $server->get("/?&$local")->content, $server->pid, 'the one process answers';
+            $server->signal('HUP');
+            is $server->get("/?&$local")->content, $server->pid, 'HUP does not end it';
+            my $client = send_request($server, "/?$go&$local");
+            ok soon { -e "$go-started" }, 'a request is in progress';
+            $server->signal('TERM');
+            ok $client->silent(0.2), 'TERM waits for it';
+            open my $file, '>', $go or die $!;
+            is $client->response->content, 'finished', 'the response is whole';
+            is $server->wait_exit, 0, 'status 0';
+        };
+    };
+}
+
+# The whole call under such a local.
+check 'TERM within local @SIG{keys %SIG}' => sub {
+    my $server = server(options => {start_servers => 0}, app => $LOCALS . <<'APP');
+sub {
+    my $go = shift->{QUERY_STRING};
+    $locals{compile}->(sub {
+        open my $file, '>', "$go-started" or die;
+        select undef, undef, undef, 0.02 until -e $go;
+    });
+    return [200, [], ['finished']];
+}
+APP
+    my $go     = $server->folder . '/go';
+    my $client = send_request($server, "/?$go");
+    ok soon { -e "$go-started" }, 'a request is in progress';
+    $server->signal('TERM');
+    ok $client->silent(0.2), 'TERM waits for it';
+    open my $file, '>', $go or die $!;
+    is $client->response->content, 'finished', 'the response is whole';
+    is $server->wait_exit, 0, 'status 0';
+};
+
+# `sleep` returns at a signal; a loop in C, as in a database's library, does not.
+my %hangs = (
+    'in Perl' => 'sub { open my $f, ">", $ENV{MARK} or die; 1 while 1 }',
+    'in C'    => 'my $x = "a" x 40; sub { open my $f, ">", $ENV{MARK} or die; close $f; $x =~ /(a?){36}(a*)*b/ while 1; }',
+);
+
+for my $where (sort keys %hangs) {
+    for my $case (['TERM', 1.5, 6], ['QUIT', 1.5, 6], ['TERM TERM', 0.5, 3.5, 30], ['INT', 0.5, 3.5, 30]) {
+        my ($signals, $least, $most, $timeout) = @$case;
+        check "$signals, and the app hangs $where" => sub {
+            my $folder = scratch();
+            my $server = server(entry => 'bin', listen => 'unix', env => {MARK => "$folder/mark"}, app => $hangs{$where},
+                options => {start_servers => 0, graceful_timeout => $timeout // 1, pid_path => "$folder/pid"});
+            my $client = send_request($server, '/');
+            ok soon { -e "$folder/mark" }, 'it hangs';
+            my $start = time;
+            for my $signal (split / /, $signals) {
+                $server->signal($signal);
+                sleep 0.2;
+            }
+            is $server->wait_exit(20), 0, 'the server ends, with status 0 as with workers';
+            my $took = time - $start;
+            cmp_ok $took, '>=', $least, 'the app has had its time';
+            cmp_ok $took, '<', $most * ($ENV{GEPOK_TEST_SLOW} // 1), 'and no more';
+            ok !-e $server->path,   'the Unix socket is removed';
+            ok !-e "$folder/pid", 'and the pid file';
+        };
+    }
+}
+
+check 'the caller of run has its signals back' => sub {
+    my $server = server(entry => 'new', app => 'sub { [200, [], [$$]] }', options => {start_servers => 0}, prologue => <<'CODE');
+$SIG{INT} = sub { print STDERR "MY INT\n" };
+END { kill INT => $$; kill TERM => $$; sleep 10 }
+CODE
+    is $server->get('/')->content, $server->pid, 'it serves';
+    $server->signal('TERM');
+    is $server->wait_exit, 15, 'TERM ends the process after the server has ended';
+    like $server->log, qr/MY INT/, 'and INT runs the caller\'s handler';
+};
+
+done_testing;
