@@ -12,15 +12,19 @@ static struct {
     char file[256];
 } interrupted;
 
+static const char *file_of(const COP *cop)
+{
+    const char *file = CopFILE(cop);
+    return file ? file : "?";
+}
+
 /* In a signal handler: what is running is there as long as we are here, and nothing is allocated. */
 void gp_interrupted(void)
 {
     GP_PERL(gp.perl);
     const COP *statement = PL_curcop;
-    const char *file = statement ? CopFILE(statement) : NULL;
+    const char *file = statement ? file_of(statement) : "?";
     size_t i = 0;
-    if (!file)
-        file = "?";
     for (; file[i] && i < sizeof interrupted.file - 1; i++)
         interrupted.file[i] = file[i];
     interrupted.file[i] = '\0';
@@ -68,7 +72,7 @@ SV *gp_where(pTHX)
             }
             sv_catpvs(text, "    ");
             name(aTHX_ text, cx);
-            sv_catpvf(text, " at %s line %lu\n", CopFILE(cop) ? CopFILE(cop) : "?", (unsigned long)CopLINE(cop));
+            sv_catpvf(text, " at %s line %lu\n", file_of(cop), (unsigned long)CopLINE(cop));
             cop = cx->blk_oldcop;
         }
         if (guarded)

@@ -327,6 +327,16 @@ sub DESTROY {
     kill KILL => -$self->{pid};
     print STDERR map {"# server: $_\n"} split /\n/, $self->log
         if $ENV{GEPOK_TEST_VERBOSE};
+    $self->tell_assertions if $ENV{GEPOK_TEST_ASSERTIONS};
+}
+
+# Appends what a perl with -DDEBUGGING has found wrong to the file of that name: a process that is about to end may die of it
+# unnoticed by its test.
+sub tell_assertions {
+    my $self  = shift;
+    my @found = grep {/: Assertion .* failed|\bpanic: /} split /\n/, $self->log or return;
+    open my $file, '>>', $ENV{GEPOK_TEST_ASSERTIONS} or die "$ENV{GEPOK_TEST_ASSERTIONS}: $!";
+    print {$file} map {"$0: $_\n"} @found;
 }
 
 sub spew {

@@ -11,6 +11,9 @@ use warnings;
 use Exporter qw(import);
 use File::Temp ();
 use IO::Select;
+use Test::More ();
+
+BEGIN { Test::More::plan(skip_all => 'IO::Socket::SSL is not installed') unless eval { require IO::Socket::SSL } }
 use IO::Socket::SSL qw(SSL_VERIFY_NONE SSL_VERIFY_PEER);
 use Net::SSLeay ();
 use Time::HiRes qw(time);
