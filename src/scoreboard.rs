@@ -4,11 +4,13 @@
 //! descriptors finds it there (`gepok status`): it is a memory file, and never touches a disk.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +29,7 @@ pub mod file;
 pub mod reloads;
 mod shown;
 pub mod status;
+mod text;
 mod waits;
 
 /// The memory file's name, as `/proc/PID/fd` shows it.
@@ -38,9 +41,6 @@ const RECORD: usize = 32;
 
 /// Where text begins in a record; it has the rest of it.
 const TEXT: usize = 8;
-
-/// Bytes of the longest text, here or in the header.
-const MOST_TEXT: usize = 256;
 
 // Numbers of the words of the header ...
 const SLOTS: usize = 0;
@@ -65,8 +65,8 @@ const GENERATION: usize = 2;
 const BORN: usize = 3;
 const SERVED: usize = 4;
 const SINCE: usize = 5;
-/// Odd while the text is being written; the rest is the text's length times two.
-const LENGTH: usize = 6;
+/// Guards the text.
+const GUARD: usize = 6;
 const STATE: usize = 7;
 
 /// What a worker does.
@@ -93,21 +93,96 @@ impl State {
     }
 }
 
+/// What a text is made of. A model of it puts others in their place (`model/`).
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
+    pub(super) use std::thread::yield_now;
+
+    /// How often a text is looked at that is being written.
+    pub(super) const TRIES: usize = 100;
+}
+
 /// The shared memory, as mapped by this process.
-pub struct Board {
+pub struct Mapping {
     words: NonNull<AtomicU64>,
     length: NonZeroUsize,
 }
 
 // SAFETY: atomics in memory that lives as long as the value, whichever thread uses it.
-unsafe impl Send for Board {}
+unsafe impl Send for Mapping {}
 // SAFETY: the same.
-unsafe impl Sync for Board {}
+unsafe impl Sync for Mapping {}
 
-impl fmt::Debug for Board {
+impl fmt::Debug for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Board").finish_non_exhaustive()
+        f.debug_struct("Mapping").finish_non_exhaustive()
     }
+}
+
+impl Mapping {
+    /// Maps another process's scoreboard, to look at it.
+    ///
+    /// # Errors
+    /// What the kernel says; InvalidData where it is no scoreboard.
+    fn open(memory: &File) -> io::Result<Self> {
+        // What could shrink would kill us at a look behind its end.
+        let seals = SealFlag::from_bits_retain(fcntl(memory, FcntlArg::F_GET_SEALS)?);
+        let length = usize::try_from(memory.metadata()?.len()).unwrap_or(0);
+        let length = NonZeroUsize::new(length)
+            .filter(|length| length.get() >= HEADER * 8 && seals.contains(SealFlag::F_SEAL_SHRINK))
+            .ok_or(io::ErrorKind::InvalidData)?;
+        Mapping::new(memory, length, ProtFlags::PROT_READ)
+    }
+
+    fn new(memory: impl AsFd, length: NonZeroUsize, protection: ProtFlags) -> io::Result<Self> {
+        // SAFETY: a fresh shared mapping of a file that is sealed against a change of its size; nothing else in this
+        // process refers to it.
+        let address = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, memory, 0)? };
+        Ok(Mapping {
+            words: address.cast(),
+            length,
+        })
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        &self.words(index..index + 1)[0]
+    }
+
+    fn words(&self, range: Range<usize>) -> &[AtomicU64] {
+        assert!(range.start <= range.end && range.end <= self.length.get() / 8);
+        // SAFETY: within the mapping, which lives as long as self and begins with a page, so that each word is aligned;
+        // a memory file's bytes are valid AtomicU64s, and all processes use them atomically. A mapping without write
+        // access is only loaded from: what stores is in `Board`.
+        unsafe { slice::from_raw_parts(self.words.add(range.start).as_ptr(), range.len()) }
+    }
+
+    fn get(&self, index: usize) -> u64 {
+        self.word(index).load(Ordering::Relaxed)
+    }
+
+    /// What these words say, each by itself.
+    fn snapshot(&self, range: Range<usize>) -> Vec<u64> {
+        let words = self.words(range).iter();
+        words.map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    /// A text with its guard; empty where it is being written.
+    fn text(&self, guard: usize, text: Range<usize>) -> Vec<u8> {
+        text::read(self.word(guard), self.words(text)).unwrap_or_default()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, of that length; no reference outlives self.
+        let _ = unsafe { munmap(self.words.cast(), self.length.get()) };
+    }
+}
+
+/// The scoreboard of this server, to be written by its processes.
+#[derive(Debug)]
+pub struct Board {
+    memory: Mapping,
 }
 
 impl Board {
@@ -122,11 +197,8 @@ impl Board {
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&memory, FcntlArg::F_ADD_SEALS(seals))?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a fresh shared mapping of a sealed memfd; nothing else in this process refers to it.
-        let address = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, &memory, 0)? };
         let board = Board {
-            words: address.cast(),
-            length,
+            memory: Mapping::new(&memory, length, protection)?,
         };
         board.set(SLOTS, slots as u64);
         board.set(STARTED, now());
@@ -135,14 +207,11 @@ impl Board {
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
-        debug_assert!(index < self.length.get() / 8);
-        // SAFETY: every index is computed below the length that `create` gave the mapping, which lives as long as
-        // self; zero-filled memory is valid AtomicU64s, and all processes use it atomically.
-        unsafe { self.words.add(index).as_ref() }
+        self.memory.word(index)
     }
 
     fn get(&self, index: usize) -> u64 {
-        self.word(index).load(Ordering::Relaxed)
+        self.memory.get(index)
     }
 
     fn set(&self, index: usize, value: u64) {
@@ -154,25 +223,9 @@ impl Board {
         self.set(index, self.get(index).wrapping_add_signed(by));
     }
 
-    /// Writes a text behind a word for its length, which is odd while it is being written; what finds no room is cut.
-    fn write_text(&self, length: usize, text: Range<usize>, parts: &[&[u8]]) {
-        self.word(length).store(1, Ordering::Release);
-        let mut bytes = [0; MOST_TEXT];
-        let room = (text.len() * 8).min(MOST_TEXT);
-        let mut written = 0;
-        for part in parts {
-            let end = (written + part.len()).min(room);
-            bytes[written..end].copy_from_slice(&part[..end - written]);
-            written = end;
-        }
-        let words = bytes.chunks(8).take(written.div_ceil(8));
-        for (at, bytes) in text.zip(words) {
-            let mut word = [0; 8];
-            word.copy_from_slice(bytes);
-            self.set(at, u64::from_le_bytes(word));
-        }
-        let length = self.word(length);
-        length.store(written as u64 * 2, Ordering::Release);
+    /// Writes a text and its guard; what finds no room is cut.
+    fn write_text(&self, guard: usize, text: Range<usize>, parts: &[&[u8]]) {
+        text::write(self.word(guard), self.memory.words(text), parts);
     }
 
     /// Core: this process is the core. What a predecessor counted as present is gone.
@@ -213,11 +266,11 @@ impl Board {
             (BORN, now()),
             (SERVED, 0),
             (SINCE, now()),
-            (LENGTH, 0),
             (STATE, State::Loading as u64),
         ] {
             self.set(free + word, value);
         }
+        self.write_text(free + GUARD, free + TEXT..free + RECORD, &[]);
         Some(Seat {
             board: Arc::clone(self),
             record: free,
@@ -245,15 +298,8 @@ impl Seat {
         board.change(record + SERVED, 1);
         let path = head.target().split(|&byte| byte == b'?').next();
         let parts = [head.method(), b" ", path.unwrap_or_default()];
-        board.write_text(record + LENGTH, record + TEXT..record + RECORD, &parts);
+        board.write_text(record + GUARD, record + TEXT..record + RECORD, &parts);
         self.does(State::Busy);
-    }
-}
-
-impl Drop for Board {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `create`, of that length; no reference outlives self.
-        let _ = unsafe { munmap(self.words.cast(), self.length.get()) };
     }
 }
 

@@ -1,4 +1,4 @@
-//! The claim words and the ring of Gepok's channel, under loom: it runs each model in every order of the two
+//! The claim words and the ring of Gepok's channel, and the texts of its scoreboard, under loom: it runs each model in every order of the two
 //! processes' steps that the memory model allows.
 //!
 //! The two files are the channel's own, over loom's atomics and with less room, so that a model comes to the end of it.
@@ -19,12 +19,17 @@ mod sync {
     pub(super) const SLOTS: usize = 2;
     pub(super) const WORDS: usize = 4;
     pub(super) const LONGEST: usize = 16;
+
+    pub(super) use loom::thread::yield_now;
+    pub(super) const TRIES: usize = 2;
 }
 
 #[path = "../../src/channel/claim.rs"]
 mod claim;
 #[path = "../../src/channel/ring.rs"]
 mod ring;
+#[path = "../../src/scoreboard/text.rs"]
+mod text;
 
 use std::collections::VecDeque;
 
@@ -34,6 +39,7 @@ use loom::thread;
 
 use claim::Claims;
 use ring::Ring;
+use sync::AtomicU64;
 
 /// Protects channel rule 4: core and worker never both have a request, and one of them always has it.
 fn a_request_is_either_claimed_or_taken_back() {
@@ -152,8 +158,29 @@ fn batches_behind_one_that_goes_by_the_socket() {
     what_the_worker_says_arrives_in_order(&[b"one", b"longer than sixteen", b"3"]);
 }
 
+/// Protects `gepok status`: a reader gets a whole text or none, never parts of two.
+fn a_text_is_read_whole_or_not_at_all() {
+    loom::model(|| {
+        let memory = Arc::new((AtomicU64::new(0), [AtomicU64::new(0), AtomicU64::new(0)]));
+        let texts: [&[u8]; 3] = [b"", b"one of ten", b"and longer one"];
+        // The writer is not the spawned thread: loom then does not see that its stores depend on the reader's loads.
+        let reader = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || text::read(&memory.0, &memory.1))
+        };
+        for text in &texts[1..] {
+            text::write(&memory.0, &memory.1, &[text]);
+        }
+        if let Some(read) = reader.join().unwrap() {
+            assert!(texts.contains(&&read[..]), "{read:?}");
+        }
+        let last = text::read(&memory.0, &memory.1);
+        assert_eq!(last.as_deref(), texts.last().copied());
+    });
+}
+
 fn main() {
-    let models: [(&str, fn()); 4] = [
+    let models: [(&str, fn()); 5] = [
         (
             "a request is either claimed or taken back",
             a_request_is_either_claimed_or_taken_back,
@@ -166,6 +193,10 @@ fn main() {
         (
             "batches behind one that goes by the socket",
             batches_behind_one_that_goes_by_the_socket,
+        ),
+        (
+            "a text is read whole or not at all",
+            a_text_is_read_whole_or_not_at_all,
         ),
     ];
     for (name, model) in models {

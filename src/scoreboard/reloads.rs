@@ -6,8 +6,9 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use super::status::{bytes, seconds};
-use super::{Board, MOST_TEXT, RELOADS, now};
+use super::status::seconds;
+use super::text::LONGEST;
+use super::{Board, Mapping, RELOADS, now};
 
 // Numbers of the words.
 const ASKED: usize = RELOADS;
@@ -17,9 +18,9 @@ const GENERATION: usize = RELOADS + 2;
 const SERVES_SINCE: usize = RELOADS + 3;
 /// When one failed behind that; 0: none has.
 const FAILED: usize = RELOADS + 4;
-/// Why: the length as in a worker's record, and the text.
-const LENGTH: usize = RELOADS + 5;
-const TEXT: Range<usize> = RELOADS + 6..RELOADS + 6 + MOST_TEXT / 8;
+/// Why: the guard of the text, and the text.
+const GUARD: usize = RELOADS + 5;
+const TEXT: Range<usize> = RELOADS + 6..RELOADS + 6 + LONGEST / 8;
 
 /// How reloads have ended.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,7 +64,7 @@ impl Board {
             self.set(SERVES_SINCE, now());
         }
         if let Some(why) = failure {
-            self.write_text(LENGTH, TEXT, &[why.as_bytes()]);
+            self.write_text(GUARD, TEXT, &[why.as_bytes()]);
         }
         self.set(FAILED, if failure.is_some() { now() } else { 0 });
         // Whoever waits for it reads the rest behind it.
@@ -72,19 +73,23 @@ impl Board {
 }
 
 impl Reloads {
-    /// What the words say at this time.
-    pub(super) fn read(words: &[u64], now: u64) -> Reloads {
-        let failure = (words[FAILED] > 0).then(|| Failure {
-            ago: seconds(words[FAILED], now),
-            why: printable(&bytes(words[LENGTH], &words[TEXT])),
+    /// What the memory says at this time.
+    pub(super) fn read(memory: &Mapping, now: u64) -> Reloads {
+        // First: it is written last.
+        let answered = memory.word(ANSWERED).load(Ordering::Acquire);
+        let failed = memory.get(FAILED);
+        let failure = (failed > 0).then(|| Failure {
+            ago: seconds(failed, now),
+            why: printable(&memory.text(GUARD, TEXT)),
         });
+        let generation = memory.get(GENERATION);
         Reloads {
-            asked: words[ASKED],
-            answered: words[ANSWERED],
-            generation: words[GENERATION],
-            since: match words[GENERATION] {
+            asked: memory.get(ASKED),
+            answered,
+            generation,
+            since: match generation {
                 0 => 0.0,
-                _ => seconds(words[SERVES_SINCE], now),
+                _ => seconds(memory.get(SERVES_SINCE), now),
             },
             failure,
         }
@@ -108,11 +113,9 @@ const _: () = assert!(TEXT.end <= super::HEADER);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scoreboard::HEADER;
 
     fn read(board: &Board) -> Reloads {
-        let words: Vec<u64> = (0..HEADER).map(|at| board.get(at)).collect();
-        Reloads::read(&words, now())
+        Reloads::read(&board.memory, now())
     }
 
     #[test]
@@ -133,7 +136,7 @@ mod tests {
         assert_eq!(why, "the reload failed: \"x\"\\n\\u{1b}[2J", "escaped");
         assert_eq!(reloads.generation, 1, "the old one serves on");
         let why = fail(&"x".repeat(1000)).failure.unwrap().why;
-        assert_eq!(why.len(), MOST_TEXT, "cut");
+        assert_eq!(why.len(), LONGEST, "cut");
 
         board.reload_asked();
         board.reload_ended(2, None, board.last_asked());

@@ -2,15 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::connections::STATES;
 use super::reloads::Reloads;
 use super::waits::Waits;
 use super::{
-    ACCEPTED, BORN, Board, CONNECTIONS, CORE, GENERATION, HEADER, LENGTH, MASTER, NAME, NUMBER,
-    PID, QUEUED, QUEUED_SINCE, RECORD, REQUESTS, SERVED, SINCE, SLOTS, STARTED, STATE, State, TEXT,
-    lives, now,
+    ACCEPTED, BORN, Board, CONNECTIONS, CORE, GENERATION, GUARD, HEADER, MASTER, Mapping, NAME,
+    NUMBER, PID, QUEUED, QUEUED_SINCE, RECORD, REQUESTS, SERVED, SINCE, SLOTS, STARTED, STATE,
+    State, TEXT, lives, now,
 };
 
 /// What a server does at this moment.
@@ -79,9 +78,8 @@ pub fn of(master: i32) -> io::Result<Status> {
 /// # Errors
 /// As [`of`].
 pub fn reloads_of(master: i32) -> io::Result<(u64, Reloads)> {
-    let words = words(&memory(master)?, HEADER * 8)?;
-    let reloads = Reloads::read(&words, now());
-    Ok((words[STARTED], reloads))
+    let memory = Mapping::open(&memory(master)?)?;
+    Ok((memory.get(STARTED), Reloads::read(&memory, now())))
 }
 
 /// The memory, as the master has it open.
@@ -97,39 +95,23 @@ fn memory(master: i32) -> io::Result<File> {
 }
 
 fn read(file: &File) -> io::Result<Status> {
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
-    let words = words(file, length)?;
-    understand(&words).ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-/// The words in the first bytes.
-fn words(file: &File, length: usize) -> io::Result<Vec<u64>> {
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, 0)?;
-    let word = |bytes: &[u8]| {
-        let bytes = bytes.iter().rev();
-        bytes.fold(0, |word, &byte| word << 8 | u64::from(byte))
-    };
-    Ok(bytes.chunks_exact(8).map(word).collect())
+    understand(&Mapping::open(file)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 impl Board {
     /// What the server does now. It asks the system about each worker, so it may take some milliseconds.
     pub fn status(&self) -> Option<Status> {
-        let words = 0..self.length.get() / 8;
-        let words: Vec<u64> = words.map(|at| self.get(at)).collect();
-        understand(&words)
+        understand(&self.memory)
     }
 }
 
-fn understand(words: &[u64]) -> Option<Status> {
-    let (header, records) = words.split_at_checked(HEADER)?;
+fn understand(memory: &Mapping) -> Option<Status> {
+    let header = &memory.snapshot(0..HEADER)[..];
     let now = now();
     let slots = usize::try_from(header[SLOTS]).ok()?;
-    let mut workers: Vec<_> = records
-        .chunks_exact(RECORD)
-        .take(slots)
-        .filter_map(|record| worker(record, now))
+    let room = (memory.length.get() / 8 - HEADER) / RECORD;
+    let mut workers: Vec<_> = (0..slots.min(room))
+        .filter_map(|slot| worker(memory, HEADER + slot * RECORD, now))
         .collect();
     workers.sort_unstable_by_key(|worker| worker.number);
     let core = header[CORE] as i32;
@@ -149,12 +131,13 @@ fn understand(words: &[u64]) -> Option<Status> {
             0.0
         },
         waits: Waits::read(header, now),
-        reloads: Reloads::read(header, now),
+        reloads: Reloads::read(memory, now),
         workers,
     })
 }
 
-fn worker(record: &[u64], now: u64) -> Option<Worker> {
+fn worker(memory: &Mapping, at: usize, now: u64) -> Option<Worker> {
+    let record = memory.snapshot(at..at + TEXT);
     let pid = i32::try_from(record[PID]).ok().filter(|&pid| pid > 0)?;
     let rss = resident(pid);
     // A zombie has no memory. Where the system hides processes (hidepid of proc(5)), a signal still finds them.
@@ -170,21 +153,11 @@ fn worker(record: &[u64], now: u64) -> Option<Worker> {
         age: seconds(record[BORN], now),
         rss,
         since: seconds(record[SINCE], now),
-        request: bytes(record[LENGTH], &record[TEXT..])
+        request: memory
+            .text(at + GUARD, at + TEXT..at + RECORD)
             .escape_ascii()
             .to_string(),
     })
-}
-
-/// A text of this word for its length: nothing while it is being written.
-pub(super) fn bytes(length: u64, words: &[u64]) -> Vec<u8> {
-    let mut text: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    text.truncate(if length.is_multiple_of(2) {
-        length as usize / 2
-    } else {
-        0
-    });
-    text
 }
 
 pub(super) fn seconds(from: u64, to: u64) -> f64 {
@@ -295,5 +268,38 @@ mod tests {
     fn the_memory_cannot_change_its_size() {
         let (_board, memory) = board(1);
         assert!(memory.set_len(0).is_err() && memory.set_len(1 << 20).is_err());
+    }
+
+    #[test]
+    fn what_could_change_its_size_is_not_looked_at() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 16).unwrap();
+        assert!(read(&file).is_err());
+    }
+
+    /// As `gepok status` beside a worker that serves one request after the other.
+    #[test]
+    fn a_path_is_never_one_of_two_requests() {
+        let (board, memory) = board(1);
+        let seat = board.take(1, 1).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    serve(&seat, "GET", &"a".repeat(150));
+                    serve(&seat, "GET", &"b".repeat(180));
+                }
+                done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            let mut looks = 0;
+            while looks == 0 || !done.load(std::sync::atomic::Ordering::Acquire) {
+                looks += 1;
+                let request = &read(&memory).unwrap().workers[0].request;
+                let whole = request.is_empty()
+                    || *request == format!("GET {}", "a".repeat(150))
+                    || *request == format!("GET {}", "b".repeat(180));
+                assert!(whole, "{request}");
+            }
+        });
     }
 }
