@@ -12,7 +12,7 @@ use Gepok::Test::Authority;
 use Gepok::Test::Relay;
 
 my $folder = scratch();
-my $pair   = is_gepok() && Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
+my $pair   = is_gepok() && Gepok::Test::TLS::usable() && Gepok::Test::Authority->new("$folder")->issue('localhost', names => ['localhost']);
 
 my @kinds = server_name() =~ /^(?:Gepok|Starman)$/ ? qw(tcp unix) : 'tcp';
 

@@ -116,7 +116,7 @@ check 'keeping' => sub { keeps($server) };
 
 # A server for HTTPS, where the modules that its client needs are there.
 sub https {
-    eval { require Gepok::Test::TLS; require Gepok::Test::Authority; 1 } or return undef;
+    eval { require Gepok::Test::TLS; require Gepok::Test::Authority; Gepok::Test::TLS::usable() } or return undef;
     my $own = Gepok::Test::Authority->new("$_[0]")->issue('localhost', names => ['localhost']);
     return Gepok::Test::TLS::https(
         app     => app_file('psgix-io'),

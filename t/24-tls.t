@@ -2,12 +2,12 @@
 use strict;
 use warnings;
 
-use IO::Socket::SSL;
 use Test::More;
 
 use Gepok::Test;
 use Gepok::Test::Authority qw(openssl);
 use Gepok::Test::TLS;
+use IO::Socket::SSL;
 
 gepok_only();
 

@@ -2,13 +2,13 @@
 use strict;
 use warnings;
 
-use IO::Socket::SSL;
 use JSON::PP ();
 use Test::More;
 
 use Gepok::Test;
 use Gepok::Test::Authority;
 use Gepok::Test::TLS;
+use IO::Socket::SSL;
 
 gepok_only();
 

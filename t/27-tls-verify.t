@@ -2,13 +2,13 @@
 use strict;
 use warnings;
 
-use IO::Socket::SSL;
 use Test::More;
 use Time::HiRes qw(time);
 
 use Gepok::Test;
 use Gepok::Test::Authority qw(openssl);
 use Gepok::Test::TLS;
+use IO::Socket::SSL;
 
 gepok_only();
 

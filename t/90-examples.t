@@ -7,7 +7,7 @@ use File::Basename qw(basename);
 use Test::More;
 
 use Gepok::Test;
-use Gepok::Test::TLS;
+use Gepok::Test::TLS ();
 
 my %tests = (
     'hello.psgi' => sub {
@@ -87,7 +87,7 @@ for my $example (@examples) {
 
 check 'the chat over TLS' => sub {
     if (!eval { require Mojo::UserAgent; 1 }) { return pass 'Mojo::UserAgent is missing: script/test installs it' }
-    my $server = https(app => root() . '/examples/websocket-chat.psgi', options => {ssl_self_signed => 1});
+    my $server = Gepok::Test::TLS::https(app => root() . '/examples/websocket-chat.psgi', options => {ssl_self_signed => 1});
     chat($server, "wss://127.0.0.1:$server->{port}/");
 };
 

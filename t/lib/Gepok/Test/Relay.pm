@@ -12,7 +12,7 @@ use IO::Select;
 use IO::Socket::INET;
 use POSIX ();
 
-use Gepok::Test::TLS;
+use Gepok::Test::TLS ();
 
 sub new {
     my ($class, $to, %ssl) = @_;
@@ -25,7 +25,7 @@ sub new {
             my $client = $listener->accept or next;
             next if fork;
             close $listener;
-            relay($client, secure($to, %ssl) || POSIX::_exit(1));
+            relay($client, Gepok::Test::TLS::secure($to, %ssl) || POSIX::_exit(1));
             POSIX::_exit(0);
         }
     }
