@@ -174,6 +174,7 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share, shown: &mut Sh
                     Called::Exit(status) => return Left::Exit(status),
                 }
             }
+            Ok(Incoming::Verify(id, _)) if !channel.claim_question(id) => {}
             Ok(Incoming::Verify(id, tls)) => {
                 let verdict = app.verify(&tls);
                 channel.verdict(id, verdict == Ok(true));

@@ -1,4 +1,4 @@
-# The source keeps its shape: how long a file may be, that its first line says what it is for. (What a layer may know is in
+# The source keeps its shape: a file's first line says what it is for. (What a layer may know is in
 # tests/layers.rs.)
 use strict;
 use warnings;
@@ -18,10 +18,6 @@ for my $path (sort @files) {
     (my $name = $path) =~ s{.*/src/}{};
 
     like $lines[0], qr{^//! \S}, "$name: its first line says what it is for";
-
-    my ($tests) = grep { $lines[$_] =~ /^#\[cfg\(test\)\]/ } 0 .. $#lines;
-    my @code = @lines[0 .. ($tests // @lines) - 1];
-    cmp_ok scalar @code, '<=', 520, "$name: not too long before its tests";
 }
 
 # Nothing of the machine it was written on.

@@ -93,6 +93,14 @@ impl Claims {
         self.word(id).store(FREE, Ordering::Release);
     }
 
+    /// Whether no slot is in use.
+    #[cfg(test)]
+    pub(crate) fn are_free(&self) -> bool {
+        self.words
+            .iter()
+            .all(|word| word.load(Ordering::Relaxed) & STATE == FREE)
+    }
+
     /// Core: whether the slot that `id` would use is free.
     pub fn is_free(&self, id: u64) -> bool {
         self.word(id).load(Ordering::Relaxed) & STATE == FREE

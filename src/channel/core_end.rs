@@ -183,6 +183,7 @@ impl CoreEnd {
     /// # Errors
     /// When the channel is broken.
     pub fn send_verify(&self, id: u64, tls: &Tls) -> io::Result<()> {
+        self.memory.claims.offer(id);
         let mut bytes = Vec::new();
         put(&mut bytes, Header::new(Kind::Verify, id), |out| {
             codec::put_tls(out, Some(tls));
@@ -392,6 +393,13 @@ impl CoreEnd {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// One step of [`next`](Self::next) that does not wait.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> io::Result<Option<Message>> {
+        self.write_queued()?;
+        self.next_sent()
     }
 
     fn receive(&self, socket: &OwnedFd) -> io::Result<Received> {

@@ -174,6 +174,11 @@ impl WorkerEnd {
         claimed
     }
 
+    /// Takes question `id` to answer it; false when it is no longer this worker's.
+    pub fn claim_question(&self, id: u64) -> bool {
+        self.memory.claims.claim(id)
+    }
+
     /// Tells the core that this worker takes no request any more. To be flushed.
     pub fn leaving(&self) {
         let leaving = Header::new(Kind::Leaving, 0);
@@ -364,6 +369,30 @@ impl WorkerEnd {
             }
         }
         Ok(())
+    }
+}
+
+/// For the simulation, in which one thread is core and workers.
+#[cfg(test)]
+impl WorkerEnd {
+    /// From now on [`next`](Self::next) fails where it would wait.
+    pub(crate) fn set_nonblocking(&self) {
+        use nix::fcntl::{FcntlArg, OFlag, fcntl};
+        fcntl(&self.socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    }
+
+    /// What response `id` may send, if it is open.
+    pub(crate) fn credit(&self, id: u64) -> Option<u64> {
+        let state = self.state.borrow();
+        let open = state.open.iter().find(|open| open.id == id)?;
+        Some(open.credit)
+    }
+
+    /// Reads what has come, as a response does that waits for credit.
+    pub(crate) fn read_for_later(&self) {
+        while let Ok(Some(frame)) = self.read_frame() {
+            self.keep(frame);
+        }
     }
 }
 

@@ -54,12 +54,13 @@ impl Dispatch {
     }
 
     pub(super) fn give_credit(&self, number: u32, id: u64, amount: u64) {
-        if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
+        let timed = self.settings.request_timeout.is_some();
+        self.workers.borrow_mut().change(number, |worker| {
             let _ = worker.end.send_credit(id, amount);
             // From now on it can go on.
-            if self.settings.request_timeout.is_some() {
+            if timed {
                 worker.heard();
             }
-        }
+        });
     }
 }

@@ -114,7 +114,7 @@ impl InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
             backlog,
-            submitted: Instant::now(),
+            submitted: super::now(),
             course: Course::default(),
             pinned: false,
             asked: Cell::new(false),
@@ -165,9 +165,11 @@ impl InFlight {
         self.taken.get() || waits
     }
 
+    /// Ends it by this event, unless it has ended.
     pub(super) fn finish(&self, event: Event) {
-        self.place.set(Place::Over);
-        self.tell(event);
+        if self.place.replace(Place::Over) != Place::Over {
+            self.tell(event);
+        }
     }
 
     /// Whether content has to wait for the client.

@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use super::Dispatch;
 use super::backlog::Backlog;
-use super::exchange::{Exchange, InFlight, Place};
+use super::call::Call;
+use super::exchange::{Exchange, InFlight};
+use super::worker::Worker;
 use crate::semantics::message::Request;
 
 impl Dispatch {
@@ -16,10 +18,11 @@ impl Dispatch {
     pub fn submit_to(self: &Rc<Self>, number: u32, request: Request) -> io::Result<Exchange> {
         let backlog = Backlog::new(&self.memory, &self.room);
         let state = Rc::new(InFlight::pinned(request, backlog));
+        let call = Call::Request(Rc::clone(&state));
         let mut workers = self.workers.borrow_mut();
-        let worker = workers.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
-        let id = worker.send(&state)?;
-        state.place.set(Place::Worker { number, id });
+        let sent = workers.change(number, |worker| worker.send(&call, number));
+        drop(workers);
+        sent.ok_or(io::ErrorKind::NotFound)??;
         Ok(Exchange {
             state,
             dispatch: Rc::clone(self),
@@ -28,17 +31,14 @@ impl Dispatch {
 
     /// A candidate gets requests from now on.
     pub fn admit(self: &Rc<Self>, number: u32) {
-        if let Some(worker) = self.workers.borrow_mut().get_mut(&number) {
-            worker.admitted = true;
-        }
-        self.look_at(number);
-        self.match_up();
+        self.workers.borrow_mut().change(number, Worker::admit);
+        self.distribute(super::now());
     }
 
-    /// Worker `number` gets no more requests, and leaves behind those that it has claimed.
+    /// Worker `number` gets no more requests, and leaves after those that it has claimed.
     pub fn retire(self: &Rc<Self>, number: u32) {
         self.worker_leaves(number);
-        if let Some(worker) = self.workers.borrow().get(&number) {
+        if let Some(worker) = self.workers.borrow().get(number) {
             // A broken channel belongs to a worker that is leaving already.
             let _ = worker.end.send_stop();
         }

@@ -8,6 +8,7 @@ use tokio::task::spawn_local;
 
 use super::Dispatch;
 use super::report::{Load, Report};
+use super::worker::Stage;
 
 /// What is shorter is no sign of too few workers.
 const TICK: Duration = Duration::from_millis(100);
@@ -73,7 +74,7 @@ impl Dispatch {
     }
 
     fn begin_marks(&self) {
-        let (idle, waiting) = (self.idle.borrow().len(), self.queue.borrow().len());
+        let (idle, waiting) = (self.workers.borrow().idle(), self.waiting());
         self.marks.idle_least.set(idle);
         self.marks.idle_most.set(idle);
         self.marks.waiting_least.set(waiting);
@@ -82,7 +83,8 @@ impl Dispatch {
 
     fn load(&self) -> Load {
         let workers = self.workers.borrow();
-        let ready = workers.values().filter(|worker| worker.is_ready()).count();
+        let serving = workers.iter().filter(|(_, w)| w.stage == Stage::Serving);
+        let ready = serving.count();
         load(ready, &self.marks)
     }
 }

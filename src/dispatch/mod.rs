@@ -3,7 +3,6 @@
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,11 +12,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
+use self::call::Call;
 use self::changes::Changes;
 use self::exchange::{InFlight, Place};
 use self::load::Marks;
-use self::verify::{Question, Taken};
-use self::worker::{Worker, may_go_ahead};
+use self::queue::Queue;
+use self::verify::Accepted;
+use self::worker::{Stage, Worker};
+use self::workers::{UNCLAIMED, Workers};
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
@@ -27,6 +29,7 @@ use crate::semantics::message::Request;
 use crate::spool::Room;
 
 mod backlog;
+mod call;
 mod changes;
 mod credit;
 mod deadline;
@@ -35,14 +38,17 @@ mod generation;
 mod load;
 mod queue;
 mod report;
+#[cfg(test)]
+mod simulation;
 mod verify;
 mod worker;
+mod workers;
 
 pub use self::exchange::{Event, Exchange, FileSlice, Piece, Witness};
 pub use self::report::{Load, Report};
 
-/// How often the watch looks for calls that take long.
-const TICK: Duration = Duration::from_millis(1);
+/// The longest interval at which the core looks again at a call that no worker begins.
+const LONGEST_LOOK: Duration = Duration::from_millis(50);
 
 /// How requests are dispatched.
 #[derive(Clone, Debug)]
@@ -67,20 +73,17 @@ pub struct Dispatch {
     settings: Settings,
     /// Who hears of the workers.
     reports: UnboundedSender<Report>,
-    workers: RefCell<BTreeMap<u32, Worker>>,
-    /// The workers that can take a request, the one that was busy last on top: its caches are warm.
-    idle: RefCell<Vec<u32>>,
-    queue: RefCell<VecDeque<Rc<InFlight>>>,
-    /// Clients' certificates that wait for the app's verdict.
-    questions: RefCell<VecDeque<Question>>,
-    /// Certificates that the app has taken.
-    taken: RefCell<Taken>,
+    workers: RefCell<Workers>,
+    /// Calls that wait for a worker.
+    queue: RefCell<Queue>,
+    /// Certificates that the app has accepted.
+    accepted: RefCell<Accepted>,
     marks: Marks,
     changes: Changes,
     /// The watch over requests that wait is running.
     queue_watched: Cell<bool>,
     overload_told: Cell<Option<Instant>>,
-    /// The watch over requests that were sent ahead is running.
+    /// [`watch`](Self::watch) is running.
     watching: Cell<bool>,
     /// The watch over calls that take too long is running.
     timing: Cell<bool>,
@@ -96,6 +99,11 @@ pub struct Dispatch {
     timed: bool,
 }
 
+/// The time. In the simulation the clock is virtual.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 impl Dispatch {
     /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` is told of workers.
     /// With `timed`, [`Witness::call`] tells when responses were complete.
@@ -109,10 +117,8 @@ impl Dispatch {
             settings,
             reports,
             workers: RefCell::default(),
-            idle: RefCell::default(),
             queue: RefCell::default(),
-            questions: RefCell::default(),
-            taken: RefCell::default(),
+            accepted: RefCell::default(),
             marks: Marks::default(),
             changes: Changes::default(),
             queue_watched: Cell::new(false),
@@ -142,9 +148,14 @@ impl Dispatch {
             if let Some(board) = &self.settings.board {
                 board.submitted();
             }
-            self.enqueue(&state);
+            if self.has_place() {
+                let call = Call::Request(Rc::clone(&state));
+                self.queue.borrow_mut().push(call);
+            } else {
+                state.finish(Event::Overloaded);
+            }
             self.stir();
-            self.match_up();
+            self.distribute(state.submitted);
         }
         Exchange {
             state,
@@ -152,133 +163,149 @@ impl Dispatch {
         }
     }
 
-    /// A new worker: it gets requests when it says that it is idle, and is no candidate.
+    /// A new worker: it gets calls when it says that it is ready, a candidate when it is admitted as well.
     pub fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
             let _ = end.send_stop();
         }
         self.changes.note();
-        let worker = Worker::new(pid, end, !candidate);
+        let stage = match candidate {
+            true => Stage::Candidate { loaded: false },
+            false => Stage::Loading,
+        };
+        let worker = Worker::new(pid, end, stage);
         self.workers.borrow_mut().insert(number, worker);
     }
 
     /// Tells all workers to leave when they are done.
     pub fn stop_workers(&self) {
         self.stopped.set(true);
-        for worker in self.workers.borrow().values() {
+        for (_, worker) in self.workers.borrow().iter() {
             // A broken channel belongs to a worker that is leaving already.
             let _ = worker.end.send_stop();
         }
     }
 
-    /// The last worker is gone, and none will come: requests that wait for one fail, now and later.
+    /// The last worker is gone, and none will come: calls that wait for one fail, now and later.
     pub fn no_workers(&self) {
         self.deserted.set(true);
-        for state in self.queue.borrow_mut().drain(..) {
-            state.finish(Event::Failed);
-        }
+        let waiting = self.queue.take();
+        waiting.fail_all();
         self.show_queue();
-        self.questions.borrow_mut().clear();
     }
 
-    fn match_up(self: &Rc<Self>) {
+    /// Sends calls that wait to idle workers, then some to quick ones that are busy.
+    fn distribute(self: &Rc<Self>, now: Instant) {
         self.changes.note();
-        self.ask();
-        self.send_queued();
-        self.marks.waiting(self.queue.borrow().len());
-        self.show_queue();
-    }
-
-    /// Sends queued requests to idle workers, then some ahead to quick ones.
-    fn send_queued(self: &Rc<Self>) {
+        self.reclaim(now);
         loop {
-            let Some(state) = self.queue.borrow_mut().pop_front() else {
-                return;
-            };
-            let idle = self.idle.borrow_mut().pop();
-            self.marks.idle(self.idle.borrow().len());
-            let Some(number) = idle.or_else(|| self.least_loaded(&state)) else {
-                self.queue.borrow_mut().push_front(state);
-                self.watch_queue();
-                return;
-            };
-            let mut workers = self.workers.borrow_mut();
-            let sent = workers.get_mut(&number).map(|worker| worker.send(&state));
-            match sent {
-                Some(Ok(id)) => {
-                    state.place.set(Place::Worker { number, id });
-                    self.watch_calls();
-                    let begun = workers.get(&number).and_then(Worker::only_call);
-                    drop(workers);
-                    self.waited(&state, begun.unwrap_or_else(Instant::now));
-                    if begun.is_none() {
-                        self.watch();
-                    }
+            let Some(call) = self.queue.borrow_mut().pop() else {
+                if self.reclaim(now) {
+                    continue;
                 }
-                // Dead or dying; the master will tell. The request was never sent whole.
-                Some(Err(_)) | None => self.queue.borrow_mut().push_front(state),
+                break;
+            };
+            let Some(number) = self.worker_for(&call, now) else {
+                self.queue.borrow_mut().push_front(call);
+                break;
+            };
+            let sent = self.workers.borrow_mut().change(number, |worker| {
+                let sent = worker.send(&call, number);
+                sent.map(|()| worker.only_call())
+            });
+            self.marks.idle(self.workers.borrow().idle());
+            match sent {
+                Some(Ok(begun)) => {
+                    if let Call::Request(state) = &call {
+                        self.waited(state, begun.unwrap_or(now));
+                    }
+                    self.watch_calls(&call);
+                    self.watch();
+                }
+                // Dead or dying; the master will tell. The call was never sent whole.
+                Some(Err(_)) | None => self.queue.borrow_mut().push_front(call),
             }
         }
-    }
-
-    /// The worker that holds least among those that may be sent a request ahead.
-    fn least_loaded(&self, state: &InFlight) -> Option<u32> {
-        if !may_go_ahead(state) {
-            return None;
+        let waiting = self.waiting();
+        if waiting > 0 {
+            self.watch_queue();
         }
-        let workers = self.workers.borrow();
-        let loads = workers
-            .iter()
-            .filter_map(|(&number, worker)| Some((worker.load()?, number)));
-        loads.min().map(|(_, number)| number)
+        self.marks.waiting(waiting);
+        self.show_queue();
     }
 
-    /// While some worker holds requests ahead: takes them back from a call that takes long.
+    /// The worker that gets a call: an idle one, else the one that holds least where it may wait.
+    fn worker_for(&self, call: &Call, now: Instant) -> Option<u32> {
+        let workers = self.workers.borrow();
+        workers.next_idle().or_else(|| {
+            let may_wait = call.may_wait_at_worker();
+            may_wait.then(|| workers.least_loaded(now)).flatten()
+        })
+    }
+
+    /// Calls that wait: in the queue, or at busy workers.
+    fn waiting(&self) -> usize {
+        self.queue.borrow().len() + self.workers.borrow().waiting()
+    }
+
+    /// While workers are idle, no call waits at a busy one: puts what they take over to the front of the queue. Returns whether
+    /// there is any.
+    fn reclaim(&self, now: Instant) -> bool {
+        let mut workers = self.workers.borrow_mut();
+        // The usual cases, at no cost.
+        if workers.idle() == 0 || (workers.waiting() == 0 && !self.watching.get()) {
+            return false;
+        }
+        let others_wait = self.queue.borrow().len() > 0;
+        let taken = workers.reclaim(others_wait, now);
+        drop(workers);
+        let any = !taken.is_empty();
+        self.requeue(taken);
+        any
+    }
+
+    /// Looks again while something can happen of which no worker tells:
+    ///
+    /// - A worker that finds further calls in its channel does not ring for the end of a quick one. Should the next call take
+    ///   long, the response before it is in the ring and the core asleep.
+    /// - A worker that is idle by its word may be kept by the destruction of the last env, or be stopped. Its call may then
+    ///   be another worker's.
     fn watch(self: &Rc<Self>) {
-        if self.watching.replace(true) {
+        if !self.workers.borrow().are_to_be_watched() || self.watching.replace(true) {
             return;
         }
         let dispatch = Rc::clone(self);
         spawn_local(async move {
-            while dispatch.workers.borrow().values().any(Worker::has_ahead) {
-                tokio::time::sleep(TICK).await;
-                dispatch.take_back();
+            let mut wait = UNCLAIMED;
+            while dispatch.workers.borrow().are_to_be_watched() {
+                tokio::time::sleep(wait).await;
+                let busy = dispatch.workers.borrow().look();
+                dispatch.distribute(now());
+                wait = match busy {
+                    true => UNCLAIMED,
+                    false => LONGEST_LOOK.min(2 * wait),
+                };
             }
             dispatch.watching.set(false);
         });
     }
 
-    fn take_back(self: &Rc<Self>) {
-        let now = Instant::now();
-        let mut taken = Vec::new();
-        for worker in self.workers.borrow_mut().values_mut() {
-            if worker.has_ahead() {
-                worker.end.look();
-                taken.extend(worker.take_back(now));
+    /// Puts calls that were not run to the front of the queue, in their order, unless nobody waits for them.
+    fn requeue(&self, calls: Vec<Call>) {
+        for call in calls.into_iter().rev() {
+            if call.is_pinned() {
+                call.fail(Event::Failed);
+            } else if call.place() != Place::Over {
+                call.set_place(Place::Queued);
+                self.queue.borrow_mut().push_front(call);
             }
-        }
-        for state in taken {
-            self.requeue(state);
-        }
-        self.match_up();
-    }
-
-    /// Puts a request that was not run to the front, unless its client has left.
-    fn requeue(&self, state: Rc<InFlight>) {
-        if state.is_pinned() {
-            state.finish(Event::Failed);
-        } else if state.place.get() != Place::Over {
-            state.place.set(Place::Queued);
-            self.queue.borrow_mut().push_front(state);
         }
     }
 
     /// What worker `number` said.
     pub fn message(self: &Rc<Self>, number: u32, message: Message) {
-        if self.settings.request_timeout.is_some()
-            && let Some(worker) = self.workers.borrow_mut().get_mut(&number)
-        {
-            worker.heard();
+        if self.settings.request_timeout.is_some() {
+            self.workers.borrow_mut().change(number, Worker::heard);
         }
         match message {
             Message::Informational(id, head) => self.tell(number, id, Event::Informational(head)),
@@ -301,82 +328,66 @@ impl Dispatch {
             Message::Verdict(id, good) => self.verdict(number, id, good),
             Message::End(id) => self.finish(number, id, Event::End),
             Message::Abort(id) => self.finish(number, id, Event::Failed),
-            Message::Idle => {
-                self.marks.call_over();
-                let first = match self.workers.borrow_mut().get_mut(&number) {
-                    Some(worker) => worker.call_over(),
-                    None => false,
-                };
-                if first {
-                    self.stir();
-                }
-                self.look_at(number);
-                self.match_up();
-            }
+            Message::Idle => self.ready(number),
             Message::Leaving => {
                 self.worker_leaves(number);
                 self.report(Report::Leaving(number));
             }
             Message::Wake => {
-                if let Some(worker) = self.workers.borrow().get(&number) {
+                if let Some(worker) = self.workers.borrow().get(number) {
                     let _ = worker.end.send_wake();
                 }
             }
         }
     }
 
-    /// Worker `number` has ended a call, or a response.
-    fn look_at(&self, number: u32) {
-        let workers = self.workers.borrow();
-        let Some(worker) = workers.get(&number).filter(|worker| worker.is_idle()) else {
-            return;
-        };
-        if worker.is_starved() {
+    /// Worker `number` is ready for a call.
+    fn ready(self: &Rc<Self>, number: u32) {
+        self.marks.call_over();
+        let mut workers = self.workers.borrow_mut();
+        let loaded = workers.change(number, Worker::ready);
+        let starved = workers.get(number).is_some_and(Worker::is_starved);
+        self.marks.idle(workers.idle());
+        drop(workers);
+        if loaded == Some(true) {
+            self.stir();
+        }
+        if starved {
             ::log::warn!(
                 "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"
             );
-        } else if !self.idle.borrow().contains(&number) {
-            let mut idle = self.idle.borrow_mut();
-            idle.push(number);
-            self.marks.idle(idle.len());
         }
+        self.distribute(now());
     }
 
     fn open(&self, number: u32, id: u64) -> Option<Rc<InFlight>> {
-        self.workers
-            .borrow()
-            .get(&number)?
-            .open
-            .get(id)
-            .map(Rc::clone)
+        let workers = self.workers.borrow();
+        workers.get(number)?.response(id).map(Rc::clone)
     }
 
     fn tell(&self, number: u32, id: u64, event: Event) {
-        if let Some(state) = self.open(number, id) {
+        if let Some(state) = self.open(number, id)
+            && state.place.get() != Place::Over
+        {
             state.tell(event);
         }
     }
 
     fn finish(self: &Rc<Self>, number: u32, id: u64, event: Event) {
         let mut workers = self.workers.borrow_mut();
-        let Some(worker) = workers.get_mut(&number) else {
-            return;
-        };
-        let was_starved = worker.is_starved();
-        worker.end.claims().free(id);
-        let state = worker.close(id, self.timed);
+        let starved = workers.get(number).is_some_and(Worker::is_starved);
+        let state = workers.change(number, |worker| worker.close(id, self.timed));
         drop(workers);
-        if let Some(state) = state {
+        if let Some(state) = state.flatten() {
             state.finish(event);
         }
-        if was_starved {
-            self.look_at(number);
-            self.match_up();
+        if starved {
+            self.distribute(now());
         }
     }
 
     fn reply(&self, number: u32, id: u64, socket: Option<OwnedFd>) {
-        if let Some(worker) = self.workers.borrow().get(&number) {
+        if let Some(worker) = self.workers.borrow().get(number) {
             let _ = worker.end.send_reply(id, socket);
         }
     }
@@ -386,26 +397,20 @@ impl Dispatch {
         let _ = self.reports.send(report);
     }
 
-    /// Worker `number` takes no request any more: what it has not claimed goes to the front of the queue.
+    /// Worker `number` takes no more calls: what it has not claimed goes to the front of the queue.
     fn worker_leaves(self: &Rc<Self>, number: u32) {
-        self.idle.borrow_mut().retain(|&idle| idle != number);
-        let taken = match self.workers.borrow_mut().get_mut(&number) {
-            Some(worker) => worker.retire(),
-            None => return,
-        };
-        for state in taken {
-            self.requeue(state);
-        }
-        self.match_up();
+        let taken = self.workers.borrow_mut().change(number, Worker::retire);
+        self.requeue(taken.unwrap_or_default());
+        self.distribute(now());
     }
 
-    /// Worker `number` is dead, as waitpid told the master. What it had sent is taken; what it had not
-    /// claimed was not run and goes back to the front of the queue; what it had claimed has failed.
+    /// Worker `number` is dead, as waitpid told the master. What it had sent is taken; what it had not claimed was not run and
+    /// goes back to the front of the queue; what it had claimed has failed.
     pub fn worker_died(self: &Rc<Self>, number: u32) {
         let Some(end) = self
             .workers
             .borrow()
-            .get(&number)
+            .get(number)
             .map(|worker| Rc::clone(&worker.end))
         else {
             return;
@@ -422,60 +427,57 @@ impl Dispatch {
         }
         // A child that the app forked may hold the other end open.
         end.close();
-        self.idle.borrow_mut().retain(|&idle| idle != number);
-        let Some(mut worker) = self.workers.borrow_mut().remove(&number) else {
+        let Some(worker) = self.workers.borrow_mut().remove(number) else {
             return;
         };
-        let question = worker.unanswered();
-        let left = worker.open.take().rev();
-        for (id, state) in left {
-            if end.claims().is_claimed(id) {
-                state.finish(Event::Failed);
-            } else {
-                self.requeue(state);
+        let mut not_run = Vec::new();
+        for (call, claimed) in worker.into_left() {
+            match claimed {
+                true => call.fail(Event::Failed),
+                false => not_run.push(call),
             }
         }
-        if let Some(question) = question {
-            self.questions.borrow_mut().push_front(question);
-        }
-        self.match_up();
+        self.requeue(not_run);
+        self.distribute(now());
     }
 
     /// Nobody waits for this response any more.
     fn client_gone(self: &Rc<Self>, state: &Rc<InFlight>) {
-        match state.place.replace(Place::Over) {
+        let Some((number, id)) = self.withdraw(&Call::Request(Rc::clone(state))) else {
+            return;
+        };
+        if let Some(worker) = self.workers.borrow().get(number) {
+            worker.end.claims().set_gone(id);
+        }
+        // A writer that waits for credit looks again.
+        self.give_credit(number, id, CREDIT);
+        if state.answer() {
+            self.reply(number, id, None);
+        }
+        // What came in and was not taken.
+        state.forget_parts();
+    }
+
+    /// Nobody waits for the end of this call any more. Returns the worker that has claimed it, and its id there.
+    fn withdraw(self: &Rc<Self>, call: &Call) -> Option<(u32, u64)> {
+        match call.set_place(Place::Over) {
             Place::Queued => {
-                let mut queue = self.queue.borrow_mut();
-                queue.retain(|queued| !Rc::ptr_eq(queued, state));
-                drop(queue);
+                self.queue.borrow_mut().remove(call);
                 self.show_queue();
+                None
             }
             Place::Worker { number, id } => {
                 let mut workers = self.workers.borrow_mut();
-                let revoked = workers.get_mut(&number).is_some_and(|worker| {
-                    let revoked = worker.revoke(id);
-                    if revoked {
-                        worker.open.remove(id);
-                    } else {
-                        worker.end.claims().set_gone(id);
-                    }
-                    revoked
-                });
+                let revoked = workers.change(number, |worker| worker.revoke(id));
                 drop(workers);
-                if revoked {
-                    // The worker has no call whose end it could report: it is idle from now on.
-                    self.look_at(number);
-                    self.match_up();
+                if revoked != Some(true) {
+                    return Some((number, id));
                 }
-                // Whoever waits for credit hears of it.
-                self.give_credit(number, id, CREDIT);
-                if state.answer() {
-                    self.reply(number, id, None);
-                }
-                // What came in and was not taken.
-                state.forget_parts();
+                // The worker may be idle from now on: it has no call whose end it could report.
+                self.distribute(now());
+                None
             }
-            Place::Over => {}
+            Place::Over => None,
         }
     }
 }

@@ -1,30 +1,88 @@
-//! How long requests wait for a worker, and how many may: what is too much is told at once, not when it is too late.
+//! Calls that wait for a worker: how many may, and how long. What is too much is answered at once.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
 
+use super::Dispatch;
+use super::call::Call;
 use super::exchange::{Event, InFlight};
-use super::{Dispatch, Place};
 
-/// An overload is told once in this time.
+/// An overload is logged once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Calls that no worker has, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Queue(VecDeque<Call>);
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn push(&mut self, call: Call) {
+        self.0.push_back(call);
+    }
+
+    /// Puts a call back that came before all others.
+    pub(super) fn push_front(&mut self, call: Call) {
+        self.0.push_front(call);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Call> {
+        self.0.pop_front()
+    }
+
+    pub(super) fn remove(&mut self, call: &Call) {
+        self.0.retain(|queued| !queued.is(call));
+    }
+
+    /// The request that has waited longest.
+    fn oldest_request(&self) -> Option<&Rc<InFlight>> {
+        self.0.iter().find_map(|call| match call {
+            Call::Request(state) => Some(state),
+            Call::Verify(_) => None,
+        })
+    }
+
+    /// Takes the requests out that were submitted at that time or before.
+    fn take_submitted_before(&mut self, time: Instant) -> Vec<Rc<InFlight>> {
+        let late = self.0.iter().take_while(|call| call.submitted() <= time);
+        let late = late.count();
+        let mut requests = Vec::new();
+        let mut questions = Vec::new();
+        for call in self.0.drain(..late) {
+            match call {
+                Call::Request(state) => requests.push(state),
+                Call::Verify(_) => questions.push(call),
+            }
+        }
+        for call in questions.into_iter().rev() {
+            self.0.push_front(call);
+        }
+        requests
+    }
+
+    pub(super) fn fail_all(self) {
+        for call in self.0 {
+            call.fail(Event::Failed);
+        }
+    }
+}
+
 impl Dispatch {
-    /// Puts a new request behind the others, unless there are too many.
-    pub(super) fn enqueue(&self, state: &Rc<InFlight>) {
-        let mut queue = self.queue.borrow_mut();
-        if self
+    /// Whether one more request may wait, if no worker is idle.
+    pub(super) fn has_place(&self) -> bool {
+        let full = self
             .settings
             .queue
-            .is_some_and(|most| queue.len() >= most && self.idle.borrow().is_empty())
-        {
+            .is_some_and(|most| self.waiting() >= most && self.workers.borrow().idle() == 0);
+        if full {
             self.tell_overload("too many requests wait for a worker");
-            state.finish(Event::Overloaded);
-        } else {
-            queue.push_back(Rc::clone(state));
         }
+        !full
     }
 
     /// While requests wait: answers those that have waited too long.
@@ -44,23 +102,25 @@ impl Dispatch {
         });
     }
 
-    /// How long the request may wait that is next to have waited too long; nothing when none waits.
+    /// Refuses requests that have waited too long. Returns when to look again; `None` when no request waits.
     fn refuse_late(&self, longest: Duration) -> Option<Duration> {
-        loop {
-            // In the order in which they came: what was handed back stands before what is newer.
-            let mut queue = self.queue.borrow_mut();
-            let waited = queue.front()?.submitted.elapsed();
-            if let Some(left) = longest.checked_sub(waited).filter(|left| !left.is_zero()) {
-                return Some(left);
-            }
-            let state = queue.pop_front()?;
-            drop(queue);
-            debug_assert!(state.place.get() == Place::Queued);
-            self.waited(&state, Instant::now());
-            self.show_queue();
+        let now = super::now();
+        let before = now.checked_sub(longest)?;
+        let mut late = self.queue.borrow_mut().take_submitted_before(before);
+        late.extend(self.workers.borrow_mut().take_submitted_before(before));
+        for state in late {
+            self.waited(&state, now);
             self.tell_overload("a request has waited too long for a worker");
             state.finish(Event::Overloaded);
         }
+        self.show_queue();
+        let (queue, workers) = (self.queue.borrow(), self.workers.borrow());
+        let queued = queue.oldest_request().map(|state| state.submitted);
+        let at_worker = workers.oldest_waiting().map(Call::submitted);
+        let oldest = queued.into_iter().chain(at_worker).min()?;
+        // A request that its worker has just claimed is late and not to be taken back.
+        let left = (oldest + longest).saturating_duration_since(now);
+        Some(left.max(Duration::from_millis(1)))
     }
 
     /// A request waits no more, from this time on.
@@ -71,17 +131,22 @@ impl Dispatch {
         }
     }
 
-    /// Shows how many requests wait, and since when.
+    /// Shows how many calls wait, and since when the first request does.
     pub(super) fn show_queue(&self) {
         if let Some(board) = &self.settings.board {
-            let queue = self.queue.borrow();
-            let first = queue.front().map(|state| state.request.finished);
-            board.queued(queue.len(), first);
+            let (queue, workers) = (self.queue.borrow(), self.workers.borrow());
+            let waiting = queue.len() + workers.waiting();
+            let first = match workers.oldest_waiting() {
+                _ if waiting == 0 => None,
+                Some(Call::Request(state)) => Some(state),
+                _ => queue.oldest_request(),
+            };
+            board.queued(waiting, first.map(|state| state.request.finished));
         }
     }
 
     fn tell_overload(&self, what: &str) {
-        let now = Instant::now();
+        let now = super::now();
         let told = self.overload_told.get();
         if told.is_none_or(|told| now.duration_since(told) >= QUIET) {
             self.overload_told.set(Some(now));

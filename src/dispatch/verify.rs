@@ -1,106 +1,118 @@
 //! What the app says of clients' certificates (`ssl_verify_callback`): any idle worker is asked.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Dispatch;
+use super::call::Call;
+use super::exchange::Place;
+use super::worker::Worker;
 use crate::semantics::message::Tls;
 
 /// Certificates that are remembered at most.
 const REMEMBERED: usize = 1024;
 
-/// A question to the app. Nobody waits any more where `answer` is closed.
+/// A question to the app.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) tls: Rc<Tls>,
-    answer: oneshot::Sender<bool>,
+    pub(super) place: Cell<Place>,
+    pub(super) submitted: Instant,
+    answer: RefCell<Option<oneshot::Sender<Option<bool>>>>,
 }
 
-/// Certificates that the app has taken. Sessions that are resumed are let in by them: a ticket proves no more than that
-/// there was a handshake, because clients get it before the app has spoken.
-#[derive(Debug, Default)]
-pub(super) struct Taken(HashSet<Bytes>);
+impl Question {
+    /// Answers it, once: `None` if there is no verdict.
+    pub(super) fn answer(&self, good: Option<bool>) {
+        self.place.set(Place::Over);
+        if let Some(answer) = self.answer.take() {
+            // Nobody may wait any more.
+            let _ = answer.send(good);
+        }
+    }
+}
 
-impl Taken {
+/// Certificates that the app has accepted. They let resumed sessions in: a ticket proves no more than that there was a
+/// handshake, because clients get it before the app has spoken.
+#[derive(Debug, Default)]
+pub(super) struct Accepted(HashSet<Bytes>);
+
+impl Accepted {
     fn note(&mut self, certificate: &Bytes, good: bool) {
         if !good {
             self.0.remove(certificate);
             return;
         }
         if self.0.len() >= REMEMBERED {
-            // Whoever resumes a session is asked for again, no more.
+            // The app is asked again when a session is resumed, no more.
             self.0.clear();
         }
         self.0.insert(certificate.clone());
     }
 }
 
+/// Withdraws a question when it is dropped.
+struct Asking<'a> {
+    dispatch: &'a Rc<Dispatch>,
+    call: Call,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        // A worker that has claimed it answers, and nobody listens.
+        self.dispatch.withdraw(&self.call);
+    }
+}
+
 impl Dispatch {
-    /// Whether the app takes the client's certificate; nothing where no worker is left to ask, or the one asked hangs. Waits
-    /// for an idle worker, and asks another when one dies: the caller limits the time. Dropped, the question is no more.
+    /// Whether the app accepts the client's certificate; `None` if no worker is left to ask, or the one asked hangs. Waits
+    /// for an idle worker, and asks another one when a worker dies: the caller limits the time. Dropping the future withdraws
+    /// the question.
     pub async fn verify(self: &Rc<Self>, tls: &Rc<Tls>) -> Option<bool> {
         let Some(certificate) = tls.certificates.first() else {
             return Some(false);
         };
-        if tls.resumed && self.taken.borrow().0.contains(certificate) {
+        if tls.resumed && self.accepted.borrow().0.contains(certificate) {
             return Some(true);
         }
-        let (answer, verdict) = oneshot::channel();
         if self.deserted.get() {
             return None;
         }
-        let tls = Rc::clone(tls);
-        let question = Question {
-            tls: Rc::clone(&tls),
-            answer,
+        let (answer, verdict) = oneshot::channel();
+        let call = Call::Verify(Rc::new(Question {
+            tls: Rc::clone(tls),
+            place: Cell::new(Place::Queued),
+            submitted: super::now(),
+            answer: RefCell::new(Some(answer)),
+        }));
+        self.queue.borrow_mut().push(call.clone());
+        let asking = Asking {
+            dispatch: self,
+            call,
         };
-        self.questions.borrow_mut().push_back(question);
-        self.match_up();
-        let good = verdict.await.ok();
-        let taken = good.unwrap_or(false);
-        self.taken.borrow_mut().note(certificate, taken);
+        self.distribute(asking.call.submitted());
+        let good = verdict.await.ok().flatten();
+        let mut accepted = self.accepted.borrow_mut();
+        accepted.note(certificate, good == Some(true));
         good
     }
 
-    /// Verdicts from before count no more: authorities or app have changed.
+    /// Earlier verdicts no longer count: authorities or app have changed.
     pub fn forget_verdicts(&self) {
-        self.taken.borrow_mut().0.clear();
-    }
-
-    /// Sends questions to idle workers.
-    pub(super) fn ask(self: &Rc<Self>) {
-        loop {
-            let Some(question) = self.questions.borrow_mut().pop_front() else {
-                return;
-            };
-            if question.answer.is_closed() {
-                continue;
-            }
-            let Some(number) = self.idle.borrow_mut().pop() else {
-                self.questions.borrow_mut().push_front(question);
-                return;
-            };
-            let mut workers = self.workers.borrow_mut();
-            let asked = match workers.get_mut(&number) {
-                Some(worker) => worker.ask(question),
-                None => Err(question),
-            };
-            match asked {
-                Ok(id) => self.watch_question(number, id),
-                Err(question) => self.questions.borrow_mut().push_front(question),
-            }
-        }
+        self.accepted.borrow_mut().0.clear();
     }
 
     /// Worker `number` has answered.
     pub(super) fn verdict(&self, number: u32, id: u64, good: bool) {
         let mut workers = self.workers.borrow_mut();
-        if let Some(question) = workers.get_mut(&number).and_then(|w| w.answered(id)) {
-            // Nobody may wait any more.
-            let _ = question.answer.send(good);
+        let call = workers.change(number, |worker: &mut Worker| worker.answered(id));
+        if let Some(Some(Call::Verify(question))) = call {
+            question.answer(Some(good));
         }
     }
 }

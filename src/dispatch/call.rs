@@ -1,0 +1,99 @@
+//! A unit of work for a worker: a request, or the question whether the app accepts a client's certificate.
+//!
+//! Every call goes the same way: it waits in the queue, a worker claims it, and its end is reported once. A call that no
+//! worker has claimed can be taken back and given to another one.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::Settings;
+use super::exchange::{Event, InFlight, Place};
+use super::verify::Question;
+use crate::semantics::message::Content;
+
+/// A unit of work.
+#[derive(Clone, Debug)]
+pub(super) enum Call {
+    Request(Rc<InFlight>),
+    Verify(Rc<Question>),
+}
+
+impl Call {
+    pub(super) fn place(&self) -> Place {
+        match self {
+            Call::Request(state) => state.place.get(),
+            Call::Verify(question) => question.place.get(),
+        }
+    }
+
+    /// Moves the call, and returns where it was.
+    pub(super) fn set_place(&self, place: Place) -> Place {
+        match self {
+            Call::Request(state) => state.place.replace(place),
+            Call::Verify(question) => question.place.replace(place),
+        }
+    }
+
+    /// Whether both are the same call.
+    pub(super) fn is(&self, other: &Call) -> bool {
+        match (self, other) {
+            (Call::Request(one), Call::Request(other)) => Rc::ptr_eq(one, other),
+            (Call::Verify(one), Call::Verify(other)) => Rc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    /// When it was submitted.
+    pub(super) fn submitted(&self) -> Instant {
+        match self {
+            Call::Request(state) => state.submitted,
+            Call::Verify(question) => question.submitted,
+        }
+    }
+
+    /// Whether it may wait at a busy worker. A descriptor may not: the worker might die before it has read it. A client in
+    /// its handshake may not either: its time is limited.
+    pub(super) fn may_wait_at_worker(&self) -> bool {
+        match self {
+            Call::Request(state) => !matches!(state.request.content, Content::File { .. }),
+            Call::Verify(_) => false,
+        }
+    }
+
+    /// Whether it is for one worker only.
+    pub(super) fn is_pinned(&self) -> bool {
+        matches!(self, Call::Request(state) if state.is_pinned())
+    }
+
+    /// How long the app may work on it without a sign of progress; `None` without limit.
+    pub(super) fn timeout(&self, settings: &Settings) -> Option<Duration> {
+        match self {
+            Call::Request(_) => settings.request_timeout,
+            Call::Verify(_) => settings.verify_timeout,
+        }
+    }
+
+    /// What is called, for the log.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Call::Request(state) => {
+                let head = &state.request.head;
+                let (method, target) = (head.method(), head.target());
+                format!(
+                    "request_timeout: {} {}",
+                    method.escape_ascii(),
+                    target.escape_ascii()
+                )
+            }
+            Call::Verify(_) => "ssl_verify_callback".to_owned(),
+        }
+    }
+
+    /// Ends it without a worker's answer. A request gets `event`, a client with a certificate is turned away.
+    pub(super) fn fail(&self, event: Event) {
+        match self {
+            Call::Request(state) => state.finish(event),
+            Call::Verify(question) => question.answer(None),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! All workers, and which of them are idle.
+//!
+//! [`Workers::change`] is the only way to change a worker. What follows from a worker's state (whether it is idle, how many
+//! calls wait at it) is brought up to date there, so that no caller can forget it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::call::Call;
+use super::exchange::{InFlight, Place};
+use super::worker::Worker;
+
+/// A call that a worker leaves unclaimed for this long may be another worker's. Also how often the core looks at workers where
+/// calls wait.
+pub(super) const UNCLAIMED: Duration = Duration::from_millis(1);
+
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    map: BTreeMap<u32, Worker>,
+    /// Workers that can take a call. The one that was busy last is on top: its caches are warm.
+    idle: Vec<u32>,
+    /// Calls that wait at busy workers.
+    waiting: usize,
+}
+
+impl Workers {
+    pub(super) fn get(&self, number: u32) -> Option<&Worker> {
+        self.map.get(&number)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Worker)> {
+        self.map.iter().map(|(&number, worker)| (number, worker))
+    }
+
+    /// How many can take a call at once.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// The idle worker that was busy last.
+    pub(super) fn next_idle(&self) -> Option<u32> {
+        self.idle.last().copied()
+    }
+
+    /// Calls that wait at busy workers.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(super) fn insert(&mut self, number: u32, worker: Worker) {
+        self.map.insert(number, worker);
+    }
+
+    /// Changes a worker; `None` if there is no such worker.
+    pub(super) fn change<T>(
+        &mut self,
+        number: u32,
+        change: impl FnOnce(&mut Worker) -> T,
+    ) -> Option<T> {
+        let worker = self.map.get_mut(&number)?;
+        let before = (worker.is_idle(), worker.waiting());
+        let changed = change(worker);
+        let after = (worker.is_idle(), worker.waiting());
+        self.note(number, before, after);
+        Some(changed)
+    }
+
+    /// Takes a dead worker out.
+    pub(super) fn remove(&mut self, number: u32) -> Option<Worker> {
+        let worker = self.map.remove(&number)?;
+        self.note(number, (worker.is_idle(), worker.waiting()), (false, 0));
+        Some(worker)
+    }
+
+    fn note(&mut self, number: u32, before: (bool, usize), after: (bool, usize)) {
+        match (before.0, after.0) {
+            (false, true) => self.idle.push(number),
+            (true, false) if self.next_idle() == Some(number) => {
+                self.idle.pop();
+            }
+            (true, false) => self.idle.retain(|&idle| idle != number),
+            _ => {}
+        }
+        self.waiting = self.waiting + after.1 - before.1;
+    }
+
+    /// The worker that holds least among those where one more call may wait.
+    pub(super) fn least_loaded(&self, now: Instant) -> Option<u32> {
+        let loads = self
+            .iter()
+            .filter_map(|(number, worker)| Some((worker.load(now)?, number)));
+        loads.min().map(|(_, number)| number)
+    }
+
+    /// The call that has waited longest at a busy worker.
+    pub(super) fn oldest_waiting(&self) -> Option<&Call> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let workers = self.map.values();
+        let calls = workers.filter_map(|worker| worker.waiting_calls().next());
+        calls.min_by_key(|call| call.submitted())
+    }
+
+    /// Takes calls back for idle workers, the oldest first. With `others_wait`, calls that were submitted later wait in the
+    /// queue: then only workers whose call takes long give theirs back.
+    pub(super) fn reclaim(&mut self, others_wait: bool, now: Instant) -> Vec<Call> {
+        let mut taken = Vec::new();
+        if self.idle.is_empty() {
+            return taken;
+        }
+        let stuck: Vec<_> = self
+            .iter()
+            .filter(|(_, worker)| worker.is_stuck(now))
+            .map(|(number, _)| number)
+            .collect();
+        for number in stuck {
+            taken.extend(self.take_back_stuck(number));
+        }
+        if self.waiting > 0 {
+            let slow = self
+                .iter()
+                .filter(|(_, worker)| worker.waiting() > 0 && worker.is_slow(now));
+            let slow: Vec<_> = slow.map(|(number, _)| number).collect();
+            for number in slow {
+                let calls = self.change(number, |worker| worker.take_back(usize::MAX));
+                taken.extend(calls.into_iter().flatten());
+            }
+        }
+        if taken.is_empty() && !others_wait {
+            let mut loads: Vec<_> = self
+                .iter()
+                .map(|(number, worker)| (worker.waiting(), number))
+                .filter(|&(waiting, _)| waiting > 0)
+                .collect();
+            loads.sort_unstable_by(|one, other| other.cmp(one));
+            for (waiting, number) in loads {
+                // Half of them: the other half is soon begun, since these calls are quick.
+                let most = waiting.div_ceil(2);
+                let calls = self.change(number, |worker| worker.take_back(most));
+                taken.extend(calls.into_iter().flatten());
+                if !taken.is_empty() {
+                    break;
+                }
+            }
+        }
+        taken.sort_by_key(Call::submitted);
+        taken
+    }
+
+    /// Takes requests back that wait at busy workers and were submitted at that time or before.
+    pub(super) fn take_submitted_before(&mut self, time: Instant) -> Vec<Rc<InFlight>> {
+        let late = self.iter().flat_map(|(_, worker)| worker.waiting_calls());
+        let late: Vec<_> = late
+            .filter(|call| call.submitted() <= time)
+            .cloned()
+            .collect();
+        late.into_iter()
+            .filter_map(|call| match (call.place(), call) {
+                (Place::Worker { number, id }, Call::Request(state)) => {
+                    let revoked = self.change(number, |worker| worker.revoke(id));
+                    (revoked == Some(true)).then_some(state)
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Takes back all that a worker has not claimed. It becomes the last one to be given a call: something keeps it.
+    fn take_back_stuck(&mut self, number: u32) -> Vec<Call> {
+        let calls = self.change(number, Worker::take_back_all);
+        if let Some(at) = self.idle.iter().position(|&idle| idle == number) {
+            self.idle.remove(at);
+            self.idle.insert(0, number);
+        }
+        calls.unwrap_or_default()
+    }
+
+    /// Whether calls wait at busy workers, or one that could be another worker's is not begun.
+    pub(super) fn are_to_be_watched(&self) -> bool {
+        self.waiting > 0 || (self.map.len() > 1 && self.map.values().any(Worker::is_unclaimed))
+    }
+
+    /// Has the core read what busy workers have said without ringing. Returns whether there are any.
+    pub(super) fn look(&self) -> bool {
+        let busy = self.map.values().filter(|worker| worker.waiting() > 0);
+        busy.inspect(|worker| worker.end.look()).count() > 0
+    }
+
+    /// Whether all that is derived from the workers' states agrees with them.
+    #[cfg(test)]
+    pub(super) fn is_consistent(&self) -> bool {
+        let mut idle = self.idle.clone();
+        idle.sort_unstable();
+        let derived: Vec<_> = self
+            .iter()
+            .filter(|(_, worker)| worker.is_idle())
+            .map(|(number, _)| number)
+            .collect();
+        let waiting: usize = self.map.values().map(Worker::waiting).sum();
+        idle == derived && waiting == self.waiting
+    }
+}
