@@ -220,6 +220,27 @@ check 'INT and a second TERM are fast' => sub {
     }
 } if is_gepok();
 
+# A worker that was told to leave is in its END blocks when the fast stop begins.
+check 'a second signal while workers run their END blocks' => sub {
+    each_entry {
+        my $entry = shift;
+        for my $signals (['TERM', 'TERM'], ['INT', 'INT'], ['TERM', 'INT']) {
+            for my $group (0, 1) {
+                my $server = server(entry => $entry, options => {start_servers => 2}, app => <<'APP');
+END { print STDERR "BEGUN $$\n"; select undef, undef, undef, 0.5; print STDERR "ENDED $$\n" }
+sub { [200, [], [$$]] }
+APP
+                my $worker = $server->get('/')->content;
+                kill $signals->[0] => $group ? -$server->pid : $server->pid;
+                ok soon { $server->log =~ /BEGUN $worker/ }, "@$signals: END blocks run";
+                kill $signals->[1] => $group ? -$server->pid : $server->pid;
+                is $server->wait_exit, 0, 'status 0';
+                like $server->log, qr/ENDED $worker/, 'to their end' or diag $server->log;
+            }
+        }
+    }
+} if is_gepok();
+
 check 'no orphans' => sub {
     for my $workers (0, 3) {
         my $server = start(start_servers => $workers);

@@ -153,6 +153,7 @@ void gp_log_error(pTHX_ HV *env, const char *what);
 /* signals.c */
 void gp_signals_begin(pTHX);
 void gp_signals_end(pTHX);
+void gp_signals_leave(pTHX);
 void gp_signals_in_child(void);
 void gp_survive_broken_pipes(pTHX);
 void gp_restore_broken_pipes(pTHX);

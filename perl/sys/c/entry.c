@@ -77,6 +77,8 @@ static XSPROTO(xs_serve)
     gp.serve(GP_OPAQUE, (gp_slice){NULL, 0}, options, option_count, hooks, hook_count, &served);
 
     /* No frame of Rust's is below: from here on Perl may jump. After an exit it must, all scopes are gone already. */
+    if (gp.exited || served.leave)
+        gp_signals_leave(aTHX);
     if (gp.exited)
         my_exit((U32)(served.leave ? served.status : gp.exit_status));
     LEAVE;

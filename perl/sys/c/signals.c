@@ -148,6 +148,28 @@ void gp_signals_in_child(void)
     }
 }
 
+static void do_nothing(int number)
+{
+    PERL_UNUSED_VAR(number);
+}
+
+/* A worker is about to run its END blocks: the signals that end servers must not cut them short. Perl's own `main` takes away
+ * what is PL_csighandlerp before them, so another function stands there. */
+void gp_signals_leave(pTHX)
+{
+    size_t i;
+    for (i = 0; i < C_ARRAY_LENGTH(moving); i++) {
+        int number = moving[i];
+        struct sigaction action;
+        if (!is_handler(aTHX_ number, xs_leave) && !is_handler(aTHX_ number, xs_disregard))
+            continue;
+        Zero(&action, 1, struct sigaction);
+        action.sa_handler = do_nothing;
+        action.sa_flags = SA_RESTART;
+        sigaction(number, &action, NULL);
+    }
+}
+
 /* As Perl's own handlers, so that an app's `local $SIG{TERM}` finds and restores them. */
 static void set_handler(pTHX_ const char *name, CV *handler)
 {
