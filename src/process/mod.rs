@@ -15,4 +15,5 @@ pub mod pool;
 pub mod privileges;
 pub mod signal;
 pub mod supervisor;
+pub mod terminal;
 pub mod title;

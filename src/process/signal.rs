@@ -86,6 +86,68 @@ pub fn note(signal: Signal, note: Note) -> io::Result<()> {
     handle(signal, SigHandler::Handler(send_note), SaFlags::empty())
 }
 
+/// Who has sent SIGHUP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HangupFrom {
+    /// The kernel, because the terminal has hung up or its session has ended.
+    Kernel,
+    /// The first process of the session: a shell that passes it on, or whose user wants a reload.
+    SessionLeader,
+    /// Any other process: a reload is wanted.
+    Other,
+}
+
+/// The notes of [`note_hangups`].
+static HANGUPS: [AtomicPtr<Note>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
+
+extern "C" fn send_hangup(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
+    if die_elsewhere(signal) {
+        return;
+    }
+    // SAFETY: with SA_SIGINFO the kernel gives a siginfo_t that is valid for the call; getsid is async-signal-safe.
+    let from = unsafe {
+        let info = &*info;
+        if info.si_code == libc::SI_KERNEL {
+            HangupFrom::Kernel
+        } else if info.si_code == libc::SI_USER && info.si_pid() == libc::getsid(0) {
+            HangupFrom::SessionLeader
+        } else {
+            HangupFrom::Other
+        }
+    };
+    let [kernel, leader] = &HANGUPS;
+    let note = match from {
+        HangupFrom::Kernel => kernel,
+        HangupFrom::SessionLeader => leader,
+        HangupFrom::Other => return noted(signal),
+    };
+    // SAFETY: null, or a Note that `note_hangups` leaked: never freed, never changed.
+    if let Some(note) = unsafe { note.load(Ordering::Acquire).as_ref() } {
+        send(note.socket, note.bytes);
+    }
+}
+
+/// Lets SIGHUP send one of three notes: `kernel` when the terminal has hung up, `leader` when the first process of the session has
+/// sent it, else `other`.
+///
+/// # Errors
+/// What sigaction says.
+pub fn note_hangups(kernel: Note, leader: Note, other: Note) -> io::Result<()> {
+    for (place, note) in HANGUPS.iter().zip([kernel, leader]) {
+        place.store(Box::into_raw(Box::new(note)), Ordering::Release);
+    }
+    register(Signal::SIGHUP, other);
+    handle(
+        Signal::SIGHUP,
+        SigHandler::SigAction(send_hangup),
+        SaFlags::SA_SIGINFO,
+    )
+}
+
 /// Sets what [`noted`] sends for `signal`.
 pub fn register(signal: Signal, note: Note) {
     // A handler may still be reading the one before: it is a few words, and never freed.
@@ -162,6 +224,12 @@ pub fn save(signals: &[Signal]) -> io::Result<Saved> {
 }
 
 impl Saved {
+    /// Whether `signal` was ignored, as under nohup.
+    pub fn ignored(&self, signal: Signal) -> bool {
+        let mut saved = self.0.iter().filter(|(saved, _)| *saved == signal);
+        saved.any(|(_, action)| matches!(action.handler(), SigHandler::SigIgn))
+    }
+
     /// Puts the dispositions of `signals` back as they were.
     ///
     /// # Errors

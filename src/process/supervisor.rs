@@ -15,6 +15,7 @@ use super::fork;
 use super::master::FAST_STOP;
 use super::notify::Notifier;
 use super::signal::{self, Note};
+use super::terminal::Terminal;
 
 /// The signals that stop or reload this server; the notes that they send are in `NOTES`.
 pub const TAKEN: [Signal; 4] = [
@@ -34,6 +35,10 @@ pub struct Settings {
     pub graceful_timeout: Duration,
     /// Other servers listen on the same sockets when this one stops (Server::Starter).
     pub has_successor: bool,
+    /// The terminal at the start.
+    pub terminal: Terminal,
+    /// SIGHUP was ignored then, as under nohup.
+    pub is_nohup: bool,
     /// The service manager, where it wants to be told.
     pub notifier: Option<Notifier>,
     /// Called before the process is ended from here: removes the files that the server has made.
@@ -198,9 +203,21 @@ impl Supervised {
             match note {
                 b'T' => self.stop(),
                 b'I' => self.stop_fast(),
-                b'H' if self.phase == Phase::Serving => self.tell(ToCore::Reread),
+                b'H' if self.phase == Phase::Serving => self.hang_up_or_reload(),
                 b'L' => self.app_left(),
                 _ => {}
+            }
+        }
+    }
+
+    /// The terminal has gone: a server in the foreground goes with it, unless it was started by nohup.
+    fn hang_up_or_reload(&mut self) {
+        match self.settings.terminal.has_hung_up() {
+            false => self.tell(ToCore::Reread),
+            true if self.settings.is_nohup => {}
+            true => {
+                ::log::info!("the terminal has hung up");
+                self.stop();
             }
         }
     }

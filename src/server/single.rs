@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, anyhow};
+use nix::sys::signal::Signal;
 
 use super::{Server, numbered, settings, tls};
 use crate::channel;
@@ -18,8 +19,9 @@ use crate::process::control::{self, MasterEnd, ToCore, ToMaster};
 use crate::process::master::{Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::pid_file::PidFile;
-use crate::process::signal;
+use crate::process::signal::{self, Saved};
 use crate::process::supervisor::{self, Supervisor};
+use crate::process::terminal::Terminal;
 use crate::scoreboard::Board;
 use crate::worker::{self, Left, Share, Shown};
 
@@ -46,7 +48,7 @@ impl Server<'_> {
         // From now on the core tells of reloads.
         board.reload_ended(1, None, 0);
         self.daemon.ready().map_err(|message| anyhow!(message))?;
-        let supervisor = self.supervise(control)?;
+        let supervisor = self.supervise(control, &saved)?;
         let shown = Shown {
             seat: board.take(1, 1),
             title: self.title.clone(),
@@ -63,7 +65,7 @@ impl Server<'_> {
     }
 
     /// Starts the thread that obeys signals.
-    fn supervise(&self, control: MasterEnd) -> io::Result<Supervisor> {
+    fn supervise(&self, control: MasterEnd, saved: &Saved) -> io::Result<Supervisor> {
         let notifier = Notifier::from_environment();
         notifier.iter().for_each(Notifier::ready);
         let sockets = self.files.clone();
@@ -71,6 +73,8 @@ impl Server<'_> {
         let settings = supervisor::Settings {
             graceful_timeout: self.config.reload.graceful_timeout,
             has_successor: self.is_supervised(),
+            terminal: Terminal::find(),
+            is_nohup: saved.ignored(Signal::SIGHUP),
             notifier,
             clean_up: Box::new(move || {
                 sockets.iter().for_each(SocketFile::remove);

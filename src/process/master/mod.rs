@@ -29,6 +29,7 @@ use super::handover::{Handover, Program};
 use super::notify::Notifier;
 use super::pool::{Pool, Sizes};
 use super::signal::{self, Saved};
+use super::terminal::Terminal;
 use crate::channel::Descriptors;
 use crate::scoreboard::Board;
 
@@ -184,6 +185,7 @@ struct Master<'a> {
     /// Why the server can't go on.
     failure: Option<String>,
     saved: Saved,
+    terminal: Terminal,
     notes: UnixStream,
     notes_end: UnixStream,
 }
@@ -230,6 +232,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         phase: Phase::Running,
         failure: None,
         saved,
+        terminal: Terminal::find(),
         notes,
         notes_end,
         settings,

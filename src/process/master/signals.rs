@@ -23,7 +23,6 @@ impl Master<'_> {
             (Signal::SIGTERM, b"T"),
             (Signal::SIGQUIT, b"T"),
             (Signal::SIGINT, b"I"),
-            (Signal::SIGHUP, b"H"),
             (Signal::SIGUSR1, b"1"),
             (Signal::SIGUSR2, b"2"),
             (Signal::SIGTTIN, b"+"),
@@ -32,6 +31,8 @@ impl Master<'_> {
         ] {
             signal::note(signal, Note { socket, bytes })?;
         }
+        let note = |bytes| Note { socket, bytes };
+        signal::note_hangups(note(b"X"), note(b"L"), note(b"H"))?;
         // Whoever read our log lines may have gone.
         signal::disregard(Signal::SIGPIPE)
     }
@@ -52,13 +53,23 @@ impl Master<'_> {
                 b'T' if self.settings.has_successor => {}
                 b'T' => self.stop_fast(),
                 b'1' if running => self.stop_slowly(),
-                b'H' if running && self.settings.reload_on_hup => self.restart(),
-                b'H' if running => self.reload(),
+                b'X' if running => self.hang_up(),
+                b'L' if running && self.terminal.has_hung_up() => self.hang_up(),
+                b'H' | b'L' if running && self.settings.reload_on_hup => self.restart(),
+                b'H' | b'L' if running => self.reload(),
                 b'2' if running => self.restart(),
                 b'+' if running => self.shift(true),
                 b'-' if running => self.shift(false),
                 _ => {}
             }
+        }
+    }
+
+    /// The terminal has gone: a server in the foreground goes with it, as any program does, unless it was started by nohup.
+    fn hang_up(&mut self) {
+        if !self.saved.ignored(Signal::SIGHUP) {
+            ::log::info!("the terminal has hung up");
+            self.drain();
         }
     }
 
