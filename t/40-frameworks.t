@@ -120,6 +120,10 @@ for my $path (qw(/session /mojo/count)) {
 is curl($server->url('/dancer/'), $server->url('/mojo/'), $server->url('/catalyst/')),
     'Dancer2 says helloMojolicious says helloCatalyst says hello', 'curl: three on one connection';
 is curl('--http1.0', $server->url('/dancer/stream')), 'streamed by Dancer2', 'curl: HTTP/1.0';
+# Mojolicious chunks its content itself.
+is curl('--http1.0', $server->url('/mojo/stream')), 'streamed by Mojolicious', 'curl: HTTP/1.0 beside chunks of the app';
+is curl($server->url('/mojo/stream'), '-o', '-', $server->url('/mojo/'), '-w', ' %{num_connects}'),
+    'streamed by Mojolicious 1Mojolicious says hello 0', 'curl: the connection goes on behind them';
 is curl('--compressed', $server->url('/deflated')), 'compress me ' x 1000, 'curl: compressed';
 is curl('-L', $server->url('/dancer/go')), 'Hello redirected', 'curl: a redirection';
 is curl('-d', 'a=1', '-d', 'b=2', $server->url('/catalyst/form')), 'a=1,b=2', 'curl: a form';

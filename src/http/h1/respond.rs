@@ -12,7 +12,7 @@ use super::handover::{self, Fetched};
 use super::presence::{Change, Presence};
 use super::write::{self, Encoder, Frame};
 use crate::dispatch::{Event, Exchange, FileSlice, Piece};
-use crate::http::error::ResponseError;
+use crate::http::error::{Error, ResponseError};
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections::State;
 use crate::semantics::message::{ResponseHead, Version};
@@ -105,7 +105,10 @@ impl<'a> Response<'a> {
                     }
                 },
                 Event::Chunk(piece) if self.codes_itself() => {
-                    self.own_chunks(piece.as_ref()).await?;
+                    let passed = self.own_chunks(piece.as_ref());
+                    // The worker has its memory back before the client takes what is copied.
+                    drop(piece);
+                    self.passed(passed).await?;
                 }
                 Event::File(slice) if self.codes_itself() => self.own_chunks_of(slice).await?,
                 Event::Chunk(piece) if piece.as_ref().len() <= COPY => {
@@ -287,29 +290,29 @@ impl<'a> Response<'a> {
         encoder.is_some_and(|encoder| encoder.own_chunks().is_some())
     }
 
-    /// Content that the app has chunked itself. Malformed, it is cut where that shows.
-    async fn own_chunks(&mut self, content: &[u8]) -> Result<(), Close> {
+    /// Content that the app has chunked itself.
+    fn own_chunks(&mut self, content: &[u8]) -> Result<(), Error> {
         let Some(chunks) = self.encoder.as_mut().and_then(Encoder::own_chunks) else {
             return Ok(());
         };
-        match chunks.pass(&mut self.out, content) {
-            Ok(passed) => {
-                self.connection.account.frames(passed.framing);
-                if passed.beyond > 0 && !self.too_long {
-                    self.too_long = true;
-                    ::log::error!("a response goes on after its last chunk: the rest is not sent");
-                }
-            }
-            Err(error) => {
-                ::log::error!("a response has malformed chunks of the app's: {error}");
-                self.flush().await?;
-                return Err(self.cut());
-            }
-        }
-        if self.out.len() > COPY {
-            self.flush().await?;
+        let passed = chunks.pass(&mut self.out, content)?;
+        self.connection.account.frames(passed.framing);
+        if passed.beyond > 0 && !self.too_long {
+            self.too_long = true;
+            ::log::error!("a response goes on after its last chunk: the rest is not sent");
         }
         Ok(())
+    }
+
+    /// Writes it if it is much. Malformed chunks are cut where that shows.
+    async fn passed(&mut self, passed: Result<(), Error>) -> Result<(), Close> {
+        if passed.is_err() || self.out.len() > COPY {
+            self.flush().await?;
+        }
+        passed.map_err(|error| {
+            ::log::error!("a response has malformed chunks of the app's: {error}");
+            self.cut()
+        })
     }
 
     /// The same from a file.
@@ -321,7 +324,8 @@ impl<'a> Response<'a> {
                 return Err(self.cut());
             };
             sending.advance(piece.len());
-            self.own_chunks(&piece).await?;
+            let passed = self.own_chunks(&piece);
+            self.passed(passed).await?;
         }
         Ok(())
     }
