@@ -7,6 +7,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::sys::sendfile::sendfile;
+use nix::sys::socket::{MsgFlags, send};
+
 use crate::spool::blocking;
 
 /// Bytes whose first is looked up in the page cache, and that are then taken to be there.
@@ -26,6 +30,16 @@ pub struct FileSending {
     /// What was read, as `read` does, and the part of it that was sent.
     buffer: Vec<u8>,
     sent: usize,
+    way: Way,
+}
+
+/// How a file's bytes come to the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The kernel copies them.
+    Sendfile,
+    /// They are read and written: some files can't be copied by the kernel, as those of /proc.
+    ReadAndWrite,
 }
 
 impl FileSending {
@@ -38,6 +52,7 @@ impl FileSending {
             warm: offset,
             buffer: Vec::new(),
             sent: 0,
+            way: Way::Sendfile,
         }
     }
 
@@ -84,16 +99,24 @@ impl FileSending {
 
     /// Sends what the socket takes now.
     pub(super) fn send(&mut self, socket: impl AsFd) -> io::Result<()> {
-        let mut offset = self.offset as i64;
-        let count = self.left.min(PIECE) as usize;
-        match nix::sys::sendfile::sendfile(socket, &self.file, Some(&mut offset), count)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            sent => {
-                self.offset += sent as u64;
-                self.left -= sent as u64;
-                Ok(())
+        if self.way == Way::Sendfile {
+            let mut offset = self.offset as i64;
+            let count = self.left.min(PIECE) as usize;
+            match sendfile(&socket, &self.file, Some(&mut offset), count) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(sent) => {
+                    self.offset += sent as u64;
+                    self.left -= sent as u64;
+                    return Ok(());
+                }
+                Err(Errno::EINVAL | Errno::ENOSYS) => self.way = Way::ReadAndWrite,
+                Err(error) => return Err(error.into()),
             }
         }
+        let socket = socket.as_fd().as_raw_fd();
+        let sent = send(socket, self.read()?, MsgFlags::MSG_NOSIGNAL)?;
+        self.advance(sent);
+        Ok(())
     }
 
     /// What comes next, at least a byte, for a stream that has to encrypt it.
