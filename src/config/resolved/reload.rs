@@ -24,7 +24,8 @@ pub struct Reload {
 pub(super) fn reload(options: &Options) -> Result<Reload> {
     let said = &options.reload;
     if let Some(path) = &said.check_path {
-        let plain = path.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+        let plain = path.bytes().all(fits);
         if !path.starts_with('/') || !plain || path.len() > 4096 {
             bail!(
                 "option 'check_path': '{}' is not a path as it stands in a request",
@@ -48,7 +49,12 @@ mod tests {
     #[test]
     fn check_path_is_a_target() {
         let mut options = Options::new();
-        for (path, good) in [("/health?full=1", true), ("health", false), ("/a b", false)] {
+        for (path, good) in [
+            ("/health?full=1", true),
+            ("health", false),
+            ("/a b", false),
+            ("/a#b", false),
+        ] {
             options.reload.check_path = Some(path.to_owned());
             let resolved = reload(&options);
             assert_eq!(resolved.is_ok(), good, "{path}: {resolved:?}");

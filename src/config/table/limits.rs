@@ -137,7 +137,7 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::Value("4G"),
             short: "space in spool-dir for all of it; 0: no limit",
             long: "How much space the content in C<spool_dir> may take in all. A request that needs more is answered \
-                   with 507, as where the disk is full; a response waits for its client, and its worker with it. 0 is \
+                   with 507, as where the disk is full; one that announces more than all of it, before it is read. A response waits for its client, and its worker with it. 0 is \
                    no limit.",
             entry: Entry::All,
         },
