@@ -87,6 +87,7 @@ for my $example (@examples) {
 
 check 'the chat over TLS' => sub {
     if (!eval { require Mojo::UserAgent; 1 }) { return pass 'Mojo::UserAgent is missing: script/test installs it' }
+    if (!Gepok::Test::TLS::usable()) { return pass 'IO::Socket::SSL is not installed' }
     my $server = Gepok::Test::TLS::https(app => root() . '/examples/websocket-chat.psgi', options => {ssl_self_signed => 1});
     chat($server, "wss://127.0.0.1:$server->{port}/");
 };

@@ -327,7 +327,7 @@ sub DESTROY {
     kill KILL => -$self->{pid};
     print STDERR map {"# server: $_\n"} split /\n/, $self->log
         if $ENV{GEPOK_TEST_VERBOSE};
-    $self->tell_assertions if $ENV{GEPOK_TEST_ASSERTIONS};
+    $self->tell_assertions if $ENV{GEPOK_TEST_ASSERTIONS} && defined $self->{folder};
 }
 
 # Appends what a perl with -DDEBUGGING has found wrong to the file of that name: a process that is about to end may die of it
