@@ -77,6 +77,8 @@ my %ways = (
     none      => sub { },
     status    => sub { ['x', [], []] },
     header    => sub { [200, ["a b" => 1], []] },
+    large     => sub { [200, ['X-Large' => 'x' x 2**20], []] },
+    early     => sub { $_[0]{'psgix.informational'}->(103, ['X-Large' => 'x' x 2**20]); [200, [], []] },
     body      => sub { [200, [], 'text'] },
     getline   => sub { [200, [], Body->new(sub { die "no line\n" }, sub { })] },
     close     => sub { [200, [], Body->new(sub { }, sub { die "not closed\n" })] },
@@ -96,6 +98,8 @@ APP
         none      => [qr/^none: Gepok: the app returned neither /],
         status    => ["status: Gepok: a response has the status 'x'."],
         header    => [qr/^header: Gepok: /],
+        large     => [qr/^large: Gepok: the header of a response has more than 1 MiB/],
+        early     => [qr/^early: Gepok: the header of an informational response has more than 1 MiB/],
         body      => [qr/^body: Gepok: /],
         getline   => ['getline: no line'],
         close     => [q{close: the body's close: not closed}],
@@ -113,7 +117,8 @@ APP
             my $before = length $server->log;
             my $client = $server->connect;
             $client->send("GET /$way?secret HTTP/1.0\r\n\r\n");
-            eval { $client->response };
+            my $status = eval { $client->response->status };
+            is $status, 500, "$way, $workers workers: nothing has left yet" if $way =~ /^(?:large|early|header|getline)$/;
             # After it everything is in the log, also what a cleanup handler has died of.
             $server->get('/prints');
             my @lines = split /\n/, substr $server->log, $before;

@@ -11,6 +11,8 @@ pub enum Lost {
     Finished,
     /// The channel to the core is gone.
     Core,
+    /// The fields are more than the channel carries; nothing was sent.
+    TooLarge,
 }
 
 /// Where responses go. Parts are queued in order; `flush` hands them over in one write.

@@ -241,9 +241,7 @@ impl WorkerEnd {
         self.check(header.id)?;
         if codec::head_length(fields) > MAX_PAYLOAD {
             // The core would take it for garbage, and close the channel.
-            ::log::error!("the app's response has more than {MAX_PAYLOAD} bytes of fields");
-            self.abort(header.id);
-            return Err(Lost::Finished);
+            return Err(Lost::TooLarge);
         }
         self.state
             .borrow_mut()

@@ -59,6 +59,7 @@ unsafe fn with(sink: *mut c_void, part: impl FnOnce(&dyn Respond) -> Result<(), 
     let sent = match catch_unwind(AssertUnwindSafe(|| part(&*sink.respond))) {
         Ok(Ok(())) => gp_sent::GP_SENT,
         Ok(Err(Lost::Client)) => gp_sent::GP_GONE,
+        Ok(Err(Lost::TooLarge)) => gp_sent::GP_TOO_LARGE,
         Ok(Err(Lost::Finished | Lost::Core)) | Err(_) => gp_sent::GP_OVER,
     };
     sent as c_int

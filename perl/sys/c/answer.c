@@ -50,8 +50,9 @@ static void keep_fields(pTHX_ gp_pair *fields, size_t count)
 static void send_head(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
 {
     gp_leave_if_child(aTHX);
+    if (gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length) == GP_TOO_LARGE)
+        croak("Gepok: the header of a response has more than 1 MiB");
     exchange->head = 1;
-    gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length);
 }
 
 /* What the first `taken` bytes of the pieces leave, copied: a handler may change what the pieces point to. */

@@ -42,7 +42,9 @@ typedef enum gp_sent {
     /** The client has left. */
     GP_GONE = 1,
     /** The response is over, or Rust failed. */
-    GP_OVER = 2
+    GP_OVER = 2,
+    /** A head with more bytes of fields than a frame has; nothing was sent. */
+    GP_TOO_LARGE = 3
 } gp_sent;
 
 /** A name and its value. */

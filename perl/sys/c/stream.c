@@ -56,7 +56,8 @@ static XSPROTO(xs_informational)
     if (items > 1)
         fields = gp_fields(aTHX_ ST(1), &count);
     if (alive(exchange) && !exchange->head) {
-        gp.worker.sink.informational(gp.worker.self, exchange->id, (uint16_t)status, fields, count);
+        if (gp.worker.sink.informational(gp.worker.self, exchange->id, (uint16_t)status, fields, count) == GP_TOO_LARGE)
+            croak("Gepok: the header of an informational response has more than 1 MiB");
         gp.worker.sink.flush(gp.worker.self);
     }
     XSRETURN_EMPTY;

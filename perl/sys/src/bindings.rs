@@ -54,6 +54,8 @@ pub enum gp_sent {
     GP_GONE = 1,
     #[doc = " The response is over, or Rust failed."]
     GP_OVER = 2,
+    #[doc = " A head with more bytes of fields than a frame has; nothing was sent."]
+    GP_TOO_LARGE = 3,
 }
 #[doc = " A name and its value."]
 #[repr(C)]
