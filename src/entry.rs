@@ -22,6 +22,7 @@ use crate::process::master::Ended;
 use crate::process::signal;
 use crate::psgi::{self, ChildExit, PsgiApp};
 use crate::scoreboard::status;
+use crate::semantics::wording::plain;
 use crate::server::running::{self, Running, Unmoved};
 use crate::server::{self, Entry};
 use crate::worker::{App, ServerFacts};
@@ -182,13 +183,14 @@ fn move_from_perl(word: &[u8], said: Pairs) -> Result<i32, String> {
     let known = std::str::from_utf8(word).ok().and_then(command::find);
     let command = known.ok_or("there is no such command")?;
     let said = read(said)?;
-    let found = running::find(&said.options).map_err(|error| format!("{error:#}"))?;
+    let found =
+        running::find(&said.options).map_err(|error| plain(&format!("{error:#}")).into_owned())?;
     match found {
         Err(_) => Ok(0),
         Ok(running) => match do_with(&running, command) {
             Ok(()) => Ok(running.pid().as_raw()),
             Err(Unmoved::Gone) => Ok(0),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(plain(&error.to_string()).into_owned()),
         },
     }
 }
@@ -225,7 +227,7 @@ fn move_by_command(command: Command, options: &Options) -> i32 {
             0
         }
         Err(error) => {
-            eprintln!("gepok: {error}");
+            eprintln!("gepok: {}", plain(&error.to_string()));
             match error {
                 Unmoved::Gone => NOT_RUNNING,
                 Unmoved::NotAllowed(_) => NOT_ALLOWED,
@@ -361,8 +363,8 @@ fn run(options: &Options, entry: &mut PerlEntry) -> Result<Ended, String> {
     let variable = |name: &str| std::env::var(name).ok();
     let config = handed_in::sockets(options, std::process::id(), variable)
         .and_then(|handed_in| Config::resolve_with(options, handed_in))
-        .map_err(|error| format!("{error:#}"))?;
-    server::run(&config, entry).map_err(|error| format!("{error:#}"))
+        .map_err(|error| plain(&format!("{error:#}")).into_owned())?;
+    server::run(&config, entry).map_err(|error| plain(&format!("{error:#}")).into_owned())
 }
 
 fn warn(said: &Said) {
@@ -372,7 +374,7 @@ fn warn(said: &Said) {
 }
 
 fn mistake(message: &dyn std::fmt::Display) -> i32 {
-    eprintln!("gepok: {message}");
+    eprintln!("gepok: {}", plain(&message.to_string()));
     MISTAKE
 }
 

@@ -262,7 +262,18 @@ check 'the core dies' => sub {
     is @cores, 1, 'one process beside the workers and the master' or return;
     kill KILL => @cores;
     ok soon { my $r = eval { $server->get('/') }; $r && $r->status == 200 }, 'another takes its place, and serves';
+    like $server->log, qr/ the core was killed by SIGKILL; a new one is started$/m, 'the log says it in plain words';
     is $server->stop, 0, 'the end is clean';
+} if is_gepok();
+
+# Those that load the app are ended by the signal itself.
+check 'a fast stop while workers load the app' => sub {
+    my $server = server(entry => 'bin', args => ['--no-preload-app'], app => 'print STDERR "LOADS\n"; sleep 60; sub { }',
+        options => {start_servers => 1});
+    ok soon { $server->log =~ /LOADS/ }, 'one loads the app';
+    $server->signal('INT');
+    is $server->wait_exit, 0, 'the server ends';
+    unlike $server->log, qr/SIGTERM|was killed/, 'and says nothing of its own signals';
 } if is_gepok();
 
 check 'start_servers=0' => sub {

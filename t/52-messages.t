@@ -190,6 +190,7 @@ check 'the app' => sub {
     mistake('it does not compile', [@http], app => ["$folder/broken.psgi"], more => 1);
     spew("$folder/other.psgi", "42;\n");
     mistake('its last value is no app', [@http], app => ["$folder/other.psgi"]);
+    mistake('a word that is nearly a command', [], app => ['stopp']);
     mistake('two apps', [@http], app => ["$folder/one.psgi", "$folder/other.psgi"]);
 };
 

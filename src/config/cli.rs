@@ -47,6 +47,13 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
         .and_then(|word| command::find(word.to_str()?).map(|command| (command, word.clone())));
     if moved.is_some() {
         args.next();
+    } else if let Some(word) = args.peek().and_then(|word| word.to_str())
+        // Else it is a module's name. A file has a dot or a slash in its name.
+        && let Some(meant) = command::nearest(word)
+    {
+        return Err(Error(format!(
+            "unknown command '{word}', did you mean '{meant}'?"
+        )));
     }
     let args = spelled(args)?;
     let matches = command()

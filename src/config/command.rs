@@ -42,3 +42,13 @@ pub fn find(word: &str) -> Option<Command> {
     let found = COMMANDS.iter().find(|(_, name, _)| *name == word);
     found.map(|(command, ..)| *command)
 }
+
+/// The command that is meant by a word which is none, if one is near enough.
+pub fn nearest(word: &str) -> Option<&'static str> {
+    let distances = COMMANDS.map(|(_, name, _)| (strsim::osa_distance(word, name), name));
+    let near = distances
+        .into_iter()
+        .filter(|(distance, name)| *distance <= 2 && distance * 3 <= name.len());
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}

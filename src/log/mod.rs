@@ -16,6 +16,7 @@ use ::log::{LevelFilter, Log, Metadata, Record};
 
 use self::time::Civil;
 use crate::semantics::message::Timestamp;
+use crate::semantics::wording::plain;
 
 struct StandardError;
 
@@ -30,7 +31,11 @@ impl Log for StandardError {
             let mut line = vec![b'['];
             // UTC: the lines of all processes must be in one order, and local time may jump back.
             Civil::of(Timestamp::now().seconds, 0).put_plain(&mut line);
-            let _ = writeln!(line, "] [{pid}] [{level}] {}", record.args());
+            let _ = writeln!(
+                line,
+                "] [{pid}] [{level}] {}",
+                plain(&record.args().to_string())
+            );
             // One write, so that lines of several processes do not mix. There is nobody to tell of an error.
             let _ = std::io::stderr().write_all(&line);
         }

@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, raise};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getppid};
 
 /// The two sides of a fork.
@@ -14,6 +15,15 @@ pub enum Forked {
     Parent(Pid),
     /// The child.
     Child,
+}
+
+/// How a child has ended, as words that follow its name.
+pub fn how_it_ended(status: nix::Result<WaitStatus>) -> String {
+    match status {
+        Ok(WaitStatus::Exited(_, status)) => format!("exited with status {status}"),
+        Ok(WaitStatus::Signaled(_, signal, _)) => format!("was killed by {signal}"),
+        _ => "is gone".to_owned(),
+    }
 }
 
 /// libc's fork, for a process without Perl in it.

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::status::seconds;
 use super::text::LONGEST;
 use super::{Board, Mapping, RELOADS, now};
+use crate::semantics::wording::plain;
 
 // Numbers of the words.
 const ASKED: usize = RELOADS;
@@ -64,7 +65,7 @@ impl Board {
             self.set(SERVES_SINCE, now());
         }
         if let Some(why) = failure {
-            self.write_text(GUARD, TEXT, &[why.as_bytes()]);
+            self.write_text(GUARD, TEXT, &[plain(why).as_bytes()]);
         }
         self.set(FAILED, if failure.is_some() { now() } else { 0 });
         // Whoever waits for it reads the rest behind it.

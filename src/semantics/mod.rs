@@ -7,3 +7,4 @@ pub mod field;
 pub mod message;
 pub mod status;
 pub mod target;
+pub mod wording;

@@ -95,14 +95,9 @@ sub _code {
 
     my $word = $builder ? 'builder' : 'do';
     my $wrap = defined $path ? 'Gepok::Loader::_file($psgi)' : '';
-    my $app  = _evaluate(<<"EVAL", $path);
-package Gepok::Sandbox;
-$word {
-#line 1 "-e"
-$code
-;$wrap
-}
-EVAL
+    # What is found to be missing at the end is told of the code's last line.
+    my $last = 1 + ($code =~ tr/\n//);
+    my $app  = _evaluate(qq(package Gepok::Sandbox;\n$word {\n#line 1 "-e"\n$code\n#line $last "-e"\n;$wrap}), $path);
     if (ref $@ || length $@) {
         my $hint = !$builder && $code =~ /\b(?:enable|enable_if|mount|builder)\b/;
         die "Error while loading -e: $@", $hint ? "(Plack::Builder is not installed)\n" : ();

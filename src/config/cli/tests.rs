@@ -113,6 +113,11 @@ fn mistakes_are_told_in_one_line() {
             "unknown option '--strat-servers', did you mean '--start-servers'?",
         ),
         (&["--xyz"], "unknown option '--xyz', see gepok --help"),
+        (&["stopp"], "unknown command 'stopp', did you mean 'stop'?"),
+        (
+            &["relaod", "--pid-path=/x"],
+            "unknown command 'relaod', did you mean 'reload'?",
+        ),
         (&["-x"], "unknown option '-x', see gepok --help"),
         (
             &["--listen-sock=1"],

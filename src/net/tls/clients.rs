@@ -11,8 +11,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListD
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme,
+    CertRevocationListError, CertificateError, DigitallySignedStruct, DistinguishedName, Error,
+    RootCertStore, SignatureScheme,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -63,9 +63,8 @@ impl Verifier {
                     .build()
                     .map_err(|error| match error {
                         VerifierBuilderError::InvalidCrl(error) => {
-                            anyhow::anyhow!(
-                                "option 'ssl_crl_file': a list can't be used: {error:?}"
-                            )
+                            let why = refusal(&error);
+                            anyhow::anyhow!("option 'ssl_crl_file': a list can't be used: {why}")
                         }
                         error => anyhow::Error::new(error),
                     })
@@ -178,5 +177,20 @@ impl ClientCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+/// Why a revocation list is refused.
+fn refusal(error: &CertRevocationListError) -> &'static str {
+    match error {
+        CertRevocationListError::BadSignature => "its signature is wrong",
+        CertRevocationListError::IssuerInvalidForCrl => "its issuer may not sign lists",
+        CertRevocationListError::UnsupportedCrlVersion
+        | CertRevocationListError::UnsupportedCriticalExtension
+        | CertRevocationListError::UnsupportedDeltaCrl
+        | CertRevocationListError::UnsupportedIndirectCrl
+        | CertRevocationListError::UnsupportedRevocationReason => {
+            "it is of a kind that is not supported"
+        }
+        _ => "it is damaged",
     }
 }

@@ -98,9 +98,8 @@ impl Master<'_> {
             Ok(Some(ToMaster::Alive)) => self.tell(Notifier::alive),
             Ok(Some(ToMaster::Ready)) => {}
             // To a question that took too long.
-            Ok(Some(ToMaster::Answer(answer))) => {
-                ::log::warn!("a late answer of the core: {answer:?}");
-            }
+            Ok(Some(ToMaster::Answer(Ok(())))) => ::log::warn!("the core was slow, and is done"),
+            Ok(Some(ToMaster::Answer(Err(why)))) => ::log::warn!("{why}"),
             Ok(None) => self.core_died(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
@@ -120,7 +119,11 @@ impl Master<'_> {
     /// call and leave, because their channels are closed, and are replaced.
     fn core_died(&mut self) {
         let status = await_death(self.core.pid);
-        ::log::error!("the core died ({status:?})");
+        let how = fork::how_it_ended(status);
+        match self.phase {
+            Phase::Running => ::log::error!("the core {how}; a new one is started"),
+            _ => ::log::error!("the core {how}"),
+        }
         self.core.dismissed = true;
         match self.phase {
             // There is nobody left to serve.

@@ -9,6 +9,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::super::control::{MasterEnd, ToCore, ToMaster};
+use super::super::fork;
 use super::super::handover::{self, Handover, OldCore, OldWorker};
 use super::super::notify::Notifier;
 use super::core::Core;
@@ -168,7 +169,8 @@ impl Former {
         let worker = self.workers.remove(at);
         let _ = self.core.control.tell(ToCore::Died(worker.number));
         if !matches!(status, WaitStatus::Exited(_, 0)) && self.until.is_none() {
-            ::log::warn!("worker {pid} of the generation before is gone ({status:?})");
+            let how = fork::how_it_ended(Ok(status));
+            ::log::warn!("worker {pid} of the generation before {how}");
         }
         true
     }

@@ -106,7 +106,10 @@ impl Master<'_> {
                     "its trial exited with status {status}; its log lines say why"
                 ));
             }
-            status => self.restart_failed(&format!("its trial has died ({status:?})")),
+            status => {
+                let how = fork::how_it_ended(status);
+                self.restart_failed(&format!("its trial {how}"));
+            }
         }
     }
 

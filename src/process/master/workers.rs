@@ -252,12 +252,12 @@ impl Master<'_> {
     fn buried(&mut self, worker: &Worker, status: nix::Result<WaitStatus>) {
         let pid = worker.pid;
         let _ = self.core.control.tell(ToCore::Died(worker.number));
-        let how = match status {
-            Ok(WaitStatus::Exited(_, status)) => format!("exited with status {status}"),
-            Ok(WaitStatus::Signaled(_, signal, _)) => format!("was ended by {signal}"),
-            _ => "is gone".to_owned(),
-        };
-        if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && worker.ending.is_none() {
+        let how = fork::how_it_ended(status);
+        // A fast stop ends those by TERM that load the app.
+        let is_meant = worker.ending.is_some()
+            || matches!(self.phase, Phase::Stopping { .. })
+                && matches!(status, Ok(WaitStatus::Signaled(_, Signal::SIGTERM, _)));
+        if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && !is_meant {
             ::log::warn!("worker {pid} {how}");
         }
         if matches!(self.phase, Phase::Stopping { .. }) || worker.state == State::Leaving {
