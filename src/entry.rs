@@ -5,10 +5,11 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 use crate::channel::worker_end::WorkerEnd;
 use crate::config::cli::{self, Parsed};
@@ -16,7 +17,7 @@ use crate::config::command::{self, Command};
 use crate::config::options::App as AppOptions;
 use crate::config::{Config, Options, Said, handed_in, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
-use crate::process::fork::Forked;
+use crate::process::fork::{self, Forked};
 use crate::process::handover;
 use crate::process::master::Ended;
 use crate::process::signal;
@@ -44,6 +45,8 @@ enum Source {
     Loaded(Code),
     /// Each worker calls this to get it (Plack::Loader::Delayed).
     Builder(Code),
+    /// The master loads it, once it has given up root's rights.
+    Preload(AppOptions),
     /// Each worker loads it anew (`--no-preload-app`).
     Load(AppOptions),
 }
@@ -60,6 +63,10 @@ struct PerlEntry {
     verify_callback: Option<Code>,
     /// A subclass's `access_log`.
     access_log: Option<Code>,
+    /// Descriptors that a supervisor has handed in, and copies of them.
+    copies: Vec<(RawFd, RawFd)>,
+    /// The status that the app has exited with while the master loaded it.
+    exited: Option<i32>,
 }
 
 impl Entry for PerlEntry {
@@ -73,8 +80,35 @@ impl Entry for PerlEntry {
         })
     }
 
-    fn loaded(&self) -> bool {
-        matches!(self.source, Some(Source::Loaded(_)))
+    fn preloads(&self) -> bool {
+        matches!(self.source, Some(Source::Loaded(_) | Source::Preload(_)))
+    }
+
+    fn is_to_load(&self) -> bool {
+        matches!(self.source, Some(Source::Preload(_)))
+    }
+
+    fn load(&mut self) -> Result<(), String> {
+        let Some(Source::Preload(options)) = &self.source else {
+            return Ok(());
+        };
+        match load(self.perl, options) {
+            Ok(app) => {
+                self.source = Some(Source::Loaded(app));
+                Ok(())
+            }
+            Err(failure) => {
+                if let Failure::Exit(status) = &failure {
+                    self.exited = Some(*status);
+                }
+                Err(failure.to_string())
+            }
+        }
+    }
+
+    fn copy_of(&self, descriptor: RawFd) -> Option<RawFd> {
+        let known = self.copies.iter().find(|(number, _)| *number == descriptor);
+        known.map(|(_, copy)| *copy)
     }
 
     fn before_prefork(&mut self) -> Result<(), String> {
@@ -112,7 +146,9 @@ impl Entry for PerlEntry {
                     .filter(Code::is_callable)
                     .ok_or("the app's builder gave no code reference")?
             }
-            Source::Load(options) => load(self.perl, &options).map_err(text)?,
+            Source::Preload(options) | Source::Load(options) => {
+                load(self.perl, &options).map_err(text)?
+            }
         };
         let app = PsgiApp::new(app, facts.clone(), channel, self.access_log.take());
         let mut app = app.map_err(text)?;
@@ -151,9 +187,12 @@ fn read(said: Pairs) -> Result<Said, String> {
 /// # Errors
 /// One sentence, with which the Perl caller dies.
 pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
-    // What has no name is the pid of the process that was started, and the words that it was started with.
-    let (started, said): (Pairs, Pairs) = said.into_iter().partition(|(name, _)| name.is_empty());
+    // Beside the options: how this process was started, and copies of the descriptors that a supervisor has handed in.
+    let (started, said): (Pairs, Pairs) =
+        said.into_iter().partition(|(name, _)| name == b".started");
+    let (copies, said): (Pairs, Pairs) = said.into_iter().partition(|(name, _)| name == b".copy");
     handover::begin_with(started.into_iter().map(|(_, word)| word));
+    begin().map_err(|error| error.to_string())?;
     let mut said = read(said)?;
     warn(&said);
     let access_log = hooks.take("access_log");
@@ -171,6 +210,8 @@ pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         child_exit: child_exit(&said.options, &mut hooks)?,
         verify_callback: hooks.take("ssl_verify_callback"),
         access_log,
+        copies: copies.iter().filter_map(|(_, text)| copy(text)).collect(),
+        exited: None,
     };
     match run(&said.options, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
@@ -178,13 +219,25 @@ pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
     }
 }
 
+/// Descriptors and signals as the server needs them, whatever it was started with.
+fn begin() -> io::Result<()> {
+    fork::open_standard()?;
+    signal::unblock(handover::is_expected())
+}
+
+/// `NUMBER=COPY`
+fn copy(text: &[u8]) -> Option<(RawFd, RawFd)> {
+    let (number, copy) = std::str::from_utf8(text).ok()?.split_once('=')?;
+    Some((number.parse().ok()?, copy.parse().ok()?))
+}
+
 /// For `Gepok::_move($command, \@pairs)`: the pid of the server that runs and did it, or 0 where none runs.
 fn move_from_perl(word: &[u8], said: Pairs) -> Result<i32, String> {
     let known = std::str::from_utf8(word).ok().and_then(command::find);
     let command = known.ok_or("there is no such command")?;
     let said = read(said)?;
-    let found =
-        running::find(&said.options).map_err(|error| plain(&format!("{error:#}")).into_owned())?;
+    let found = running::find(&said.options, &handover::origin())
+        .map_err(|error| plain(&format!("{error:#}")).into_owned())?;
     match found {
         Err(_) => Ok(0),
         Ok(running) => match do_with(&running, command) {
@@ -206,7 +259,7 @@ fn do_with(running: &Running, command: Command) -> Result<(), Unmoved> {
 
 /// Moves a server that runs, for the command. Returns the exit status.
 fn move_by_command(command: Command, options: &Options) -> i32 {
-    let running = match running::find(options) {
+    let running = match running::find(options, &handover::origin()) {
         Ok(Ok(running)) => running,
         Ok(Err(not_running)) => {
             eprintln!("gepok: {not_running}");
@@ -263,8 +316,10 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     };
     warn(&said);
     // Rust ignores it, and programs that the app starts would inherit that.
-    let signals = signal::end_first_process().and_then(|()| signal::set_default(Signal::SIGPIPE));
-    if let Err(error) = signals {
+    let begun = begin()
+        .and_then(|()| signal::end_first_process())
+        .and_then(|()| signal::set_default(Signal::SIGPIPE));
+    if let Err(error) = begun {
         return mistake(&error);
     }
     let interpreter = match Interpreter::start(&[], xs::trampoline(ENTRIES)) {
@@ -294,11 +349,13 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
         child_exit,
         verify_callback: None,
         access_log: None,
+        copies: Vec::new(),
+        exited: None,
     };
-    match run(options, &mut entry) {
-        Ok(Ended::Master) => 0,
-        Ok(Ended::Worker(status)) => status,
-        Err(message) => mistake(&message),
+    match (run(options, &mut entry), entry.exited) {
+        (Ok(Ended::Master), _) => 0,
+        (Ok(Ended::Worker(status)), _) | (Err(_), Some(status)) => status,
+        (Err(message), None) => mistake(&message),
     }
 }
 
@@ -328,11 +385,19 @@ fn prepare(options: &Options, interpreter: &Interpreter) -> Result<Source, Failu
     interpreter.name_executable()?;
     let perl = interpreter.perl();
     perl.provide("Gepok/Loader.pm", LOADER)?;
-    if options.app.preload {
-        Ok(Source::Loaded(load(perl, &options.app)?))
-    } else {
-        Ok(Source::Load(options.app.clone()))
-    }
+    let app = options.app.clone();
+    Ok(match app.preload {
+        true if gives_up_root(options) => Source::Preload(app),
+        true => Source::Loaded(load(perl, &app)?),
+        false => Source::Load(app),
+    })
+}
+
+/// Whether the app is not to be loaded yet: root binds and opens, and the app is another user's.
+fn gives_up_root(options: &Options) -> bool {
+    let daemon = &options.daemon;
+    let named = daemon.user.as_ref().is_some_and(|user| !user.is_empty());
+    geteuid().is_root() && (named || !daemon.groups.is_empty())
 }
 
 /// Calls `Gepok::Loader::load`.
@@ -364,7 +429,8 @@ fn run(options: &Options, entry: &mut PerlEntry) -> Result<Ended, String> {
     let config = handed_in::sockets(options, std::process::id(), variable)
         .and_then(|handed_in| Config::resolve_with(options, handed_in))
         .map_err(|error| plain(&format!("{error:#}")).into_owned())?;
-    server::run(&config, entry).map_err(|error| plain(&format!("{error:#}")).into_owned())
+    server::run(&config, &handover::origin(), entry)
+        .map_err(|error| plain(&format!("{error:#}")).into_owned())
 }
 
 fn warn(said: &Said) {

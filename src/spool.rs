@@ -25,7 +25,7 @@ const MEMORY_IN_ALL: u64 = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder of its files.
-    pub folder: PathBuf,
+    pub folder: Option<PathBuf>,
     /// Bytes that they may hold together; none: no limit.
     pub limit: Option<u64>,
 }
@@ -48,8 +48,12 @@ impl Room {
         }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.settings.folder
+    /// A file on disk, for bytes that [`Room::disk`] has granted.
+    pub(crate) fn file(&self) -> io::Result<File> {
+        match &self.settings.folder {
+            Some(folder) => unlinked_file(folder),
+            None => Err(no_folder()),
+        }
     }
 
     /// Refuses content of so many bytes if it never fits, however much is free.
@@ -71,6 +75,9 @@ impl Room {
     /// # Errors
     /// StorageFull where there is not so much left.
     pub(crate) fn disk(&self, bytes: u64) -> io::Result<Held> {
+        if self.settings.folder.is_none() {
+            return Err(no_folder());
+        }
         let taken = self.on_disk.get().checked_add(bytes);
         if taken.is_none_or(|taken| self.settings.limit.is_some_and(|limit| taken > limit)) {
             let text = "the space that option 'max_spool' allows is taken";
@@ -175,7 +182,7 @@ impl Spool {
                 }
                 None => {
                     let held = self.room.disk(self.length)?;
-                    let disk = Arc::new(unlinked_file(self.room.folder())?);
+                    let disk = Arc::new(self.room.file()?);
                     let to = Arc::clone(&disk);
                     blocking(move || to.write_all_at(&written, 0)).await?;
                     Place::Disk(disk, held)
@@ -191,7 +198,7 @@ impl Spool {
                 return Ok(());
             }
             let held = self.room.disk(self.length)?;
-            let disk = unlinked_file(self.room.folder())?;
+            let disk = self.room.file()?;
             let memory = memory.try_clone()?;
             let written = self.length;
             let disk = blocking(move || {
@@ -262,18 +269,17 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// One sentence for the operator.
-pub fn check(folder: &Path) -> anyhow::Result<()> {
-    match unlinked_file(folder) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let folder = folder.display();
-            anyhow::bail!("option 'spool_dir': no file can be made in '{folder}': {error}")
-        }
-    }
+pub fn check(folder: &Path) -> io::Result<()> {
+    unlinked_file(folder).map(drop)
+}
+
+fn no_folder() -> io::Error {
+    let text = "there is no folder for content that is too large for memory (option 'spool_dir')";
+    io::Error::new(io::ErrorKind::StorageFull, text)
 }
 
 /// A file without a name, readable by nobody else.
-pub(crate) fn unlinked_file(folder: &Path) -> io::Result<File> {
+fn unlinked_file(folder: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     let unnamed = options.clone().custom_flags(libc::O_TMPFILE).open(folder);
@@ -309,7 +315,10 @@ mod tests {
         }
         assert_eq!(spool.length(), all.len() as u64);
         assert!(
-            std::fs::read_dir(room.folder()).unwrap().next().is_none(),
+            std::fs::read_dir(room.settings.folder.as_ref().unwrap())
+                .unwrap()
+                .next()
+                .is_none(),
             "no name is left"
         );
         (all, spool.finish().unwrap().0)
@@ -317,7 +326,7 @@ mod tests {
 
     fn in_folder(folder: &Path, limit: Option<u64>) -> Room {
         Room::new(Settings {
-            folder: folder.to_owned(),
+            folder: Some(folder.to_owned()),
             limit,
         })
     }

@@ -6,6 +6,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use Gepok::Test;
+use Gepok::Test::Authority;
 
 gepok_only();
 
@@ -183,6 +184,36 @@ check 'two servers of one name' => sub {
     is $status, 2 << 8, 'which is still its own';
     is system($gepok, 'stop', "--pid-path=$home/$_.pid"), 0, 'stop' for 2, 1;
     ok !-e $board, 'it goes with its server';
+};
+
+# An app that changes the folder while it is loaded: relative paths belong to the folder of the start.
+each_entry {
+    my $entry  = shift;
+    my $folder = scratch();
+    my $cert   = Gepok::Test::Authority->new("$folder")->issue('relative');
+    mkdir "$folder/start" or die $!;
+    rename $cert->{$_}, "$folder/start/$_.pem" for qw(cert key);
+    Gepok::Test::Server::spew("$folder/start/app.psgi", "chdir '$folder' or die; sub { [200, [], ['hello']] }");
+    my %paths = map { ($_ => (split /_/)[0]) } qw(pid_path scoreboard_path access_log_path error_log_path);
+    my $port  = free_port();
+    my $inner = bless {
+        entry => $entry, app => 'app.psgi', kinds => [], args => [], name => 'Gepok', root => root(), plack_env => 'deployment',
+        folder => "$folder", options => {%paths, start_servers => 1, https_ports => "127.0.0.1:$port", ssl_cert_file => 'cert.pem', ssl_key_file => 'key.pem'}},
+        'Gepok::Test::Server';
+    # The app's path as it is typed.
+    { no warnings 'redefine'; local *Gepok::Test::Server::app_path = sub { 'app.psgi' }; $inner->{words} = [$inner->command] }
+    $inner->{pid} = undef;
+    my $server = server(listen => 'none', port => $port,
+        command => ['sh', '-c', "cd '$folder/start' && exec \"\$@\"", 'sh', @{$inner->{words}}]);
+    ok soon { -s "$folder/start/pid" }, 'the pid file is in the folder of the start' or diag $server->log;
+    ok -e "$folder/start/$_", "so is the file '$_'" for sort values %paths;
+    my $master = slurp("$folder/start/pid");
+    my ($worker) = reverse $server->descendants;
+    kill USR2 => $master;
+    ok soon { !alive($worker) }, 'it begins anew there' or diag slurp("$folder/start/error");
+    is_deeply [grep { -e "$folder/$_" } values %paths], [], 'and nothing is in the other folder';
+    is $server->stop, 0, 'status 0';
+    ok !-e "$folder/start/pid", 'the pid file is removed';
 };
 
 done_testing;

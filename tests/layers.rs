@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http",      &["scoreboard", "semantics", "log", "site", "spool", "net", "channel", "dispatch"]),
     ("worker",    &["scoreboard", "semantics", "channel", "process"]),
     ("core",      &["scoreboard", "semantics", "log", "site", "spool", "net", "channel", "process", "dispatch", "http"]),
-    ("server",    &["scoreboard", "config", "log", "site", "spool", "net", "channel", "process", "dispatch", "http", "worker", "core"]),
+    ("server",    &["lock", "scoreboard", "config", "log", "site", "spool", "net", "channel", "process", "dispatch", "http", "worker", "core"]),
     ("perl",      &[]),
     ("psgi",      &["semantics", "certificate", "channel", "worker", "perl"]),
     ("xs",        &["perl"]),

@@ -10,7 +10,7 @@ use overload     ();
 
 our $VERSION = '0.300';
 
-# Which process was started with which words, for the signal that has it begin anew.
+# Which process was started in which folder with which words: for relative paths, and for the signal that has it begin anew.
 my @STARTED = _started();
 
 # Made of the option table, as Gepok::Options is.
@@ -113,7 +113,27 @@ for my $name (@ATTRIBUTES) {
 sub new {
     my $class = shift;
     my %attrs = @_ == 1 && ref $_[0] eq 'HASH' ? %{ $_[0] } : @_;
+    $attrs{_handed_in} ||= _handed_in();
     return bless \%attrs, $class;
+}
+
+# Copies of the sockets that a supervisor has handed in, by their numbers: the program may close what it has opened on them.
+sub _handed_in {
+    my %copies;
+    # A server that begins anew has its sockets already.
+    return \%copies if defined $ENV{GEPOK_HANDOVER};
+    my @numbers;
+    if (defined $ENV{SERVER_STARTER_PORT}) {
+        @numbers = $ENV{SERVER_STARTER_PORT} =~ /=([0-9]{1,6})(?=;|\z)/g;
+    }
+    elsif (($ENV{LISTEN_PID} || '') eq $$ && ($ENV{LISTEN_FDS} || '') =~ /\A([0-9]{1,4})\z/) {
+        @numbers = (3 .. 2 + $1);
+    }
+    for my $number (@numbers) {
+        open my $copy, '+<&', $number or next;
+        $copies{$number} = $copy;
+    }
+    return \%copies;
 }
 
 # Nothing is loaded before this point, so that a program may make the object and fork.
@@ -127,7 +147,12 @@ sub run {
     # The server may change its folder.
     Gepok::Loader::absolute_inc();
     _load();
-    _serve([@$pairs, map { ('' => $_) } @STARTED], $hooks);
+    my $copies = $self->{_handed_in} || {};
+    _serve([
+        @$pairs,
+        (map { ('.started' => $_) } @STARTED),
+        (map { ('.copy' => "$_=" . fileno $copies->{$_}) } sort keys %$copies),
+    ], $hooks);
     return;
 }
 
@@ -192,7 +217,7 @@ sub _access_log_hook {
     Carp::croak("option 'access_log_path': '$path' is not for a method access_log, which writes to files")
         if defined $path && $path =~ /\A(?:\||syslog\b)/;
     my $plain = defined $path && $path !~ /\A(?:|-|stdout|stderr)\z/;
-    $self->{_access_log} = $plain ? Gepok::Loader::absolute($path) : $path;
+    $self->{_access_log} = $plain ? Gepok::Loader::absolute($path, $STARTED[1]) : $path;
     return Gepok::AccessLog::hook($self);
 }
 
@@ -208,10 +233,24 @@ sub _started {
     open my $file, '<', '/proc/self/cmdline' or return;
     my @words = split /\0/, do { local $/; scalar <$file> }, -1;
     pop @words;
-    return $$, @words if @words > 1;
     # Who sets $0, as plackup does when it loads an app, overwrites them.
-    return unless -f $0;
-    return $$, $^X, (map {"-I$_"} grep { !ref } @INC), $0, @ARGV;
+    @words = -f $0 ? ($^X, (map {"-I$_"} grep { !ref } @INC), $0, @ARGV) : () if @words < 2;
+    my $folder = _folder(@ARGV);
+    # Without words it can't begin anew.
+    return @words ? $$ : '', $folder, @words;
+}
+
+# The folder that the program was started in, as the shell names it. plackup loads the app before this file: if that has changed
+# the folder, the shell's is the one where the files are that the command line names.
+sub _folder {
+    my @words = @_;
+    my $here  = readlink '/proc/self/cwd';
+    my $named = $ENV{PWD};
+    return $here unless defined $named && $named =~ m{\A/} && -d $named;
+    my @same = map { join ':', (stat)[0, 1] } $named, '.';
+    return $named if $same[0] eq $same[1];
+    my $moved = grep { !m{\A(?:/|-)} && !-e "$here/$_" && -f "$named/$_" } grep {length} @words;
+    return $moved ? $named : $here;
 }
 
 sub _load {

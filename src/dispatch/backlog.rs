@@ -216,7 +216,7 @@ impl Backlog {
             let file = match &spill.file {
                 Some(file) => Arc::clone(file),
                 None => {
-                    let file = Arc::new(spool::unlinked_file(self.room.folder())?);
+                    let file = Arc::new(self.room.file()?);
                     spill.file = Some(Arc::clone(&file));
                     file
                 }
@@ -238,7 +238,7 @@ mod tests {
     /// A backlog whose memory is full, so that every further piece goes to its file.
     fn full(folder: &std::path::Path) -> (Backlog, Part) {
         let room = Rc::new(Room::new(spool::Settings {
-            folder: folder.to_owned(),
+            folder: Some(folder.to_owned()),
             limit: None,
         }));
         let backlog = Backlog::new(&Rc::default(), &room);

@@ -185,7 +185,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let room = Rc::new(Room::new(spool::Settings {
-            folder: std::env::temp_dir(),
+            folder: Some(std::env::temp_dir()),
             limit: None,
         }));
         let (report, reports) = unbounded_channel();

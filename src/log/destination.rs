@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 
 /// The socket of the system's log daemon.
 const SYSLOG: &str = "/dev/log";
@@ -80,8 +80,7 @@ impl Destination {
                     }
                     (Some(command), _) => Destination::Command(command.trim().to_owned()),
                     (_, Some(how)) => Destination::Syslog(syslog(how, name)?),
-                    // Made absolute now: a daemon leaves the folder that it was started in.
-                    _ => Destination::File(absolute(text).map_err(|error| error.to_string())?),
+                    _ => Destination::File(PathBuf::from(text)),
                 },
             ),
         })
@@ -189,10 +188,10 @@ mod tests {
             parse("/var/log/a.log"),
             Some(Destination::File(PathBuf::from("/var/log/a.log")))
         );
-        let Some(Destination::File(path)) = parse("logs/a") else {
-            panic!("a relative path is a path");
-        };
-        assert!(path.is_absolute() && path.ends_with("logs/a"));
+        assert_eq!(
+            parse("logs/a"),
+            Some(Destination::File(PathBuf::from("logs/a")))
+        );
         assert_eq!(
             parse("| rotatelogs /x 86400"),
             Some(Destination::Command("rotatelogs /x 86400".to_owned()))

@@ -105,8 +105,10 @@ impl Background {
 
     /// An error log is about to become standard error.
     pub fn keep_standard_error(&mut self) {
-        // Where it is closed nobody listens.
-        self.before = io::stderr().as_fd().try_clone_to_owned().ok();
+        if self.before.is_none() {
+            // Where it is closed nobody listens.
+            self.before = io::stderr().as_fd().try_clone_to_owned().ok();
+        }
     }
 
     /// In a worker: what is told to the process that waits, the master tells.

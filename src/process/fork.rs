@@ -95,6 +95,27 @@ pub fn move_high(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// Opens /dev/null as each standard descriptor that is closed: what is opened next would take its number, and get what
+/// programs write to standard output and error.
+///
+/// # Errors
+/// When /dev/null can't be opened.
+pub fn open_standard() -> io::Result<()> {
+    let mut nothing = std::fs::File::options();
+    nothing.read(true).write(true);
+    loop {
+        // The lowest number that is free. It stays open through exec, as standard descriptors do.
+        let opened = OwnedFd::from(nothing.open("/dev/null")?);
+        let number = std::os::fd::AsRawFd::as_raw_fd(&opened);
+        if number > 2 {
+            return Ok(());
+        }
+        // SAFETY: a flag of our own descriptor.
+        unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+        leak(opened);
+    }
+}
+
 /// Gives `target` (0, 1 or 2) what `source` is.
 ///
 /// # Errors

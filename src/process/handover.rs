@@ -1,25 +1,27 @@
-//! What a master hands to the program that it becomes (USR2): listening sockets, cores and workers, told by a variable of the
-//! environment. The process, its children and its descriptors stay the same; only the program is new.
+//! What a master hands to the program that it becomes (USR2): listening sockets, open files, cores and workers, told by a
+//! variable of the environment. The process, its children and its descriptors stay the same; only the program is new.
 //!
 //! Before that, a child tries the new program: it does all but take clients' requests.
 
 use std::env;
 use std::ffi::{CString, OsString};
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nix::unistd::{Pid, execve, getpid};
+
+use super::origin::{self, Origin};
 
 /// The variable that tells it.
 pub const VARIABLE: &str = "GEPOK_HANDOVER";
 
 /// Changes when cores and workers of one version can't be led by a master of the other.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How this process was started, so that it can be started again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,24 +34,34 @@ pub struct Program {
 }
 
 static PROGRAM: OnceLock<Option<Program>> = OnceLock::new();
+static ORIGIN: OnceLock<Origin> = OnceLock::new();
 static RECEIVED: Mutex<Option<(Pid, Handover)>> = Mutex::new(None);
 
 /// Remembers how this process was started, and receives what was handed over to it: to be called before an app can change
 /// the one or start programs that would get the other.
 pub fn begin() {
-    remember(|| Program::new(getpid(), own_words()?));
+    remember(None, |origin| Program::new(getpid(), own_words()?, origin));
 }
 
-/// As [`begin`], for a program that knows that of itself: a pid and words. Nothing: it does not.
+/// As [`begin`], for a program that knows that of itself: its pid, its folder and its words. Nothing: it does not.
 pub fn begin_with(told: impl Iterator<Item = Vec<u8>>) {
-    remember(|| {
-        let mut told = told;
-        let process = told
-            .next()
-            .and_then(|pid| String::from_utf8(pid).ok()?.parse().ok());
+    let mut told = told;
+    let process = told
+        .next()
+        .and_then(|pid| String::from_utf8(pid).ok()?.parse().ok());
+    let folder = told
+        .next()
+        .map(|folder| PathBuf::from(OsString::from_vec(folder)));
+    remember(folder, |origin| {
         let process = process.ok_or(io::ErrorKind::NotFound)?;
-        Program::new(Pid::from_raw(process), told.collect())
+        Program::new(Pid::from_raw(process), told.collect(), origin)
     });
+}
+
+/// Where and by whom the server was started; for a process that begins no server, what it is now.
+pub fn origin() -> Origin {
+    let known = ORIGIN.get().cloned();
+    known.unwrap_or_else(|| Origin::now(None))
 }
 
 fn own_words() -> io::Result<Vec<Vec<u8>>> {
@@ -58,14 +70,25 @@ fn own_words() -> io::Result<Vec<Vec<u8>>> {
     Ok(line.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
 }
 
-fn remember(program: impl FnOnce() -> io::Result<Program>) {
+fn remember(folder: Option<PathBuf>, program: impl FnOnce(&Origin) -> io::Result<Program>) {
     PROGRAM.get_or_init(|| {
-        if let Some(handover) = env::var(VARIABLE).ok().and_then(|text| parse(&text)) {
+        let handover = env::var(VARIABLE).ok().and_then(|text| parse(&text));
+        let before = handover.as_ref().and_then(|known| known.origin.clone());
+        let origin = ORIGIN.get_or_init(|| before.unwrap_or_else(|| Origin::now(folder)));
+        if let Some(handover) = handover {
             handover.keep_open(false);
             *RECEIVED.lock().unwrap_or_else(PoisonError::into_inner) = Some((getpid(), handover));
         }
-        program().ok()
+        program(origin).ok()
     });
+}
+
+/// Whether something was handed over to this process that it has not taken yet.
+pub fn is_expected() -> bool {
+    let received = RECEIVED.lock().unwrap_or_else(PoisonError::into_inner);
+    received
+        .as_ref()
+        .is_some_and(|(process, _)| *process == getpid())
 }
 
 /// What was handed over to this process, once.
@@ -76,17 +99,11 @@ pub fn received() -> Option<Handover> {
 }
 
 impl Program {
-    fn new(process: Pid, arguments: Vec<Vec<u8>>) -> io::Result<Program> {
-        let real = env::current_dir()?;
-        // As the shell names it, so that a symbolic link which leads elsewhere by then is followed.
-        let named = env::var_os("PWD").map(PathBuf::from);
-        let is_here = |folder: &PathBuf| {
-            folder.is_absolute() && folder.canonicalize().is_ok_and(|folder| folder == real)
-        };
+    fn new(process: Pid, arguments: Vec<Vec<u8>>, origin: &Origin) -> io::Result<Program> {
         Ok(Program {
             file: fs::read_link("/proc/self/exe")?,
             arguments,
-            folder: named.filter(is_here).unwrap_or(real),
+            folder: origin.folder.clone(),
             environment: env::vars_os()
                 .filter(|(name, _)| name != VARIABLE)
                 .collect(),
@@ -139,14 +156,61 @@ pub struct Handover {
     pub generation: u32,
     /// The next worker's number.
     pub next_number: u32,
-    /// Listening sockets, each with the place that it stands for, where its number does not tell.
-    pub sockets: Vec<(RawFd, Option<String>)>,
+    /// How the server was started first.
+    pub origin: Option<Origin>,
+    /// Listening sockets, each with the place that it stands for.
+    pub sockets: Vec<(RawFd, String)>,
+    /// Files that the new program may not be allowed to open.
+    pub files: Vec<KeptFile>,
     /// Cores that still serve.
     pub cores: Vec<OldCore>,
     /// Their workers.
     pub workers: Vec<OldWorker>,
     /// Other children, which nobody else buries.
     pub children: Vec<Pid>,
+}
+
+/// What an open file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The pid file.
+    Pid,
+    /// The scoreboard.
+    Scoreboard,
+    /// A log.
+    Log,
+    /// Certificates or keys.
+    Tls,
+}
+
+impl Purpose {
+    const ALL: [(Purpose, &str); 4] = [
+        (Purpose::Pid, "pid"),
+        (Purpose::Scoreboard, "scoreboard"),
+        (Purpose::Log, "log"),
+        (Purpose::Tls, "tls"),
+    ];
+
+    fn word(self) -> &'static str {
+        let known = Self::ALL.iter().find(|(purpose, _)| *purpose == self);
+        known.map_or("", |(_, word)| word)
+    }
+
+    fn parse(word: &str) -> Option<Purpose> {
+        let known = Self::ALL.iter().find(|(_, known)| *known == word);
+        known.map(|(purpose, _)| *purpose)
+    }
+}
+
+/// An open file that is handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptFile {
+    /// The descriptor.
+    pub descriptor: RawFd,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The path that it was opened by.
+    pub path: PathBuf,
 }
 
 /// A core that the program before has started.
@@ -178,8 +242,9 @@ impl Handover {
     pub fn keep_open(&self, open: bool) {
         let flag = if open { 0 } else { libc::FD_CLOEXEC };
         let sockets = self.sockets.iter().map(|(fd, _)| *fd);
+        let files = self.files.iter().map(|file| file.descriptor);
         let controls = self.cores.iter().map(|core| core.control);
-        for fd in sockets.chain(controls).chain(self.trial) {
+        for fd in sockets.chain(files).chain(controls).chain(self.trial) {
             // SAFETY: a number that is not open is an error of fcntl's, nothing else; the program that misses it says so.
             unsafe { libc::fcntl(fd, libc::F_SETFD, flag) };
         }
@@ -187,19 +252,31 @@ impl Handover {
 
     /// The socket that stands for this place, which is the caller's from now on.
     pub fn take_socket(&mut self, place: &str) -> Option<OwnedFd> {
-        let known = |(_, known): &(RawFd, Option<String>)| known.as_deref() == Some(place);
-        let at = self.sockets.iter().position(known)?;
+        let at = self.sockets.iter().position(|(_, known)| known == place)?;
         let (fd, _) = self.sockets.remove(at);
         Some(own(fd))
     }
 
-    /// Closes the sockets that nobody wants any more.
+    /// The file that was open for this purpose under this path, which is the caller's from now on.
+    pub fn take_file(&mut self, purpose: Purpose, path: &Path) -> Option<File> {
+        let is_it = |file: &KeptFile| file.purpose == purpose && file.path == path;
+        let at = self.files.iter().position(is_it)?;
+        Some(File::from(own(self.files.remove(at).descriptor)))
+    }
+
+    /// All files that were open for this purpose, with their paths.
+    pub fn take_files(&mut self, purpose: Purpose) -> Vec<(PathBuf, File)> {
+        let taken = self.files.extract_if(.., |file| file.purpose == purpose);
+        taken
+            .map(|file| (file.path, File::from(own(file.descriptor))))
+            .collect()
+    }
+
+    /// Closes the sockets and files that nobody wants any more.
     pub fn close_unwanted(&mut self) {
-        for (fd, place) in self.sockets.drain(..) {
-            if place.is_some() {
-                drop(own(fd));
-            }
-        }
+        let sockets = self.sockets.drain(..).map(|(fd, _)| fd);
+        let files = self.files.drain(..).map(|file| file.descriptor);
+        sockets.chain(files).for_each(|fd| drop(own(fd)));
     }
 
     /// One fact a line.
@@ -211,10 +288,15 @@ impl Handover {
         if let Some(fd) = self.trial {
             let _ = writeln!(text, "trial {fd}");
         }
+        if let Some(origin) = &self.origin {
+            let _ = writeln!(text, "origin {}", origin.text());
+        }
         for (fd, place) in &self.sockets {
-            if let Some(place) = place {
-                let _ = writeln!(text, "socket {fd} {place}");
-            }
+            let _ = writeln!(text, "socket {fd} {place}");
+        }
+        for file in &self.files {
+            let (purpose, path) = (file.purpose.word(), origin::encoded(&file.path));
+            let _ = writeln!(text, "file {} {purpose} {path}", file.descriptor);
         }
         for core in &self.cores {
             let gives_way = u8::from(core.gives_way);
@@ -262,9 +344,16 @@ fn parse(text: &str) -> Option<Handover> {
             }
             "socket" => {
                 let (fd, place) = rest.split_once(' ')?;
-                handover
-                    .sockets
-                    .push((fd.parse().ok()?, Some(place.to_owned())));
+                handover.sockets.push((fd.parse().ok()?, place.to_owned()));
+            }
+            "origin" => handover.origin = Some(Origin::parse(rest)?),
+            "file" => {
+                let descriptor = number()?;
+                handover.files.push(KeptFile {
+                    descriptor,
+                    purpose: Purpose::parse(words.next()?)?,
+                    path: origin::decoded(words.next()?)?,
+                });
             }
             "core" => handover.cores.push(OldCore {
                 pid: Pid::from_raw(number()?),
@@ -294,10 +383,16 @@ mod tests {
             trial: Some(9),
             generation: 3,
             next_number: 70_000,
+            origin: Some(Origin::now(None)),
             sockets: vec![
-                (3, Some("tcp 127.0.0.1 80".to_owned())),
-                (4, Some("unix \"/a b\"".to_owned())),
+                (3, "tcp 127.0.0.1 80".to_owned()),
+                (4, "unix \"/a b\"".to_owned()),
             ],
+            files: vec![KeptFile {
+                descriptor: 5,
+                purpose: Purpose::Scoreboard,
+                path: "/var/run/a b.scoreboard".into(),
+            }],
             cores: vec![OldCore {
                 pid: Pid::from_raw(10),
                 control: 7,
@@ -322,7 +417,8 @@ mod tests {
 
     #[test]
     fn the_program_is_the_one_that_runs() {
-        let program = Program::new(getpid(), own_words().unwrap()).unwrap();
+        let origin = Origin::now(None);
+        let program = Program::new(getpid(), own_words().unwrap(), &origin).unwrap();
         assert_eq!(program.file, env::current_exe().unwrap());
         assert_eq!(program.arguments.len(), env::args_os().count());
     }

@@ -10,6 +10,7 @@ pub mod hung;
 mod log_files;
 pub mod master;
 pub mod notify;
+pub mod origin;
 pub mod pid_file;
 pub mod pool;
 pub mod privileges;

@@ -33,17 +33,17 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Takes the file for this server. One that was left by a dead server is taken over.
+    /// Takes the file for this server. One that was left by a dead server is taken over; `kept` is the one that the program
+    /// before has held. A successor takes the place of a server that runs.
     ///
     /// # Errors
     /// A sentence that says why not: a server that lives, a file that holds something else, what the system says.
-    pub fn take(path: &Path) -> Result<PidFile> {
+    pub fn take(path: &Path, kept: Option<File>, is_successor: bool) -> Result<PidFile> {
         // It may be root's, and this process not be root any more.
-        let is_ours = |file: &mut File| {
-            file.rewind().is_ok() && read(file).is_ok_and(|pid| pid == Some(getpid()))
-        };
-        if let Some(kept) = lock::kept_through_exec(path, is_ours) {
-            return Ok(PidFile::of(path, kept, Some(getpid())));
+        if let Some(mut kept) = kept.filter(|kept| is_same(kept, path)) {
+            kept.rewind()?;
+            let owner = read(&mut kept)?;
+            return Ok(PidFile::of(path, kept, owner));
         }
         loop {
             let mut file = OpenOptions::new()
@@ -68,7 +68,7 @@ impl PidFile {
             }
             match holder {
                 // A child of a server that is dead holds a copy of the descriptor.
-                Some(pid) if !lives(pid) => remove(path)?,
+                Some(pid) if is_successor || !lives(pid) => remove(path)?,
                 Some(pid) => bail!("a server is running already, pid {pid}"),
                 None => bail!("a server is starting already"),
             }
@@ -95,12 +95,19 @@ impl PidFile {
         Ok(())
     }
 
-    /// Whether the program that this process is about to become finds the file held: [`PidFile::take`] has it back then.
-    ///
-    /// # Errors
-    /// What fcntl says.
-    pub fn keep_through_exec(&self, keep: bool) -> io::Result<()> {
-        lock::keep_through_exec(&self.file, keep)
+    /// Whether it holds a pid.
+    pub fn is_written(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file, for the program that this process is about to become.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// The same file, for another thread of the process that may have to remove it.
@@ -204,8 +211,6 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-
     use super::*;
 
     fn holder(path: &Path) -> io::Result<Option<Pid>> {
@@ -221,8 +226,8 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("pid");
         assert_eq!(holder(&path).unwrap(), None, "no file");
-        let mut first = PidFile::take(&path).unwrap();
-        let starting = PidFile::take(&path).unwrap_err().to_string();
+        let mut first = PidFile::take(&path, None, false).unwrap();
+        let starting = PidFile::take(&path, None, false).unwrap_err().to_string();
         assert!(starting.contains("starting"), "{starting}");
         first.write().unwrap();
         assert_eq!(
@@ -230,31 +235,45 @@ mod tests {
             format!("{}\n", getpid())
         );
         assert_eq!(holder(&path).unwrap(), Some(getpid()));
-        let running = PidFile::take(&path).unwrap_err().to_string();
+        let running = PidFile::take(&path, None, false).unwrap_err().to_string();
         assert!(running.contains(&format!("pid {}", getpid())), "{running}");
         let found = super::holder(&path).unwrap().unwrap();
         first.remove();
         assert!(!path.exists());
         assert!(found.lives(), "until its process ends");
-        PidFile::take(&path).unwrap().remove();
+        PidFile::take(&path, None, false).unwrap().remove();
     }
 
     #[test]
-    fn it_is_had_back_behind_an_exec() {
+    fn the_next_program_takes_the_file_that_is_handed_over() {
         let folder = folder();
         let path = folder.path().join("pid");
-        let mut before = PidFile::take(&path).unwrap();
+        let mut before = PidFile::take(&path, None, false).unwrap();
         before.write().unwrap();
-        before.keep_through_exec(true).unwrap();
-        before.keep_through_exec(false).unwrap();
-        assert!(PidFile::take(&path).is_err(), "it was not kept");
-        before.keep_through_exec(true).unwrap();
-        // As exec does it: the descriptor stays, and nobody knows of it.
-        let number = before.file.into_raw_fd();
-        let behind = PidFile::take(&path).unwrap();
-        assert_eq!(behind.file.as_raw_fd(), number);
+        assert!(PidFile::take(&path, None, false).is_err(), "it is held");
+        let kept = before.file.try_clone().unwrap();
+        let next = PidFile::take(&path, Some(kept), false).unwrap();
+        assert_eq!(next.owner, Some(getpid()));
         assert_eq!(holder(&path).unwrap(), Some(getpid()));
-        behind.remove();
+        let elsewhere = folder.path().join("other");
+        let kept = before.file.try_clone().unwrap();
+        let other = PidFile::take(&elsewhere, Some(kept), false).unwrap();
+        assert_eq!(other.owner, None, "another path is another file");
+        next.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_successor_takes_the_path_and_not_the_file() {
+        let folder = folder();
+        let path = folder.path().join("pid");
+        let mut first = PidFile::take(&path, None, false).unwrap();
+        first.write().unwrap();
+        let mut successor = PidFile::take(&path, None, true).unwrap();
+        successor.write().unwrap();
+        first.remove();
+        assert!(path.exists(), "it is the successor's");
+        successor.remove();
         assert!(!path.exists());
     }
 
@@ -264,7 +283,7 @@ mod tests {
         let path = folder.path().join("pid");
         fs::write(&path, "1\n").unwrap();
         assert_eq!(holder(&path).unwrap(), None);
-        let mut ours = PidFile::take(&path).unwrap();
+        let mut ours = PidFile::take(&path, None, false).unwrap();
         ours.write().unwrap();
         assert_eq!(holder(&path).unwrap(), Some(getpid()));
     }
@@ -273,11 +292,11 @@ mod tests {
     fn a_lock_of_a_dead_servers_child_is_stale() {
         let folder = folder();
         let path = folder.path().join("pid");
-        let left = PidFile::take(&path).unwrap();
+        let left = PidFile::take(&path, None, false).unwrap();
         // No process has this number: above the kernel's limit.
         fs::write(&path, "99999999\n").unwrap();
         assert_eq!(holder(&path).unwrap(), None);
-        let mut ours = PidFile::take(&path).unwrap();
+        let mut ours = PidFile::take(&path, None, false).unwrap();
         ours.write().unwrap();
         left.remove();
         assert!(path.exists(), "what is another's now is not removed");
@@ -294,13 +313,13 @@ mod tests {
             "123456789012345678901234567890123456",
         ] {
             fs::write(&path, content).unwrap();
-            assert!(PidFile::take(&path).is_err(), "{content}");
+            assert!(PidFile::take(&path, None, false).is_err(), "{content}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(PidFile::take(&link).is_err());
-        assert!(PidFile::take(folder.path()).is_err());
-        assert!(PidFile::take(&folder.path().join("none/pid")).is_err());
+        assert!(PidFile::take(&link, None, false).is_err());
+        assert!(PidFile::take(folder.path(), None, false).is_err());
+        assert!(PidFile::take(&folder.path().join("none/pid"), None, false).is_err());
     }
 }

@@ -1,13 +1,17 @@
 //! The user and the groups that the server runs as, and how root's rights are given up for good.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Read, Write};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::wait::waitpid;
 use nix::unistd::{
     Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups, setgroups, setresgid,
     setresuid,
 };
+
+use super::fork::{self, Forked};
 
 /// Who the server is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +72,38 @@ impl Identity {
     /// The user and the primary group.
     pub fn ids(&self) -> (Uid, Gid) {
         (self.uid, self.gid)
+    }
+
+    /// Whether it can do what `check` does, which is tried in a child that has become it. The child ends with that.
+    ///
+    /// # Errors
+    /// What `check` says, or the system.
+    pub fn can(&self, check: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if !geteuid().is_root() || self.uid.is_root() {
+            return check();
+        }
+        let (mut answer, mut word) = io::pipe()?;
+        // SAFETY: the child tries the check, says its result and leaves; what other threads of this process hold it does not use.
+        match unsafe { fork::fork() }? {
+            Forked::Child => {
+                let result = self.take().and_then(|()| check());
+                let code =
+                    result.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
+                let _ = word.write_all(&code.to_ne_bytes());
+                fork::leave(0)
+            }
+            Forked::Parent(pid) => {
+                drop(word);
+                let mut code = [0; 4];
+                let read = answer.read_exact(&mut code);
+                while waitpid(pid, None) == Err(Errno::EINTR) {}
+                read?;
+                match i32::from_ne_bytes(code) {
+                    0 => Ok(()),
+                    code => Err(io::Error::from_raw_os_error(code)),
+                }
+            }
+        }
     }
 
     /// Becomes it, for good. For a process without root's rights there is nothing left to do.
@@ -183,5 +219,23 @@ mod tests {
             assert!(!nobody.groups.contains(&Gid::from_raw(0)), "{nobody:?}");
         }
         Identity::find(None, &[]).unwrap();
+    }
+
+    /// Protects: what only root may do is not taken for what the server's user may.
+    #[test]
+    fn what_a_user_can_do_is_tried_as_that_user() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let nobody = Identity::find(Some("nobody"), &[]).unwrap();
+        let error = nobody.can(|| std::fs::write(&file, "x")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        nobody.can(|| Ok(())).unwrap();
+        assert!(geteuid().is_root());
+        let root = Identity::find(Some("root"), &[]).unwrap();
+        root.can(|| std::fs::write(&file, "x")).unwrap();
+        assert!(file.exists());
     }
 }

@@ -271,6 +271,20 @@ pub fn release() -> io::Result<()> {
     Ok(HELD_BACK.into_iter().collect::<SigSet>().thread_unblock()?)
 }
 
+/// Lets all signals through that whoever started the server has blocked, except, with `but_held_back`, those that
+/// [`hold_back`] blocks: they wait for the handlers of a new program.
+///
+/// # Errors
+/// What sigprocmask says.
+pub fn unblock(but_held_back: bool) -> io::Result<()> {
+    let mut blocked = SigSet::empty();
+    if but_held_back {
+        let now = SigSet::thread_get_mask()?;
+        blocked.extend(HELD_BACK.into_iter().filter(|signal| now.contains(*signal)));
+    }
+    Ok(blocked.thread_set_mask()?)
+}
+
 /// Lets the signals that stop programs end this one, except those that it was started to ignore.
 ///
 /// # Errors

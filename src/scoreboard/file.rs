@@ -29,13 +29,19 @@ pub struct BoardFile {
 
 impl BoardFile {
     /// Makes the file, with so many free records; one that another server has left is taken over. Nothing where a server
-    /// that runs has it: only its successor takes that.
+    /// that runs has it: only its successor takes that. `kept` is the one that the program before has held.
     ///
     /// # Errors
     /// A sentence that says why not: it holds something else, or what the system says.
-    pub fn create(path: &Path, records: usize, is_successor: bool) -> Result<Option<BoardFile>> {
+    pub fn create(
+        path: &Path,
+        records: usize,
+        is_successor: bool,
+        kept: Option<File>,
+    ) -> Result<Option<BoardFile>> {
+        let mut kept = kept.filter(|kept| lock::is_same(kept, path));
         let file = loop {
-            let file = match lock::kept_through_exec(path, |_| true) {
+            let file = match kept.take() {
                 Some(kept) => kept,
                 None => open(path)?,
             };
@@ -69,12 +75,9 @@ impl BoardFile {
         Ok(nix::unistd::fchown(&self.file, Some(user), Some(group))?)
     }
 
-    /// Whether the program that this process is about to become finds the file held: [`BoardFile::create`] has it back then.
-    ///
-    /// # Errors
-    /// What fcntl says.
-    pub fn keep_through_exec(&self, keep: bool) -> io::Result<()> {
-        lock::keep_through_exec(&self.file, keep)
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The file, for who keeps descriptors open.
@@ -162,13 +165,12 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsRawFd, IntoRawFd};
     use std::sync::Arc;
 
     use super::*;
 
     fn create(path: &Path, records: usize) -> Result<BoardFile> {
-        let made = BoardFile::create(path, records, false);
+        let made = BoardFile::create(path, records, false, None);
         made.map(|file| file.expect("no server has it"))
     }
 
@@ -237,13 +239,13 @@ mod tests {
         let path = folder.path().join("board");
         let first = create(&path, 2).unwrap();
         first.file.write_all_at(b"first", 0).unwrap();
-        assert!(BoardFile::create(&path, 3, false).unwrap().is_none());
+        assert!(BoardFile::create(&path, 3, false, None).unwrap().is_none());
         assert!(
             fs::read(&path).unwrap().starts_with(b"first"),
             "left as it is"
         );
 
-        let successor = BoardFile::create(&path, 3, true).unwrap().unwrap();
+        let successor = BoardFile::create(&path, 3, true, None).unwrap().unwrap();
         assert_eq!(fs::read(&path).unwrap(), [0; 60]);
         first.file.write_all_at(b"first", 0).unwrap();
         first.remove();
@@ -254,19 +256,16 @@ mod tests {
     }
 
     #[test]
-    fn it_is_had_back_behind_an_exec() {
+    fn the_next_program_takes_the_file_that_is_handed_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("board");
         let before = create(&path, 2).unwrap();
-        // The core of the program before has a copy, and the lock is that of both.
-        let copy = before.file.try_clone().unwrap();
-        before.keep_through_exec(true).unwrap();
-        // As exec does it: the descriptor stays, and nobody knows of it.
-        let number = before.file.into_raw_fd();
-        let behind = create(&path, 3).unwrap();
-        assert_eq!(behind.file.as_raw_fd(), number);
-        drop(copy);
-        let another = BoardFile::create(&path, 3, false).unwrap();
+        let kept = before.file.try_clone().unwrap();
+        let next = BoardFile::create(&path, 3, false, Some(kept)).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [0; 60]);
+        drop(before);
+        let another = BoardFile::create(&path, 3, false, None).unwrap();
         assert!(another.is_none(), "its lock as well");
+        drop(next);
     }
 }

@@ -1,15 +1,20 @@
 //! The listening sockets of a server: bound here, handed in by others, or kept from the program before.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::{Gid, Uid};
 
 use super::Server;
+use super::daemon::Start;
 use crate::config;
 use crate::config::resolved::{Place, Remote};
+use crate::config::table::PATH_LIMIT;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
+use crate::process::origin::Origin;
 use crate::process::privileges;
 use crate::worker;
 
@@ -24,15 +29,25 @@ impl Server<'_> {
             let kept = place_name(&listener.place);
             let kept = kept.and_then(|name| self.handover.take_socket(&name));
             let mut listening = match (&listener.place, kept) {
-                (place, Some(socket)) => kept_socket(place, socket)?,
+                (place, Some(socket)) => {
+                    let mut listening = kept_socket(place, socket, self.origin)?;
+                    if self.start == Start::Trial {
+                        // It is the running server's.
+                        listening.file = None;
+                    }
+                    listening
+                }
                 (Place::Tcp(tcp), None) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
-                (Place::Unix(path), None) => listen::unix(path, access, self.config.backlog)?,
+                (Place::Unix(path), None) => {
+                    listen::unix(&socket_path(path, self.origin), access, self.config.backlog)?
+                }
                 (Place::Inherited(number), None) => {
                     listen::inherited(duplicate(*number)?, "listen_sock")?
                 }
                 (Place::HandedIn(number), None) => {
                     let what = format!("descriptor {number}, which was handed in,");
-                    listen::inherited(take(*number)?, &what)?
+                    let copy = self.entry.copy_of(*number);
+                    listen::inherited(take(*number, copy)?, &what)?
                 }
             };
             self.files.extend(listening.file.take());
@@ -64,24 +79,35 @@ fn unix_access(access: &config::resolved::UnixAccess) -> Result<UnixAccess> {
     })
 }
 
-/// What a socket is called that is handed over to the next program; nothing where others have opened it.
+/// What a socket is called that is handed over to the next program; nothing where the app has opened it.
 pub(super) fn place_name(place: &Place) -> Option<String> {
     match place {
         Place::Tcp(tcp) => Some(format!("tcp {:?} {}", tcp.host, tcp.port)),
         Place::Unix(path) => Some(format!("unix {path:?}")),
-        Place::Inherited(_) | Place::HandedIn(_) => None,
+        Place::HandedIn(number) => Some(format!("descriptor {number}")),
+        Place::Inherited(_) => None,
     }
 }
 
 /// A socket that the program before has bound at this place.
-fn kept_socket(place: &Place, socket: OwnedFd) -> Result<Listening> {
+fn kept_socket(place: &Place, socket: OwnedFd, origin: &Origin) -> Result<Listening> {
     let mut listening = listen::inherited(socket, "a socket of the program before")?;
     if let Place::Unix(path) = place {
-        listening.path = Some(path.clone());
+        let path = socket_path(path, origin);
         // Gone, if somebody has removed it: then nobody finds the server there, as before.
-        listening.file = SocketFile::of(path).ok();
+        listening.file = SocketFile::of(&path).ok();
+        listening.path = Some(path);
     }
     Ok(listening)
+}
+
+/// Where a Unix socket is. A path that would be too long stays relative to the current folder.
+fn socket_path(path: &Path, origin: &Origin) -> PathBuf {
+    let absolute = origin.path(path);
+    match absolute.as_os_str().len() <= PATH_LIMIT {
+        true => absolute,
+        false => path.to_owned(),
+    }
 }
 
 /// A copy of a descriptor that belongs to the app.
@@ -96,16 +122,39 @@ fn duplicate(number: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// A descriptor that a supervisor has handed in. Programs that the app starts shall not get it.
-fn take(number: i32) -> Result<OwnedFd> {
-    // SAFETY: F_SETFD on any number works on what is open there or fails.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+/// A descriptor that a supervisor has handed in, above the standard ones; `copy` is one that was made of it early. Programs that
+/// the app starts shall not get it, and nobody else in this process keeps it open.
+fn take(number: RawFd, copy: Option<RawFd>) -> Result<OwnedFd> {
+    let source = copy.unwrap_or(number);
+    // SAFETY: F_DUPFD_CLOEXEC on any number makes a new descriptor or fails.
+    let taken = unsafe { libc::fcntl(source, libc::F_DUPFD_CLOEXEC, 3) };
+    if taken < 0 {
         return Err(io::Error::last_os_error()).with_context(|| {
             format!("descriptor {number}, which was to be handed in, is not open")
         });
     }
-    // SAFETY: it is open, and by the supervisor's protocol nobody's but ours.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    // SAFETY: fcntl has just made it for us.
+    let taken = unsafe { OwnedFd::from_raw_fd(taken) };
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    for before in copy.into_iter().chain([number]) {
+        if is_same(before, taken.as_raw_fd()) {
+            // SAFETY: by the supervisor's protocol it is nobody's but ours, and so is our copy. What has its number
+            // gets another file in its place, never an unknown one.
+            unsafe { libc::dup3(nothing.as_raw_fd(), before, cloexec(before)) };
+        }
+    }
+    Ok(taken)
+}
+
+/// Programs that the app starts get the standard descriptors, and no others.
+fn cloexec(number: RawFd) -> i32 {
+    if number > 2 { libc::O_CLOEXEC } else { 0 }
+}
+
+/// Whether both numbers are open and mean one socket.
+fn is_same(one: RawFd, other: RawFd) -> bool {
+    let socket = |number| std::fs::read_link(format!("/proc/self/fd/{number}"));
+    matches!((socket(one), socket(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What apps are told of a listener, its port known by now.

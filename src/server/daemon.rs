@@ -1,17 +1,21 @@
 //! The server as a process of its system: who it runs as, its pid file, its folder, its way to the background.
 
 use std::env;
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf, absolute};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
 use crate::config::resolved::{self, FilePath};
+use crate::lock::is_same;
 use crate::process::daemon::{self, Background};
 use crate::process::fork::Forked;
-use crate::process::handover::Handover;
+use crate::process::handover::{Handover, KeptFile, Purpose};
+use crate::process::origin::Origin;
 use crate::process::pid_file::PidFile;
 use crate::process::privileges::Identity;
 use crate::scoreboard::file::BoardFile;
@@ -51,12 +55,16 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Checks what can be checked, and takes the pid file: nothing else of the server is to be done where another runs.
-    /// `loaded` is whether this process has the app.
+    /// Checks what can be checked. `loaded` is whether this process has the app, or will have it.
     ///
     /// # Errors
     /// One sentence for the operator.
-    pub(super) fn prepare(config: &resolved::Daemon, loaded: bool, start: Start) -> Result<Daemon> {
+    pub(super) fn prepare(
+        config: &resolved::Daemon,
+        origin: &Origin,
+        loaded: bool,
+        start: Start,
+    ) -> Result<Daemon> {
         // What began as root may have given that up.
         if start == Start::First && config.require_root && !geteuid().is_root() {
             bail!("option 'require_root': permission denied, the server must be run as root");
@@ -68,20 +76,11 @@ impl Daemon {
         if let Some(mask) = config.umask {
             umask(Mode::from_bits_truncate(mask));
         }
-        let daemonize = config.daemonize && env::var_os(STARTER).is_none();
+        let daemonize = config.daemonize && !is_successor();
         let chdir = match &config.chdir {
-            Some(folder) => Some(existing(folder)?),
+            Some(folder) => Some(existing(&origin.path(folder))?),
             None if daemonize && loaded => Some(PathBuf::from("/")),
             None => None,
-        };
-        let pid_file = match file_path(&config.pid_path)? {
-            // It is the running server's.
-            Some(_) if start == Start::Trial => None,
-            None => None,
-            Some(path) => {
-                let what = || format!("the pid file '{}' can't be taken", path.display());
-                Some(PidFile::take(&path).with_context(what)?)
-            }
         };
         if start == Start::First && geteuid().is_root() && config.user.is_none() {
             ::log::warn!(
@@ -90,7 +89,7 @@ impl Daemon {
         }
         Ok(Daemon {
             identity,
-            pid_file,
+            pid_file: None,
             chdir,
             // It is there already, and the operator does not wait any more.
             daemonize: daemonize && start == Start::First,
@@ -98,8 +97,33 @@ impl Daemon {
         })
     }
 
-    /// Everything is bound and opened: goes to the background and to its folder, and writes its pid. The process that was
-    /// started waits until [`Daemon::ready`] is said, and does not return.
+    /// Takes the pid file: nothing of the server is to be done where another runs.
+    ///
+    /// # Errors
+    /// One sentence for the operator.
+    pub(super) fn take_pid_file(
+        &mut self,
+        path: &FilePath,
+        origin: &Origin,
+        start: Start,
+        handover: &mut Handover,
+    ) -> Result<()> {
+        let Some(path) = file_path(path, origin)? else {
+            return Ok(());
+        };
+        let what = || format!("the pid file '{}' can't be taken", path.display());
+        let kept = handover.take_file(Purpose::Pid, &path);
+        let file = PidFile::take(&path, kept, is_successor()).with_context(what)?;
+        // The file of the running server is not for its trial.
+        if start == Start::Trial && file.is_written() {
+            return Ok(());
+        }
+        self.pid_file = Some(file);
+        Ok(())
+    }
+
+    /// Everything is bound and opened: goes to the background, and writes its pid. The process that was started waits until
+    /// [`Daemon::ready`] is said, and does not return.
     ///
     /// # Errors
     /// One sentence for the operator.
@@ -107,14 +131,27 @@ impl Daemon {
         if self.daemonize {
             self.background = Some(daemon::detach(fork).context("can't go to the background")?);
         }
-        if let Some(folder) = &self.chdir {
-            env::set_current_dir(folder)
-                .with_context(|| format!("option 'chdir': '{}'", folder.display()))?;
-        }
         match &mut self.pid_file {
             Some(file) => file.write().context("can't write the pid file"),
             None => Ok(()),
         }
+    }
+
+    /// Goes to the folder that the server runs in.
+    ///
+    /// # Errors
+    /// One sentence for the operator.
+    pub(super) fn change_folder(&self) -> Result<()> {
+        let Some(folder) = &self.chdir else {
+            return Ok(());
+        };
+        let what = || format!("option 'chdir': '{}'", folder.display());
+        env::set_current_dir(folder).with_context(what)
+    }
+
+    /// Who the server will be; nothing: who it is.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// Becomes the user and takes the groups that were named.
@@ -130,14 +167,26 @@ impl Daemon {
     ///
     /// # Errors
     /// One sentence for the operator.
-    pub(super) fn board_file(&self, path: &FilePath, records: usize) -> Result<Option<BoardFile>> {
+    pub(super) fn board_file(
+        &self,
+        path: &FilePath,
+        origin: &Origin,
+        records: usize,
+        start: Start,
+        handover: &mut Handover,
+    ) -> Result<Option<BoardFile>> {
         let is_said = matches!(path, FilePath::At(_));
-        let Some(path) = file_path(path)? else {
+        let Some(path) = file_path(path, origin)? else {
             return Ok(None);
         };
+        let kept = handover.take_file(Purpose::Scoreboard, &path);
+        let kept = kept.filter(|kept: &File| is_same(kept, &path));
+        // The file of the running server is not for its trial.
+        if start == Start::Trial && kept.is_some() {
+            return Ok(None);
+        }
         let what = || format!("the scoreboard file '{}' can't be written", path.display());
-        let is_successor = env::var_os(STARTER).is_some();
-        let made = BoardFile::create(&path, records, is_successor).with_context(what)?;
+        let made = BoardFile::create(&path, records, is_successor(), kept).with_context(what)?;
         let Some(file) = made else {
             let what = what();
             if is_said {
@@ -203,13 +252,14 @@ impl Daemon {
         self.pid_file.as_ref().map(PidFile::try_clone).transpose()
     }
 
-    /// Whether the next program of this process finds the pid file held.
-    ///
-    /// # Errors
-    /// What fcntl says.
-    pub(super) fn keep_through_exec(&self, keep: bool) -> io::Result<()> {
-        let file = self.pid_file.as_ref();
-        file.map_or(Ok(()), |file| file.keep_through_exec(keep))
+    /// The pid file, for the next program of this process.
+    pub(super) fn kept_file(&self) -> Option<KeptFile> {
+        let file = self.pid_file.as_ref()?;
+        Some(KeptFile {
+            descriptor: file.file().as_raw_fd(),
+            purpose: Purpose::Pid,
+            path: file.path().to_owned(),
+        })
     }
 
     /// In a worker: the pid file is the master's, and so is the word that all is well.
@@ -228,40 +278,35 @@ impl Daemon {
     }
 }
 
-/// The file's absolute path, because the folder changes.
+/// Whether this server may have been started to follow one that runs.
+fn is_successor() -> bool {
+    env::var_os(STARTER).is_some()
+}
+
+/// The file's path: the usual one depends on who has started the server, whoever it is by now.
 ///
 /// # Errors
 /// When the usual place can't be told.
-pub(super) fn file_path(path: &FilePath) -> Result<Option<PathBuf>> {
+pub(super) fn file_path(path: &FilePath, origin: &Origin) -> Result<Option<PathBuf>> {
     Ok(match path {
         FilePath::None => None,
-        FilePath::At(path) => Some(absolute(path)?),
+        FilePath::At(path) => Some(origin.path(path)),
+        FilePath::Usual(name) if origin.root => Some(Path::new("/var/run").join(name)),
         FilePath::Usual(name) => {
-            let folder = if geteuid().is_root() {
-                PathBuf::from("/var/run")
-            } else {
-                home()?
-            };
-            Some(folder.join(name))
+            let home = origin.home.as_ref().ok_or_else(|| {
+                anyhow!(
+                    "options 'pid_path' and 'scoreboard_path' are needed: this user has no home"
+                )
+            })?;
+            Some(home.join(name))
         }
-    })
-}
-
-fn home() -> Result<PathBuf> {
-    if let Some(home) = env::var_os("HOME").filter(|home| Path::new(home).is_absolute()) {
-        return Ok(home.into());
-    }
-    let user = User::from_uid(geteuid())?;
-    user.map(|user| user.dir).ok_or_else(|| {
-        anyhow!("options 'pid_path' and 'scoreboard_path' are needed: this user has no home")
     })
 }
 
 fn existing(folder: &Path) -> Result<PathBuf> {
     let what = || format!("option 'chdir': '{}'", folder.display());
-    let folder = absolute(folder).with_context(what)?;
     if !folder.metadata().with_context(what)?.is_dir() {
         bail!("{}: it is not a folder", what());
     }
-    Ok(folder)
+    Ok(folder.to_owned())
 }

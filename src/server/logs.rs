@@ -3,12 +3,12 @@
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 
 use crate::config::Config;
 use crate::config::resolved::LogPlace;
@@ -18,6 +18,9 @@ use crate::log::format::Format;
 use crate::log::time::Zone;
 use crate::process::control::{LogFiles, MasterEnd, ToCore};
 use crate::process::fork;
+use crate::process::handover::{Handover, KeptFile, Purpose};
+use crate::process::origin::Origin;
+use crate::process::privileges::Identity;
 
 /// A command that ends sooner than this is not started again by itself.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -57,11 +60,17 @@ struct Running {
 }
 
 impl Logs {
-    /// Opens everything.
+    /// Opens everything. What this process may not open any more it takes from the program before. `identity` is who the
+    /// workers will be.
     ///
     /// # Errors
     /// One sentence for the operator.
-    pub(super) fn open(config: &Config) -> Result<Logs> {
+    pub(super) fn open(
+        config: &Config,
+        origin: &Origin,
+        identity: Option<&Identity>,
+        handover: &mut Handover,
+    ) -> Result<Logs> {
         let said = &config.logging;
         let access = "option 'access_log_path'";
         let format = Format::parse(&said.access_format).context("option 'access_log_format'")?;
@@ -70,22 +79,39 @@ impl Logs {
             LogPlace::StandardError => Some(Destination::Stderr),
             LogPlace::Said(text) => Destination::parse(text, &config.name)
                 .map_err(|message| anyhow!(message))
-                .context(access)?,
-            LogPlace::Usual(name) => Some(Destination::File(usual(name))),
+                .context(access)?
+                .map(|destination| match destination {
+                    Destination::File(path) => Destination::File(origin.path(path)),
+                    other => other,
+                }),
+            LogPlace::Usual(name) => Some(Destination::File(usual(name, origin))),
         };
         let errors = match &said.errors {
             LogPlace::None | LogPlace::StandardError => None,
-            LogPlace::Said(path) => {
-                Some(absolute(path).with_context(|| format!("option 'error_log_path': {path}"))?)
-            }
-            LogPlace::Usual(name) => Some(usual(name)),
+            LogPlace::Said(path) => Some(origin.path(path)),
+            LogPlace::Usual(name) => Some(usual(name, origin)),
         };
-        let errors = errors.map(Errors::open).transpose()?;
+        let mut kept = |path: &Path| handover.take_file(Purpose::Log, path).map(OwnedFd::from);
+        let errors = errors.map(|path| {
+            let kept = kept(&path);
+            Errors::open(path, kept)
+        });
+        let errors = errors.transpose()?;
+        if let (true, Some(Destination::File(path)), Some(identity)) =
+            (said.access_hook, &destination, identity)
+        {
+            // The method opens it, in each worker.
+            let opened = identity.can(|| destination::append(path).map(drop));
+            opened.with_context(|| {
+                format!("{access}: the server's user can't open {}", path.display())
+            })?;
+        }
         // A subclass's method gets what would be logged.
         let access = match destination.filter(|_| !said.access_hook) {
             None => None,
             Some(destination) => {
-                let (file, unread) = open(&destination)
+                let kept = destination_path(&destination).and_then(kept);
+                let (file, unread) = open_or_keep(&destination, kept)
                     .with_context(|| format!("{access}: can't open {destination}"))?;
                 Some(Access {
                     destination,
@@ -160,7 +186,7 @@ impl Logs {
     /// Opens the files anew and makes the error log standard error. Returns copies for the core.
     fn reopened(&mut self) -> Result<LogFiles> {
         if let Some(errors) = &mut self.errors {
-            *errors = Errors::open(errors.path.clone())?;
+            *errors = Errors::open(errors.path.clone(), None)?;
         }
         self.take_standard_error()?;
         if let Some(access) = &mut self.access {
@@ -176,6 +202,26 @@ impl Logs {
             access: access.transpose()?,
             errors: errors.transpose()?,
         })
+    }
+
+    /// The files, for the next program of this process.
+    pub(super) fn kept_files(&self) -> impl Iterator<Item = KeptFile> {
+        let access = self.access.as_ref().and_then(|access| {
+            let path = destination_path(&access.destination)?;
+            Some((path, &access.file))
+        });
+        let errors = self
+            .errors
+            .iter()
+            .map(|errors| (&*errors.path, &errors.file));
+        access
+            .into_iter()
+            .chain(errors)
+            .map(|(path, file)| KeptFile {
+                descriptor: file.as_raw_fd(),
+                purpose: Purpose::Log,
+                path: path.to_owned(),
+            })
     }
 
     /// The process of the command that reads the access log.
@@ -223,7 +269,8 @@ impl Logs {
             .map(|access| access.destination.clone());
         let errors = self.errors.as_ref().map(|errors| errors.path.clone());
         let reopen = move || -> Result<LogFiles> {
-            let errors = errors.clone().map(Errors::open).transpose()?;
+            let errors = errors.clone().map(|path| Errors::open(path, None));
+            let errors = errors.transpose()?;
             if let Some(errors) = &errors {
                 fork::replace_standard(errors.file.as_fd(), 2)?;
             }
@@ -296,8 +343,8 @@ fn cannot(destination: &Destination) -> String {
 }
 
 impl Errors {
-    fn open(path: PathBuf) -> Result<Errors> {
-        let file = destination::append(&path)
+    fn open(path: PathBuf, kept: Option<OwnedFd>) -> Result<Errors> {
+        let file = or_kept(destination::append(&path), kept)
             .with_context(|| format!("option 'error_log_path': can't open {}", path.display()))?;
         Ok(Errors { path, file })
     }
@@ -314,11 +361,40 @@ fn open(destination: &Destination) -> io::Result<(OwnedFd, Option<PipeReader>)> 
     }
 }
 
-/// Where logs of that name usually are: in /var/log for root, else at home.
-fn usual(name: &str) -> PathBuf {
-    if geteuid().is_root() {
-        return Path::new("/var/log").join(name);
+/// The path of a destination that has one, and of standard output, which is another one once the server is in the background.
+fn destination_path(destination: &Destination) -> Option<&Path> {
+    match destination {
+        Destination::File(path) => Some(path),
+        Destination::Stdout => Some(Path::new("/dev/stdout")),
+        Destination::Stderr | Destination::Syslog(_) | Destination::Command(_) => None,
     }
-    let home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/"));
-    home.join(name)
+}
+
+/// As [`open`]; `kept` is what the program before had opened.
+fn open_or_keep(
+    destination: &Destination,
+    kept: Option<OwnedFd>,
+) -> io::Result<(OwnedFd, Option<PipeReader>)> {
+    match (destination, kept) {
+        (Destination::Stdout, Some(kept)) => Ok((kept, None)),
+        (Destination::File(path), kept) => Ok((or_kept(destination::append(path), kept)?, None)),
+        (_, _) => open(destination),
+    }
+}
+
+/// A file that root has opened stays in use where this process may not open it.
+fn or_kept(opened: io::Result<OwnedFd>, kept: Option<OwnedFd>) -> io::Result<OwnedFd> {
+    match (opened, kept) {
+        (Err(error), Some(kept)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(kept),
+        (opened, _) => opened,
+    }
+}
+
+/// Where logs of that name usually are: in /var/log for root, else at home.
+fn usual(name: &str, origin: &Origin) -> PathBuf {
+    match &origin.home {
+        _ if origin.root => Path::new("/var/log").join(name),
+        Some(home) => home.join(name),
+        None => Path::new("/").join(name),
+    }
 }

@@ -6,12 +6,13 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::{Pid, getpid};
 
 use self::logs::Logs;
 use crate::channel::Descriptors;
@@ -20,29 +21,32 @@ use crate::config::resolved::{Config, Place};
 use crate::core;
 use crate::log::access::Plan;
 use crate::net::listen::{Listening, SocketFile};
-use crate::net::tls::files::Files;
 use crate::process::control::{LogFiles, MasterEnd, ToCore};
 use crate::process::daemon::instead_of_terminal;
 use crate::process::fork::{self, Forked};
-use crate::process::handover::{self, Handover, Program};
+use crate::process::handover::{self, Handover, KeptFile, Program, Purpose};
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
+use crate::process::origin::Origin;
 use crate::process::signal;
 use crate::process::title::Title;
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
-use crate::spool;
 use crate::worker::{self, App, Left, ServerFacts, Share, Shown};
 
 mod bind;
 mod daemon;
+mod limits;
 mod logs;
 pub mod running;
 pub mod settings;
 mod single;
+mod spool_folder;
+mod start;
 mod tls;
 
 use daemon::{Daemon, Start};
+use tls::Certificates;
 
 /// What an entry provides: the Perl side of the server.
 pub trait Entry {
@@ -52,8 +56,20 @@ pub trait Entry {
     /// What fork says.
     fn fork(&mut self) -> io::Result<Forked>;
 
-    /// Whether the app is loaded in this process already, so that it is the master's too.
-    fn loaded(&self) -> bool;
+    /// Whether the master has the app: it is loaded in this process already, or will be by [`Entry::load`].
+    fn preloads(&self) -> bool;
+
+    /// Loads the app in the master, where that waits until root's rights are given up; else there is nothing to do.
+    ///
+    /// # Errors
+    /// Why it can't be loaded.
+    fn load(&mut self) -> Result<(), String>;
+
+    /// Whether [`Entry::load`] has something to do.
+    fn is_to_load(&self) -> bool;
+
+    /// A copy of a descriptor that a supervisor has handed in, where one was made before the program could close it.
+    fn copy_of(&self, descriptor: RawFd) -> Option<RawFd>;
 
     /// The hook of whoever runs the server, called once, in the master, before a worker is forked.
     ///
@@ -78,26 +94,50 @@ pub trait Entry {
 ///
 /// # Errors
 /// One sentence for the operator, before anything is forked where it can be known by then.
-pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
+pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<Ended> {
     crate::log::start(config.logging.level);
     let program = Program::of_server();
     let handover = handover::received();
     let start = Start::of(handover.as_ref());
+    let mut handover = handover.unwrap_or_default();
     if start == Start::First {
         for warning in &config.warnings {
             ::log::warn!("{warning}");
         }
     }
-    spool::check(&config.limits.spool_dir)?;
-    let daemon = Daemon::prepare(&config.daemon, entry.loaded(), start)?;
-    let logs = Logs::open(config)?;
-    let certificates = config.tls.as_ref().map(tls::files).transpose()?;
-    let board_file = match start {
-        Start::Trial => None,
-        Start::First | Start::Again => board_file(config, &daemon)?,
+    limits::check(config)?;
+    let mut daemon = Daemon::prepare(&config.daemon, origin, entry.preloads(), start)?;
+    let spool = spool_folder::choose(config, origin, &daemon)?;
+    if start == Start::First && spool.is_none() {
+        ::log::warn!(
+            "neither TMPDIR nor /var/tmp can be written to: content of more than 1 MiB is refused with 507, unless 'spool_dir' names a folder"
+        );
+    }
+    daemon.take_pid_file(&config.daemon.pid_path, origin, start, &mut handover)?;
+    let opened = (|| {
+        let logs = Logs::open(config, origin, daemon.identity(), &mut handover)?;
+        let tls = config.tls.as_ref();
+        let mut certificates = tls.map(|tls| Certificates::new(tls, origin, &mut handover));
+        if let (Some(certificates), true) = (
+            &mut certificates,
+            daemon.identity().is_some() && entry.preloads(),
+        ) {
+            certificates.keep()?;
+        }
+        let board_file = board_file(config, origin, &daemon, start, &mut handover)?;
+        Ok((logs, certificates, board_file))
+    })();
+    let (logs, certificates, board_file) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            daemon.end();
+            return Err(error);
+        }
     };
     let mut server = Server {
         config,
+        origin,
+        spool,
         entry,
         listening: Vec::new(),
         files: Vec::new(),
@@ -112,7 +152,7 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
         logs,
         start,
         program,
-        handover: handover.unwrap_or_default(),
+        handover,
         board: None,
         board_memory: None,
         board_file,
@@ -124,11 +164,9 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
     if !in_worker {
         // The caller tells why.
         server.daemon.take_standard_error_back();
-        // What is there is the running server's, if this is its trial.
-        if server.start != Start::Trial {
-            server.files.iter().for_each(SocketFile::remove);
-            server.board_file.iter().for_each(|file| file.remove());
-        }
+        // A trial has only those of its own, not the running server's.
+        server.files.iter().for_each(SocketFile::remove);
+        server.board_file.iter().for_each(|file| file.remove());
         server.daemon.end();
         server.logs.close();
         server.title.into_iter().for_each(Title::end);
@@ -138,6 +176,9 @@ pub fn run(config: &Config, entry: &mut dyn Entry) -> Result<Ended> {
 
 struct Server<'a> {
     config: &'a Config,
+    origin: &'a Origin,
+    /// Where content goes that is too large for memory, if it may
+    spool: Option<PathBuf>,
     entry: &'a mut dyn Entry,
     listening: Vec<Listening>,
     /// Those of the Unix sockets that were made here
@@ -146,7 +187,7 @@ struct Server<'a> {
     daemon: Daemon,
     master: Pid,
     /// Where certificates and keys are, if TLS is spoken.
-    certificates: Option<Files>,
+    certificates: Option<Certificates>,
     logs: Logs,
     start: Start,
     /// How this process was started.
@@ -171,9 +212,16 @@ impl Server<'_> {
         self.bind()?;
         self.daemon.detach(|| self.entry.fork())?;
         self.master = getpid();
-        if self.start != Start::Trial {
-            self.logs.start_command()?;
+        match (self.start, self.logs.start_command()) {
+            (Start::First, started) => started?,
+            // There is no way back: the master tries again.
+            (Start::Again, Err(error)) => ::log::error!("{error:#}"),
+            (Start::Again | Start::Trial, _) => {}
         }
+        if self.entry.is_to_load() {
+            self.load()?;
+        }
+        self.daemon.change_folder()?;
         if self.config.daemon.proctitle {
             self.title = Title::of(&self.config.name);
         }
@@ -238,33 +286,6 @@ impl Server<'_> {
         };
         master::run(settings, self).map_err(|message| anyhow!(message))
     }
-
-    /// The sockets listen, and files are open: what is left to do before the first worker.
-    fn tell_listening(&mut self) -> Result<(), String> {
-        // What the app can do in this process, it shall not do as root.
-        if self.entry.loaded() || !self.facts.multiprocess {
-            let dropped = self.daemon.drop_privileges();
-            dropped.map_err(|error| format!("can't give up root's rights: {error}"))?;
-        }
-        if self.start == Start::Trial {
-            // What was said about that is forgotten with the rights.
-            fork::die_with(getppid()).map_err(|error| error.to_string())?;
-        }
-        self.entry.before_prefork()?;
-        if let Some(first) = self.facts.listeners.first()
-            && self.config.server_ready
-            && self.start != Start::Trial
-        {
-            let secure = self.config.listeners.first().is_some_and(|first| first.tls);
-            let scheme = if secure { "https" } else { "http" };
-            self.entry
-                .listening(&first.server_name, &first.server_port, scheme)?;
-        }
-        let left = self.daemon.load(self.logs.errors().is_some());
-        left.map_err(|error| format!("can't go to the background: {error}"))?;
-        let taken = self.logs.take_standard_error();
-        taken.map_err(|error| format!("can't take the error log: {error}"))
-    }
 }
 
 impl Roles for Server<'_> {
@@ -290,6 +311,7 @@ impl Roles for Server<'_> {
         let mut settings = settings::core(self.config);
         settings.dispatch.board = self.board.clone();
         settings.board_file = self.board_file.clone();
+        settings.spool.folder = self.spool.clone();
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
@@ -318,8 +340,8 @@ impl Roles for Server<'_> {
     }
 
     fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        let files = self.certificates.as_ref();
-        files.map_or(Ok(()), |files| tls::reread(files, core))
+        let certificates = self.certificates.as_ref();
+        certificates.map_or(Ok(()), |certificates| tls::reread(certificates, core))
     }
 
     fn look_after_children(&mut self, core: &mut MasterEnd) {
@@ -346,20 +368,28 @@ impl Roles for Server<'_> {
         self.listening.clear();
     }
 
-    fn handed_over(&self) -> (Vec<(RawFd, Option<String>)>, Vec<Pid>) {
+    fn handed_over(&self) -> Handover {
         let places = self.config.listeners.iter().map(|listener| &listener.place);
         let sockets = self.listening.iter().zip(places);
         // What the app has made, it makes again.
-        let sockets = sockets.filter(|(_, place)| !matches!(place, Place::Inherited(_)));
-        let sockets = sockets.map(|(l, place)| (l.socket.as_raw_fd(), bind::place_name(place)));
-        (sockets.collect(), self.logs.command().into_iter().collect())
-    }
-
-    fn keep_through_exec(&mut self, keep: bool) -> io::Result<()> {
-        if let Some(file) = &self.board_file {
-            file.keep_through_exec(keep)?;
+        let sockets =
+            sockets.filter_map(|(l, place)| Some((l.socket.as_raw_fd(), bind::place_name(place)?)));
+        let board = self.board_file.as_ref().map(|board| KeptFile {
+            descriptor: board.file().as_raw_fd(),
+            purpose: Purpose::Scoreboard,
+            path: board.path().to_owned(),
+        });
+        let mut files: Vec<_> = self.daemon.kept_file().into_iter().chain(board).collect();
+        files.extend(self.logs.kept_files());
+        let certificates = self.certificates.iter();
+        files.extend(certificates.flat_map(Certificates::kept_files));
+        Handover {
+            origin: Some(self.origin.clone()),
+            sockets: sockets.collect(),
+            files,
+            children: self.logs.command().into_iter().collect(),
+            ..Handover::default()
         }
-        self.daemon.keep_through_exec(keep)
     }
 
     fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32 {
@@ -367,6 +397,7 @@ impl Roles for Server<'_> {
         self.logs.leave();
         self.show(b"child");
         (self.board_memory, self.board_file) = (None, None);
+        self.certificates = None;
         let board = self.board.as_ref();
         let shown = Shown {
             seat: board.and_then(|board| board.take(number, generation)),
@@ -435,12 +466,19 @@ fn drop_privileges(daemon: &Daemon, master: Pid) -> io::Result<()> {
 }
 
 /// The scoreboard as a file, where there are workers to tell of. One record more than they may be, as Gepok documents it.
-fn board_file(config: &Config, daemon: &Daemon) -> Result<Option<Arc<BoardFile>>> {
+fn board_file(
+    config: &Config,
+    origin: &Origin,
+    daemon: &Daemon,
+    start: Start,
+    handover: &mut Handover,
+) -> Result<Option<Arc<BoardFile>>> {
     if config.workers.start == 0 {
         return Ok(None);
     }
     let records = config.life.most as usize + 1;
-    let file = daemon.board_file(&config.daemon.scoreboard_path, records)?;
+    let path = &config.daemon.scoreboard_path;
+    let file = daemon.board_file(path, origin, records, start, handover)?;
     Ok(file.map(Arc::new))
 }
 

@@ -15,6 +15,7 @@ use super::daemon::file_path;
 use crate::config::Options;
 use crate::config::command::Command;
 use crate::config::resolved::FilePath;
+use crate::process::origin::Origin;
 use crate::process::pid_file::{self, Holder};
 use crate::scoreboard::status;
 
@@ -89,8 +90,8 @@ impl std::error::Error for Unmoved {}
 ///
 /// # Errors
 /// One sentence when the pid file can't be read.
-pub fn find(options: &Options) -> Result<Result<Running, NotRunning>> {
-    let Some(path) = file_path(&FilePath::of_running(options)?)? else {
+pub fn find(options: &Options, origin: &Origin) -> Result<Result<Running, NotRunning>> {
+    let Some(path) = file_path(&FilePath::of_running(options)?, origin)? else {
         return Ok(Err(NotRunning(None)));
     };
     let holder = pid_file::holder(&path)

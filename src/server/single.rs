@@ -93,12 +93,14 @@ impl Server<'_> {
         let listening = numbered(mem::take(&mut self.listening));
         let mut settings = settings::core(self.config);
         settings.dispatch.board = self.board.clone();
+        settings.spool.folder = self.spool.clone();
         let logs = core::Logs {
             access: self.access_plan()?,
             reopen: Some(Box::new(self.logs.reopener())),
         };
         let tls = self.config.tls.as_ref();
-        let tls = tls.map(|tls| tls::settings(tls, self.certificates.clone()));
+        let tls =
+            tls.map(|tls| tls::settings(tls, self.certificates.as_ref().map(|c| c.files.clone())));
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()

@@ -1,15 +1,18 @@
 //! TLS as the operator said it becomes TLS as the core speaks it; and the way of its files from the master, which
 //! opens them, to the core, which reads them.
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::config::options::VerifyCallback;
 use crate::config::resolved::Tls;
-use crate::net::tls::files::Files;
+use crate::net::tls::files::{Files, Kept};
 use crate::net::tls::{Clients, Judge, Settings};
 use crate::process::control::{MasterEnd, TlsFile, ToCore};
+use crate::process::handover::{Handover, KeptFile, Purpose};
+use crate::process::origin::Origin;
 
 /// How the core speaks TLS. With `files`, it opens them again itself.
 pub(super) fn settings(tls: &Tls, files: Option<Files>) -> Settings {
@@ -30,31 +33,59 @@ pub(super) fn settings(tls: &Tls, files: Option<Files>) -> Settings {
     }
 }
 
-/// The files, by names that hold in whatever folder the process will be.
-///
-/// # Errors
-/// When this folder has no name any more.
-pub(super) fn files(tls: &Tls) -> Result<Files> {
-    let absolute = |path: &PathBuf| Ok(std::path::absolute(path)?);
-    let all = |paths: &[PathBuf]| paths.iter().map(absolute).collect::<Result<_>>();
-    let clients = tls.clients.as_ref();
-    let certificates = tls.certificates.iter();
-    Ok(Files {
-        certificates: certificates
-            .map(|c| Ok((absolute(&c.chain)?, absolute(&c.key)?)))
-            .collect::<Result<_>>()?,
-        ca_files: clients.map_or(Ok(Vec::new()), |clients| all(&clients.ca_files))?,
-        ca_paths: clients.map_or(Ok(Vec::new()), |clients| all(&clients.ca_paths))?,
-        crl_files: clients.map_or(Ok(Vec::new()), |clients| all(&clients.crl_files))?,
-    })
+/// Certificates and keys: where they are, and those that are open.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    pub(super) files: Files,
+    kept: Kept,
+}
+
+impl Certificates {
+    /// The files, in the folder that the server was started in.
+    pub(super) fn new(tls: &Tls, origin: &Origin, handover: &mut Handover) -> Certificates {
+        let all = |paths: &[PathBuf]| paths.iter().map(|path| origin.path(path)).collect();
+        let clients = tls.clients.as_ref();
+        let certificates = tls.certificates.iter();
+        let files = Files {
+            certificates: certificates
+                .map(|c| (origin.path(&c.chain), origin.path(&c.key)))
+                .collect(),
+            ca_files: clients.map_or(Vec::new(), |clients| all(&clients.ca_files)),
+            ca_paths: clients.map_or(Vec::new(), |clients| all(&clients.ca_paths)),
+            crl_files: clients.map_or(Vec::new(), |clients| all(&clients.crl_files)),
+        };
+        let kept = Kept(handover.take_files(Purpose::Tls));
+        Certificates { files, kept }
+    }
+
+    /// Opens all files and keeps them open: this process is about to give up the rights that this needs.
+    ///
+    /// # Errors
+    /// One sentence that names option, file and reason.
+    pub(super) fn keep(&mut self) -> Result<()> {
+        let opened = self.files.open(&self.kept)?;
+        let files = opened.into_iter().map(|file| (file.path, file.file));
+        self.kept = Kept(files.collect());
+        Ok(())
+    }
+
+    /// The open files, for the next program of this process.
+    pub(super) fn kept_files(&self) -> impl Iterator<Item = KeptFile> {
+        self.kept.0.iter().map(|(path, file)| KeptFile {
+            descriptor: file.as_raw_fd(),
+            purpose: Purpose::Tls,
+            path: path.clone(),
+        })
+    }
 }
 
 /// Opens the files and has the core read them. The core keeps what it had unless all is well.
 ///
 /// # Errors
 /// One sentence that names option, file and reason.
-pub(super) fn reread(files: &Files, core: &mut MasterEnd) -> Result<(), String> {
-    let opened = files.open().map_err(|error| format!("{error:#}"))?;
+pub(super) fn reread(certificates: &Certificates, core: &mut MasterEnd) -> Result<(), String> {
+    let Certificates { files, kept } = certificates;
+    let opened = files.open(kept).map_err(|error| format!("{error:#}"))?;
     for file in opened {
         let file = TlsFile {
             role: file.role as u8,

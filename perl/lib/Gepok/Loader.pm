@@ -46,11 +46,11 @@ sub absolute_inc {
     return;
 }
 
-# The path in the folder that we are in. Under perl -T the folder's name is tainted, which says nothing about a path that is
+# The path in the given folder, or the one that we are in. Under perl -T the folder's name is tainted, which says nothing about a path that is
 # not.
 sub absolute {
-    my ($path) = @_;
-    my $absolute = File::Spec->rel2abs($path);
+    my ($path, $folder) = @_;
+    my $absolute = File::Spec->rel2abs($path, $folder);
     ($absolute) = $absolute =~ /\A(.*)\z/s unless Scalar::Util::tainted($path);
     return $absolute;
 }

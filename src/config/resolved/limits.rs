@@ -8,9 +8,6 @@ use anyhow::{Result, bail};
 
 use crate::config::options;
 
-// Not the usual temporary folder, which may be memory.
-const SPOOL_DIR: &str = "/var/tmp";
-
 /// What clients may ask for. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -32,8 +29,8 @@ pub struct Limits {
     pub queue: Option<NonZeroU32>,
     /// How long they may; none: no limit
     pub queue_time: Option<Duration>,
-    /// Folder of what is too large for memory
-    pub spool_dir: PathBuf,
+    /// Folder of what is too large for memory; none: a usual one
+    pub spool_dir: Option<PathBuf>,
     /// Space that it may take there in all; none: no limit
     pub spool: Option<NonZeroU64>,
     /// Whether a bare LF ends a line of the head
@@ -83,10 +80,10 @@ fn memory(option: &str, size: u64) -> Result<usize> {
     }
 }
 
-fn spool_dir(said: &Option<String>) -> Result<PathBuf> {
+fn spool_dir(said: &Option<String>) -> Result<Option<PathBuf>> {
     match said.as_deref() {
-        None => Ok(SPOOL_DIR.into()),
-        Some(path) if path.starts_with('/') && !path.contains('\0') => Ok(path.into()),
+        None => Ok(None),
+        Some(path) if path.starts_with('/') && !path.contains('\0') => Ok(Some(path.into())),
         Some(path) => bail!(
             "option 'spool_dir': '{}' is not an absolute path",
             path.escape_debug()
@@ -116,7 +113,7 @@ mod tests {
         assert_eq!(limits.queue, NonZeroU32::new(10_000));
         assert_eq!(limits.queue_time, Some(Duration::from_secs(60)));
         assert_eq!(limits.spool, NonZeroU64::new(4 << 30));
-        assert_eq!(limits.spool_dir, PathBuf::from("/var/tmp"));
+        assert_eq!(limits.spool_dir, None);
         assert!(limits.bare_lf && !limits.te_cl && !limits.underscores);
         assert!(limits.require_host && !limits.target_fragment);
         assert!(!limits.worker_no_new_privs);

@@ -31,7 +31,8 @@ pub(super) static CATEGORY: Category = Category {
             short: "the pid file",
             long: "The file that holds the pid of the master, locked while it lives, and removed when it ends. It is \
                    written when this option is given, and in the background. A server whose pid file is held by \
-                   another does not start; one left behind by a dead server is taken over. C<''> is no such file.",
+                   another does not start, but for a successor under Server::Starter, which makes the file anew; one left by \
+                   a dead server is taken over. C<''> is no such file.",
             entry: Entry::All,
         },
         Opt {
@@ -58,7 +59,7 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::Described("/ in the background, else unchanged"),
             short: "the folder to run in",
             long: "The folder the server changes to when all listens and is opened; relative paths of other options \
-                   are those of the folder it was started in, and so is the app's own path. In the background the \
+                   are those of the folder it was started in, whatever folder the app changes to, and so is the app's own path. In the background the \
                    folder is F</>, except that where each worker loads the app for itself it stays what it was.",
             entry: Entry::All,
         },
@@ -94,7 +95,8 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::Described("unchanged"),
             short: "the user to run as, for a start as root",
             long: "The user, by name or number, to run as when all sockets and files are open: the core and the \
-                   workers, and where the app is loaded before the fork the master too. The app of a server that \
+                   workers, and where the app is loaded before the fork the master too. The command C<gepok> loads the \
+                   app after that, as the user; plackup and scripts have loaded it before, as root. The app of a server that \
                    was started by root and given no user has root's rights; there is a warning, which C<root> as \
                    this option's value takes away.",
             entry: Entry::All,

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -70,12 +70,40 @@ pub struct Files {
     pub crl_files: Vec<PathBuf>,
 }
 
+/// Files that were open before the process lost the right to open them.
+#[derive(Debug, Default)]
+pub struct Kept(pub Vec<(PathBuf, File)>);
+
+impl Kept {
+    fn file(&self, path: &Path) -> Option<io::Result<File>> {
+        let (_, file) = self.0.iter().find(|(kept, _)| kept == path)?;
+        ::log::warn!(
+            "{} can't be opened by this user: it is read as it was opened at the start",
+            path.display()
+        );
+        // What has read it before has left the position at the end.
+        Some(
+            file.try_clone()
+                .and_then(|mut file| file.rewind().map(|()| file)),
+        )
+    }
+
+    fn in_folder(&self, folder: &Path) -> Vec<PathBuf> {
+        let paths = self.0.iter().map(|(path, _)| path);
+        paths
+            .filter(|path| path.parent() == Some(folder))
+            .cloned()
+            .collect()
+    }
+}
+
 impl Files {
-    /// Opens all the files, and those in the folders.
+    /// Opens all the files, and those in the folders; of those that may not be opened, the `kept` ones.
     ///
     /// # Errors
     /// One sentence that names option and file.
-    pub fn open(&self) -> Result<Vec<Opened>> {
+    pub fn open(&self, kept: &Kept) -> Result<Vec<Opened>> {
+        let open = |role, path: &Path| open(role, path, kept);
         let mut opened = Vec::new();
         for (chain, key) in &self.certificates {
             opened.push(open(Role::Chain, chain)?);
@@ -85,7 +113,7 @@ impl Files {
             opened.push(open(Role::Authorities, path)?);
         }
         for path in &self.ca_paths {
-            let of_folder = open_folder(path).with_context(|| what(Role::InFolder, path))?;
+            let of_folder = open_folder(path, kept).with_context(|| what(Role::InFolder, path))?;
             opened.extend(of_folder);
         }
         for path in &self.crl_files {
@@ -100,8 +128,14 @@ pub(super) fn what(role: Role, path: &Path) -> String {
     format!("option '{}': {}", role.option(), path.display())
 }
 
-fn open(role: Role, path: &Path) -> Result<Opened> {
-    let file = File::open(path).with_context(|| what(role, path))?;
+fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened> {
+    let opened = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            kept.file(path).unwrap_or(Err(error))
+        }
+        opened => opened,
+    };
+    let file = opened.with_context(|| what(role, path))?;
     Ok(Opened {
         role,
         path: path.to_owned(),
@@ -111,10 +145,20 @@ fn open(role: Role, path: &Path) -> Result<Opened> {
 
 /// The files of a folder, each once: those that `openssl rehash` links to have two names. Links that lead nowhere
 /// and files that went away meanwhile are passed over.
-fn open_folder(folder: &Path) -> Result<Vec<Opened>> {
-    let mut paths = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<Vec<_>>>()?;
+fn open_folder(folder: &Path, kept: &Kept) -> Result<Vec<Opened>> {
+    let listed = fs::read_dir(folder).and_then(|entries| {
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        paths.collect::<io::Result<Vec<_>>>()
+    });
+    let mut paths = match (listed, kept.in_folder(folder)) {
+        (Err(error), paths)
+            if error.kind() == io::ErrorKind::PermissionDenied && !paths.is_empty() =>
+        {
+            let opened = paths.iter().map(|path| open(Role::InFolder, path, kept));
+            return opened.collect();
+        }
+        (listed, _) => listed?,
+    };
     paths.sort_unstable();
     let mut seen = HashSet::new();
     let mut opened = Vec::new();
@@ -123,7 +167,7 @@ fn open_folder(folder: &Path) -> Result<Vec<Opened>> {
             continue;
         };
         if metadata.is_file() && seen.insert((metadata.dev(), metadata.ino())) {
-            opened.push(open(Role::InFolder, &path)?);
+            opened.push(open(Role::InFolder, &path, kept)?);
         }
     }
     anyhow::ensure!(!opened.is_empty(), "there is no file in it");
@@ -143,7 +187,7 @@ mod tests {
         symlink("ca.pem", at("1a2b3c4d.0")).unwrap();
         symlink("nowhere", at("5e6f7a8b.0")).unwrap();
         fs::create_dir(at("sub")).unwrap();
-        let opened = open_folder(folder.path()).unwrap();
+        let opened = open_folder(folder.path(), &Kept::default()).unwrap();
         assert_eq!(opened.len(), 1);
         assert_eq!(opened[0].role, Role::InFolder);
     }
@@ -155,7 +199,10 @@ mod tests {
             ..Files::default()
         };
         let folder = tempfile::tempdir().unwrap();
-        let error = format!("{:#}", files(folder.path()).open().unwrap_err());
+        let error = format!(
+            "{:#}",
+            files(folder.path()).open(&Kept::default()).unwrap_err()
+        );
         assert!(error.starts_with("option 'ssl_ca_path': /"), "{error}");
         assert!(error.ends_with(": there is no file in it"), "{error}");
         let missing = folder.path().join("missing");
@@ -163,7 +210,7 @@ mod tests {
             certificates: vec![(missing.clone(), missing)],
             ..Files::default()
         };
-        let error = format!("{:#}", files.open().unwrap_err());
+        let error = format!("{:#}", files.open(&Kept::default()).unwrap_err());
         assert!(error.contains("'ssl_cert_file'"), "{error}");
         assert!(
             error.contains("/missing: No such file or directory"),

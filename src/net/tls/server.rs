@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ServerConfig, version};
 
 use super::certificates::{Certificate, Certificates};
 use super::clients::Verifier;
-use super::files::Opened;
+use super::files::{Kept, Opened};
 use super::handshake::{self, Handshakes};
 use super::{Settings, material, self_signed};
 use crate::net::stream::Stream;
@@ -133,7 +133,7 @@ impl Server {
         let Some(files) = self.settings.files.clone() else {
             return Ok(());
         };
-        let opened = tokio::task::spawn_blocking(move || files.open());
+        let opened = tokio::task::spawn_blocking(move || files.open(&Kept::default()));
         let opened = opened.await.context("opening certificates failed")??;
         self.load(opened).await
     }

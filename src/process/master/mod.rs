@@ -4,7 +4,7 @@
 //! something is due.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,15 +93,9 @@ pub trait Roles {
     /// The server stops: the master closes its copies of the listening sockets.
     fn stop_listening(&mut self);
 
-    /// What the next program gets (USR2): listening sockets, each with the place that it stands for where its number does not
-    /// tell, and children that are not the master's own.
-    fn handed_over(&self) -> (Vec<(RawFd, Option<String>)>, Vec<Pid>);
-
-    /// Whether the next program finds held what this one holds for it, the pid file.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn keep_through_exec(&mut self, keep: bool) -> io::Result<()>;
+    /// What the next program gets (USR2): the server's origin, listening sockets, open files, and children that are not the
+    /// master's own.
+    fn handed_over(&self) -> Handover;
 
     /// A worker's life, in the worker's process. Returns its exit status.
     fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32;

@@ -49,7 +49,6 @@ impl Master<'_> {
     fn start_trial(&mut self, program: &Program) -> io::Result<Trial> {
         let (verdict, word) = io::pipe()?;
         fcntl(&verdict, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let (sockets, _) = self.roles.handed_over();
         let master = getpid();
         // SAFETY: the master has one thread, and the child does nothing but to become another program.
         match unsafe { fork::fork() }? {
@@ -57,8 +56,8 @@ impl Master<'_> {
             Forked::Child => {
                 let handover = Handover {
                     trial: Some(OwnedFd::from(word).into_raw_fd()),
-                    sockets,
-                    ..Handover::default()
+                    children: Vec::new(),
+                    ..self.roles.handed_over()
                 };
                 handover.keep_open(true);
                 let ready = fork::die_with(master).and_then(|()| self.saved.restore(&TAKEN));
@@ -153,15 +152,12 @@ impl Master<'_> {
 
     fn hand_over_to(&mut self, program: &Program) -> io::Error {
         let folder = env::current_dir();
-        let (sockets, mut children) = self.roles.handed_over();
-        children.extend(&self.children);
         let mut handover = Handover {
             generation: self.generation,
             next_number: self.next_number,
-            sockets,
-            children,
-            ..Handover::default()
+            ..self.roles.handed_over()
         };
+        handover.children.extend(&self.children);
         handover.cores.push(OldCore {
             pid: self.core.pid,
             control: self.core.control.as_fd().as_raw_fd(),
@@ -179,8 +175,7 @@ impl Master<'_> {
         self.formers
             .iter()
             .for_each(|former| former.tell(&mut handover));
-        let mut run = || -> io::Result<io::Error> {
-            self.roles.keep_through_exec(true)?;
+        let run = || -> io::Result<io::Error> {
             self.saved.restore(&TAKEN)?;
             handover.keep_open(true);
             Ok(program.run(&handover))
@@ -188,9 +183,7 @@ impl Master<'_> {
         let error = run().unwrap_or_else(|error| error);
         handover.keep_open(false);
         let back = self
-            .roles
-            .keep_through_exec(false)
-            .and_then(|()| self.take_signals())
+            .take_signals()
             .and_then(|()| env::set_current_dir(folder?));
         if let Err(error) = back {
             ::log::error!("{error}");

@@ -25,6 +25,7 @@ sub new {
         # With nothing typed it says port 5000. That must give way to http_ports, but -p 5000 must not.
         delete $self{listen} if "@{ $self{listen} }" eq ':5000' && !grep { /\A--?(?:p|port|l|listen)(?:=|\z)/ } @ARGV;
     }
+    $self{_handed_in} = Gepok::_handed_in();
     return bless \%self, $class;
 }
 
@@ -67,6 +68,12 @@ Without any of them, and without C<http_ports> or C<unix_sockets>, Gepok listens
 
 plackup reads C<--name value> as a pair for every option it doesn't know. So flags are best written
 C<--enable-NAME> and C<--disable-NAME>, or with C<=1> and C<=0>.
+
+plackup loads the app before Gepok. So with C<--user> the app is loaded by the user who has started plackup, as root by root, and only run
+by the other user. The command L<gepok> loads it as that user; so do the workers with C<-L Delayed>.
+
+Relative paths of options belong to the folder that plackup was started in. An app that changes the folder while it is loaded is found out
+by C<PWD>, as shells set it, and the app's relative path on the command line. Otherwise give absolute paths.
 
 =head1 SEE ALSO
 

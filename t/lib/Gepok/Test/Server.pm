@@ -43,6 +43,8 @@ sub new {
     }, $class;
     # A title is written over the command line: over that of valgrind, which reads its options there again when it forks.
     $self->{options} = {%{$self->{options}}, proctitle => 0} if $ENV{GEPOK_TEST_PREFIX};
+    # That user loads the app.
+    chmod 0755, $self->{folder} if defined $self->{options}{user};
     my $listen = $self->{listen} // 'tcp';
     $self->{kinds} = [grep { $_ ne 'none' } ref $listen ? @$listen : $listen];
     for my $kind (@{$self->{kinds}}) {

@@ -1,0 +1,74 @@
+//! What the master does between binding and the first worker: it gives up root's rights, leaves the terminal and tells that it
+//! listens.
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::unistd::getppid;
+
+use super::Server;
+use super::daemon::Start;
+use super::tls::Certificates;
+use crate::process::fork;
+use crate::process::signal;
+
+impl Server<'_> {
+    /// Loads the app as the user that the server will be. Everything that needs root's rights is done.
+    pub(super) fn load(&mut self) -> Result<()> {
+        self.drop_privileges()?;
+        self.leave_terminal()?;
+        // Nothing serves yet: a signal ends the start at once.
+        signal::release()?;
+        self.entry.load().map_err(|message| anyhow!(message))?;
+        if self.facts.multiprocess {
+            signal::hold_back()?;
+        }
+        Ok(())
+    }
+
+    /// What the app can do in this process, it shall not do as root.
+    fn drop_privileges(&self) -> Result<()> {
+        let dropped = self.daemon.drop_privileges();
+        dropped.context("can't give up root's rights")?;
+        let keeps = |certificates: &Certificates| certificates.kept_files().next().is_some();
+        if self.certificates.as_ref().is_some_and(keeps) {
+            // No worker, which is the same user's, takes keys from this process.
+            nix::sys::prctl::set_dumpable(false)?;
+        }
+        Ok(())
+    }
+
+    fn leave_terminal(&mut self) -> Result<()> {
+        let left = self.daemon.load(self.logs.errors().is_some());
+        left.context("can't go to the background")?;
+        let taken = self.logs.take_standard_error();
+        taken.context("can't take the error log")
+    }
+
+    /// The sockets listen, and files are open: what is left to do before the first worker.
+    pub(super) fn tell_listening(&mut self) -> Result<(), String> {
+        let text = |error: anyhow::Error| format!("{error:#}");
+        if self.entry.preloads() || !self.facts.multiprocess {
+            self.drop_privileges().map_err(text)?;
+        }
+        if self.start == Start::Trial {
+            // What was said about that is forgotten with the rights.
+            fork::die_with(getppid()).map_err(|error| error.to_string())?;
+        }
+        self.entry.before_prefork()?;
+        if let Some(first) = self.facts.listeners.first()
+            && self.config.server_ready
+            && self.start != Start::Trial
+        {
+            let secure = self.config.listeners.first().is_some_and(|first| first.tls);
+            let scheme = if secure { "https" } else { "http" };
+            let told = self
+                .entry
+                .listening(&first.server_name, &first.server_port, scheme);
+            match (self.start, told) {
+                // The server that was tried serves: there is no way back.
+                (Start::Again, Err(message)) => ::log::error!("{message}"),
+                (_, told) => told?,
+            }
+        }
+        self.leave_terminal().map_err(text)
+    }
+}
