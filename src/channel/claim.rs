@@ -14,6 +14,9 @@ const FREE: u64 = 0;
 const SENT: u64 = 1;
 const CLAIMED: u64 = 2;
 const GONE: u64 = 0x80;
+const COMPLETE: u64 = 0x40;
+/// Bits beside the state.
+const MARKS: u64 = GONE | COMPLETE;
 const STATE: u64 = 0xff;
 
 /// Ids are 56 bits wide; at a million requests a second a channel has enough for two thousand years.
@@ -49,8 +52,8 @@ impl Claims {
     pub fn claim(&self, id: u64) -> bool {
         let word = self.word(id);
         let mut seen = word.load(Ordering::Acquire);
-        while seen & !GONE == id << ID_SHIFT | SENT {
-            let claimed = id << ID_SHIFT | CLAIMED | seen & GONE;
+        while seen & !MARKS == id << ID_SHIFT | SENT {
+            let claimed = id << ID_SHIFT | CLAIMED | seen & MARKS;
             match word.compare_exchange_weak(seen, claimed, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -63,7 +66,7 @@ impl Claims {
     pub fn revoke(&self, id: u64) -> bool {
         let word = self.word(id);
         let mut seen = word.load(Ordering::Acquire);
-        while seen & !GONE == id << ID_SHIFT | SENT {
+        while seen & !MARKS == id << ID_SHIFT | SENT {
             match word.compare_exchange_weak(seen, FREE, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -74,7 +77,7 @@ impl Claims {
 
     /// Core: whether the worker has claimed `id`.
     pub fn is_claimed(&self, id: u64) -> bool {
-        self.word(id).load(Ordering::Acquire) & !GONE == id << ID_SHIFT | CLAIMED
+        self.word(id).load(Ordering::Acquire) & !MARKS == id << ID_SHIFT | CLAIMED
     }
 
     /// Core: the client of request `id` has left.
@@ -86,6 +89,17 @@ impl Claims {
     pub fn is_gone(&self, id: u64) -> bool {
         let word = self.word(id).load(Ordering::Relaxed);
         word >> ID_SHIFT == id && word & GONE != 0
+    }
+
+    /// Core: all content that the response of request `id` may have was written.
+    pub fn set_complete(&self, id: u64) {
+        self.word(id).fetch_or(COMPLETE, Ordering::AcqRel);
+    }
+
+    /// Worker: whether all content that the response of request `id` may have was written.
+    pub fn is_complete(&self, id: u64) -> bool {
+        let word = self.word(id).load(Ordering::Relaxed);
+        word >> ID_SHIFT == id && word & COMPLETE != 0
     }
 
     /// Core: request `id` is over; its slot is free.
@@ -149,6 +163,23 @@ mod tests {
             "gone does not hinder a claim: the worker decides"
         );
         assert!(worker.is_gone(1) && core.is_claimed(1));
+    }
+
+    #[test]
+    fn a_complete_response_is_its_clients_until_that_leaves() {
+        let claims = Claims::default();
+        let (core, worker) = (&claims, &claims);
+        core.offer(1);
+        assert!(worker.claim(1));
+        assert!(!worker.is_complete(1));
+        core.set_complete(1);
+        assert!(worker.is_complete(1) && !worker.is_gone(1));
+        assert!(core.is_claimed(1));
+        core.set_gone(1);
+        assert!(worker.is_complete(1) && worker.is_gone(1));
+        core.free(1);
+        core.offer(1 + SLOTS as u64);
+        assert!(!worker.is_complete(1) && !worker.is_complete(1 + SLOTS as u64));
     }
 
     #[test]

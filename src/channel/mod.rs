@@ -19,6 +19,7 @@ mod frame;
 pub mod fuzz;
 mod memory;
 pub mod message;
+mod open;
 pub mod respond;
 mod ring;
 #[cfg(test)]

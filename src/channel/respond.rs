@@ -7,6 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 pub enum Lost {
     /// The client has left; nobody reads this response any more.
     Client,
+    /// The client has all the content that the response may have; nothing more is sent.
+    Complete,
     /// The response is over already, or the request is not this worker's.
     Finished,
     /// The channel to the core is gone.
@@ -30,7 +32,8 @@ pub trait Respond {
         length: Option<u64>,
     ) -> Result<(), Lost>;
     /// A piece of content, behind the head. Blocks while the client is too slow to take more. Returns how many bytes
-    /// were taken: less than all where a signal came meanwhile.
+    /// were taken: less than all where a signal came meanwhile. What exceeds the Content-Length is not sent, and
+    /// [`Lost::Complete`].
     fn chunk(&self, id: u64, content: &[u8]) -> Result<usize, Lost>;
     /// A piece of content, behind the head: `length` bytes of a regular file from `offset` on. The core
     /// sends it; a file that has become shorter by then costs the client's connection.
@@ -38,7 +41,7 @@ pub trait Respond {
     /// The client's socket, for an app that speaks to it itself (psgix.io). A response may follow all the
     /// same; `end` without a head leaves the connection to the app.
     fn take(&self, id: u64) -> Result<OwnedFd, Lost>;
-    /// Whether the client is still there. A look at memory, for apps that ask often.
+    /// Whether the client is still there and may be sent more content. A look at memory, for apps that ask often.
     fn look(&self, id: u64) -> Result<(), Lost>;
     /// The response is complete.
     fn end(&self, id: u64) -> Result<(), Lost>;

@@ -13,8 +13,10 @@ use super::frame::{
     ENDS, Frame, Garbage, HEADER, Header, IDLE, Kind, MARKS, MAX_PAYLOAD, PIECE, Unframer, put,
 };
 use super::memory::Memory;
+use super::open::OpenResponses;
 use super::respond::{Lost, Respond};
-use super::{CREDIT, Descriptors, codec, transfer};
+use super::{Descriptors, codec, transfer};
+use crate::semantics::field::announced_length;
 use crate::semantics::message::{Request, Tls};
 
 /// Content from this size on goes into shared memory, while there is room.
@@ -47,13 +49,6 @@ pub enum Incoming {
     Closed,
 }
 
-/// A response that has begun or may begin.
-#[derive(Debug)]
-struct Open {
-    id: u64,
-    credit: u64,
-}
-
 #[derive(Debug, Default)]
 struct State {
     unframer: Unframer,
@@ -65,7 +60,7 @@ struct State {
     last: Option<(u64, usize)>,
     /// A descriptor that goes with them.
     descriptor: Option<OwnedFd>,
-    open: Vec<Open>,
+    open: OpenResponses,
     /// Where content in shared memory goes next.
     cursor: Cursor,
     /// Bytes of content there of which what is queued tells.
@@ -166,10 +161,7 @@ impl WorkerEnd {
     pub fn claim(&self, id: u64) -> bool {
         let claimed = self.memory.claims.claim(id);
         if claimed {
-            self.state
-                .borrow_mut()
-                .open
-                .push(Open { id, credit: CREDIT });
+            self.state.borrow_mut().open.add(id);
         }
         claimed
     }
@@ -218,18 +210,14 @@ impl WorkerEnd {
         if self.closed.get() {
             return Err(Lost::Core);
         }
-        if !self.state.borrow().open.iter().any(|open| open.id == id) {
-            return Err(Lost::Finished);
-        }
+        self.state.borrow().open.get(id)?;
         if self.memory.claims.is_gone(id) {
             Err(Lost::Client)
+        } else if self.memory.claims.is_complete(id) {
+            Err(Lost::Complete)
         } else {
             Ok(())
         }
-    }
-
-    fn forget(&self, id: u64) {
-        self.state.borrow_mut().open.retain(|open| open.id != id);
     }
 
     fn put_head(
@@ -253,8 +241,7 @@ impl WorkerEnd {
     fn wait_for_credit(&self, id: u64) -> Result<bool, Lost> {
         loop {
             self.check(id)?;
-            let has = |open: &Open| open.id == id && open.credit > 0;
-            if self.state.borrow().open.iter().any(has) {
+            if self.state.borrow().open.get(id)?.credit > 0 {
                 return Ok(true);
             }
             self.flush()?;
@@ -279,18 +266,11 @@ impl WorkerEnd {
         let mut state = self.state.borrow_mut();
         if frame.kind == Kind::Credit {
             let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
-            if let Some(open) = state.open.iter_mut().find(|open| open.id == frame.id) {
+            if let Ok(open) = state.open.get_mut(frame.id) {
                 open.credit = open.credit.saturating_add(more);
             }
         } else {
             state.waiting.push_back(frame);
-        }
-    }
-
-    fn spend(&self, id: u64, bytes: u64) {
-        let mut state = self.state.borrow_mut();
-        if let Some(open) = state.open.iter_mut().find(|open| open.id == id) {
-            open.credit = open.credit.saturating_sub(bytes);
         }
     }
 
@@ -382,7 +362,7 @@ impl WorkerEnd {
     /// What response `id` may send, if it is open.
     pub(crate) fn credit(&self, id: u64) -> Option<u64> {
         let state = self.state.borrow();
-        let open = state.open.iter().find(|open| open.id == id)?;
+        let open = state.open.get(id).ok()?;
         Some(open.credit)
     }
 
@@ -420,17 +400,32 @@ impl Respond for WorkerEnd {
             },
             fields,
             length,
-        )
+        )?;
+        // After 101 the bytes are no content.
+        let announced = announced_length(fields).filter(|_| status != 101);
+        self.state
+            .borrow_mut()
+            .open
+            .get_mut(id)?
+            .announce(announced);
+        Ok(())
     }
 
     fn chunk(&self, id: u64, content: &[u8]) -> Result<usize, Lost> {
+        let all = content.len();
+        let fits = self.state.borrow().open.get(id)?.fits(all as u64);
+        let content = &content[..fits as usize];
         let mut taken = 0;
         for piece in content.chunks(PIECE) {
             if !self.wait_for_credit(id)? {
                 break;
             }
             taken += piece.len();
-            self.spend(id, piece.len() as u64);
+            self.state
+                .borrow_mut()
+                .open
+                .get_mut(id)?
+                .sent(piece.len() as u64);
             if self.share(id, piece) {
                 continue;
             }
@@ -452,11 +447,15 @@ impl Respond for WorkerEnd {
         if queued >= PIECE {
             self.flush()?;
         }
+        if taken == content.len() && taken < all {
+            return Err(self.state.borrow_mut().open.get_mut(id)?.exceed());
+        }
         Ok(taken)
     }
 
     fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
         self.check(id)?;
+        let fits = self.state.borrow().open.get(id)?.fits(length);
         if self.state.borrow().descriptor.is_some() {
             // One write carries one descriptor.
             self.flush()?;
@@ -468,9 +467,11 @@ impl Respond for WorkerEnd {
             ..Header::new(Kind::File, id)
         };
         let mut state = self.state.borrow_mut();
-        state.put(header, |out| codec::put_range(out, offset, length));
+        state.put(header, |out| codec::put_range(out, offset, fits));
         state.descriptor = Some(file);
-        Ok(())
+        let open = state.open.get_mut(id)?;
+        open.fill(fits);
+        (fits == length).then_some(()).ok_or_else(|| open.exceed())
     }
 
     fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
@@ -491,7 +492,9 @@ impl Respond for WorkerEnd {
     }
 
     fn look(&self, id: u64) -> Result<(), Lost> {
-        self.check(id)
+        self.check(id)?;
+        let complete = self.state.borrow().open.get(id)?.is_complete();
+        (!complete).then_some(()).ok_or(Lost::Complete)
     }
 
     fn end(&self, id: u64) -> Result<(), Lost> {
@@ -500,7 +503,7 @@ impl Respond for WorkerEnd {
             return checked;
         }
         // Where the client has gone the core still waits for the end.
-        self.forget(id);
+        self.state.borrow_mut().open.remove(id);
         let mut state = self.state.borrow_mut();
         match state.last {
             Some((last, at)) if last == id => state.out[at + MARKS] |= ENDS,
@@ -511,7 +514,7 @@ impl Respond for WorkerEnd {
 
     fn abort(&self, id: u64) {
         if self.check(id) != Err(Lost::Finished) {
-            self.forget(id);
+            self.state.borrow_mut().open.remove(id);
             let abort = Header::new(Kind::Abort, id);
             self.state.borrow_mut().put(abort, |_| {});
         }

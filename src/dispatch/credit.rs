@@ -14,8 +14,8 @@ impl Dispatch {
         let Some(state) = self.open(number, id) else {
             return;
         };
-        if state.place.get() == Place::Over {
-            // The client has gone: discarded, and the worker goes on to its end.
+        if !state.is_read() {
+            // The client has gone, or has all that it may get: discarded, and the worker goes on to its end.
             self.give_credit(number, id, content.bytes().len() as u64);
             return;
         }

@@ -3,7 +3,7 @@
 //!
 //! A worker is judged by the call being served alone. Its time runs from the beginning of the call, and again from each part of
 //! the response. It does not run while the worker waits for its client, while the app has the client's socket, nor after the
-//! response.
+//! worker has ended the response.
 
 use std::rc::Rc;
 use std::time::Instant;

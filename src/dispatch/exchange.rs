@@ -72,7 +72,15 @@ pub struct FileSlice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Queued,
-    Worker { number: u32, id: u64 },
+    Worker {
+        number: u32,
+        id: u64,
+    },
+    /// Its client has all that it may get; the worker has not ended the response, and what it still sends is discarded.
+    Complete {
+        number: u32,
+        id: u64,
+    },
     Over,
 }
 
@@ -161,8 +169,13 @@ impl InFlight {
 
     /// Whether the app may be silent: it has the client's socket, or waits until the client takes what it has sent.
     pub(super) fn is_excused(&self) -> bool {
-        let waits = self.place.get() != Place::Over && self.backlog.ahead.get() >= CREDIT;
+        let waits = self.is_read() && self.backlog.ahead.get() >= CREDIT;
         self.taken.get() || waits
+    }
+
+    /// Whether somebody reads what its worker sends.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.place.get(), Place::Worker { .. })
     }
 
     /// Ends it by this event, unless it has ended.
@@ -247,6 +260,17 @@ impl Exchange {
 }
 
 impl Exchange {
+    /// The client has all that it may get of this response. No further part is wanted; dropping the exchange still means that
+    /// the client has gone.
+    pub fn complete(&self) {
+        self.dispatch.complete(&self.state);
+    }
+
+    /// Whether the response is complete for its client and its worker has not ended it.
+    pub fn is_running_on(&self) -> bool {
+        matches!(self.state.place.get(), Place::Complete { .. })
+    }
+
     /// Something that tells of the request when all is over.
     pub fn witness(&self) -> Witness {
         Witness(Rc::clone(&self.state))

@@ -295,7 +295,7 @@ impl Dispatch {
         for call in calls.into_iter().rev() {
             if call.is_pinned() {
                 call.fail(Event::Failed);
-            } else if call.place() != Place::Over {
+            } else if !matches!(call.place(), Place::Complete { .. } | Place::Over) {
                 call.set_place(Place::Queued);
                 self.queue.borrow_mut().push_front(call);
             }
@@ -322,7 +322,7 @@ impl Dispatch {
                 self.tell(number, id, Event::File(slice));
             }
             Message::Take(id) => match self.open(number, id) {
-                Some(state) if state.place.get() != Place::Over => state.ask(),
+                Some(state) if state.is_read() => state.ask(),
                 _ => self.reply(number, id, None),
             },
             Message::Verdict(id, good) => self.verdict(number, id, good),
@@ -366,9 +366,7 @@ impl Dispatch {
     }
 
     fn tell(&self, number: u32, id: u64, event: Event) {
-        if let Some(state) = self.open(number, id)
-            && state.place.get() != Place::Over
-        {
+        if let Some(state) = self.open(number, id).filter(|state| state.is_read()) {
             state.tell(event);
         }
     }
@@ -441,6 +439,18 @@ impl Dispatch {
         self.distribute(now());
     }
 
+    /// The client has all that it may get of this response: its worker learns that nothing more is sent.
+    fn complete(&self, state: &Rc<InFlight>) {
+        let Place::Worker { number, id } = state.place.get() else {
+            return;
+        };
+        state.place.set(Place::Complete { number, id });
+        state.forget_parts();
+        if let Some(worker) = self.workers.borrow().get(number) {
+            worker.complete(id, state, self.timed);
+        }
+    }
+
     /// Nobody waits for this response any more.
     fn client_gone(self: &Rc<Self>, state: &Rc<InFlight>) {
         let Some((number, id)) = self.withdraw(&Call::Request(Rc::clone(state))) else {
@@ -477,6 +487,7 @@ impl Dispatch {
                 self.distribute(now());
                 None
             }
+            Place::Complete { number, id } => Some((number, id)),
             Place::Over => None,
         }
     }

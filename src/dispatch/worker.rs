@@ -276,13 +276,24 @@ impl Worker {
     pub(super) fn close(&mut self, id: u64, timed: bool) -> Option<Rc<InFlight>> {
         let state = self.open.remove(id)?;
         self.end.claims().free(id);
+        self.note(id, &state, timed);
+        Some(state)
+    }
+
+    /// The client of request `id` has all that it may get of the response.
+    pub(super) fn complete(&self, id: u64, state: &InFlight, timed: bool) {
+        self.note(id, state, timed);
+        self.end.claims().set_complete(id);
+    }
+
+    /// Keeps the times of a response that is complete now.
+    fn note(&self, id: u64, state: &InFlight, timed: bool) {
         if self.held.front().is_some_and(|first| first.id == id) {
             state.course.begun.set(Some(self.since));
         }
         if timed {
             state.course.over.set(Some(super::now()));
         }
-        Some(state)
     }
 
     /// The question with this id, which it has answered. Its call is over when it says that it is ready.

@@ -60,6 +60,7 @@ unsafe fn with(sink: *mut c_void, part: impl FnOnce(&dyn Respond) -> Result<(), 
         Ok(Ok(())) => gp_sent::GP_SENT,
         Ok(Err(Lost::Client)) => gp_sent::GP_GONE,
         Ok(Err(Lost::TooLarge)) => gp_sent::GP_TOO_LARGE,
+        Ok(Err(Lost::Complete)) => gp_sent::GP_COMPLETE,
         Ok(Err(Lost::Finished | Lost::Core)) | Err(_) => gp_sent::GP_OVER,
     };
     sent as c_int

@@ -155,9 +155,69 @@ pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
+/// The number that is written as one row of digits, with nothing before, behind or between them.
+pub fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |value, &digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// The length of content that these fields of a response announce. Nothing where there is none, where they contradict each
+/// other, and where a transfer coding frames the content.
+pub fn announced_length(fields: &[(&[u8], &[u8])]) -> Option<u64> {
+    let mut announced = None;
+    for (name, value) in fields {
+        let value = value.trim_ascii();
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let length = decimal(value)?;
+            if announced.is_some_and(|other| other != length) {
+                return None;
+            }
+            announced = Some(length);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding")
+            && !value.is_empty()
+            && !value.eq_ignore_ascii_case(b"identity")
+        {
+            return None;
+        }
+    }
+    announced
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_announced_by_its_field_alone() {
+        type Pairs = &'static [(&'static str, &'static str)];
+        let table: &[(Pairs, Option<u64>)] = &[
+            (&[("A", "1"), ("content-LENGTH", " 5 ")], Some(5)),
+            (&[("Content-Length", "5"), ("Content-Length", "5")], Some(5)),
+            (&[("Content-Length", "5"), ("Content-Length", "6")], None),
+            (&[("Content-Length", "five")], None),
+            (
+                &[("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
+                None,
+            ),
+            (
+                &[("Transfer-Encoding", "identity"), ("Content-Length", "5")],
+                Some(5),
+            ),
+            (&[], None),
+        ];
+        for &(pairs, length) in table {
+            let fields: Vec<_> = pairs
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+                .collect();
+            assert_eq!(announced_length(&fields), length, "{pairs:?}");
+        }
+    }
 
     #[test]
     fn pairs_keep_order_case_and_repetition() {

@@ -53,6 +53,7 @@ static void send_head(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fie
     if (gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length) == GP_TOO_LARGE)
         croak("Gepok: the header of a response has more than 1 MiB");
     exchange->head = 1;
+    exchange->bodiless = without_content(exchange, status) ? 1 : 0;
 }
 
 /* What the first `taken` bytes of the pieces leave, copied: a handler may change what the pieces point to. */
@@ -221,6 +222,9 @@ static void answer_lines(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields
         if (!exchange->head)
             send_head(aTHX_ exchange, status, fields, count, -1);
         if (more && !send_piece(aTHX_ exchange, piece))
+            more = 0;
+        /* Nor is a body read on whose Content-Length is reached: it may have no end. */
+        if (more && gp.worker.sink.look(gp.worker.self, exchange->id) != GP_SENT)
             more = 0;
         FREETMPS;
         LEAVE;

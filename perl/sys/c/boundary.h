@@ -33,6 +33,7 @@ typedef struct gp_exchange {
     unsigned head_only : 1; /* HEAD */
     unsigned responded : 1; /* the responder was called */
     unsigned head : 1;      /* the head was handed over */
+    unsigned bodiless : 1;  /* the response has no content, whatever the app gives */
     unsigned writer : 1;    /* a writer is in the app's hands */
     unsigned orphan : 1;    /* the writer was destroyed unclosed while the app still ran */
     unsigned taken : 1;     /* the app has the client's socket */

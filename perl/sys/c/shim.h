@@ -44,7 +44,9 @@ typedef enum gp_sent {
     /** The response is over, or Rust failed. */
     GP_OVER = 2,
     /** A head with more bytes of fields than a frame has; nothing was sent. */
-    GP_TOO_LARGE = 3
+    GP_TOO_LARGE = 3,
+    /** The client has all the content that the response may have. */
+    GP_COMPLETE = 4
 } gp_sent;
 
 /** A name and its value. */

@@ -113,7 +113,7 @@ static gp_exchange *writer_of(pTHX_ SV *self)
     return usable(aTHX_ SvRV(self));
 }
 
-/* $writer->write($bytes): false once the client has gone. No argument is an empty piece, further ones are ignored, as in
+/* $writer->write($bytes): false once the client has gone, or has all that it may get. No argument is an empty piece, further ones are ignored, as in
  * every writer that is written in Perl: filters pass on whatever list they return. */
 static XSPROTO(xs_write)
 {
@@ -136,10 +136,15 @@ static XSPROTO(xs_write)
     SAVE_ERRNO;
     if (!alive(exchange))
         sent = GP_OVER;
+    else if (exchange->bodiless)
+        sent = GP_COMPLETE;
     else if (bytes.len) {
         sent = gp_content(aTHX_ exchange, &bytes, 1);
         if (sent == GP_SENT)
             sent = gp.worker.sink.flush(gp.worker.self);
+        else if (sent == GP_COMPLETE)
+            /* The part of the piece that fitted. */
+            gp.worker.sink.flush(gp.worker.self);
     }
     RESTORE_ERRNO;
     ST(0) = sv_2mortal(newSViv(sent == GP_SENT ? 1 : 0));

@@ -56,6 +56,8 @@ pub enum gp_sent {
     GP_OVER = 2,
     #[doc = " A head with more bytes of fields than a frame has; nothing was sent."]
     GP_TOO_LARGE = 3,
+    #[doc = " The client has all the content that the response may have."]
+    GP_COMPLETE = 4,
 }
 #[doc = " A name and its value."]
 #[repr(C)]

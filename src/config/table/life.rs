@@ -112,7 +112,7 @@ pub(super) static CATEGORY: Category = Category {
                    parts of the content. Beyond that the client gets 504 (behind the head the connection is cut), \
                    the log says where in the app the worker was, and the worker is killed and replaced. Time in \
                    which the app waits for a slow client does not count, nor what it does with the client's socket \
-                   (C<psgix.io>) or behind the response. 0 is no limit.",
+                   (C<psgix.io>) or after it has ended its response. 0 is no limit.",
             entry: Entry::All,
         },
         Opt {

@@ -17,7 +17,7 @@ use super::account::{Account, Known, Whence};
 use super::framing::{Facts, Method};
 use super::parse::HeadReader;
 use super::respond::Response;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Exchange};
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
 use crate::log::access::AccessLog;
@@ -156,6 +156,8 @@ pub(super) struct Connection {
     origin: Origin,
     connected: Timestamp,
     served: u32,
+    /// Responses that are complete and whose app runs on: it learns when the connection ends.
+    running_on: Vec<Exchange>,
     /// A process of the app may have a copy of the socket: closing ours is not the connection's end.
     pub(super) lent: bool,
     /// The method of the request that is being read: what refuses a HEAD has no content.
@@ -175,6 +177,7 @@ impl Connection {
             origin,
             connected: Timestamp::now(),
             served: 0,
+            running_on: Vec::new(),
             lent: false,
             method: Method::Other,
         }
@@ -249,7 +252,12 @@ impl Connection {
                 if self.account.kept {
                     *known = Known::Whole(exchange.witness());
                 }
-                Response::new(self, facts).write(exchange).await?
+                let persistent = Response::new(self, facts).write(&exchange).await?;
+                if exchange.is_running_on() {
+                    self.running_on.retain(Exchange::is_running_on);
+                    self.running_on.push(exchange);
+                }
+                persistent
             }
         };
         persistent.then_some(()).ok_or(Close::Done)

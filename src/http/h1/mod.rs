@@ -17,6 +17,7 @@ mod presence;
 mod respond;
 pub mod write;
 
+use crate::semantics::field::decimal;
 use memchr::memchr;
 
 use self::framing::Facts;
@@ -52,17 +53,6 @@ fn is_token_byte(byte: u8) -> bool {
 /// Whether `byte` may stand in a request's field value (RFC 9110 section 5.5).
 fn is_value_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
-}
-
-/// The number that is written as one row of digits, with nothing before, behind or between them.
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |value, &digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        value.checked_mul(10)?.checked_add(digit)
-    })
 }
 
 #[cfg(test)]

@@ -61,8 +61,8 @@ impl<'a> Response<'a> {
     }
 
     /// Writes the response as its parts come. Returns whether the connection persists.
-    pub(super) async fn write(self, exchange: Exchange) -> Result<bool, Close> {
-        let mut writing = pin!(self.write_parts(&exchange));
+    pub(super) async fn write(self, exchange: &Exchange) -> Result<bool, Close> {
+        let mut writing = pin!(self.write_parts(exchange));
         poll_fn(|context| {
             let written = writing.as_mut().poll(context);
             if written.is_pending() {
@@ -81,6 +81,10 @@ impl<'a> Response<'a> {
                 None => {
                     // What is there goes out before we wait for more.
                     self.flush().await?;
+                    if self.is_complete() {
+                        exchange.complete();
+                        return Ok(persistent);
+                    }
                     self.next(exchange).await?
                 }
             };
@@ -185,6 +189,13 @@ impl<'a> Response<'a> {
         self.connection.account.answers(head.status, written);
         self.encoder = Some(Encoder::new(sent.body));
         Ok(sent.persistent)
+    }
+
+    /// Whether the client has all that it may get, so that its connection can go on. An app that has fetched the socket says
+    /// itself when it is done.
+    fn is_complete(&self) -> bool {
+        let complete = self.encoder.as_ref().is_some_and(Encoder::is_complete);
+        complete && self.fetched.is_none()
     }
 
     /// Whether an app that has fetched the socket keeps the connection when it ends: what is sent now is no HTTP of ours.
