@@ -179,6 +179,11 @@ check 'users, files and folders' => sub {
         new => {http_ports => $listen, spool_dir => 'here'});
     mistake('the folder for large content does not exist', [@http, '--spool-dir', "$folder/none"],
         new => {http_ports => $listen, spool_dir => "$folder/none"});
+    mistake("a folder for large content that the server's user may not write to", [@http, '--spool-dir', "$folder", '--user', 'nobody'],
+        new => {http_ports => $listen, spool_dir => "$folder", user => 'nobody'}) if !$>;
+    $tested{"a folder for large content that the server's user may not write to"} = 1;
+    mistake('fewer descriptors than the server needs', [],
+        command => ['sh', '-c', 'ulimit -n 20 && exec "$@"', 'sh', $bin, @http, '-e', $hello]);
     mistake('the folder to run in does not exist', [@http, '--chdir', "$folder/none"],
         new => {http_ports => $listen, chdir => "$folder/none"});
     mistake('it is a file', [@http, '--chdir', "$folder/file"], new => {http_ports => $listen, chdir => "$folder/file"});

@@ -22,7 +22,9 @@ pub fn sockets(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Vec<Listener>>> {
     if let Some(ports) = variable("SERVER_STARTER_PORT") {
-        return starter(options, &ports).map(Some);
+        // start_server without --port and --path has opened nothing.
+        let none = ports.is_empty();
+        return (!none).then(|| starter(options, &ports)).transpose();
     }
     let meant = variable("LISTEN_PID").is_some_and(|meant| meant == pid.to_string());
     match variable("LISTEN_FDS") {
@@ -145,10 +147,12 @@ mod tests {
     #[test]
     fn what_server_starter_did_not_say_is_refused() {
         let mut options = Options::new();
-        for ports in ["", "80", "80=x", "80="] {
+        for ports in [";", "80", "80=x", "80="] {
             let read = read(&options, &[("SERVER_STARTER_PORT", ports)]);
             assert!(read.is_err(), "{ports}");
         }
+        let read_empty = read(&options, &[("SERVER_STARTER_PORT", "")]);
+        assert_eq!(read_empty.expect("understood"), None, "it has no sockets");
         options.tls.https_ports = vec![address::tcp("443").expect("a port")];
         let error = read(&options, &[("SERVER_STARTER_PORT", "80=3")]).expect_err("no TLS");
         assert!(error.to_string().contains("443"), "{error}");

@@ -82,11 +82,6 @@ impl Daemon {
             None if daemonize && loaded => Some(PathBuf::from("/")),
             None => None,
         };
-        if start == Start::First && geteuid().is_root() && config.user.is_none() {
-            ::log::warn!(
-                "the app runs as root: name a user by option 'user', or say 'user root' if that is meant"
-            );
-        }
         Ok(Daemon {
             identity,
             pid_file: None,
@@ -95,6 +90,15 @@ impl Daemon {
             daemonize: daemonize && start == Start::First,
             background: None,
         })
+    }
+
+    /// Says a word where the app would have root's rights and nobody has said that it shall.
+    pub(super) fn warn_of_root(config: &resolved::Daemon, start: Start) {
+        if start == Start::First && geteuid().is_root() && config.user.is_none() {
+            ::log::warn!(
+                "the app runs as root: name a user by option 'user', or say 'user root' if that is meant"
+            );
+        }
     }
 
     /// Takes the pid file: nothing of the server is to be done where another runs.

@@ -114,6 +114,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
         );
     }
     daemon.take_pid_file(&config.daemon.pid_path, origin, start, &mut handover)?;
+    Daemon::warn_of_root(&config.daemon, start);
     let opened = (|| {
         let logs = Logs::open(config, origin, daemon.identity(), &mut handover)?;
         let tls = config.tls.as_ref();

@@ -122,10 +122,12 @@ pub(super) static CATEGORY: Category = Category {
             aliases: &[],
             kind: Kind::Text(|options, path| options.limits.spool_dir = Some(path)),
             value: "DIR",
-            preset: Preset::Described("/var/tmp"),
+            preset: Preset::Described("TMPDIR, else /var/tmp"),
             short: "folder for content too large for memory",
             long: "The folder for content of requests that is larger than 1 MiB, and of responses that their clients \
-                   take too slowly. Its files have no names, are readable by nobody else, and go with their request.",
+                   take too slowly. Its files have no names, are readable by nobody else, and go with their request. A folder that \
+                   C<user> may not write to is refused at the start. Without the option it is that of the variable TMPDIR, else \
+                   F</var/tmp>; where neither can be written to, content of more than 1 MiB is answered with 507.",
             entry: Entry::All,
         },
         Opt {
