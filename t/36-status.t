@@ -150,7 +150,9 @@ check 'reloads' => sub {
         is $code >> 8, 1, "gepok $command: status 1 for a failure";
         like $text, qr/^gepok: the $command failed: .+$/m, 'with the reason';
         my $failure = status()->{reload}{failure};
-        like $failure->{why}, qr/^the $command failed: .* exited with status/, 'which the status keeps';
+        my $why = $command eq 'reload' ? qr/the app can't be loaded: .*: by "intent"$/ : qr/its trial .*/;
+        like $failure->{why}, qr/^the $command failed: $why/, 'which the status keeps';
+        like $text, qr/^gepok: the $command failed: $why/m, 'in the same words';
         ok $failure->{ago} >= 0 && $failure->{ago} < 60, 'and when';
         ($code, $text) = run_command(\@STATUS);
         is $code, 0, 'the server runs: status 0';

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod fork;
 pub mod handover;
 pub mod hung;
+pub mod last_words;
 mod log_files;
 pub mod master;
 pub mod notify;

@@ -25,6 +25,7 @@ use crate::process::control::{LogFiles, MasterEnd, ToCore};
 use crate::process::daemon::instead_of_terminal;
 use crate::process::fork::{self, Forked};
 use crate::process::handover::{self, Handover, KeptFile, Program, Purpose};
+use crate::process::last_words::LastWords;
 use crate::process::master::{self, Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::origin::Origin;
@@ -163,7 +164,13 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
     signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
-        // The caller tells why.
+        if let Err(error) = &ended
+            && server.daemon.is_awaited()
+            && server.logs.errors().is_some()
+        {
+            ::log::error!("{error:#}");
+        }
+        // The caller tells why at the terminal.
         server.daemon.take_standard_error_back();
         // A trial has only those of its own, not the running server's.
         server.files.iter().for_each(SocketFile::remove);
@@ -393,7 +400,13 @@ impl Roles for Server<'_> {
         }
     }
 
-    fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32 {
+    fn worker(
+        &mut self,
+        number: u32,
+        generation: u32,
+        channel: Descriptors,
+        words: LastWords,
+    ) -> i32 {
         // Its files are the core's.
         self.logs.leave();
         self.show(b"child");
@@ -404,6 +417,7 @@ impl Roles for Server<'_> {
             seat: board.and_then(|board| board.take(number, generation)),
             title: self.title.take(),
         };
+        let mut words = words.move_high().ok();
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;
@@ -423,6 +437,7 @@ impl Roles for Server<'_> {
                 .app(&self.facts, Rc::clone(&channel))
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
             self.daemon.ready().map_err(|message| anyhow!(message))?;
+            drop(words.take());
             let share = Share::draw(&settings::share(&self.config.life.share));
             let left = worker::serve(&channel, app.as_mut(), share, shown);
             Ok(match app.leave(left) {
@@ -431,6 +446,9 @@ impl Roles for Server<'_> {
             })
         };
         served().unwrap_or_else(|error| {
+            if words.is_some_and(|words| words.say(&format!("{error:#}"))) {
+                return 1;
+            }
             ::log::error!("{error:#}");
             if self.daemon.take_standard_error_back() {
                 ::log::error!("{error:#}");

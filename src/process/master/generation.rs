@@ -69,6 +69,7 @@ impl Master<'_> {
         if worker.state != State::Loading {
             return;
         }
+        worker.words = None;
         if !worker.candidate {
             worker.state = State::Serving;
             self.begin();

@@ -26,6 +26,7 @@ use self::workers::Worker;
 use super::control::MasterEnd;
 use super::fork::Forked;
 use super::handover::{Handover, Program};
+use super::last_words::LastWords;
 use super::notify::Notifier;
 use super::pool::{Pool, Sizes};
 use super::signal::{self, Saved};
@@ -97,8 +98,14 @@ pub trait Roles {
     /// master's own.
     fn handed_over(&self) -> Handover;
 
-    /// A worker's life, in the worker's process. Returns its exit status.
-    fn worker(&mut self, number: u32, generation: u32, channel: Descriptors) -> i32;
+    /// A worker's life, in the worker's process. Returns its exit status. Why it can't begin it tells by `words`.
+    fn worker(
+        &mut self,
+        number: u32,
+        generation: u32,
+        channel: Descriptors,
+        words: LastWords,
+    ) -> i32;
 }
 
 /// How many workers, how they come and go, and how long to wait for them.

@@ -9,6 +9,7 @@ use nix::unistd::{Pid, getpid};
 
 use super::super::control::ToCore;
 use super::super::fork::{self, Forked};
+use super::super::last_words::{self, Heard, LastWords};
 use super::super::signal::{self, Saved};
 use super::Master;
 use super::leaving::Ending;
@@ -32,6 +33,8 @@ pub(super) struct Worker {
     /// It was born to be tried before it gets requests.
     pub(super) candidate: bool,
     pub(super) state: State,
+    /// Where it says why it can't begin, until it has begun.
+    pub(super) words: Option<Heard>,
     /// How it ends, if it may not take the time it likes for that.
     pub(super) ending: Option<Ending>,
 }
@@ -56,6 +59,7 @@ pub(super) struct Birth {
     number: u32,
     generation: u32,
     channel: Descriptors,
+    words: LastWords,
     master: Pid,
 }
 
@@ -122,6 +126,7 @@ impl Master<'_> {
     fn start_worker(&mut self, candidate: bool) -> io::Result<Option<Birth>> {
         let number = self.next_number;
         let (core_side, channel) = channel::pair()?;
+        let (heard, words) = last_words::pair()?;
         let master = getpid();
         let generation = match &self.change {
             Some(change) if candidate => change.generation,
@@ -132,6 +137,7 @@ impl Master<'_> {
                 number,
                 generation,
                 channel,
+                words,
                 master,
             })),
             Forked::Parent(pid) => {
@@ -146,6 +152,7 @@ impl Master<'_> {
                     generation,
                     candidate,
                     state: State::Loading,
+                    words: Some(heard),
                     ending: None,
                 });
                 let word = if candidate {
@@ -176,7 +183,7 @@ impl Master<'_> {
         drop((core, notes, notes_end, settings, formers, trial));
         roles.stop_listening();
         match worker_signals(&saved, birth.master) {
-            Ok(()) => roles.worker(birth.number, birth.generation, birth.channel),
+            Ok(()) => roles.worker(birth.number, birth.generation, birth.channel, birth.words),
             Err(error) => {
                 ::log::error!("a worker can't start: {error}");
                 1
@@ -214,7 +221,7 @@ impl Master<'_> {
             }
         }
         for (worker, status) in dead {
-            self.buried(&worker, status);
+            self.buried(worker, status);
         }
         self.reap_formers();
         self.reap_trial();
@@ -232,7 +239,7 @@ impl Master<'_> {
             // One of ours that has died in this very moment.
             if let Some(at) = self.workers.iter().position(|worker| worker.pid == pid) {
                 let worker = self.workers.remove(at);
-                self.buried(&worker, Ok(status));
+                self.buried(worker, Ok(status));
             } else if self.trial.as_ref().is_some_and(|trial| trial.pid == pid) {
                 self.trial_ended(Ok(status));
             } else {
@@ -249,7 +256,7 @@ impl Master<'_> {
     }
 
     /// What follows from a worker's death.
-    fn buried(&mut self, worker: &Worker, status: nix::Result<WaitStatus>) {
+    fn buried(&mut self, mut worker: Worker, status: nix::Result<WaitStatus>) {
         let pid = worker.pid;
         let _ = self.core.control.tell(ToCore::Died(worker.number));
         let how = fork::how_it_ended(status);
@@ -257,7 +264,8 @@ impl Master<'_> {
         let is_meant = worker.ending.is_some()
             || matches!(self.phase, Phase::Stopping { .. })
                 && matches!(status, Ok(WaitStatus::Signaled(_, Signal::SIGTERM, _)));
-        if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && !is_meant {
+        let words = worker.words.take().and_then(Heard::read);
+        if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && !is_meant && words.is_none() {
             ::log::warn!("worker {pid} {how}");
         }
         if matches!(self.phase, Phase::Stopping { .. }) || worker.state == State::Leaving {
@@ -265,13 +273,18 @@ impl Master<'_> {
         }
         let young = worker.state == State::Loading;
         if worker.is_candidate() {
-            self.change_failed(&format!("a new worker {how} before it served"));
+            self.change_failed(
+                &words.unwrap_or_else(|| format!("a new worker {how} before it served")),
+            );
         } else if young && !self.begun && self.phase == Phase::Running && self.is_hopeless(status) {
-            self.fail(format!(
-                "no worker can serve: the first one {how}; its log lines say why"
-            ));
+            let why =
+                words.unwrap_or_else(|| format!("the first one {how}; its log lines say why"));
+            self.fail(format!("no worker can serve: {why}"));
         } else if young && !matches!(status, Ok(WaitStatus::Exited(_, 0))) {
             self.not_before = Instant::now() + self.settings.err_respawn_interval;
+            if let Some(why) = words {
+                ::log::error!("a new worker failed: {why}");
+            }
         }
     }
 }
