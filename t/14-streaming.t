@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use Test::More;
+use Time::HiRes qw(sleep time);
 
 use Gepok::Test;
 
@@ -122,6 +123,39 @@ check 'a writer kept beyond its call takes more than may be sent ahead' => sub {
     $one->get('/drop-kept-writer');
     is $reader->chunk, '', 'and nothing but the end is left';
     is $length, 5 + 16 * 64_000, 'all of them have come';
+} if is_gepok();
+
+# Nobody is left who would end its response.
+check 'a writer kept beyond its call and never closed' => sub {
+    my $one = server(app => app_file('streaming'), options => {start_servers => 1, timeout => 1});
+    for my $version (qw(1.1 1.0)) {
+        my $client = $one->connect;
+        $client->send("GET /writer-kept HTTP/$version\r\nHost: x\r\n\r\n");
+        is $client->head->status, 200, "HTTP/$version: the head";
+        my $began = time;
+        # Written to in time, it lives on.
+        for (1 .. 3) {
+            sleep 0.6;
+            is $one->get('/write-kept-writer')->status, 200, 'it is written to';
+        }
+        my $got = $client->rest;
+        cmp_ok time - $began, '>=', 2.5, 'it lives while it is written to';
+        unlike $got, qr/\r\n0\r\n/, 'it is cut in the end';
+        ok $client->{reset}, 'which shows' if $version eq '1.0';
+        is $one->get('/write-kept-writer')->content, 'written', 'the app goes on';
+        $one->get('/drop-kept-writer');
+    }
+    my $told = () = $one->log =~ /a writer that outlives its call has written nothing for 1s: its response is cut/g;
+    is $told, 2, 'the log tells';
+
+    my $signal = $one->folder . '/patient';
+    my $client = $one->connect;
+    $client->send("GET /first-then?$signal HTTP/1.1\r\nHost: x\r\n\r\n");
+    $client->head;
+    $client->chunk;
+    ok $client->silent(1.5), 'the time of a call is not limited';
+    touch($signal);
+    is $client->chunk, 'then', 'it goes on';
 } if is_gepok();
 
 check 'a client that leaves' => sub {

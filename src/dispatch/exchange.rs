@@ -30,6 +30,8 @@ pub enum Event {
     File(FileSlice),
     /// The app wants the client's socket: `Exchange::hand_over` answers.
     Take,
+    /// The app's call has ended, and the response has not: the app keeps its writer.
+    WriterKept,
     /// The response is complete.
     End,
     /// No worker will complete this response: 502, or a cut where its head has left.

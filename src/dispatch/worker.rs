@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::call::Call;
-use super::exchange::{InFlight, Place};
+use super::exchange::{Event, InFlight, Place};
 use super::workers::UNCLAIMED;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
@@ -247,6 +247,9 @@ impl Worker {
         };
         if let Some(kept) = self.open.get(id) {
             kept.course.begun.set(Some(self.since));
+            if kept.is_read() {
+                kept.tell(Event::WriterKept);
+            }
         }
         let now = super::now();
         let took = now.duration_since(self.since).as_secs_f32() * 1e6;

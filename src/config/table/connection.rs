@@ -14,7 +14,8 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::Value("120"),
             short: "longest time without progress; 0: no limit",
             long: "How long reading a request or writing a response may make no progress before the connection is \
-                   closed. It never limits the time the app takes. 0 is no limit.",
+                   closed. It never limits the time a call of the app takes; but where the app keeps a writer after \
+                   its call, it is how long that may write nothing before the response is cut. 0 is no limit.",
             entry: Entry::All,
         },
         Opt {

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::iter;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::{Close, Connection};
 use super::framing::Facts;
@@ -13,6 +14,7 @@ use super::presence::{Change, Presence};
 use super::write::{self, Encoder, Frame};
 use crate::dispatch::{Event, Exchange, FileSlice, Piece};
 use crate::http::error::{Error, ResponseError};
+use crate::http::timer::Elapsed;
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections::State;
 use crate::semantics::message::{ResponseHead, Version};
@@ -44,6 +46,8 @@ pub(super) struct Response<'a> {
     /// It was told that the app gives more than it had announced.
     too_long: bool,
     presence: Presence,
+    /// How long the app may write nothing; zero is no limit.
+    silence: Duration,
 }
 
 impl<'a> Response<'a> {
@@ -57,6 +61,7 @@ impl<'a> Response<'a> {
             encoder: None,
             too_long: false,
             presence: Presence::default(),
+            silence: Duration::ZERO,
         }
     }
 
@@ -131,6 +136,8 @@ impl<'a> Response<'a> {
                     persistent = false;
                     self.fetched = Some(handover::give(self.connection, exchange)?);
                 }
+                // Nobody may be left who would end it.
+                Event::WriterKept => self.silence = self.connection.context.settings.timeout,
                 Event::End if self.fetched.is_some() && self.is_apps() => {
                     self.flush().await?;
                     self.connection.account.handed_over = true;
@@ -206,7 +213,7 @@ impl<'a> Response<'a> {
     /// Whether what comes is ours to write to a connection whose socket the app has fetched.
     fn takes_back(&self, event: &Event) -> bool {
         match event {
-            Event::Take => false,
+            Event::Take | Event::WriterKept => false,
             Event::End => !self.is_apps(),
             _ => true,
         }
@@ -239,12 +246,29 @@ impl<'a> Response<'a> {
         let asks = self.encoder.is_some() || self.fetched.is_none();
         loop {
             let Connection {
-                stream, context, ..
+                stream,
+                context,
+                timer,
+                ..
             } = &mut *self.connection;
-            let change = tokio::select! {
-                biased;
-                event = exchange.next() => return Ok(event),
-                change = self.presence.change(stream, &context.ticks), if asks => change,
+            timer.set(self.silence);
+            let waited = timer.limit(async {
+                tokio::select! {
+                    biased;
+                    event = exchange.next() => Ok(event),
+                    change = self.presence.change(stream, &context.ticks), if asks => Err(change),
+                }
+            });
+            let change = match waited.await {
+                Ok(Ok(event)) => return Ok(event),
+                Ok(Err(change)) => change,
+                Err(Elapsed) => {
+                    ::log::error!(
+                        "a writer that outlives its call has written nothing for {:?}: its response is cut",
+                        self.silence
+                    );
+                    return Err(self.cut());
+                }
             };
             match change {
                 Change::None => {}
