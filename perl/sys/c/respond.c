@@ -101,7 +101,7 @@ static void run(pTHX_ void *argument)
     LEAVE;
 }
 
-/* A failure of the app, as it is told. */
+/* A failure of the app that is to be logged. */
 typedef struct failure {
     HV *env;          /* whose psgi.errors gets the line; NULL: our standard error */
     const char *what; /* what has failed, if that is not the call itself */
