@@ -270,10 +270,13 @@ fn move_by_command(command: Command, options: &Options) -> i32 {
     let before = running.before();
     let done = do_with(&running, command).and_then(|()| match (command, before) {
         (Command::Reload | Command::Restart, Some(before)) => running.changed(&before, command),
-        _ => Ok(()),
+        _ => Ok(running::Code::New),
     });
     match done {
-        Ok(()) => {
+        Ok(code) => {
+            if let Some(note) = code.note() {
+                eprintln!("gepok: {note}");
+            }
             if command == Command::Status {
                 println!("{}", describe(running.pid(), options.json));
             }

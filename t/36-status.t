@@ -163,6 +163,7 @@ check 'reloads' => sub {
     $write->('select undef, undef, undef, 0.5; sub { [200, [], ["second"]] }');
     my ($code, $text) = $reload->('reload');
     is $code, 0, 'gepok reload: status 0 for a success' or diag $text;
+    is $text, '', 'and nothing to say';
     is $server->get('/')->content, 'second', 'at once the new code serves';
     is status()->{reload}{generation}, 2, 'a new generation';
     is status()->{reload}{failure}, undef, 'and the failure is history';
@@ -174,6 +175,24 @@ check 'reloads' => sub {
     ok soon { $server->get('/')->content eq 'third' }, 'the new program serves';
     is status()->{reload}{generation}, 3, 'a new generation';
     is $server->stop, 0, 'the server stops';
+
+    # The app is in the master: whoever edits it and reloads would look for the change in vain.
+    for my $case ([2, qr/^gepok: .* code of the start.*'gepok restart' loads it again$/], [0, qr/^gepok: .*stop it and start it/]) {
+        my ($workers, $note) = @$case;
+        $server = server(entry => 'bin', app => $app, options => {start_servers => $workers, pid_path => $pid});
+        ok soon { status()->{reload}{generation} == 1 }, "start_servers=$workers, preloaded";
+        ($code, $text) = $reload->('reload');
+        is $code, 0, 'gepok reload: status 0';
+        like $text, $note, 'with a note that the code is the old one, and what loads the new';
+        ok status()->{reload}{keeps_code}, 'the status tells it too';
+        if ($workers) {
+            (undef, $text) = run_command(\@STATUS);
+            like $text, qr/^generation 2 serves for \d+ s, with the code of the start$/m, 'in words';
+            ($code, $text) = $reload->('restart');
+            is "$code $text", '0 ', 'a restart has nothing to add';
+        }
+        is $server->stop, 0, 'the server stops';
+    }
 
     my $listen = '127.0.0.1:' . free_port();
     $write->('sub { [200, [], ["first"]] }');

@@ -22,6 +22,8 @@ const FAILED: usize = RELOADS + 4;
 /// Why: the guard of the text, and the text.
 const GUARD: usize = RELOADS + 5;
 const TEXT: Range<usize> = RELOADS + 6..RELOADS + 6 + LONGEST / 8;
+/// 1: a reload brings no new code.
+const KEEPS_CODE: usize = TEXT.end;
 
 /// How reloads have ended.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +36,8 @@ pub struct Reloads {
     pub generation: u64,
     /// Seconds since it does.
     pub since: f64,
+    /// A reload keeps the code that was loaded at the start.
+    pub keeps_code: bool,
     /// The last one has failed.
     pub failure: Option<Failure>,
 }
@@ -48,6 +52,11 @@ pub struct Failure {
 }
 
 impl Board {
+    /// Master: the app is loaded before the workers are started, so that a reload keeps its code.
+    pub fn set_keeps_code(&self, keeps: bool) {
+        self.set(KEEPS_CODE, keeps.into());
+    }
+
     /// A reload or restart is asked for.
     pub fn reload_asked(&self) {
         self.change(ASKED, 1);
@@ -92,6 +101,7 @@ impl Reloads {
                 0 => 0.0,
                 _ => seconds(memory.get(SERVES_SINCE), now),
             },
+            keeps_code: memory.get(KEEPS_CODE) != 0,
             failure,
         }
     }
@@ -109,7 +119,7 @@ fn printable(text: &[u8]) -> String {
     printable
 }
 
-const _: () = assert!(TEXT.end <= super::HEADER);
+const _: () = assert!(KEEPS_CODE < super::HEADER);
 
 #[cfg(test)]
 mod tests {

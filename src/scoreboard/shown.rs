@@ -110,7 +110,14 @@ impl Reloads {
     fn text(&self) -> String {
         let serves = match self.generation {
             0 => "no generation serves yet".to_owned(),
-            generation => format!("generation {generation} serves for {:.0} s", self.since),
+            generation => format!(
+                "generation {generation} serves for {:.0} s{}",
+                self.since,
+                match self.keeps_code && generation > 1 {
+                    true => ", with the code of the start",
+                    false => "",
+                }
+            ),
         };
         match &self.failure {
             None => serves,
@@ -128,8 +135,8 @@ impl Reloads {
             ),
         };
         format!(
-            "{{\"generation\":{},\"since\":{:.3},\"failure\":{failure}}}",
-            self.generation, self.since
+            "{{\"generation\":{},\"since\":{:.3},\"keeps_code\":{},\"failure\":{failure}}}",
+            self.generation, self.since, self.keeps_code
         )
     }
 }

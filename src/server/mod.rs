@@ -240,6 +240,9 @@ impl Server<'_> {
         };
         let (board, memory) = Board::create(slots).context("can't make the scoreboard")?;
         let board = Arc::new(board);
+        // One process keeps its app, however that was loaded.
+        let keeps_code = self.entry.preloads() || !self.facts.multiprocess;
+        board.set_keeps_code(keeps_code && !self.config.reload.reload_on_hup);
         (self.board, self.board_memory) = (Some(Arc::clone(&board)), Some(memory));
         if self.facts.multiprocess {
             self.prefork(board)

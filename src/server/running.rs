@@ -55,6 +55,34 @@ pub struct Before {
     asked: u64,
 }
 
+/// What a server runs after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The app as it is now.
+    New,
+    /// What was loaded before the workers were started. A restart loads the app again.
+    OfTheStart,
+    /// The same in one process, which can't restart in place.
+    OfTheProcess,
+}
+
+impl Code {
+    /// One line for the operator, where the code may not be what they expect.
+    pub fn note(self) -> Option<&'static str> {
+        match self {
+            Code::New => None,
+            Code::OfTheStart => Some(
+                "the new workers run the code of the start, because the app is loaded before them; \
+                 'gepok restart' loads it again",
+            ),
+            Code::OfTheProcess => Some(
+                "the code is that of the start, because there is one process; stop it and start it to load \
+                 the app again",
+            ),
+        }
+    }
+}
+
 /// Why a server was not moved.
 #[derive(Debug)]
 pub enum Unmoved {
@@ -145,18 +173,26 @@ impl Running {
     ///
     /// # Errors
     /// When it has failed, or the server has gone.
-    pub fn changed(&self, before: &Before, command: Command) -> Result<(), Unmoved> {
+    pub fn changed(&self, before: &Before, command: Command) -> Result<Code, Unmoved> {
         while self.holder.lives() {
             match status::reloads_of(self.pid().as_raw()) {
                 // Another program, in the same process.
                 Ok((began, now)) if began != before.began => {
                     if now.generation > 0 {
-                        return Ok(());
+                        return Ok(Code::New);
                     }
                 }
                 Ok((_, now)) if now.answered > before.asked => match now.failure {
                     Some(failure) => return Err(Unmoved::Failed(failure.why)),
-                    None if command == Command::Reload => return Ok(()),
+                    None if command == Command::Reload => {
+                        return Ok(
+                            match (now.keeps_code, handles(self.pid(), Signal::SIGUSR2)) {
+                                (false, _) => Code::New,
+                                (true, true) => Code::OfTheStart,
+                                (true, false) => Code::OfTheProcess,
+                            },
+                        );
+                    }
                     // That was another's reload.
                     None => {}
                 },
