@@ -599,7 +599,7 @@ impl World {
                     );
                     client.received += piece.as_ref().len();
                 }
-                Event::WriterKept => assert!(client.head, "a writer before the head"),
+                Event::WriterKept => {}
                 Event::End => {
                     assert!(client.head, "an end without a head");
                     let length = self.lengths[client.token as usize];
