@@ -132,6 +132,26 @@ each_entry {
     is system($GEPOK, 'stop', '--name', $places->{name}), 0, 'gepok stop';
 };
 
+# What `gepok --daemonize` promises: Ctrl-C ends a start, and nothing is left.
+for my $signal (qw(INT TERM KILL)) {
+    check "$signal while the command loads the app as the user" => sub {
+        my $folder = readable();
+        # The user removes what lies there.
+        chown $NOBODY, -1, $folder;
+        Gepok::Test::Server::spew("$folder/app.psgi", "open my \$file, '>', '$folder/loading' or die; sleep 60; sub { }");
+        my $server = server(
+            entry => 'bin', app => "$folder/app.psgi", ready => 0, listen => 'none',
+            options => {user => 'nobody', daemonize => 1, http_ports => '127.0.0.1:' . free_port(), unix_sockets => "$folder/socket",
+                pid_path => "$folder/pid", scoreboard_path => "$folder/board"});
+        ok soon { -e "$folder/loading" }, 'it loads the app' or diag $server->log;
+        ok -e "$folder/$_", "there is '$_'" for qw(socket pid board);
+        $server->signal($signal);
+        is $server->wait_exit, {INT => 2, TERM => 15, KILL => 9}->{$signal}, 'the command ends at once';
+        ok soon { !$server->family }, 'no process is left' or diag join ' ', $server->family;
+        is_deeply [grep { -e "$folder/$_" } qw(socket pid board)], [], 'and no file';
+    };
+}
+
 check 'keys that only root can read' => sub {
     my $folder = readable();
     my $ca     = Gepok::Test::Authority->new("$folder");

@@ -144,6 +144,11 @@ fn bind_unix(socket: &Socket, path: &Path, mode: Option<u32>) -> io::Result<()> 
 }
 
 impl SocketFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file that is there now.
     ///
     /// # Errors

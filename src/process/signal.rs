@@ -1,5 +1,6 @@
 //! Signals become words: a handler sends a few bytes to a socket and does nothing else.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -184,6 +185,58 @@ pub fn end_first_process() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The files that go with this process when a signal ends it.
+static FILES: AtomicPtr<Vec<CString>> = AtomicPtr::new(ptr::null_mut());
+
+extern "C" fn remove_and_end(signal: libc::c_int) {
+    if die_elsewhere(signal) {
+        return;
+    }
+    // SAFETY: null, or a list that `end_with_files` leaked: never freed, never changed.
+    let files = unsafe { FILES.load(Ordering::Acquire).as_ref() };
+    for file in files.into_iter().flatten() {
+        // SAFETY: async-signal-safe; the path ends with a zero byte.
+        unsafe { libc::unlink(file.as_ptr()) };
+    }
+    // SAFETY: async-signal-safe. The kernel spares the first process of a container what has no handler; to others the
+    // signal does what it does by default, once this handler has returned.
+    unsafe {
+        if libc::getpid() == 1 {
+            libc::_exit(128 + signal);
+        }
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+/// Has the signals that stop programs remove these files before they end this one, but for those that are ignored: until
+/// [`keep_files`].
+///
+/// # Errors
+/// What sigaction says.
+pub fn end_with_files(files: Vec<CString>) -> io::Result<()> {
+    // A handler may still be reading the list before.
+    FILES.store(Box::into_raw(Box::new(files)), Ordering::Release);
+    let stops = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGHUP,
+    ];
+    for (signal, before) in &save(&stops)?.0 {
+        if !matches!(before.handler(), SigHandler::SigIgn) {
+            let handler = SigHandler::Handler(remove_and_end);
+            handle(*signal, handler, SaFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// From now on those signals only end this process, where nobody has taken them over.
+pub fn keep_files() {
+    FILES.store(ptr::null_mut(), Ordering::Release);
 }
 
 /// Sets `signal` to its default.

@@ -1,6 +1,10 @@
 //! What the master does between binding and the first worker: it gives up root's rights, leaves the terminal and tells that it
 //! listens.
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, anyhow};
 use nix::unistd::getppid;
 
@@ -16,12 +20,25 @@ impl Server<'_> {
         self.drop_privileges()?;
         self.leave_terminal()?;
         // Nothing serves yet: a signal ends the start at once.
+        signal::end_with_files(self.own_files())?;
         signal::release()?;
-        self.entry.load().map_err(|message| anyhow!(message))?;
+        let loaded = self.entry.load();
+        signal::keep_files();
+        loaded.map_err(|message| anyhow!(message))?;
         if self.facts.multiprocess {
             signal::hold_back()?;
         }
         Ok(())
+    }
+
+    /// The paths of the files that the server has made and removes at its end.
+    fn own_files(&self) -> Vec<CString> {
+        let sockets = self.files.iter().map(|file| file.path().to_owned());
+        let board = self.board_file.iter().map(|file| file.path().to_owned());
+        let pid = self.daemon.kept_file().map(|file| file.path);
+        let paths = sockets.chain(board).chain(pid);
+        let text = |path: PathBuf| CString::new(path.into_os_string().into_vec()).ok();
+        paths.filter_map(text).collect()
     }
 
     /// What the app can do in this process, it shall not do as root.
