@@ -6,6 +6,10 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-check-cfg=cfg(perl_multiplicity)");
+    println!("cargo:rerun-if-changed=Cargo.lock");
+    for (name, variable) in [("rustls", "GEPOK_RUSTLS"), ("aws-lc-rs", "GEPOK_AWS_LC_RS")] {
+        println!("cargo:rustc-env={variable}={}", locked(name));
+    }
     if std::env::var_os("CARGO_FEATURE_PERL").is_none() {
         return;
     }
@@ -23,4 +27,14 @@ fn main() {
             println!("cargo:rustc-link-search=native={folder}");
         }
     }
+}
+
+/// The version of a crate that Cargo.lock names.
+fn locked(name: &str) -> String {
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let begin = format!("name = \"{name}\"\nversion = \"");
+    let version = lock
+        .split_once(&begin)
+        .and_then(|(_, rest)| rest.split_once('"'));
+    version.map_or("?", |(version, _)| version).to_owned()
 }

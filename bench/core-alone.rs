@@ -22,7 +22,7 @@ const CONTENT: &[u8] = b"Hello World\n";
 fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let port = arguments.next().context("usage: core-alone PORT")?;
-    let mut listening = listen::tcp("127.0.0.1", port.parse()?, 4096)?;
+    let mut listening = listen::tcp("127.0.0.1", port.parse()?, false, 4096)?.remove(0);
     listening.deferred = true;
     // One worker: nobody asks how busy it is.
     let said = [

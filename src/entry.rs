@@ -4,7 +4,7 @@
 //! that runs ends in [`running`].
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
@@ -14,6 +14,7 @@ use nix::unistd::{Pid, geteuid};
 use crate::channel::worker_end::WorkerEnd;
 use crate::config::cli::{self, Parsed};
 use crate::config::command::{self, Command};
+use crate::config::help::{self, Page};
 use crate::config::options::App as AppOptions;
 use crate::config::{Config, Options, Said, handed_in, pairs};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
@@ -21,6 +22,7 @@ use crate::process::fork::{self, Forked};
 use crate::process::handover;
 use crate::process::master::Ended;
 use crate::process::signal;
+use crate::process::terminal;
 use crate::psgi::{self, ChildExit, PsgiApp};
 use crate::scoreboard::status;
 use crate::semantics::wording::plain;
@@ -118,11 +120,11 @@ impl Entry for PerlEntry {
         }
     }
 
-    fn listening(&mut self, host: &str, port: &str, scheme: &str) -> Result<(), String> {
+    fn listening(&mut self, told: &[String]) -> Result<(), String> {
         let Some(hook) = self.server_ready.take() else {
             return Ok(());
         };
-        let arguments = [host, port, scheme].map(|text| Some(text.as_bytes()));
+        let arguments: Vec<_> = told.iter().map(|text| Some(text.as_bytes())).collect();
         match hook.call(&arguments) {
             Ok(_) => Ok(()),
             Err(failure) => Err(format!("server_ready: {failure}")),
@@ -309,10 +311,7 @@ fn describe(pid: Pid, json: bool) -> String {
 pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     handover::begin();
     let said = match cli::parse(arguments) {
-        Ok(Parsed::Print(text)) => {
-            print!("{text}");
-            return 0;
-        }
+        Ok(Parsed::Print(page)) => return print(page),
         Ok(Parsed::Move(command, said)) => return move_by_command(command, &said.options),
         Ok(Parsed::Serve(said)) => said,
         Err(error) => return mistake(&error),
@@ -330,6 +329,28 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
         Err(status) => return status,
     };
     let status = serve_command(&said.options, &interpreter);
+    interpreter.finish(status)
+}
+
+/// Prints what the command says of itself. Returns the exit status.
+fn print(page: Page) -> i32 {
+    let text = match page {
+        Page::Usage | Page::Help => help::help(page, terminal::columns()),
+        Page::Version => help::version(),
+    };
+    // Whoever reads it may have seen enough.
+    if io::stdout().write_all(text.as_bytes()).is_err() || page != Page::Version {
+        return 0;
+    }
+    let interpreter = match Interpreter::start(&[], xs::trampoline(ENTRIES)) {
+        Ok(interpreter) => interpreter,
+        Err(status) => return status,
+    };
+    let code = "sub { require Config; printf \"perl %vd, %s threads\\n\", $^V, \
+                $Config::Config{useithreads} ? 'with' : 'without' }";
+    let printed = interpreter.perl().eval("gepok", code);
+    let printed = printed.and_then(|code| code.map_or(Ok(None), |code| code.call(&[])));
+    let status = printed.map_or_else(|failure| mistake(&failure), |_| 0);
     interpreter.finish(status)
 }
 

@@ -81,6 +81,8 @@ pub struct Listener {
     pub remote: Remote,
     /// Where it listens.
     pub address: Address,
+    /// Whether clients speak TLS there.
+    pub tls: bool,
 }
 
 /// What an app is told of the server.

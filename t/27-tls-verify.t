@@ -166,4 +166,23 @@ check 'slow clients hold up no question' => sub {
     like fetch($server, '/', %known)->{content}, qr/\Aknown/, 'the client is served';
 };
 
+# The callback decides all, so that a folder of authorities may still be empty.
+check 'a folder without certificates' => sub {
+    for my $content ('', 'no certificate') {
+        my $authorities = scratch();
+        if ($content) {
+            open my $file, '>', "$authorities/README" or die $!;
+            print {$file} $content;
+            close $file or die $!;
+        }
+        my $server = https(app => $app, options => {
+            ssl_cert_file => $own->{cert}, ssl_key_file => $own->{key}, ssl_ca_path => "$authorities",
+            ssl_verify_mode => 1, ssl_verify_callback => 1,
+        });
+        like fetch($server, '/', %stray)->{content}, qr/\Astray;/, 'ssl_verify_callback=1 takes every certificate' or diag $server->log;
+        like $server->log, qr/\[warn\] option 'ssl_ca_path': \Q$authorities\E: (?:there is no file in it|no file in it holds a certificate)$/m,
+            'the folder is a warning';
+    }
+};
+
 done_testing;

@@ -118,6 +118,119 @@ check 'addresses' => sub {
     ok soon { eval { Gepok::Test::Connection->new(port => $_) } }, 'a list of two, with a comma at its end' for @ports;
 };
 
+# A proxy that connects to the other address of the name than the first must find the server.
+check 'every address of a name' => sub {
+    require IO::Socket::IP;
+    require Socket;
+    my ($error, @found) = Socket::getaddrinfo('localhost', 80, {socktype => Socket::SOCK_STREAM()});
+    my %address = map { (Socket::getnameinfo($_->{addr}, Socket::NI_NUMERICHOST()))[1] => 1 } @found;
+    my @usable  = grep { IO::Socket::IP->new(LocalHost => $_, Listen => 1) } sort keys %address;
+    ok @usable, "localhost is @usable" or return;
+    for my $case (['--http-ports', 'localhost:%d'], ['-o', 'localhost', '-p', '%d'], ['--listen', 'localhost:%d'],
+        ['--ssl-self-signed', '--https-ports', 'localhost:%d'])
+    {
+        my $port   = free_port();
+        my @args   = map { my $word = $_; $word =~ s/%d/$port/; $word } @$case;
+        my $server = server(entry => 'bin', app => $hello, listen => 'none', port => $port, ready => 0, args => \@args);
+        for my $address (@usable) {
+            ok soon { IO::Socket::IP->new(PeerHost => $address, PeerPort => $port) }, "@args: $address" or diag $server->log;
+        }
+        my $scheme = "@args" =~ /https/ ? 'https' : 'http';
+        for my $address (@usable) {
+            my $shown = $address =~ /:/ ? "[$address]" : $address;
+            ok soon { $server->log =~ m{\[notice\] listening on $scheme://\Q$shown\E:$port/$}m }, "and says $scheme://$shown"
+                or diag $server->log;
+        }
+    }
+};
+
+# The same where a name has addresses that can't be bound: in a hosts file that only the server sees.
+check 'some addresses of a name' => sub {
+    my $folder = scratch();
+    my $hosts  = "$folder/hosts";
+    open my $file, '>', $hosts or die $!;
+    print {$file} "127.0.0.1 localhost\n", map {"$_ several\n"} qw(127.0.0.1 127.0.0.2 127.0.0.3 192.0.2.7);
+    close $file or die $!;
+    my @prefix = ('unshare', '--mount', 'sh', '-c', "mount --bind $hosts /etc/hosts && exec \"\$@\"", 'sh');
+    return pass 'this user can have no hosts file of its own' if (run_command([@prefix, 'true']))[0] // 1;
+
+    my $taken  = IO::Socket::INET->new(LocalAddr => '127.0.0.3', Listen => 1) or die $!;
+    my $port   = $taken->sockport;
+    my $server = server(entry => 'bin', app => $hello, listen => 'none', port => $port, prefix => \@prefix,
+        args => ['--http-ports', "several:$port", '--log-level', 'debug']);
+    ok soon { IO::Socket::INET->new(PeerAddr => $_, PeerPort => $port) }, $_ for qw(127.0.0.1 127.0.0.2);
+    ok soon { 2 == (() = $server->log =~ m{listening on http://127\.0\.0\.[12]:$port/$}mg) }, 'a line for each' or diag $server->log;
+    like $server->log, qr/\[debug\] can't listen on 192\.0\.2\.7:$port, an address of 'several': /,
+        'one that the machine lacks is a debug line';
+    like $server->log, qr/\[warn\] can't listen on 127\.0\.0\.3:$port, an address of 'several': /,
+        'one where another process listens is a warning';
+    kill USR2 => $server->pid;
+    ok soon { $server->log =~ /generation 2 serves/ }, 'after a restart in place' or diag $server->log;
+    ok soon { IO::Socket::INET->new(PeerAddr => $_, PeerPort => $port) }, "$_ is served" for qw(127.0.0.1 127.0.0.2);
+    is $server->stop, 0, 'it ends';
+};
+
+# As other servers do, whatever net.ipv6.bindv6only says.
+check '[::] is both families' => sub {
+    require IO::Socket::IP;
+    IO::Socket::IP->new(LocalHost => '::1', Listen => 1) or return pass 'there is no IPv6 here';
+    for my $case ([1], [0, '--ipv6-only']) {
+        my ($dual, @args) = @$case;
+        my $port   = free_port();
+        my $server = server(entry => 'bin', app => 'sub { [200, [], [$_[0]{REMOTE_ADDR}]] }', listen => 'none', port => $port,
+            ready => 0, args => ['--http-ports', "[::]:$port", @args]);
+        my $client = soon { IO::Socket::IP->new(PeerHost => '::1', PeerPort => $port) };
+        ok $client, "[::] takes IPv6 @args" or diag $server->log;
+        $client = IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $port);
+        is !!$client, !!$dual, $dual ? 'and IPv4' : 'and no IPv4';
+        next if !$client;
+        print {$client} "GET / HTTP/1.0\r\n\r\n";
+        like join('', <$client>), qr/\r\n127\.0\.0\.1\z/, 'whose addresses look as on an IPv4 socket';
+    }
+    my $port   = free_port();
+    my $server = server(entry => 'bin', app => $hello, listen => 'none', port => $port,
+        args => ['--http-ports', "*:$port,[::]:$port"]);
+    ok soon { IO::Socket::IP->new(PeerHost => '::1', PeerPort => $port) }, 'beside an IPv4 address of the port it takes IPv6 alone';
+};
+
+check 'an IPv6 host for plackup' => sub {
+    require IO::Socket::IP;
+    IO::Socket::IP->new(LocalHost => '::1', Listen => 1) or return pass 'there is no IPv6 here';
+    my $port   = free_port();
+    my $server = server(entry => 'plackup', app => $hello, listen => 'none', port => $port, ready => 0,
+        args => ['--host', '::1', '--port', $port]);
+    ok soon { IO::Socket::IP->new(PeerHost => '::1', PeerPort => $port) }, '--host ::1 --port N' or diag $server->log;
+    my ($status, $output) = attempt('plackup', host => 'a/b', port => free_port());
+    like $output, qr{option 'host': 'a/b' is not a host name or address}, 'a wrong host names the option that was typed';
+};
+
+# Without these lines nobody sees where a server listens, or that it has ended.
+check 'where it listens' => sub {
+    for my $entry (entries()) {
+        my $server = server(entry => $entry, app => $hello, listen => ['tcp', 'unix']);
+        my ($port, $path) = ($server->port, $server->path);
+        ok soon { $server->log =~ m{\[notice\] listening on http://127\.0\.0\.1:$port/$}m }, "$entry: the address" or diag $server->log;
+        ok soon { $server->log =~ m{\[notice\] listening on unix:\Q$path\E$}m }, 'the socket';
+        is scalar(() = $server->log =~ /listening on/g), 2, 'once each';
+        is $server->stop, 0, 'it ends';
+        is scalar(() = $server->log =~ /\[notice\] stopped$/mg), 1, 'and says so once' or diag $server->log;
+    }
+    my $server = server(entry => 'bin', app => $hello, options => {start_servers => 0});
+    ok soon { $server->log =~ /\[notice\] listening on/ }, 'one process as well';
+    is $server->stop, 0, 'it ends';
+    like $server->log, qr/\[notice\] stopped$/m, 'and says so';
+    $server = server(entry => 'bin', app => $hello, options => {log_level => 'error'});
+    is $server->get('/')->content, 'hello', 'with log_level error';
+    is $server->stop, 0, 'it ends';
+    unlike $server->log, qr/notice/, 'nothing is said';
+
+    $server = server(entry => 'plackup', app => $hello, listen => ['tcp', 'unix'], plack_env => 'development');
+    my ($port, $path) = ($server->port, $server->path);
+    ok soon { $server->log =~ m{^Gepok: Accepting connections at http://127\.0\.0\.1:$port/$}m }, "plackup's line" or diag $server->log;
+    ok soon { $server->log =~ m{^Gepok: Accepting connections at unix:\Q$path\E$}m }, 'one for the socket';
+    unlike $server->log, qr/listening on/, 'and no other';
+};
+
 check "Plack's attributes" => sub {
     my $folder = scratch();
     my ($one, $two) = (free_port(), free_port());

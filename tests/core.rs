@@ -41,7 +41,7 @@ impl Server {
         // An address of its own: no other test gets the port when this server has left it.
         static SERVERS: AtomicU8 = AtomicU8::new(1);
         let host = format!("127.0.1.{}", SERVERS.fetch_add(1, Ordering::Relaxed));
-        let listening = listen::tcp(&host, 0, 16).unwrap();
+        let listening = listen::tcp(&host, 0, false, 16).unwrap().remove(0);
         let address = listening.address.unwrap();
         // One worker: nobody asks how busy it is.
         let said = [("port", "80"), ("max_workers", "1")];

@@ -15,7 +15,7 @@ pub fn check(data: &[u8]) {
             assert!(said.warnings.is_empty(), "what is unknown is an error here");
             check_options(&said.options);
         }
-        Ok(Parsed::Print(text)) => assert!(text.ends_with('\n')),
+        Ok(Parsed::Print(_)) => {}
         Err(error) => check_sentence(&error.to_string()),
     }
 

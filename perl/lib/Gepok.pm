@@ -25,6 +25,7 @@ my @ATTRIBUTES = qw(
     listen
     socket
     backlog
+    ipv6_only
     defer_accept
     listen_sock
     default_port
@@ -335,8 +336,13 @@ sub _ready {
     my ($self, $ready) = @_;
     my $software = defined $self->{product_name} && length $self->{product_name} ? $self->{product_name} : ref $self;
     return sub {
-        my ($host, $port, $proto) = @_;
+        my ($host, $port, $proto, @places) = @_;
         $host = 0 if !defined $host || $host eq '0.0.0.0';
+        # The line of plackup has room for one address, and none for a path.
+        if ($self->{_by_plackup} && (@places > 1 || grep {/\Aunix:/} @places)) {
+            print STDERR "$software: Accepting connections at $_\n" for @places;
+            return;
+        }
         return $ready->({ host => $host, port => $port, proto => $proto, server_software => $software });
     };
 }

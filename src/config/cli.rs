@@ -6,8 +6,9 @@ use std::fmt;
 use clap::{Arg, ArgAction};
 
 use super::command::{self, Command};
+use super::help::Page;
 use super::table::{self, Entry, Kind, Opt};
-use super::{Options, Said, help};
+use super::{Options, Said};
 
 // plackup's port.
 const DEFAULT_PORT: u32 = 5000;
@@ -19,8 +20,8 @@ pub enum Parsed {
     Serve(Box<Said>),
     /// To move a server that runs, and was started with these options
     Move(Command, Box<Said>),
-    /// Only to print this text, and to exit with status 0
-    Print(String),
+    /// Only to print this page, and to exit with status 0
+    Print(Page),
 }
 
 /// A mistake on the command line, as one line without a line end. The exit status for it is 2.
@@ -59,11 +60,13 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
     let matches = command()
         .try_get_matches_from(args)
         .map_err(|error| Error(one_line(&error.to_string())))?;
-    if matches.get_flag("help") {
-        return Ok(Parsed::Print(help::help()));
-    }
-    if matches.get_flag("version") {
-        return Ok(Parsed::Print(help::version()));
+    let pages = [
+        ("help", Page::Help),
+        ("usage", Page::Usage),
+        ("version", Page::Version),
+    ];
+    if let Some((_, page)) = pages.into_iter().find(|(flag, _)| matches.get_flag(flag)) {
+        return Ok(Parsed::Print(page));
     }
 
     let mut options = Options::new();
@@ -110,12 +113,8 @@ fn command() -> clap::Command {
         .disable_version_flag(true)
         .args(known().map(arg))
         .arg(Arg::new("FILE").action(ArgAction::Append).num_args(0..))
-        .arg(
-            Arg::new("help")
-                .long("help")
-                .short('h')
-                .action(ArgAction::SetTrue),
-        )
+        .arg(Arg::new("help").long("help").action(ArgAction::SetTrue))
+        .arg(Arg::new("usage").short('h').action(ArgAction::SetTrue))
         .arg(
             Arg::new("version")
                 .long("version")

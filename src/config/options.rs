@@ -35,6 +35,8 @@ pub struct Options {
     pub default_port: Option<u32>,
     /// `backlog`, connections
     pub backlog: u32,
+    /// `ipv6_only`
+    pub ipv6_only: bool,
     /// `defer_accept`
     pub defer_accept: bool,
     /// `server_ready`: a code reference was given and waits on Perl's side

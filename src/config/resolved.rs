@@ -1,5 +1,6 @@
 //! `Config`: the options checked and brought to what they mean; the rest of Gepok reads only this.
 
+use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Config {
     pub warnings: Vec<&'static str>,
     /// How many connections wait to be accepted, for listen(2)
     pub backlog: u32,
+    /// Whether no IPv6 socket accepts IPv4 connections
+    pub ipv6_only: bool,
     /// Whether TCP connections are accepted with their first bytes
     pub defer_accept: bool,
     /// Who may connect to the Unix sockets that are made
@@ -165,6 +168,7 @@ impl Config {
                 .into_iter()
                 .collect(),
             backlog: options.backlog,
+            ipv6_only: options.ipv6_only,
             defer_accept: options.defer_accept,
             unix_access: UnixAccess {
                 mode: options.unix_socket_mode,
@@ -189,6 +193,19 @@ impl Config {
             limits: limits::limits(&options.limits)?,
             logging: logging::logging(options, &name(options))?,
         })
+    }
+}
+
+impl Config {
+    /// Whether the socket of this address takes IPv6 alone: where that is said, or an IPv4 socket has the port.
+    pub fn v6_only(&self, tcp: &Tcp) -> bool {
+        let v4 = |listener: &Listener| match &listener.place {
+            Place::Tcp(other) => {
+                other.port == tcp.port && other.port != 0 && other.host.parse::<Ipv4Addr>().is_ok()
+            }
+            _ => false,
+        };
+        self.ipv6_only || self.listeners.iter().any(v4)
     }
 }
 

@@ -10,6 +10,7 @@ mod sink;
 mod target;
 pub mod time;
 
+use std::fmt;
 use std::io::Write;
 
 use ::log::{LevelFilter, Log, Metadata, Record};
@@ -27,21 +28,28 @@ impl Log for StandardError {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let (pid, level) = (std::process::id(), record.level().as_str().to_lowercase());
-            let mut line = vec![b'['];
-            // UTC: the lines of all processes must be in one order, and local time may jump back.
-            Civil::of(Timestamp::now().seconds, 0).put_plain(&mut line);
-            let _ = writeln!(
-                line,
-                "] [{pid}] [{level}] {}",
-                plain(&record.args().to_string())
-            );
-            // One write, so that lines of several processes do not mix. There is nobody to tell of an error.
-            let _ = std::io::stderr().write_all(&line);
+            write(&record.level().as_str().to_lowercase(), *record.args());
         }
     }
 
     fn flush(&self) {}
+}
+
+fn write(level: &str, text: fmt::Arguments<'_>) {
+    let mut line = vec![b'['];
+    // UTC: the lines of all processes must be in one order, and local time may jump back.
+    Civil::of(Timestamp::now().seconds, 0).put_plain(&mut line);
+    let pid = std::process::id();
+    let _ = writeln!(line, "] [{pid}] [{level}] {}", plain(&text.to_string()));
+    // One write, so that lines of several processes do not mix. There is nobody to tell of an error.
+    let _ = std::io::stderr().write_all(&line);
+}
+
+/// A line about the server's life that is no warning, and is written at every level but error and off.
+pub fn notice(text: fmt::Arguments<'_>) {
+    if ::log::max_level() >= LevelFilter::Warn {
+        write("notice", text);
+    }
 }
 
 /// Sends the lines of this process, and of those forked from it, to standard error. Their least level is `level`,

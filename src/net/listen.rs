@@ -50,34 +50,45 @@ pub struct UnixAccess {
     pub group: Option<u32>,
 }
 
-/// Listens on a TCP address; the first address of `host` that can be bound is taken.
+/// Listens on every address of `host`. Port 0 is the same port of the system's choice for all of them. An address that
+/// can't be used is passed over if another can: a debug line where the machine lacks it, else a warning.
 ///
 /// # Errors
 /// One sentence that names the host and port.
-pub fn tcp(host: &str, port: u16, backlog: u32) -> Result<Listening> {
+pub fn tcp(host: &str, port: u16, v6_only: bool, backlog: u32) -> Result<Vec<Listening>> {
     let what = || format!("can't listen on {}", authority(host, port));
-    let mut last = anyhow!("the name has no address");
+    let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in (host, port).to_socket_addrs().with_context(what)? {
-        match tcp_address(address, backlog) {
-            Ok(socket) => {
-                let address = SockRef::from(&socket)
-                    .local_addr()
-                    .ok()
-                    .and_then(|a| a.as_socket());
-                return Ok(Listening {
-                    socket: socket.into(),
-                    unix: false,
-                    tls: false,
-                    deferred: false,
-                    address,
-                    path: None,
-                    file: None,
-                });
-            }
-            Err(error) => last = error.into(),
+        if !addresses.contains(&address) {
+            addresses.push(address);
         }
     }
-    Err(last).with_context(what)
+    let mut all: Vec<Listening> = Vec::new();
+    let mut failures = Vec::new();
+    for mut address in addresses {
+        let first = all.first().and_then(|listening| listening.address);
+        address.set_port(first.map_or(port, |first| first.port()));
+        match tcp_address(address, v6_only, backlog) {
+            Ok(listening) => all.push(listening),
+            Err(error) => failures.push((address, error)),
+        }
+    }
+    if all.is_empty() {
+        let last = failures.pop().map(|(_, error)| error.into());
+        return Err(last.unwrap_or_else(|| anyhow!("the name has no address"))).with_context(what);
+    }
+    for (address, error) in failures {
+        let lacking = [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT];
+        let level = match error.raw_os_error() {
+            Some(number) if lacking.contains(&number) => ::log::Level::Debug,
+            _ => ::log::Level::Warn,
+        };
+        ::log::log!(
+            level,
+            "can't listen on {address}, an address of '{host}': {error}"
+        );
+    }
+    Ok(all)
 }
 
 fn authority(host: &str, port: u16) -> String {
@@ -88,16 +99,25 @@ fn authority(host: &str, port: u16) -> String {
     }
 }
 
-fn tcp_address(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
+fn tcp_address(address: SocketAddr, v6_only: bool, backlog: u32) -> io::Result<Listening> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        // So that `*:80` and `[::]:80` can stand beside each other.
-        socket.set_only_v6(true)?;
+        // Whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(v6_only)?;
     }
     socket.bind(&address.into())?;
     socket.listen(backlog.try_into().unwrap_or(i32::MAX))?;
-    Ok(socket)
+    let address = socket.local_addr()?.as_socket();
+    Ok(Listening {
+        socket: socket.into(),
+        unix: false,
+        tls: false,
+        deferred: false,
+        address,
+        path: None,
+        file: None,
+    })
 }
 
 /// Listens on a Unix socket. A socket file that nobody listens on any more is replaced. For a process of one thread: the
@@ -254,15 +274,40 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_named() {
-        let first = tcp("127.0.0.1", 0, 5).unwrap();
-        let port = first.address.unwrap().port();
-        let error = format!("{:#}", tcp("127.0.0.1", port, 5).unwrap_err());
+        let first = tcp("127.0.0.1", 0, false, 5).unwrap();
+        let port = first[0].address.unwrap().port();
+        let error = format!("{:#}", tcp("127.0.0.1", port, false, 5).unwrap_err());
         assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
     }
 
     #[test]
+    fn every_address_of_a_name_is_bound_to_one_port() {
+        let all = tcp("localhost", 0, false, 5).unwrap();
+        let bound: Vec<_> = all.iter().map(|l| l.address.unwrap()).collect();
+        let port = bound[0].port();
+        assert!(bound.iter().all(|address| address.port() == port));
+        let addresses = ("localhost", port).to_socket_addrs().unwrap();
+        for address in addresses {
+            let usable = std::net::TcpListener::bind((address.ip(), 0)).is_ok();
+            assert_eq!(bound.contains(&address), usable, "{address}: {bound:?}");
+        }
+    }
+
+    #[test]
+    fn the_ipv6_wildcard_takes_ipv4_unless_it_is_told_not_to() {
+        for v6_only in [false, true] {
+            let Ok(all) = tcp("::", 0, v6_only, 5) else {
+                return; // This machine has no IPv6.
+            };
+            let port = all[0].address.unwrap().port();
+            let refused = std::net::TcpStream::connect(("127.0.0.1", port)).is_err();
+            assert_eq!(refused, v6_only);
+        }
+    }
+
+    #[test]
     fn only_a_listening_socket_is_taken_over() {
-        let listening = tcp("127.0.0.1", 0, 5).unwrap();
+        let listening = tcp("127.0.0.1", 0, false, 5).unwrap().remove(0);
         let address = listening.address;
         assert_eq!(inherited(listening.socket, "it").unwrap().address, address);
         let (one, _) = UnixStream::pair().unwrap();

@@ -44,3 +44,22 @@ impl Terminal {
         }
     }
 }
+
+/// The columns of the terminal that standard output is, else what COLUMNS of the environment says, else 80.
+pub fn columns() -> usize {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ writes one winsize to its argument, which is one, or fails.
+    let told = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    match size.ws_col {
+        columns @ 1.. if told == 0 => columns.into(),
+        _ => std::env::var("COLUMNS")
+            .ok()
+            .and_then(|columns| columns.parse().ok())
+            .unwrap_or(80),
+    }
+}

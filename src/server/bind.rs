@@ -26,40 +26,54 @@ impl Server<'_> {
     pub(super) fn bind(&mut self) -> Result<()> {
         let access = unix_access(&self.config.unix_access)?;
         for listener in &self.config.listeners {
-            let kept = place_name(&listener.place);
-            let kept = kept.and_then(|name| self.handover.take_socket(&name));
-            let mut listening = match (&listener.place, kept) {
-                (place, Some(socket)) => {
-                    let mut listening = kept_socket(place, socket, self.origin)?;
-                    if self.start == Start::Trial {
-                        // It is the running server's.
-                        listening.file = None;
-                    }
-                    listening
+            let name = place_name(&listener.place);
+            let mut kept = Vec::new();
+            let also = name.as_deref().map(further);
+            let mut wanted = name.as_deref();
+            while let Some(socket) = wanted.and_then(|name| self.handover.take_socket(name)) {
+                wanted = also.as_deref();
+                let mut listening = kept_socket(&listener.place, socket, self.origin)?;
+                if self.start == Start::Trial {
+                    // It is the running server's.
+                    listening.file = None;
                 }
-                (Place::Tcp(tcp), None) => listen::tcp(&tcp.host, tcp.port, self.config.backlog)?,
-                (Place::Unix(path), None) => {
-                    listen::unix(&socket_path(path, self.origin), access, self.config.backlog)?
+                kept.push(listening);
+            }
+            let opened = match &listener.place {
+                _ if !kept.is_empty() => kept,
+                Place::Tcp(tcp) => {
+                    let v6_only = self.config.v6_only(tcp);
+                    listen::tcp(&tcp.host, tcp.port, v6_only, self.config.backlog)?
                 }
-                (Place::Inherited(number), None) => {
-                    listen::inherited(duplicate(*number)?, "listen_sock")?
+                Place::Unix(path) => {
+                    let path = socket_path(path, self.origin);
+                    vec![listen::unix(&path, access, self.config.backlog)?]
                 }
-                (Place::HandedIn(number), None) => {
+                Place::Inherited(number) => {
+                    vec![listen::inherited(duplicate(*number)?, "listen_sock")?]
+                }
+                Place::HandedIn(number) => {
                     let what = format!("descriptor {number}, which was handed in,");
                     let copy = self.entry.copy_of(*number);
-                    listen::inherited(take(*number, copy)?, &what)?
+                    vec![listen::inherited(take(*number, copy)?, &what)?]
                 }
             };
-            self.files.extend(listening.file.take());
-            listening.tls = listener.tls;
-            listening.deferred = self.config.defer_accept;
-            if listening.tls && listening.unix {
-                bail!(
-                    "option 'ssl': TLS is not spoken on Unix sockets, and the one handed in is such"
-                );
+            for (number, mut listening) in opened.into_iter().enumerate() {
+                self.files.extend(listening.file.take());
+                listening.tls = listener.tls;
+                listening.deferred = self.config.defer_accept;
+                if listening.tls && listening.unix {
+                    bail!(
+                        "option 'ssl': TLS is not spoken on Unix sockets, and the one handed in is such"
+                    );
+                }
+                self.facts.listeners.push(told(listener, &listening));
+                let name = if number == 0 { &name } else { &also };
+                let descriptor = listening.socket.as_raw_fd();
+                self.handed
+                    .extend(name.clone().map(|name| (descriptor, name)));
+                self.listening.push(listening);
             }
-            self.facts.listeners.push(told(listener, &listening));
-            self.listening.push(listening);
         }
         self.handover.close_unwanted();
         Ok(())
@@ -80,13 +94,18 @@ fn unix_access(access: &config::resolved::UnixAccess) -> Result<UnixAccess> {
 }
 
 /// What a socket is called that is handed over to the next program; nothing where the app has opened it.
-pub(super) fn place_name(place: &Place) -> Option<String> {
+fn place_name(place: &Place) -> Option<String> {
     match place {
         Place::Tcp(tcp) => Some(format!("tcp {:?} {}", tcp.host, tcp.port)),
         Place::Unix(path) => Some(format!("unix {path:?}")),
         Place::HandedIn(number) => Some(format!("descriptor {number}")),
         Place::Inherited(_) => None,
     }
+}
+
+/// What the sockets after the first are called where a host has several addresses.
+fn further(name: &str) -> String {
+    format!("{name} also")
 }
 
 /// A socket that the program before has bound at this place.
@@ -182,5 +201,6 @@ fn told(listener: &config::resolved::Listener, listening: &Listening) -> worker:
             Some(address) => worker::Address::Ip(address),
             None => worker::Address::Unix(path),
         },
+        tls: listening.tls,
     }
 }

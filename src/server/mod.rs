@@ -78,11 +78,12 @@ pub trait Entry {
     /// The text that the hook died with.
     fn before_prefork(&mut self) -> Result<(), String>;
 
-    /// Everything listens; called once, in the master, with host, port and scheme of the first listener.
+    /// Everything listens; called once, in the master, with host, port and scheme of the first listener and then the
+    /// places of all listeners.
     ///
     /// # Errors
     /// The text that the app's hook died with.
-    fn listening(&mut self, host: &str, port: &str, scheme: &str) -> Result<(), String>;
+    fn listening(&mut self, told: &[String]) -> Result<(), String>;
 
     /// The app, in the process that will run it.
     ///
@@ -142,6 +143,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
         spool,
         entry,
         listening: Vec::new(),
+        handed: Vec::new(),
         files: Vec::new(),
         facts: ServerFacts {
             listeners: Vec::new(),
@@ -164,11 +166,12 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
     signal::release()?;
     let in_worker = server.facts.multiprocess && matches!(ended, Ok(Ended::Worker(_)));
     if !in_worker {
-        if let Err(error) = &ended
-            && server.daemon.is_awaited()
-            && server.logs.errors().is_some()
-        {
-            ::log::error!("{error:#}");
+        match &ended {
+            Err(error) if server.daemon.is_awaited() && server.logs.errors().is_some() => {
+                ::log::error!("{error:#}");
+            }
+            Ok(_) if server.start != Start::Trial => crate::log::notice(format_args!("stopped")),
+            _ => {}
         }
         // The caller tells why at the terminal.
         server.daemon.take_standard_error_back();
@@ -189,6 +192,9 @@ struct Server<'a> {
     spool: Option<PathBuf>,
     entry: &'a mut dyn Entry,
     listening: Vec<Listening>,
+    /// Their descriptors and the names by which the next program finds them; not those that the app has made, since it
+    /// makes them again.
+    handed: Vec<(RawFd, String)>,
     /// Those of the Unix sockets that were made here
     files: Vec<SocketFile>,
     facts: ServerFacts,
@@ -364,6 +370,7 @@ impl Roles for Server<'_> {
     }
 
     fn serving(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+        self.announce();
         if self.daemon.is_awaited() {
             let errors = instead_of_terminal().map_err(|error| error.to_string())?;
             // A core that has just died is noticed by the master.
@@ -377,14 +384,10 @@ impl Roles for Server<'_> {
 
     fn stop_listening(&mut self) {
         self.listening.clear();
+        self.handed.clear();
     }
 
     fn handed_over(&self) -> Handover {
-        let places = self.config.listeners.iter().map(|listener| &listener.place);
-        let sockets = self.listening.iter().zip(places);
-        // What the app has made, it makes again.
-        let sockets =
-            sockets.filter_map(|(l, place)| Some((l.socket.as_raw_fd(), bind::place_name(place)?)));
         let board = self.board_file.as_ref().map(|board| KeptFile {
             descriptor: board.file().as_raw_fd(),
             purpose: Purpose::Scoreboard,
@@ -396,7 +399,7 @@ impl Roles for Server<'_> {
         files.extend(certificates.flat_map(Certificates::kept_files));
         Handover {
             origin: Some(self.origin.clone()),
-            sockets: sockets.collect(),
+            sockets: self.handed.clone(),
             files,
             children: self.logs.command().into_iter().collect(),
             ..Handover::default()

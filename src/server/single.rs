@@ -49,6 +49,7 @@ impl Server<'_> {
         board.reload_ended(1, None, 0);
         self.daemon.ready().map_err(|message| anyhow!(message))?;
         let supervisor = self.supervise(control, &saved)?;
+        self.announce();
         let shown = Shown {
             seat: board.take(1, 1),
             title: self.title.clone(),

@@ -13,6 +13,7 @@ use super::daemon::Start;
 use super::tls::Certificates;
 use crate::process::fork;
 use crate::process::signal;
+use crate::worker::Address;
 
 impl Server<'_> {
     /// Loads the app as the user that the server will be. Everything that needs root's rights is done.
@@ -75,11 +76,10 @@ impl Server<'_> {
             && self.config.server_ready
             && self.start != Start::Trial
         {
-            let secure = self.config.listeners.first().is_some_and(|first| first.tls);
-            let scheme = if secure { "https" } else { "http" };
-            let told = self
-                .entry
-                .listening(&first.server_name, &first.server_port, scheme);
+            let scheme = if first.tls { "https" } else { "http" };
+            let first = [&first.server_name, &first.server_port, scheme].map(str::to_owned);
+            let told: Vec<_> = first.into_iter().chain(self.places()).collect();
+            let told = self.entry.listening(&told);
             match (self.start, told) {
                 // The server that was tried serves: there is no way back.
                 (Start::Again, Err(message)) => ::log::error!("{message}"),
@@ -87,5 +87,25 @@ impl Server<'_> {
             }
         }
         self.leave_terminal().map_err(text)
+    }
+
+    /// Says where it listens, unless the hook of plackup does, or this is a trial.
+    pub(super) fn announce(&self) {
+        if self.start == Start::Trial || self.config.server_ready {
+            return;
+        }
+        for place in self.places() {
+            crate::log::notice(format_args!("listening on {place}"));
+        }
+    }
+
+    /// Where it listens, as `http://127.0.0.1:5000/` or `unix:/run/app.sock`.
+    fn places(&self) -> impl Iterator<Item = String> + '_ {
+        let listeners = self.facts.listeners.iter();
+        listeners.map(|listener| match &listener.address {
+            Address::Ip(address) if listener.tls => format!("https://{address}/"),
+            Address::Ip(address) => format!("http://{address}/"),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        })
     }
 }

@@ -52,6 +52,7 @@ impl Certificates {
                 .collect(),
             ca_files: clients.map_or(Vec::new(), |clients| all(&clients.ca_files)),
             ca_paths: clients.map_or(Vec::new(), |clients| all(&clients.ca_paths)),
+            ca_paths_may_be_empty: clients.is_some_and(|clients| clients.callback.is_some()),
             crl_files: clients.map_or(Vec::new(), |clients| all(&clients.crl_files)),
         };
         let kept = Kept(handover.take_files(Purpose::Tls));

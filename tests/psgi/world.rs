@@ -173,18 +173,21 @@ pub(crate) fn listeners() -> Vec<Listener> {
             server_port: "80".into(),
             remote: Remote::Peer,
             address: Address::Ip("127.0.0.1:80".parse().unwrap()),
+            tls: false,
         },
         Listener {
             server_name: "/run/gepok".into(),
             server_port: "0".into(),
             remote: Remote::Loopback,
             address: Address::Unix("/run/gepok".into()),
+            tls: false,
         },
         Listener {
             server_name: "0".into(),
             server_port: "/run/starlet".into(),
             remote: Remote::Undefined,
             address: Address::Unix("/run/starlet".into()),
+            tls: false,
         },
     ]
 }

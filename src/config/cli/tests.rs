@@ -154,12 +154,15 @@ fn mistakes_are_told_in_one_line() {
 
 #[test]
 fn help_and_version_only_print() {
-    for args in [["-h"], ["--help"], ["-v"], ["--version"]] {
-        let parsed = parse(args.map(OsString::from));
-        assert!(
-            matches!(parsed, Ok(Parsed::Print(_))),
-            "{args:?}: {parsed:?}"
-        );
+    for (arg, page) in [
+        ("-h", Page::Usage),
+        ("--help", Page::Help),
+        ("-v", Page::Version),
+        ("--version", Page::Version),
+    ] {
+        let parsed = parse([OsString::from(arg)]);
+        let is_page = matches!(parsed, Ok(Parsed::Print(found)) if found == page);
+        assert!(is_page, "{arg}: {parsed:?}");
     }
 }
 

@@ -15,7 +15,8 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::None,
             short: "TCP addresses: N, :N, *:N, host:N or [v6]:N, by commas",
             long: "TCP addresses to listen on: C<N>, C<:N>, C<*:N>, C<0.0.0.0:N>, C<host:N> or C<[v6]:N>, as an array \
-                   or separated by commas; a comma may end the list. Without a host it is every IPv4 address. \
+                   or separated by commas; a comma may end the list. Without a host it is every IPv4 address, C<[::]:N> is \
+                   every address of both families, and a name is every address that it has. \
                    C<SERVER_NAME> is the bound address.",
             entry: Entry::All,
         },
@@ -74,7 +75,7 @@ pub(super) static CATEGORY: Category = Category {
             value: "HOST",
             preset: Preset::Described("every IPv4 address"),
             short: "the host of -p",
-            long: "Host name or address for C<port>, and then C<SERVER_NAME>.",
+            long: "Host name or address for C<port>, and then C<SERVER_NAME>. The server listens on every address of a name.",
             entry: Entry::All,
         },
         Opt {
@@ -126,6 +127,18 @@ pub(super) static CATEGORY: Category = Category {
             short: "connections that may wait to be accepted",
             long: "How many connections the system keeps waiting until they are accepted. The system may cut it \
                    (C<net.core.somaxconn>).",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "ipv6_only",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, on| options.ipv6_only = on),
+            value: "",
+            preset: Preset::Value("0"),
+            short: "[::]:N does not accept IPv4 connections",
+            long: "Whether C<[::]:N> accepts IPv6 connections only. By default it accepts IPv4 connections too, whatever \
+                   C<net.ipv6.bindv6only> says, unless an IPv4 address with the same port is given as well.",
             entry: Entry::All,
         },
         Opt {

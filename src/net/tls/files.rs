@@ -66,6 +66,8 @@ pub struct Files {
     pub ca_files: Vec<PathBuf>,
     /// Folders of such.
     pub ca_paths: Vec<PathBuf>,
+    /// Whether such a folder may have no file in it: where a callback decides.
+    pub ca_paths_may_be_empty: bool,
     /// Revocation lists.
     pub crl_files: Vec<PathBuf>,
 }
@@ -113,7 +115,11 @@ impl Files {
             opened.push(open(Role::Authorities, path)?);
         }
         for path in &self.ca_paths {
-            let of_folder = open_folder(path, kept).with_context(|| what(Role::InFolder, path))?;
+            let of_folder = open_folder(path, kept, self.ca_paths_may_be_empty)
+                .with_context(|| what(Role::InFolder, path))?;
+            if of_folder.is_empty() {
+                ::log::warn!("{}: there is no file in it", what(Role::InFolder, path));
+            }
             opened.extend(of_folder);
         }
         for path in &self.crl_files {
@@ -145,7 +151,7 @@ fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened> {
 
 /// The files of a folder, each once: those that `openssl rehash` links to have two names. Links that lead nowhere
 /// and files that went away meanwhile are passed over.
-fn open_folder(folder: &Path, kept: &Kept) -> Result<Vec<Opened>> {
+fn open_folder(folder: &Path, kept: &Kept, may_be_empty: bool) -> Result<Vec<Opened>> {
     let listed = fs::read_dir(folder).and_then(|entries| {
         let paths = entries.map(|entry| Ok(entry?.path()));
         paths.collect::<io::Result<Vec<_>>>()
@@ -170,7 +176,7 @@ fn open_folder(folder: &Path, kept: &Kept) -> Result<Vec<Opened>> {
             opened.push(open(Role::InFolder, &path, kept)?);
         }
     }
-    anyhow::ensure!(!opened.is_empty(), "there is no file in it");
+    anyhow::ensure!(may_be_empty || !opened.is_empty(), "there is no file in it");
     Ok(opened)
 }
 
@@ -187,7 +193,7 @@ mod tests {
         symlink("ca.pem", at("1a2b3c4d.0")).unwrap();
         symlink("nowhere", at("5e6f7a8b.0")).unwrap();
         fs::create_dir(at("sub")).unwrap();
-        let opened = open_folder(folder.path(), &Kept::default()).unwrap();
+        let opened = open_folder(folder.path(), &Kept::default(), false).unwrap();
         assert_eq!(opened.len(), 1);
         assert_eq!(opened[0].role, Role::InFolder);
     }

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate, X509Version};
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::Judge;
 use super::certificates::Certificate;
 use super::files::{Opened, Role, what};
 
@@ -36,11 +37,16 @@ pub(super) struct Material {
     pub warnings: Vec<String>,
 }
 
-/// Reads the files. `hosts` are those of the certificates, in order; none: the certificate says it.
+/// Reads the files. `hosts` are those of the certificates, in order; none: the certificate says it. A folder without
+/// certificates is a warning where somebody other than the authorities judges clients.
 ///
 /// # Errors
 /// One sentence that names option, file and reason.
-pub(super) fn read(files: Vec<Opened>, hosts: &[Option<String>]) -> Result<Material> {
+pub(super) fn read(
+    files: Vec<Opened>,
+    hosts: &[Option<String>],
+    judge: Option<Judge>,
+) -> Result<Material> {
     let mut material = Material::default();
     let mut chain = None;
     let mut folder_of = None;
@@ -79,12 +85,13 @@ pub(super) fn read(files: Vec<Opened>, hosts: &[Option<String>]) -> Result<Mater
             }
         }
     }
-    if let Some(folder) = folder_of {
+    if let Some(folder) = folder_of.filter(|_| material.authorities.is_empty()) {
         let what = self::what(Role::InFolder, &folder);
-        ensure!(
-            !material.authorities.is_empty(),
-            "{what}: no file in it holds a certificate"
-        );
+        let text = format!("{what}: no file in it holds a certificate");
+        match judge {
+            None | Some(Judge::Authorities) => bail!(text),
+            Some(Judge::App | Judge::Anything | Judge::Nothing) => material.warnings.push(text),
+        }
     }
     Ok(material)
 }

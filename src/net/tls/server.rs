@@ -91,10 +91,11 @@ impl Server {
     /// One sentence that names option, file and reason.
     pub async fn load(&self, files: Vec<Opened>) -> Result<()> {
         let hosts = self.settings.hosts.clone();
+        let judge = self.settings.clients.as_ref().map(|clients| clients.judge);
         let made = self.made.borrow().clone();
         // Hundreds of authorities take their time.
         let read = tokio::task::spawn_blocking(move || -> Result<_> {
-            let mut material = material::read(files, &hosts)?;
+            let mut material = material::read(files, &hosts, judge)?;
             if hosts.is_empty() {
                 let certificate = match made {
                     Some(key) => Certificate {

@@ -20,11 +20,18 @@ sub new {
     if (ref $self{listen} eq 'ARRAY') {
         my %listen = map { $_ => 1 } @{ $self{listen} };
         my $joined = join ':', map { defined $_ ? $_ : '' } @self{qw(host port)};
-        delete @self{qw(host port)} if $listen{$joined};
+        # Messages should name the option that was typed, and an IPv6 address is not of the form host:port.
+        if ($listen{$joined} && defined $self{host} && !grep {/\A(?:-l|--?listen(?:=|\z))/} @ARGV) {
+            delete $self{listen} if !(@{ $self{listen} } = grep { $_ ne $joined } @{ $self{listen} });
+        }
+        elsif ($listen{$joined}) {
+            delete @self{qw(host port)};
+        }
         delete $self{socket} if defined $self{socket} && $listen{ $self{socket} };
         # With nothing typed it says port 5000. That must give way to http_ports, but -p 5000 must not.
-        delete $self{listen} if "@{ $self{listen} }" eq ':5000' && !grep { /\A--?(?:p|port|l|listen)(?:=|\z)/ } @ARGV;
+        delete $self{listen} if $self{listen} && "@{ $self{listen} }" eq ':5000' && !grep { /\A--?(?:p|port|l|listen)(?:=|\z)/ } @ARGV;
     }
+    $self{_by_plackup} = 1 if $INC{'Plack/Runner.pm'};
     $self{_handed_in} = Gepok::_handed_in();
     return bless \%self, $class;
 }

@@ -34,7 +34,7 @@ fn pair(names: &[&str]) -> (String, String) {
 }
 
 fn error(files: Vec<Opened>) -> String {
-    format!("{:#}", read(files, &[]).unwrap_err())
+    format!("{:#}", read(files, &[], None).unwrap_err())
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn certificates_bring_their_names_and_chains() {
         folder.put(Role::Key, "two.again", format!("{two}{two_key}")),
     ];
     let hosts = [None, Some("d.example".to_owned())];
-    let material = read(files, &hosts).unwrap();
+    let material = read(files, &hosts, None).unwrap();
     let [one, two] = &material.certificates[..] else {
         panic!("two certificates");
     };
@@ -78,7 +78,7 @@ fn forms_of_keys() {
                 folder.put(Role::Chain, "c", chain),
                 folder.put(Role::Key, "k", key),
             ];
-            assert_eq!(read(files, &[]).unwrap().certificates.len(), 1);
+            assert_eq!(read(files, &[], None).unwrap().certificates.len(), 1);
         }
     }
 }
@@ -168,7 +168,7 @@ fn time_is_a_matter_of_warnings() {
         files.push(folder.put(Role::Chain, name, certificate));
         files.push(folder.put(Role::Key, "key", key.serialize_pem()));
     }
-    let warnings = read(files, &[]).unwrap().warnings;
+    let warnings = read(files, &[], None).unwrap().warnings;
     assert_eq!(warnings.len(), 2);
     assert!(
         warnings[0].contains("/old: the certificate expired on Jan  1"),
@@ -190,7 +190,13 @@ fn authorities_of_a_folder_stand_among_other_files() {
             folder.put(Role::InFolder, "ca", format!("{one}{one}")),
         ]
     };
-    assert_eq!(read(files(), &[]).unwrap().authorities.len(), 2);
+    assert_eq!(read(files(), &[], None).unwrap().authorities.len(), 2);
+    // Where a callback judges clients it is a warning.
+    for judge in [Judge::App, Judge::Anything, Judge::Nothing] {
+        let warnings = read(vec![files().remove(0)], &[], Some(judge)).unwrap();
+        let warnings = warnings.warnings;
+        assert!(warnings[0].ends_with("no file in it holds a certificate"));
+    }
     let readme = files().remove(0);
     let error = error(vec![readme]);
     assert!(error.starts_with("option 'ssl_ca_path': /"), "{error}");
