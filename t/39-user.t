@@ -113,6 +113,17 @@ each_entry {
     ok !slurp($places->{pid}), 'no pid is left';
 };
 
+check 'logs that only root can open, and HUP' => sub {
+    my $folder = readable();
+    my ($server, $places) = daemon('new', folder => $folder, port => free_port());
+    my ($worker) = (split / /, $server->get('/')->content)[2];
+    is system("$GEPOK reload --name $places->{name} 2>/dev/null"), 0, 'gepok reload: it is done';
+    ok soon { !alive($worker) }, 'the workers are others';
+    like slurp($places->{logs}[1]), qr/\[warn\] the log \S+ can't be opened again by this user/, 'the log tells that it stays open';
+    $server->get('/after');
+    ok soon { slurp($places->{logs}[0]) =~ m{"GET /after} }, 'and goes on';
+};
+
 # A place that is wrong only in the new program: the trial finds it.
 each_entry {
     my $entry  = shift;

@@ -186,7 +186,8 @@ impl Logs {
     /// Opens the files anew and makes the error log standard error. Returns copies for the core.
     fn reopened(&mut self) -> Result<LogFiles> {
         if let Some(errors) = &mut self.errors {
-            *errors = Errors::open(errors.path.clone(), None)?;
+            let kept = errors.file.try_clone()?;
+            *errors = Errors::open(errors.path.clone(), Some(kept))?;
         }
         self.take_standard_error()?;
         if let Some(access) = &mut self.access {
@@ -313,8 +314,9 @@ impl Access {
         {
             return Ok(());
         }
-        let opened = open(&self.destination).with_context(|| cannot(&self.destination))?;
-        (self.file, self.unread) = opened;
+        let kept = destination_path(&self.destination).map(|_| self.file.try_clone());
+        let opened = open_or_keep(&self.destination, kept.transpose()?);
+        (self.file, self.unread) = opened.with_context(|| cannot(&self.destination))?;
         self.start_command()
     }
 
@@ -344,7 +346,7 @@ fn cannot(destination: &Destination) -> String {
 
 impl Errors {
     fn open(path: PathBuf, kept: Option<OwnedFd>) -> Result<Errors> {
-        let file = or_kept(destination::append(&path), kept)
+        let file = or_kept(&path, kept)
             .with_context(|| format!("option 'error_log_path': can't open {}", path.display()))?;
         Ok(Errors { path, file })
     }
@@ -377,15 +379,21 @@ fn open_or_keep(
 ) -> io::Result<(OwnedFd, Option<PipeReader>)> {
     match (destination, kept) {
         (Destination::Stdout, Some(kept)) => Ok((kept, None)),
-        (Destination::File(path), kept) => Ok((or_kept(destination::append(path), kept)?, None)),
+        (Destination::File(path), kept) => Ok((or_kept(path, kept)?, None)),
         (_, _) => open(destination),
     }
 }
 
 /// A file that root has opened stays in use where this process may not open it.
-fn or_kept(opened: io::Result<OwnedFd>, kept: Option<OwnedFd>) -> io::Result<OwnedFd> {
-    match (opened, kept) {
-        (Err(error), Some(kept)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(kept),
+fn or_kept(path: &Path, kept: Option<OwnedFd>) -> io::Result<OwnedFd> {
+    match (destination::append(path), kept) {
+        (Err(error), Some(kept)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            ::log::warn!(
+                "the log {} can't be opened again by this user: it stays open as it was",
+                path.display()
+            );
+            Ok(kept)
+        }
         (opened, _) => opened,
     }
 }
