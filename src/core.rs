@@ -30,7 +30,7 @@ use crate::net::listen::Listening;
 use crate::net::stream::Stream;
 use crate::net::tls::files::{Opened, Role};
 use crate::net::tls::{self, Accepted};
-use crate::process::control::{self, LogFiles, TlsFile, ToCore, ToMaster};
+use crate::process::control::{self, TlsFile, ToCore, ToMaster};
 use crate::process::pool::Load;
 use crate::scoreboard::Board;
 use crate::scoreboard::connections::{self, State};
@@ -74,8 +74,6 @@ const TURN: usize = 256 * 1024;
 pub struct Logs {
     /// The access log, if there is one.
     pub access: Option<Plan>,
-    /// Opens the files anew, where no master does it.
-    pub reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
 }
 
 /// Runs the core until the master says so, or has gone.
@@ -209,16 +207,7 @@ async fn live(
     // A master that is gone needs no word: `obey` hears that it has.
     let _ = control::tell_master(control.get_ref().as_fd(), ToMaster::Ready);
     spawn_local(forward(Rc::clone(&control), reports));
-    let ended = obey(
-        &control,
-        &context,
-        tls.as_ref(),
-        &live,
-        &start_drain,
-        logs.reopen,
-        board,
-    )
-    .await;
+    let ended = obey(&control, &context, tls.as_ref(), &live, &start_drain, board).await;
     if let Some(log) = &context.log {
         log.finish().await;
     }
@@ -309,7 +298,6 @@ async fn obey(
     tls: Option<&Rc<tls::Server>>,
     live: &Rc<Live>,
     start_drain: &watch::Sender<Phase>,
-    mut reopen: Option<Box<dyn FnMut() -> Result<LogFiles, String> + Send>>,
     board: Option<Arc<Board>>,
 ) -> io::Result<()> {
     let dispatch = &context.dispatch;
@@ -369,10 +357,9 @@ async fn obey(
                 reread::read_tls(control, tls, mem::take(&mut files));
             }
             Some(ToCore::Logs(files)) => reread::take_logs(context, files),
-            Some(ToCore::Reread) => {
+            Some(ToCore::Reread(logs)) => {
                 dispatch.forget_verdicts();
-                let files = reopen.as_mut().map(|reopen| reopen());
-                reread::all(context, tls, files.transpose(), board.clone());
+                reread::all(tls, logs, board.clone());
             }
             Some(ToCore::Quit) | None => {
                 dispatch.stop_workers();

@@ -116,4 +116,43 @@ CODE
     like $server->log, qr/MY INT/, 'and INT runs the caller\'s handler';
 };
 
+# The core's thread has descriptors of its own.
+check 'a child that the app forks holds neither client nor port' => sub {
+    each_entry {
+        my $server = server(entry => shift, listen => [qw(tcp unix)], options => {start_servers => 0}, app => <<'APP');
+sub {
+    my $pid = fork // die;
+    if (!$pid) { sleep 100; CORE::exit(0) }
+    return [200, [], [$pid]];
+}
+APP
+        my $client = send_request($server, '/');
+        my $child  = $client->response->content;
+        ok $client->closed, 'the connection is closed';
+        my @sockets = grep { (readlink($_) // '') =~ /^socket/ } glob "/proc/$child/fd/*";
+        my %listens = map { $_ => 1 } map { (split)[9] } do { open my $f, '<', '/proc/net/tcp' or die $!; <$f> };
+        is_deeply [grep { $listens{(readlink =~ /(\d+)/)[0]} } @sockets], [], 'no TCP socket is among its descriptors';
+        is $server->stop, 0, 'the server stops';
+        ok alive($child), 'the child lives on';
+        ok !eval { $server->connect($_); 1 }, "and nobody listens ($_)" for qw(tcp unix);
+        kill KILL => $child;
+    };
+};
+
+# Both threads must go on in the new file.
+check 'log files after HUP' => sub {
+    my $folder = scratch();
+    my $server = server(entry => 'bin', options => {start_servers => 0, log_level => 'info', access_log_path => "$folder/access",
+        error_log_path => "$folder/errors"}, app => 'sub { print STDERR "the app says $_[0]{PATH_INFO}\n"; [200, [], [$$]] }');
+    $server->get('/first');
+    rename "$folder/$_", "$folder/$_.old" or die $! for qw(access errors);
+    $server->signal('HUP');
+    ok soon { -e "$folder/access" && -e "$folder/errors" }, 'both are opened again';
+    $server->get('/second');
+    my $slurp = sub { open my $file, '<', $_[0] or return ''; local $/; scalar(<$file>) // '' };
+    ok soon { $slurp->("$folder/access") =~ m{GET /second} }, 'the access log goes on in the new file';
+    like $slurp->("$folder/errors"), qr{the app says /second}, 'and the error log of the app';
+    is $server->stop, 0, 'the server stops';
+};
+
 done_testing;

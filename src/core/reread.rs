@@ -13,22 +13,15 @@ use crate::process::control::{self, LogFiles, ToMaster};
 use crate::process::fork;
 use crate::scoreboard::Board;
 
-/// In one process, where no master does it: takes log files that were opened anew, if they could be, reads the
-/// certificates, and tells how that has ended.
+/// In one process, where no master does it: reads the certificates, and tells how that and the opening of the log files have ended.
 pub(super) fn all(
-    context: &Context,
     tls: Option<&Rc<tls::Server>>,
-    files: Result<Option<LogFiles>, String>,
+    logs: Result<(), String>,
     board: Option<Arc<Board>>,
 ) {
     if let Some(board) = &board {
         board.reload_asked();
     }
-    let logs = files.map(|files| {
-        if let Some(files) = files {
-            take_logs(context, files);
-        }
-    });
     let tls = tls.cloned();
     spawn_local(async move {
         let certificates = match tls {

@@ -61,8 +61,8 @@ pub enum ToCore {
     TlsFile(TlsFile),
     /// Those were all; the answer says whether TLS goes by them from now on.
     ReadTls,
-    /// Open and read such files and the log files yourself: said where there is no master, but one process.
-    Reread,
+    /// Open and read such files yourself: said where there is no master, but one process. Its log files were opened again, or why not.
+    Reread(Result<(), String>),
     /// Log files, opened anew.
     Logs(LogFiles),
 }
@@ -127,15 +127,6 @@ const HUNG: u8 = 23;
 const REREAD: u8 = 24;
 const LOGS: u8 = 25;
 const LOAD: u8 = 26;
-
-/// `Drain` as it stands on the wire, for a signal handler.
-pub const DRAIN_WORD: [u8; 1] = [DRAIN];
-/// `GiveWay` as it stands on the wire, for a signal handler.
-pub const GIVE_WAY_WORD: [u8; 1] = [GIVE_WAY];
-/// `Quit` as it stands on the wire, for a signal handler.
-pub const QUIT_WORD: [u8; 1] = [QUIT];
-/// `Reread` as it stands on the wire, for a signal handler.
-pub const REREAD_WORD: [u8; 1] = [REREAD];
 
 /// Makes the two ends: the master's, then the core's.
 ///
@@ -261,14 +252,14 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
             bytes.put_u32_le(*number);
         }
         ToCore::Accept => bytes.put_u8(ACCEPT),
-        ToCore::GiveWay => bytes.put_slice(&GIVE_WAY_WORD),
+        ToCore::GiveWay => bytes.put_u8(GIVE_WAY),
         ToCore::Ping => bytes.put_u8(PING),
         ToCore::Died(number) => {
             bytes.put_u8(DIED);
             bytes.put_u32_le(*number);
         }
-        ToCore::Drain => bytes.put_slice(&DRAIN_WORD),
-        ToCore::Quit => bytes.put_slice(&QUIT_WORD),
+        ToCore::Drain => bytes.put_u8(DRAIN),
+        ToCore::Quit => bytes.put_u8(QUIT),
         ToCore::NoWorkers => bytes.put_u8(NO_WORKERS),
         ToCore::TlsFile(file) => {
             bytes.put_u8(TLS_FILE);
@@ -277,7 +268,11 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
             descriptors.push(file.file.as_raw_fd());
         }
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
-        ToCore::Reread => bytes.put_slice(&REREAD_WORD),
+        ToCore::Reread(logs) => {
+            bytes.put_u8(REREAD);
+            bytes.put_slice(logs.as_ref().err().map_or(&[], |why| why.as_bytes()));
+            bytes.truncate(LONGEST);
+        }
         ToCore::Logs(files) => {
             let (there, files) = files.encode();
             bytes.put_slice(&[LOGS, there]);
@@ -403,7 +398,13 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
             ToCore::TlsFile(TlsFile { role, path, file })
         }
         READ_TLS => ToCore::ReadTls,
-        REREAD => ToCore::Reread,
+        REREAD => {
+            let why = String::from_utf8_lossy(from);
+            ToCore::Reread(match why.is_empty() {
+                true => Ok(()),
+                false => Err(why.into_owned()),
+            })
+        }
         LOGS => {
             let there = from.try_get_u8().map_err(|_| garbage())?;
             ToCore::Logs(LogFiles::decode(there, descriptors).ok_or_else(garbage)?)

@@ -70,6 +70,35 @@ pub fn close_all_but(keep: &[RawFd]) {
     close_range(first, u32::MAX);
 }
 
+/// Gives the calling thread descriptors of its own, copies of those of the process: what it opens from now on no process has that
+/// another thread forks. Without the right to it (seccomp, a kernel before 5.9) they stay shared.
+///
+/// # Errors
+/// What the system says.
+pub fn unshare_descriptors() -> io::Result<()> {
+    // SAFETY: plain system calls, which change nothing but the thread's table of descriptors. The range is beyond every
+    // descriptor, so that none is closed.
+    let done = unsafe {
+        libc::unshare(libc::CLONE_FILES) == 0
+            || libc::syscall(
+                libc::SYS_close_range,
+                u32::MAX,
+                u32::MAX,
+                libc::CLOSE_RANGE_UNSHARE,
+            ) == 0
+    };
+    match done {
+        true => Ok(()),
+        false => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Closes a descriptor of this thread whose owner lives in another one, with descriptors of its own.
+pub fn close_copy(descriptor: RawFd) {
+    // SAFETY: the number has no owner in this thread: the value was moved to the other one.
+    unsafe { libc::close(descriptor) };
+}
+
 fn close_range(first: u32, last: u32) {
     // SAFETY: the caller of `close_all_but` keeps what it still uses; a kernel without the call (before
     // 5.9) leaves descriptors open, which costs memory but harms nobody.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use super::control::{MasterEnd, ToCore, ToMaster};
+use super::control::{LogFiles, MasterEnd, ToCore, ToMaster};
 use super::fork;
 use super::master::FAST_STOP;
 use super::notify::Notifier;
@@ -41,6 +41,8 @@ pub struct Settings {
     pub is_nohup: bool,
     /// The service manager, where it wants to be told.
     pub notifier: Option<Notifier>,
+    /// Opens the log files again.
+    pub reopen_logs: Box<dyn FnMut() -> Result<LogFiles, String> + Send>,
     /// Called before the process is ended from here: removes the files that the server has made.
     pub clean_up: Box<dyn FnOnce() + Send>,
 }
@@ -213,13 +215,19 @@ impl Supervised {
     /// The terminal has gone: a server in the foreground goes with it, unless it was started by nohup.
     fn hang_up_or_reload(&mut self) {
         match self.settings.terminal.has_hung_up() {
-            false => self.tell(ToCore::Reread),
+            false => self.reload(),
             true if self.settings.is_nohup => {}
             true => {
                 ::log::info!("the terminal has hung up");
                 self.stop();
             }
         }
+    }
+
+    /// Opens the log files again, for both threads, and has the core read the certificates.
+    fn reload(&mut self) {
+        let logs = (self.settings.reopen_logs)().map(|files| self.tell(ToCore::Logs(files)));
+        self.tell(ToCore::Reread(logs));
     }
 
     fn stop(&mut self) {

@@ -261,7 +261,7 @@ impl Logs {
         }
     }
 
-    /// For the only process of a server: a way to open the files anew from the core's thread. A command that has
+    /// For the only process of a server: a way to open the files anew from another thread. A command that has
     /// ended stays so.
     pub(super) fn reopener(&self) -> impl FnMut() -> Result<LogFiles, String> + Send + 'static {
         let access = self
@@ -279,7 +279,7 @@ impl Logs {
                 Some(destination) => destination.open().with_context(|| cannot(destination))?,
                 None => None,
             };
-            let errors = None;
+            let errors = errors.map(|errors| errors.file);
             Ok(LogFiles { access, errors })
         };
         move || reopen().map_err(|error| format!("{error:#}"))

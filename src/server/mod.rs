@@ -336,10 +336,7 @@ impl Roles for Server<'_> {
         let live = AssertUnwindSafe(move || {
             core_process(&keep, daemon, master)?;
             logs.take_standard_error()?;
-            let logs = core::Logs {
-                access: access?,
-                reopen: None,
-            };
+            let logs = core::Logs { access: access? };
             core::run(listening, control, settings, tls, logs)
         });
         match catch_unwind(live) {

@@ -1,10 +1,11 @@
 //! One process (`start_servers 0`): the core on a thread beside the one that runs the app.
 
+use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -15,7 +16,8 @@ use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
 use crate::net::listen::SocketFile;
-use crate::process::control::{self, MasterEnd, ToCore, ToMaster};
+use crate::process::control::{self, LogFiles, MasterEnd, ToCore, ToMaster};
+use crate::process::fork;
 use crate::process::master::{Ended, Roles};
 use crate::process::notify::Notifier;
 use crate::process::pid_file::PidFile;
@@ -41,6 +43,7 @@ impl Server<'_> {
         let pid = std::process::id().cast_signed();
         control.tell(ToCore::Worker(1, pid, core_side))?;
         self.tell_listening().map_err(|message| anyhow!(message))?;
+        share_standard_error(&control)?;
 
         let channel = Rc::new(WorkerEnd::open(worker_side)?);
         let app = self.entry.app(&self.facts, Rc::clone(&channel));
@@ -48,6 +51,7 @@ impl Server<'_> {
         // From now on the core tells of reloads.
         board.reload_ended(1, None, 0);
         self.daemon.ready().map_err(|message| anyhow!(message))?;
+        share_standard_error(&control)?;
         let supervisor = self.supervise(control, &saved)?;
         self.announce();
         let shown = Shown {
@@ -77,6 +81,7 @@ impl Server<'_> {
             terminal: Terminal::find(),
             is_nohup: saved.ignored(Signal::SIGHUP),
             notifier,
+            reopen_logs: Box::new(self.logs.reopener()),
             clean_up: Box::new(move || {
                 sockets.iter().for_each(SocketFile::remove);
                 pid_file.into_iter().for_each(PidFile::remove);
@@ -97,18 +102,34 @@ impl Server<'_> {
         settings.spool.folder = self.spool.clone();
         let logs = core::Logs {
             access: self.access_plan()?,
-            reopen: Some(Box::new(self.logs.reopener())),
         };
         let tls = self.config.tls.as_ref();
         let tls =
             tls.map(|tls| tls::settings(tls, self.certificates.as_ref().map(|c| c.files.clone())));
+        let mut moved: Vec<RawFd> = listening
+            .iter()
+            .map(|(_, listening)| listening.socket.as_raw_fd())
+            .collect();
+        moved.push(core_end.as_raw_fd());
+        let access = logs.access.as_ref();
+        moved.extend(access.map(|plan| plan.descriptor.as_raw_fd()));
+        let keep = moved.clone();
+        let (tell_table, table) = mpsc::channel();
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
                 .name("gepok-core".to_owned())
-                .spawn(|| core::run(listening, core_end, settings, tls, logs))
+                .spawn(move || {
+                    let own = own_descriptors(&keep);
+                    // Nobody listens any more when the start has failed.
+                    let _ = tell_table.send(own?);
+                    core::run(listening, core_end, settings, tls, logs)
+                })
         })?
         .context("can't start the core's thread")?;
+        if let Ok(Table::Own) = table.recv() {
+            moved.into_iter().for_each(fork::close_copy);
+        }
         match control.hear()? {
             Some(ToMaster::Ready) => Ok(core),
             _ => Err(joined(core)
@@ -116,6 +137,36 @@ impl Server<'_> {
                 .unwrap_or_else(|| anyhow!("the core ended at once"))),
         }
     }
+}
+
+/// Whose descriptors the core's thread has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    /// Its own: a process that the app forks gets neither clients nor listening sockets.
+    Own,
+    /// Those of the process, where the system allows nothing else.
+    Shared,
+}
+
+/// Makes the calling thread's descriptors its own, and closes those that are not the core's.
+fn own_descriptors(keep: &[RawFd]) -> io::Result<Table> {
+    if let Err(error) = fork::unshare_descriptors() {
+        ::log::info!("processes that the app forks hold the clients' sockets: {error}");
+        return Ok(Table::Shared);
+    }
+    fork::close_all_but(keep);
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    fork::replace_standard(nothing.as_fd(), 0)?;
+    fork::replace_standard(nothing.as_fd(), 1)?;
+    Ok(Table::Own)
+}
+
+/// Has the core's thread write its lines where this one does.
+fn share_standard_error(control: &MasterEnd) -> io::Result<()> {
+    control.tell(ToCore::Logs(LogFiles {
+        access: None,
+        errors: Some(io::stderr().as_fd().try_clone_to_owned()?),
+    }))
 }
 
 fn joined(core: JoinHandle<io::Result<()>>) -> Result<()> {
