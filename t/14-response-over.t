@@ -37,6 +37,12 @@ sub {
     my $late   = sub { time - $began > $LIMIT };
     return [200, [], [$$]] if $kind eq 'pid';
     return [$status, \@fields, $body{$kind}->()] if $body{$kind};
+    if ($kind eq 'file') {
+        open my $file, '+>', undef or die $!;
+        print {$file} 'f' x 100_000;
+        seek $file, 0, 0;
+        return [$status, \@fields, $file];
+    }
     return sub {
         my $writer = shift->([$status, \@fields]);
         if ($kind eq 'chunks') {
@@ -133,6 +139,23 @@ for my $workers (1, 0) {
     # Both writers, the longer object and both handles: these are read in larger pieces.
     is $told, 5, "$where: what is too long is told once each";
 }
+
+check 'a file that is longer than its Content-Length' => sub {
+    my ($server, $folder) = start();
+    my $client = $server->connect;
+    is length ask($client, '/file/200/70000')->content, 70_000, 'is sent as far as that';
+    like ask($client, '/pid')->content, qr/^\d+$/, 'the connection goes on';
+    ok soon { $server->log =~ /a response is longer than its Content-Length/ }, 'the log tells';
+};
+
+check 'a response that is refused' => sub {
+    my ($server, $folder) = start();
+    my $client = $server->connect;
+    is ask($client, '/watch/200/five')->status, 500, 'its client gets a 500';
+    ok soon { notes($folder, 'before') eq "0\n" }, 'and is still there';
+    $client->close;
+    ok soon { notes($folder, 'after') eq "1\n" }, 'until it leaves';
+};
 
 check 'an app that chunks its content itself' => sub {
     my ($server, $folder) = start();

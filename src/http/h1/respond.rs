@@ -110,6 +110,8 @@ impl<'a> Response<'a> {
                     Ok(persists) => persistent = persists,
                     Err(error) => {
                         ::log::error!("a response can't be sent: {error}");
+                        // The client is there, and gets no more of this response.
+                        exchange.complete();
                         return self.canned(500).await;
                     }
                 },
