@@ -163,6 +163,18 @@ for my $signal (qw(INT TERM KILL)) {
     };
 }
 
+check 'an app that the user can not load leaves nothing' => sub {
+    my $folder = readable();
+    my $places = Places->new;
+    Gepok::Test::Server::spew("$folder/app.psgi", 'die "by intent\n"');
+    mkdir "$folder/closed", 0755 or die $!;
+    my ($status, $text) = run_command([$GEPOK, '--daemonize', "--name=$places->{name}", '--user=nobody', '--http-ports=127.0.0.1:' . free_port(),
+        "--unix-sockets=$folder/closed/socket", "$folder/app.psgi"]);
+    is $status, 2 << 8, 'status 2';
+    like $text, qr/by intent/, 'it says why';
+    is_deeply [grep { -e } "$folder/closed/socket", @$places{qw(pid board)}], [], 'no socket, pid file or scoreboard, though only root can remove them';
+};
+
 check 'keys that only root can read' => sub {
     my $folder = readable();
     my $ca     = Gepok::Test::Authority->new("$folder");

@@ -26,11 +26,15 @@ pub struct Background {
 }
 
 /// Goes to the background. The process that was started leaves behind: with status 0 once [`Background::ready`]
-/// is said, with this process's own status if it ends before.
+/// is said, with this process's own status if it ends before. Then `failed` is called first: this process has still the rights
+/// that the other one may have given up.
 ///
 /// # Errors
 /// What fork or setsid say.
-pub fn detach(fork: impl FnOnce() -> io::Result<Forked>) -> io::Result<Background> {
+pub fn detach(
+    fork: impl FnOnce() -> io::Result<Forked>,
+    failed: impl FnOnce(),
+) -> io::Result<Background> {
     let (mut waiting, telling) = UnixStream::pair()?;
     let starter = getpid();
     match fork()? {
@@ -39,7 +43,11 @@ pub fn detach(fork: impl FnOnce() -> io::Result<Forked>) -> io::Result<Backgroun
             // Ctrl-C ends this process, and so the start.
             let _ = signal::end_by_stops();
             let told = waiting.read_exact(&mut [0]).is_ok();
-            fork::leave(if told { 0 } else { failure(child) })
+            let status = if told { 0 } else { failure(child) };
+            if !told {
+                failed();
+            }
+            fork::leave(status)
         }
         Forked::Child => {
             setsid()?;

@@ -127,13 +127,24 @@ impl Daemon {
     }
 
     /// Everything is bound and opened: goes to the background, and writes its pid. The process that was started waits until
-    /// [`Daemon::ready`] is said, and does not return.
+    /// [`Daemon::ready`] is said, and does not return. Where the start fails, it calls `failed`, to remove what the server
+    /// has made.
     ///
     /// # Errors
     /// One sentence for the operator.
-    pub(super) fn detach(&mut self, fork: impl FnOnce() -> io::Result<Forked>) -> Result<()> {
+    pub(super) fn detach(
+        &mut self,
+        fork: impl FnOnce() -> io::Result<Forked>,
+        failed: impl FnOnce(),
+    ) -> Result<()> {
         if self.daemonize {
-            self.background = Some(daemon::detach(fork).context("can't go to the background")?);
+            let pid_file = &mut self.pid_file;
+            let failed = || {
+                failed();
+                pid_file.take().into_iter().for_each(PidFile::remove);
+            };
+            let background = daemon::detach(fork, failed).context("can't go to the background")?;
+            self.background = Some(background);
         }
         match &mut self.pid_file {
             Some(file) => file.write().context("can't write the pid file"),

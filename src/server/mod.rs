@@ -224,7 +224,12 @@ impl Server<'_> {
             signal::hold_back()?;
         }
         self.bind()?;
-        self.daemon.detach(|| self.entry.fork())?;
+        let (files, board_file, entry) = (&self.files, &self.board_file, &mut self.entry);
+        let failed = || {
+            files.iter().for_each(SocketFile::remove);
+            board_file.iter().for_each(|file| file.remove());
+        };
+        self.daemon.detach(|| entry.fork(), failed)?;
         self.master = getpid();
         match (self.start, self.logs.start_command()) {
             (Start::First, started) => started?,
