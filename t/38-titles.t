@@ -39,6 +39,9 @@ each_entry {
     my ($pid) = grep { title($_) eq 'shop [core]' } $server->descendants;
     like `ps -o args= -p $pid`, qr/^shop \[core\]\s*$/, 'ps shows it' if -x '/bin/ps' || -x '/usr/bin/ps';
 
+    my $comm = sub { open my $file, '<', "/proc/$_[0]/comm" or return 'gone'; <$file> };
+    is_deeply [map { $comm->($_) } $server->pid, $server->descendants], [("shop\n") x 3], 'pgrep finds all by the name';
+
     my $go     = $server->folder . '/go';
     my $client = $server->connect;
     $client->send("GET /a/page?$go HTTP/1.1\r\nHost: x\r\n\r\n");

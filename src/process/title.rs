@@ -3,9 +3,12 @@
 //! The kernel shows the memory that held the program's arguments when it was started. A title is written there, so that it
 //! costs no system call; what does not fit is cut. The environment, which lies behind, is never touched.
 
+use std::ffi::CString;
 use std::fs;
 use std::ptr;
 use std::slice;
+
+use nix::sys::prctl;
 
 /// Longer titles are cut, however much room there is: writing one is part of each request.
 const LONGEST: usize = 96;
@@ -15,8 +18,8 @@ const LONGEST: usize = 96;
 pub struct Title {
     area: Area,
     name: String,
-    /// What stood there before.
-    before: Vec<u8>,
+    /// What stood there before, and the name that the kernel knew.
+    before: (Vec<u8>, Option<CString>),
     /// What was written last.
     shown: Line,
     /// The program itself has written there since then (Perl's `$0`): its title stays.
@@ -42,12 +45,24 @@ impl Title {
     /// For a program of this name; nothing where the memory can't be found.
     pub fn of(name: &str) -> Option<Title> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
-        Some(Title::at(arguments(&stat)?, name))
+        let mut title = Title::at(arguments(&stat)?, name);
+        title.before.1 = prctl::get_name().ok();
+        title.name_process();
+        Some(title)
+    }
+
+    /// Has the kernel know this process by the program's name, as pgrep(1) and top(1) show it: the first 15 bytes. It is that of the
+    /// thread; those that it forks begin with it.
+    fn name_process(&self) {
+        if let Ok(name) = CString::new(self.name.as_str()) {
+            // It can't fail.
+            let _ = prctl::set_name(&name);
+        }
     }
 
     fn at(area: Area, name: &str) -> Title {
         Title {
-            before: area.bytes().to_vec(),
+            before: (area.bytes().to_vec(), None),
             area,
             name: name.to_owned(),
             shown: Line::EMPTY,
@@ -80,6 +95,7 @@ impl Title {
     /// Whatever was written there since: it is this title's place again. Loading an app writes there, since Perl has `$0`
     /// be the app's file meanwhile.
     pub fn claim(&mut self) {
+        self.name_process();
         self.shown = Line::EMPTY;
         self.disowned = false;
     }
@@ -87,7 +103,10 @@ impl Title {
     /// Shows the command line again, because the program goes on to do something else.
     pub fn end(mut self) {
         if self.is_ours() {
-            self.area.write(&self.before, self.area.room);
+            self.area.write(&self.before.0, self.area.room);
+        }
+        if let Some(name) = &self.before.1 {
+            let _ = prctl::set_name(name);
         }
     }
 

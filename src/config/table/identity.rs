@@ -14,7 +14,7 @@ pub(super) static CATEGORY: Category = Category {
             value: "NAME",
             preset: Preset::Described("the program's file name"),
             short: "the program's name",
-            long: "The name of the program, as process titles and messages show it.",
+            long: "The name of the program, as process titles, C<pgrep> and messages show it.",
             entry: Entry::All,
         },
         Opt {
