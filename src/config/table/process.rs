@@ -46,7 +46,7 @@ pub(super) static CATEGORY: Category = Category {
             short: "requests until a worker is replaced; 0: never",
             long: "After how many requests a worker is replaced by a fresh one. 0 is never. In other servers 0 is \
                    their default. With C<start_servers> 0 it has no effect: nothing would take the place of \
-                   the one process. (Gepok 0.292 ended then.)",
+                   the one process. Gepok 0.292 ended then.",
             entry: Entry::All,
         },
     ],
