@@ -43,7 +43,10 @@ sub proxied {
     my $port = free_port();
     (my $text = $recipe) =~ s{unix:/run/app/http\.sock}{'unix:' . $server->path}e;
     $text =~ s/listen 80;/listen 127.0.0.1:$port;/;
+    # Debian's own configuration names it; without, nginx takes nobody.
+    my $user = $< ? '' : 'user www-data;';
     spew("$folder/config", <<"END");
+$user
 daemon off; worker_processes 1; error_log $folder/errors; pid $folder/nginx.pid;
 events { worker_connections 64; }
 http {
