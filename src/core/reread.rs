@@ -1,15 +1,15 @@
 //! What the core takes anew at a reload: log files and certificates.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 
+use super::master::Master;
 use crate::http::h1::connection::Context;
 use crate::net::tls::{self, files::Opened};
-use crate::process::control::{self, LogFiles, ToMaster};
+use crate::process::control::{LogFiles, ToMaster};
 use crate::process::fork;
 use crate::scoreboard::Board;
 
@@ -41,20 +41,14 @@ pub(super) fn all(
 }
 
 /// Has TLS go by these files, and tells the master what came of it.
-pub(super) fn read_tls(
-    control: &Rc<AsyncFd<OwnedFd>>,
-    tls: Option<&Rc<tls::Server>>,
-    files: Vec<Opened>,
-) {
-    let (control, tls) = (Rc::clone(control), tls.cloned());
+pub(super) fn read_tls(master: &Rc<Master>, tls: Option<&Rc<tls::Server>>, files: Vec<Opened>) {
+    let (master, tls) = (Rc::clone(master), tls.cloned());
     spawn_local(async move {
         let read = match tls {
             Some(tls) => tls.load(files).await,
             None => Ok(()),
         };
-        let answer = ToMaster::Answer(read.map_err(|error| format!("{error:#}")));
-        // A master that is gone needs no answer.
-        let _ = control::tell_master(control.get_ref().as_fd(), answer);
+        master.tell(ToMaster::Answer(read.map_err(|error| format!("{error:#}"))));
     });
 }
 

@@ -37,6 +37,7 @@ mod exchange;
 mod generation;
 mod load;
 mod queue;
+mod receive;
 mod report;
 #[cfg(test)]
 mod simulation;
@@ -164,7 +165,7 @@ impl Dispatch {
     }
 
     /// A new worker: it gets calls when it says that it is ready, a candidate when it is admitted as well.
-    pub fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>, candidate: bool) {
+    fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
             let _ = end.send_stop();
         }

@@ -1,8 +1,10 @@
-//! What the dispatch tells whoever looks after the workers.
+//! What the dispatch tells the code that looks after the workers.
 
 /// A report about workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
+    /// A worker has loaded its app and is ready for requests.
+    Serving(u32),
     /// A worker takes no request any more: it is about to exit.
     Leaving(u32),
     /// A worker makes no progress with a call of the app, and is to be killed.

@@ -286,21 +286,21 @@ fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
 ///
 /// # Errors
 /// When the master is gone.
-pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
+pub fn tell_master(control: BorrowedFd<'_>, word: &ToMaster) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(8);
     match word {
         ToMaster::Ready => bytes.put_u8(READY),
         ToMaster::Serving(number) => {
             bytes.put_u8(SERVING);
-            bytes.put_u32_le(number);
+            bytes.put_u32_le(*number);
         }
         ToMaster::Leaving(number) => {
             bytes.put_u8(LEAVING);
-            bytes.put_u32_le(number);
+            bytes.put_u32_le(*number);
         }
         ToMaster::Hung(number, call) => {
             bytes.put_u8(HUNG);
-            bytes.put_u32_le(number);
+            bytes.put_u32_le(*number);
             bytes.put_slice(call.as_bytes());
             bytes.truncate(LONGEST);
         }
@@ -314,8 +314,9 @@ pub fn tell_master(control: BorrowedFd<'_>, word: ToMaster) -> io::Result<()> {
         ToMaster::Alive => bytes.put_u8(ALIVE),
         ToMaster::Checked(number, checked) => {
             bytes.put_u8(CHECKED);
-            bytes.put_u32_le(number);
-            bytes.put_slice(checked.err().unwrap_or_default().as_bytes());
+            bytes.put_u32_le(*number);
+            let why = checked.as_ref().err();
+            bytes.put_slice(why.map_or(&[], |why| why.as_bytes()));
         }
         ToMaster::Answer(Ok(())) => bytes.put_u8(DONE),
         ToMaster::Answer(Err(why)) => {
@@ -527,17 +528,17 @@ mod tests {
         };
         master.tell(ToCore::TlsFile(file)).unwrap();
         master.tell(ToCore::Drain).unwrap();
-        tell_master(core.as_fd(), ToMaster::Serving(70_000)).unwrap();
+        tell_master(core.as_fd(), &ToMaster::Serving(70_000)).unwrap();
         let hung = ToMaster::Hung(3, "GET /".to_owned());
-        tell_master(core.as_fd(), hung.clone()).unwrap();
-        tell_master(core.as_fd(), ToMaster::Leaving(4)).unwrap();
+        tell_master(core.as_fd(), &hung.clone()).unwrap();
+        tell_master(core.as_fd(), &ToMaster::Leaving(4)).unwrap();
         let load = ToMaster::Load(Load {
             ready: 70_000,
             waiting: 3,
             ..Load::default()
         });
-        tell_master(core.as_fd(), load.clone()).unwrap();
-        tell_master(core.as_fd(), ToMaster::Drained).unwrap();
+        tell_master(core.as_fd(), &load.clone()).unwrap();
+        tell_master(core.as_fd(), &ToMaster::Drained).unwrap();
 
         assert!(matches!(
             hear_master(core.as_fd()).unwrap(),
@@ -569,10 +570,10 @@ mod tests {
     #[test]
     fn an_answer_overtakes_what_came_before_it_and_nothing_is_lost() {
         let (mut master, core) = pair().unwrap();
-        tell_master(core.as_fd(), ToMaster::Serving(1)).unwrap();
+        tell_master(core.as_fd(), &ToMaster::Serving(1)).unwrap();
         let why = "x".repeat(LONGEST + 9);
-        tell_master(core.as_fd(), ToMaster::Answer(Err(why))).unwrap();
-        tell_master(core.as_fd(), ToMaster::Answer(Ok(()))).unwrap();
+        tell_master(core.as_fd(), &ToMaster::Answer(Err(why))).unwrap();
+        tell_master(core.as_fd(), &ToMaster::Answer(Ok(()))).unwrap();
         let refused = master.ask(ToCore::Died(1)).unwrap_err();
         assert_eq!(refused, "x".repeat(LONGEST - 1), "as long as a word may be");
         assert_eq!(master.ask(ToCore::Died(1)), Ok(()));
@@ -586,7 +587,7 @@ mod tests {
     #[test]
     fn who_dies_with_words_before_it_is_gone_and_nothing_else() {
         let (master, core) = pair().unwrap();
-        tell_master(core.as_fd(), ToMaster::Serving(1)).unwrap();
+        tell_master(core.as_fd(), &ToMaster::Serving(1)).unwrap();
         drop(master);
         assert!(hear_master(core.as_fd()).unwrap().is_none());
 

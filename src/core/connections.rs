@@ -1,0 +1,171 @@
+//! Connections: accepted on each listener, secured where TLS is spoken, then served.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use super::crowd::Crowd;
+use crate::http::h1::connection::{self, Context, Origin};
+use crate::net::accept::{Acceptor, Phase};
+use crate::net::admission::Admission;
+use crate::net::listen::Listening;
+use crate::net::stream::Stream;
+use crate::net::tls::{self, Accepted};
+use crate::scoreboard::Board;
+use crate::scoreboard::connections::{self, State};
+use crate::semantics::message::Endpoints;
+
+/// A handshake that has begun when the server drains may take this long.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
+
+/// Counts what must be over before the core is drained.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    count: Cell<usize>,
+    crowd: Crowd,
+    changed: Notify,
+}
+
+impl Live {
+    fn enter(self: &Rc<Self>) -> Entered {
+        self.count.set(self.count.get() + 1);
+        self.crowd.grows(self.count.get());
+        Entered(Rc::clone(self))
+    }
+
+    pub(super) async fn none(&self) {
+        while self.count.get() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+struct Entered(Rc<Live>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.crowd.shrinks(self.0.count.get());
+        self.0.changed.notify_one();
+    }
+}
+
+/// What all listeners share.
+#[derive(Clone)]
+pub(super) struct Service {
+    pub(super) context: Rc<Context>,
+    pub(super) tls: Option<Rc<tls::Server>>,
+    pub(super) admission: Rc<Admission>,
+    pub(super) board: Option<Arc<Board>>,
+    pub(super) live: Rc<Live>,
+}
+
+impl Service {
+    /// Accepts connections on listener `number` until the server drains.
+    ///
+    /// # Errors
+    /// When the socket can't be polled.
+    pub(super) fn accept_on(mut self, number: u16, listening: Listening) -> io::Result<()> {
+        self.tls = self.tls.filter(|_| listening.tls);
+        let acceptor = Acceptor::new(listening, Rc::clone(&self.admission))?;
+        spawn_local(async move {
+            let accepting = self.live.enter();
+            let mut drain = self.context.drain.clone();
+            if let Some(tls) = &self.tls {
+                tokio::select! {
+                    () = tls.ready() => {}
+                    _ = drain.wait_for(|phase| phase.is_last()) => {}
+                }
+            }
+            acceptor
+                .run(drain, |stream, endpoints, admitted| {
+                    let entered = self.live.enter();
+                    let state = match &self.tls {
+                        Some(_) => State::Handshake,
+                        None => State::Idle,
+                    };
+                    let shown = connections::Connection::new(self.board.clone(), state);
+                    let origin = Origin {
+                        listener: number,
+                        endpoints,
+                        tls: None,
+                    };
+                    let (tls, context) = (self.tls.clone(), Rc::clone(&self.context));
+                    spawn_local(async move {
+                        // Made here: a future that is moved into another takes its space twice.
+                        serve(stream, origin, shown, tls, context).await;
+                        drop((admitted, entered));
+                    });
+                })
+                .await;
+            drop(accepting);
+        });
+        Ok(())
+    }
+}
+
+/// Serves a connection: HTTP, after a handshake where TLS is spoken.
+async fn serve(
+    stream: Stream,
+    mut origin: Origin,
+    shown: connections::Connection,
+    tls: Option<Rc<tls::Server>>,
+    context: Rc<Context>,
+) {
+    let Some(tls) = tls else {
+        return connection::serve(stream, origin, shown, context).await;
+    };
+    let mut drain = context.drain.clone();
+    let accepted = tokio::select! {
+        biased;
+        accepted = accept(&tls, stream, &origin, &context) => accepted,
+        () = async {
+            let _ = drain.wait_for(|&phase| phase == Phase::Draining).await;
+            tokio::time::sleep(LAST_HANDSHAKE).await;
+        } => return,
+    };
+    match accepted {
+        Accepted::Secure(stream, facts) => {
+            origin.tls = Some(facts);
+            connection::serve(stream, origin, shown, context).await;
+        }
+        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, shown, context).await,
+        Accepted::Gone => {}
+    }
+}
+
+/// Shakes hands, and asks the app about the client's certificate where it has the last word. Its time is that of the
+/// handshake.
+async fn accept(tls: &tls::Server, stream: Stream, origin: &Origin, context: &Context) -> Accepted {
+    let begun = Instant::now();
+    let (stream, facts) = match tls.accept(stream).await {
+        Accepted::Secure(stream, facts) if tls.settings().asks_app() => (stream, facts),
+        other => return other,
+    };
+    if facts.certificates.is_empty() {
+        return Accepted::Secure(stream, facts);
+    }
+    let verdict = context.dispatch.verify(&facts);
+    let limit = tls.settings().handshake_timeout;
+    let verdict = match limit.is_zero() {
+        true => Ok(verdict.await),
+        false => tokio::time::timeout_at(begun + limit, verdict).await,
+    };
+    let why = match verdict {
+        Ok(Some(true)) => return Accepted::Secure(stream, facts),
+        Ok(Some(false)) => "it has refused the certificate",
+        Ok(None) => "it gave no verdict",
+        Err(_) => "it took too long",
+    };
+    if let Endpoints::Ip { peer, .. } = &origin.endpoints {
+        ::log::warn!("ssl_verify_callback: the connection from {peer} is closed: {why}");
+    }
+    stream.turn_away().await;
+    Accepted::Gone
+}
