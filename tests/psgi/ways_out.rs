@@ -190,7 +190,11 @@ fn cleanup_handlers_run_behind_the_response_with_its_env() {
         ]
     );
     assert_eq!(world.text("join ' ', @log"), "env last added");
-    assert!(world.text("$errors").starts_with("cleanup\n"));
+    assert!(
+        world
+            .text("$errors")
+            .starts_with("a cleanup handler: cleanup\n")
+    );
 }
 
 #[test]

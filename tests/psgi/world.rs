@@ -201,6 +201,11 @@ const PRELUDE: &str = r#"
     1;
 "#;
 
+/// Failures of the app come to psgi.errors without time, process and request, and are gathered in `@T::failures`. What the
+/// whole line says is tested in t/28-error-log.t.
+const BARE_FAILURES: &str =
+    "no warnings; *Gepok::Logger::failure = sub { push @T::failures, $_[1]; $_[1] }; 1";
+
 impl World {
     /// `source` is an expression that gives the app; it is compiled in package `T` under strict.
     pub(crate) fn new(source: &str) -> World {
@@ -227,6 +232,7 @@ impl World {
         let app = perl.eval("app", &source).unwrap().unwrap();
         let recorder = Rc::new(Recorder::default());
         let psgi = PsgiApp::new(app, server, recorder.clone(), None).unwrap();
+        perl.eval("failure", BARE_FAILURES).unwrap();
         World {
             psgi: Some(psgi),
             recorder,
