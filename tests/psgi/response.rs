@@ -354,7 +354,7 @@ fn a_close_that_dies_is_logged_only() {
         sub { [200, [], bless ['x'], 'Sour'] }"#,
     );
     assert_eq!(world.get("/")[2], "1 end");
-    assert_eq!(world.text("@T::failures"), "the body's close: sour");
+    assert_eq!(world.text("$T::failure"), "the body's close: sour");
 }
 
 #[test]

@@ -201,10 +201,9 @@ const PRELUDE: &str = r#"
     1;
 "#;
 
-/// Failures of the app come to psgi.errors without time, process and request, and are gathered in `@T::failures`. What the
+/// Failures of the app come to psgi.errors without time, process and request, and the last one is in `$T::failure`. What the
 /// whole line says is tested in t/28-error-log.t.
-const BARE_FAILURES: &str =
-    "no warnings; *Gepok::Logger::failure = sub { push @T::failures, $_[1]; $_[1] }; 1";
+const BARE_FAILURES: &str = "no warnings; *Gepok::Logger::failure = sub { $T::failure = $_[1] }; 1";
 
 impl World {
     /// `source` is an expression that gives the app; it is compiled in package `T` under strict.
