@@ -10,7 +10,7 @@ use overload     ();
 
 our $VERSION = '0.300';
 
-# Which process was started in which folder with which words: for relative paths, and for the signal that has it begin anew.
+# Process, folder and arguments of the start: for relative paths, and for a restart by signal.
 my @STARTED = _started();
 
 # Made of the option table, as Gepok::Options is.
@@ -121,7 +121,7 @@ sub new {
 # Copies of the sockets that a supervisor has handed in, by their numbers: the program may close what it has opened on them.
 sub _handed_in {
     my %copies;
-    # A server that begins anew has its sockets already.
+    # A server that restarts has its sockets already.
     return \%copies if defined $ENV{GEPOK_HANDOVER};
     my @numbers;
     if (defined $ENV{SERVER_STARTER_PORT}) {
@@ -237,7 +237,7 @@ sub _started {
     # Who sets $0, as plackup does when it loads an app, overwrites them.
     @words = -f $0 ? ($^X, (map {"-I$_"} grep { !ref } @INC), $0, @ARGV) : () if @words < 2;
     my $folder = _folder(@ARGV);
-    # Without words it can't begin anew.
+    # Without its arguments it can't restart.
     return @words ? $$ : '', $folder, @words;
 }
 

@@ -70,8 +70,8 @@ pub fn close_all_but(keep: &[RawFd]) {
     close_range(first, u32::MAX);
 }
 
-/// Gives the calling thread descriptors of its own, copies of those of the process: what it opens from now on no process has that
-/// another thread forks. Without the right to it (seccomp, a kernel before 5.9) they stay shared.
+/// Gives the calling thread its own descriptor table, a copy of the process's. A process that another thread forks has none of the
+/// descriptors that this one opens from now on. Without the right to it (seccomp, a kernel before 5.9) they stay shared.
 ///
 /// # Errors
 /// What the system says.

@@ -324,7 +324,7 @@ pub fn release() -> io::Result<()> {
     Ok(HELD_BACK.into_iter().collect::<SigSet>().thread_unblock()?)
 }
 
-/// Lets all signals through that whoever started the server has blocked, except, with `but_held_back`, those that
+/// Unblocks all signals that the process which started the server had blocked, except, with `but_held_back`, those that
 /// [`hold_back`] blocks: they wait for the handlers of a new program.
 ///
 /// # Errors

@@ -298,7 +298,7 @@ impl Supervised {
         }
         match self.phase {
             Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Drained { .. } => {
-                ::log::warn!("requests were still in work after the graceful timeout");
+                ::log::warn!("requests were still being served after graceful_timeout");
                 self.stop_fast();
             }
             Phase::Serving | Phase::Stopping { .. } | Phase::Over => {}

@@ -111,7 +111,7 @@ mod tests {
         thread::scope(|scope| {
             scope.spawn(|| {
                 for number in 0..50_000_usize {
-                    // Each has a letter and a length of its own.
+                    // Each differs in letter and length.
                     let letter = number % 26;
                     write(
                         &guard,

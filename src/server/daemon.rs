@@ -298,7 +298,7 @@ fn is_successor() -> bool {
     env::var_os(STARTER).is_some()
 }
 
-/// The file's path: the usual one depends on who has started the server, whoever it is by now.
+/// The file's path: the usual one depends on the user who has started the server, whichever user it runs as now.
 ///
 /// # Errors
 /// When the usual place can't be told.

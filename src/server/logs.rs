@@ -261,7 +261,7 @@ impl Logs {
         }
     }
 
-    /// For the only process of a server: a way to open the files anew from another thread. A command that has
+    /// For the only process of a server: a way to open the files again from another thread. A command that has
     /// ended stays so.
     pub(super) fn reopener(&self) -> impl FnMut() -> Result<LogFiles, String> + Send + 'static {
         let access = self

@@ -175,7 +175,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
         }
         // The caller tells why at the terminal.
         server.daemon.take_standard_error_back();
-        // A trial has only those of its own, not the running server's.
+        // A trial has only its own, not the running server's.
         server.files.iter().for_each(SocketFile::remove);
         server.board_file.iter().for_each(|file| file.remove());
         server.daemon.end();

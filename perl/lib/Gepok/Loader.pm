@@ -95,7 +95,7 @@ sub _code {
 
     my $word = $builder ? 'builder' : 'do';
     my $wrap = defined $path ? 'Gepok::Loader::_file($psgi)' : '';
-    # What is found to be missing at the end is told of the code's last line.
+    # An error at the end of the code names its last line.
     my $last = 1 + ($code =~ tr/\n//);
     my $app  = _evaluate(qq(package Gepok::Sandbox;\n$word {\n#line 1 "-e"\n$code\n#line $last "-e"\n;$wrap}), $path);
     if (ref $@ || length $@) {

@@ -35,7 +35,7 @@ static int is_handler(pTHX_ int number, XSUBADDR_t function)
     return handler && SvROK(handler) && SvTYPE(SvRV(handler)) == SVt_PVCV && CvXSUB((CV *)SvRV(handler)) == function;
 }
 
-/* One process: the server is told at once, however long the app's code does not look for signals. */
+/* One process: the server is notified at once, even while the app's code does not look for signals. */
 static void note(int number)
 {
     GP_PERL(gp.perl);
@@ -221,7 +221,7 @@ void gp_restore_broken_pipes(pTHX)
     before = PIPE_KEPT;
 }
 
-/* The four are the server's; the app may have handlers of its own for as long as a `local` lasts. */
+/* The four are the server's; the app may have other handlers for as long as a `local` lasts. */
 static void take_in_one_process(pTHX)
 {
     CV *noted = get_cv("Gepok::_noted", 0);

@@ -31,7 +31,7 @@ pub(super) static CATEGORY: Category = Category {
             short: "the pid file",
             long: "The file that holds the pid of the master, locked while it lives, and removed when it ends. It is \
                    written when this option is given, and in the background. A server whose pid file is held by \
-                   another does not start, but for a successor under Server::Starter, which makes the file anew; one left by \
+                   another does not start, but for a successor under Server::Starter, which replaces the file; one left by \
                    a dead server is taken over. C<''> is no such file.",
             entry: Entry::All,
         },

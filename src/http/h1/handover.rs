@@ -1,7 +1,7 @@
 //! Gives a client's socket to the app (psgix.io): a copy of the socket, or one end of a relay.
 //!
 //! An app that has only looked at the socket responds as any other: then the connection is ours again. One that ends without a
-//! head, or behind a head that ends HTTP, keeps the connection.
+//! head, or after a head that ends HTTP, keeps the connection.
 
 use std::future::pending;
 use std::io;
@@ -184,7 +184,7 @@ impl Relay {
         }
     }
 
-    /// The app has returned: whoever holds its end goes on, but holds up no stop.
+    /// The app has returned: a process that holds its end goes on, but does not delay a stop.
     async fn finish(mut self, connection: &mut Connection) {
         let Connection {
             stream,

@@ -1,6 +1,6 @@
 //! Content that the app has chunked itself, as Plack::Middleware::Chunked and Mojolicious' `write_chunk` do.
 //!
-//! It is checked on its way, so that the connection can go on behind it. For a client of HTTP/1.0 it is decoded.
+//! It is checked on its way, so that the connection can go on after it. For a client of HTTP/1.0 it is decoded.
 
 use super::chunked::Decoder;
 use crate::http::error::Error;
@@ -60,7 +60,7 @@ impl OwnChunks {
         Ok(Passed { framing, beyond })
     }
 
-    /// Whether the last chunk has come, and the empty line behind it.
+    /// Whether the last chunk has come, and the empty line after it.
     pub fn is_complete(&self) -> bool {
         self.decoder.is_complete()
     }

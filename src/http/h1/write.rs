@@ -379,7 +379,7 @@ impl Frame {
 pub enum Short {
     /// So many bytes before the length that it had announced.
     Length(u64),
-    /// Before the last of its own chunks.
+    /// Before the last chunk that the app made itself.
     OwnChunks,
 }
 

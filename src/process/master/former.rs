@@ -242,7 +242,7 @@ impl Master<'_> {
                 former.dismiss(Signal::SIGKILL);
             } else {
                 ::log::warn!(
-                    "requests of the generation before were still in work after the graceful timeout"
+                    "requests of the generation before were still being served after graceful_timeout"
                 );
                 former.dismiss(Signal::SIGTERM);
             }

@@ -66,7 +66,7 @@ impl Master<'_> {
         match self.phase {
             Phase::Ebbing { next } if now >= next => self.ebb(),
             Phase::Draining { until } if now >= until => {
-                ::log::warn!("requests were still in work after the graceful timeout");
+                ::log::warn!("requests were still being served after graceful_timeout");
                 self.stop_fast();
             }
             Phase::Stopping { until } if now >= until => self.kill_all(),
