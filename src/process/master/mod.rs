@@ -17,8 +17,8 @@ use nix::unistd::Pid;
 
 use self::certificates::Unread;
 use self::core::Core;
-use self::former::Former;
 use self::generation::Change;
+use self::predecessor::Predecessor;
 use self::restart::Trial;
 use self::signals::TAKEN;
 use self::stop::Phase;
@@ -36,9 +36,9 @@ use crate::scoreboard::Board;
 
 mod certificates;
 mod core;
-mod former;
 mod generation;
 mod leaving;
+mod predecessor;
 mod restart;
 mod signals;
 mod size;
@@ -173,7 +173,7 @@ struct Master<'a> {
     stillborn: u32,
     next_number: u32,
     /// Cores that the program before has started.
-    formers: Vec<Former>,
+    predecessors: Vec<Predecessor>,
     /// Other children of it.
     children: Vec<Pid>,
     /// The new program, while it is tried.
@@ -206,7 +206,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     notes.set_nonblocking(true).map_err(start)?;
     let handover = &settings.handover;
     let trial = settings.verdict.is_some();
-    let formers = Former::all(handover);
+    let predecessors = Predecessor::all(handover);
     let mut master = Master {
         roles,
         workers: Vec::new(),
@@ -222,11 +222,11 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         }),
         reload_again: false,
         not_reread: None,
-        begun: !formers.is_empty(),
+        begun: !predecessors.is_empty(),
         stillborn: 0,
         next_number: handover.next_number.max(1),
         children: handover.children.clone(),
-        formers,
+        predecessors,
         trial: None,
         tried: false,
         not_before: Instant::now(),
@@ -241,7 +241,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     master.take_signals().map_err(start)?;
     signal::release().map_err(start)?;
     let begun = master.read_first_certificates();
-    let begun = match trial || !master.formers.is_empty() {
+    let begun = match trial || !master.predecessors.is_empty() {
         true => begun,
         false => begun.and_then(|()| master.accept()),
     };
@@ -265,7 +265,7 @@ fn await_death(pid: Pid) -> nix::Result<WaitStatus> {
 impl Master<'_> {
     fn live(mut self) -> Result<Ended, String> {
         // Deaths during a change of the program were told to nobody.
-        self.reap_formers();
+        self.reap_predecessors();
         loop {
             if let Some(birth) = self.fill_up() {
                 return Ok(Ended::Worker(self.become_worker(birth)));
@@ -276,7 +276,7 @@ impl Master<'_> {
             if self.tried {
                 self.become_program();
             }
-            let none = self.workers.is_empty() && self.formers.is_empty();
+            let none = self.workers.is_empty() && self.predecessors.is_empty();
             if matches!(self.phase, Phase::Stopping { .. }) && none {
                 self.finish();
                 return self.failure.map_or(Ok(Ended::Master), Err);
@@ -294,11 +294,14 @@ impl Master<'_> {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
         };
-        let formers = self.formers.iter().map(|former| &former.core);
+        let predecessors = self
+            .predecessors
+            .iter()
+            .map(|predecessor| &predecessor.core);
         let cores = || {
             [&self.core]
                 .into_iter()
-                .chain(formers.clone())
+                .chain(predecessors.clone())
                 .filter(|core| !core.dismissed)
         };
         let mut polled = vec![PollFd::new(self.notes.as_fd(), PollFlags::POLLIN)];
@@ -316,7 +319,7 @@ impl Master<'_> {
             if pid == self.core.pid {
                 self.hear_core();
             } else {
-                self.hear_former(pid);
+                self.hear_predecessor(pid);
             }
         }
     }

@@ -172,9 +172,9 @@ impl Master<'_> {
                 core,
                 leaves: worker.state == State::Leaving,
             }));
-        self.formers
+        self.predecessors
             .iter()
-            .for_each(|former| former.tell(&mut handover));
+            .for_each(|predecessor| predecessor.tell(&mut handover));
         let run = || -> io::Result<io::Error> {
             self.saved.restore(&TAKEN)?;
             handover.keep_open(true);

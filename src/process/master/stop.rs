@@ -101,7 +101,7 @@ impl Master<'_> {
         self.tell(Notifier::stopping);
         self.give_up_trial();
         self.give_up_change();
-        self.formers_give_way();
+        self.predecessors_give_way();
         self.phase = Phase::Draining {
             until: Instant::now() + self.settings.graceful_timeout,
         };
@@ -118,7 +118,7 @@ impl Master<'_> {
     pub(super) fn stop_fast(&mut self) {
         self.tell(Notifier::stopping);
         self.give_up_trial();
-        self.dismiss_formers(Signal::SIGTERM);
+        self.dismiss_predecessors(Signal::SIGTERM);
         self.phase = Phase::Stopping {
             until: Instant::now() + FAST_STOP,
         };
@@ -150,7 +150,7 @@ impl Master<'_> {
         for worker in self.workers.drain(..) {
             let _ = await_death(worker.pid);
         }
-        self.dismiss_formers(Signal::SIGKILL);
+        self.dismiss_predecessors(Signal::SIGKILL);
     }
 
     /// Lets a worker go behind what it has in work.

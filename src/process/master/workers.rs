@@ -142,8 +142,10 @@ impl Master<'_> {
             })),
             Forked::Parent(pid) => {
                 self.next_number += 1;
-                if let Some(former) = self.deserted().and_then(|at| self.formers.get_mut(at)) {
-                    former.lend(pid, number, core_side);
+                if let Some(predecessor) =
+                    self.deserted().and_then(|at| self.predecessors.get_mut(at))
+                {
+                    predecessor.lend(pid, number, core_side);
                     return Ok(None);
                 }
                 self.workers.push(Worker {
@@ -176,11 +178,11 @@ impl Master<'_> {
             notes,
             notes_end,
             settings,
-            formers,
+            predecessors,
             trial,
             ..
         } = self;
-        drop((core, notes, notes_end, settings, formers, trial));
+        drop((core, notes, notes_end, settings, predecessors, trial));
         roles.stop_listening();
         match worker_signals(&saved, birth.master) {
             Ok(()) => roles.worker(birth.number, birth.generation, birth.channel, birth.words),
@@ -223,7 +225,7 @@ impl Master<'_> {
         for (worker, status) in dead {
             self.buried(worker, status);
         }
-        self.reap_formers();
+        self.reap_predecessors();
         self.reap_trial();
         if getpid() == INIT {
             self.reap_orphans();
@@ -243,7 +245,7 @@ impl Master<'_> {
             } else if self.trial.as_ref().is_some_and(|trial| trial.pid == pid) {
                 self.trial_ended(Ok(status));
             } else {
-                self.bury_former(pid, status);
+                self.bury_predecessor(pid, status);
             }
         }
     }

@@ -19,9 +19,9 @@ use crate::channel::Descriptors;
 
 /// A core of the program before, with its workers.
 #[derive(Debug)]
-pub(super) struct Former {
+pub(super) struct Predecessor {
     pub(super) core: Core,
-    pub(super) workers: Vec<FormerWorker>,
+    pub(super) workers: Vec<PredecessorWorker>,
     /// It was told to give way, and is cut at this time.
     pub(super) until: Option<Instant>,
     /// It was told to, by the program before.
@@ -32,16 +32,16 @@ pub(super) struct Former {
 
 /// One of its workers.
 #[derive(Debug)]
-pub(super) struct FormerWorker {
+pub(super) struct PredecessorWorker {
     pub(super) pid: Pid,
     pub(super) number: u32,
     pub(super) leaves: bool,
 }
 
-impl Former {
-    fn new(core: &OldCore, workers: &[OldWorker]) -> Former {
+impl Predecessor {
+    fn new(core: &OldCore, workers: &[OldWorker]) -> Predecessor {
         let own = workers.iter().filter(|worker| worker.core == core.pid);
-        Former {
+        Predecessor {
             core: Core {
                 pid: core.pid,
                 control: MasterEnd::new(handover::own(core.control)),
@@ -50,7 +50,7 @@ impl Former {
                 dismissed: false,
             },
             workers: own
-                .map(|worker| FormerWorker {
+                .map(|worker| PredecessorWorker {
                     pid: worker.pid,
                     number: worker.number,
                     leaves: worker.leaves,
@@ -63,10 +63,10 @@ impl Former {
     }
 
     /// All that were handed over.
-    pub(super) fn all(handover: &Handover) -> Vec<Former> {
+    pub(super) fn all(handover: &Handover) -> Vec<Predecessor> {
         let cores = handover.cores.iter();
         cores
-            .map(|core| Former::new(core, &handover.workers))
+            .map(|core| Predecessor::new(core, &handover.workers))
             .collect()
     }
 
@@ -101,7 +101,7 @@ impl Former {
 
     /// Gives it a worker of this program.
     pub(super) fn lend(&mut self, pid: Pid, number: u32, channel: Descriptors) {
-        self.workers.push(FormerWorker {
+        self.workers.push(PredecessorWorker {
             pid,
             number,
             leaves: false,
@@ -177,21 +177,24 @@ impl Former {
 }
 
 impl Master<'_> {
-    pub(super) fn hear_former(&mut self, pid: Pid) {
-        if let Some(former) = self
-            .formers
+    pub(super) fn hear_predecessor(&mut self, pid: Pid) {
+        if let Some(predecessor) = self
+            .predecessors
             .iter_mut()
-            .find(|former| former.core.pid == pid)
+            .find(|predecessor| predecessor.core.pid == pid)
         {
-            former.hear_all();
+            predecessor.hear_all();
         }
-        self.end_formers();
+        self.end_predecessors();
     }
 
     /// When enough workers serve, clients come to them, and the cores before give way.
     pub(super) fn take_over(&mut self) {
         let serving = self.workers.iter().filter(|w| w.state == State::Serving);
-        let waiting = self.formers.iter().any(|former| former.until.is_none());
+        let waiting = self
+            .predecessors
+            .iter()
+            .any(|predecessor| predecessor.until.is_none());
         if !waiting || serving.count() < self.wanted {
             return;
         }
@@ -200,90 +203,97 @@ impl Master<'_> {
             ::log::error!("{message}");
             return;
         }
-        self.formers_give_way();
+        self.predecessors_give_way();
         ::log::info!("generation {} serves", self.generation);
         let board = &self.settings.board;
         board.reload_ended(self.generation, None, board.last_asked());
         self.tell(Notifier::ready);
     }
 
-    pub(super) fn formers_give_way(&mut self) {
+    pub(super) fn predecessors_give_way(&mut self) {
         let until = Instant::now() + self.settings.graceful_timeout;
-        for former in &mut self.formers {
-            former.give_way(until);
+        for predecessor in &mut self.predecessors {
+            predecessor.give_way(until);
         }
     }
 
-    pub(super) fn dismiss_formers(&mut self, signal: Signal) {
-        for former in &mut self.formers {
-            former.dismiss(signal);
+    pub(super) fn dismiss_predecessors(&mut self, signal: Signal) {
+        for predecessor in &mut self.predecessors {
+            predecessor.dismiss(signal);
         }
-        self.end_formers();
+        self.end_predecessors();
     }
 
     /// Which of them needs a worker: their own may have come to their ends, and only this program can start others.
     pub(super) fn deserted(&self) -> Option<usize> {
-        self.formers.iter().position(Former::is_deserted)
+        self.predecessors.iter().position(Predecessor::is_deserted)
     }
 
     /// When one is to be cut next.
     pub(super) fn next_cut(&self) -> Option<Instant> {
-        self.formers.iter().filter_map(|former| former.until).min()
+        self.predecessors
+            .iter()
+            .filter_map(|predecessor| predecessor.until)
+            .min()
     }
 
     pub(super) fn cut_overdue(&mut self) {
         let now = Instant::now();
-        for former in &mut self.formers {
-            if former.until.is_none_or(|until| until > now) {
+        for predecessor in &mut self.predecessors {
+            if predecessor.until.is_none_or(|until| until > now) {
                 continue;
             }
-            if former.core.dismissed {
-                let _ = kill(former.core.pid, Signal::SIGKILL);
-                former.dismiss(Signal::SIGKILL);
+            if predecessor.core.dismissed {
+                let _ = kill(predecessor.core.pid, Signal::SIGKILL);
+                predecessor.dismiss(Signal::SIGKILL);
             } else {
                 ::log::warn!(
                     "requests of the generation before were still being served after graceful_timeout"
                 );
-                former.dismiss(Signal::SIGTERM);
+                predecessor.dismiss(Signal::SIGTERM);
             }
         }
-        self.end_formers();
+        self.end_predecessors();
     }
 
     /// Takes the exit status of those that are dead.
-    pub(super) fn reap_formers(&mut self) {
-        let workers = self.formers.iter().flat_map(|former| &former.workers);
+    pub(super) fn reap_predecessors(&mut self) {
+        let workers = self
+            .predecessors
+            .iter()
+            .flat_map(|predecessor| &predecessor.workers);
         let others = self.children.iter().copied();
         let all: Vec<Pid> = workers.map(|worker| worker.pid).chain(others).collect();
         for pid in all {
             match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => {}
-                Ok(status) => self.bury_former(pid, status),
-                Err(_) => self.bury_former(pid, WaitStatus::Exited(pid, 0)),
+                Ok(status) => self.bury_predecessor(pid, status),
+                Err(_) => self.bury_predecessor(pid, WaitStatus::Exited(pid, 0)),
             }
         }
     }
 
     /// A child has died that is none of this program's.
-    pub(super) fn bury_former(&mut self, pid: Pid, status: WaitStatus) {
+    pub(super) fn bury_predecessor(&mut self, pid: Pid, status: WaitStatus) {
         self.children.retain(|&child| child != pid);
-        for former in &mut self.formers {
+        for predecessor in &mut self.predecessors {
             // That it is drained it says before its workers leave.
-            former.hear_all();
-            if former.bury(pid, status) && !matches!(status, WaitStatus::Exited(_, 0)) {
+            predecessor.hear_all();
+            if predecessor.bury(pid, status) && !matches!(status, WaitStatus::Exited(_, 0)) {
                 self.not_before = Instant::now() + self.settings.err_respawn_interval;
             }
         }
-        self.end_formers();
+        self.end_predecessors();
     }
 
     /// Ends those that have nothing left to do.
-    fn end_formers(&mut self) {
-        self.formers.retain(|former| {
-            let over = former.workers.is_empty() && (former.drained || former.core.dismissed);
+    fn end_predecessors(&mut self) {
+        self.predecessors.retain(|predecessor| {
+            let over = predecessor.workers.is_empty()
+                && (predecessor.drained || predecessor.core.dismissed);
             if over {
-                let _ = former.core.control.tell(ToCore::Quit);
-                let _ = await_death(former.core.pid);
+                let _ = predecessor.core.control.tell(ToCore::Quit);
+                let _ = await_death(predecessor.core.pid);
             }
             !over
         });
