@@ -226,14 +226,24 @@ check 'a second signal while workers run their END blocks' => sub {
         my $entry = shift;
         for my $signals (['TERM', 'TERM'], ['INT', 'INT'], ['TERM', 'INT']) {
             for my $group (0, 1) {
-                my $server = server(entry => $entry, options => {start_servers => 2}, app => <<'APP');
-END { print STDERR "BEGUN $$\n"; select undef, undef, undef, 0.5; print STDERR "ENDED $$\n" }
+                # END blocks last until the second signal was sent: later the master may have returned to its caller, whose
+                # signals have their defaults.
+                my $folder = scratch();
+                my $server = server(entry => $entry, options => {start_servers => 2}, env => {GEPOK_NOTES => "$folder"},
+                    app => <<'APP');
+END {
+    print STDERR "BEGUN $$\n";
+    for (1 .. 1000) { last if -e "$ENV{GEPOK_NOTES}/go"; select undef, undef, undef, 0.01 }
+    select undef, undef, undef, 0.3;
+    print STDERR "ENDED $$\n";
+}
 sub { [200, [], [$$]] }
 APP
                 my $worker = $server->get('/')->content;
                 kill $signals->[0] => $group ? -$server->pid : $server->pid;
                 ok soon { $server->log =~ /BEGUN $worker/ }, "@$signals: END blocks run";
                 kill $signals->[1] => $group ? -$server->pid : $server->pid;
+                touch("$folder/go");
                 is $server->wait_exit, 0, 'status 0';
                 like $server->log, qr/ENDED $worker/, 'to their end' or diag $server->log;
             }
