@@ -491,6 +491,35 @@ fn a_client_that_leaves_before_the_claim_does_not_cost_the_worker() {
     worker.join().unwrap();
 }
 
+/// Protects: a worker that does not begin with its call (it is stopped, or destroys the last env) delays the call by
+/// milliseconds while another worker is idle.
+#[test]
+fn a_call_that_a_worker_does_not_begin_goes_to_an_idle_one() {
+    let mut server = Server::start(|_| {});
+    server.worker(echo);
+    let (number, descriptors) = server.channel();
+    let stopped = WorkerEnd::open(descriptors).unwrap();
+    stopped.idle();
+    stopped.flush().unwrap();
+    let mut serving = 0;
+    while serving < 2 {
+        if let Some(ToMaster::Serving(_)) = server.control.hear().unwrap() {
+            serving += 1;
+        }
+    }
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send("GET /served HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.until("GET /served\n");
+    }
+    // It was asked first at least once: the other one was not the only worker.
+    let asked = stopped.next().unwrap();
+    assert!(
+        matches!(asked, Incoming::Request(id, _) if !stopped.claim(id)),
+        "worker {number} was asked"
+    );
+}
+
 /// Protects: credit that arrives while its worker waits for the next request reaches the writer that an app has kept.
 #[test]
 fn a_writer_kept_beyond_its_call_is_credited_while_the_worker_is_idle() {

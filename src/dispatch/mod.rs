@@ -253,10 +253,6 @@ impl Dispatch {
     /// there is any.
     fn reclaim(&self, now: Instant) -> bool {
         let mut workers = self.workers.borrow_mut();
-        // The usual cases, at no cost.
-        if workers.idle() == 0 || (workers.waiting() == 0 && !self.watching.get()) {
-            return false;
-        }
         let others_wait = self.queue.borrow().len() > 0;
         let taken = workers.reclaim(others_wait, now);
         drop(workers);
@@ -272,15 +268,18 @@ impl Dispatch {
     /// - A worker that is idle by its word may be kept by the destruction of the last env, or be stopped. Its call may then
     ///   be another worker's.
     fn watch(self: &Rc<Self>) {
-        if !self.workers.borrow().are_to_be_watched() || self.watching.replace(true) {
+        if self.watching.get() || !self.workers.borrow().may_need_watching() {
             return;
         }
+        self.watching.set(true);
         let dispatch = Rc::clone(self);
         spawn_local(async move {
             let mut wait = UNCLAIMED;
             while dispatch.workers.borrow().are_to_be_watched() {
                 tokio::time::sleep(wait).await;
                 let busy = dispatch.workers.borrow().look();
+                let stuck = dispatch.workers.borrow_mut().take_stuck(now());
+                dispatch.requeue(stuck);
                 dispatch.distribute(now());
                 wait = match busy {
                     true => UNCLAIMED,

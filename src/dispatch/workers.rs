@@ -107,26 +107,16 @@ impl Workers {
     /// queue: then only workers whose call takes long give theirs back.
     pub(super) fn reclaim(&mut self, others_wait: bool, now: Instant) -> Vec<Call> {
         let mut taken = Vec::new();
-        if self.idle.is_empty() {
+        if self.idle.is_empty() || self.waiting == 0 {
             return taken;
         }
-        let stuck: Vec<_> = self
+        let slow = self
             .iter()
-            .filter(|(_, worker)| worker.is_stuck(now))
-            .map(|(number, _)| number)
-            .collect();
-        for number in stuck {
-            taken.extend(self.take_back_stuck(number));
-        }
-        if self.waiting > 0 {
-            let slow = self
-                .iter()
-                .filter(|(_, worker)| worker.waiting() > 0 && worker.is_slow(now));
-            let slow: Vec<_> = slow.map(|(number, _)| number).collect();
-            for number in slow {
-                let calls = self.change(number, |worker| worker.take_back(usize::MAX));
-                taken.extend(calls.into_iter().flatten());
-            }
+            .filter(|(_, worker)| worker.waiting() > 0 && worker.is_slow(now));
+        let slow: Vec<_> = slow.map(|(number, _)| number).collect();
+        for number in slow {
+            let calls = self.change(number, |worker| worker.take_back(usize::MAX));
+            taken.extend(calls.into_iter().flatten());
         }
         if taken.is_empty() && !others_wait {
             let mut loads: Vec<_> = self
@@ -167,6 +157,21 @@ impl Workers {
             .collect()
     }
 
+    /// While workers are idle: takes back what others have not begun for a while, the oldest first.
+    pub(super) fn take_stuck(&mut self, now: Instant) -> Vec<Call> {
+        if self.idle.is_empty() {
+            return Vec::new();
+        }
+        let stuck = self.iter().filter(|(_, worker)| worker.is_stuck(now));
+        let stuck: Vec<_> = stuck.map(|(number, _)| number).collect();
+        let calls = stuck
+            .into_iter()
+            .flat_map(|number| self.take_back_stuck(number));
+        let mut taken: Vec<_> = calls.collect();
+        taken.sort_by_key(Call::submitted);
+        taken
+    }
+
     /// Takes back all that a worker has not claimed. It becomes the last one to be given a call: something keeps it.
     fn take_back_stuck(&mut self, number: u32) -> Vec<Call> {
         let calls = self.change(number, Worker::take_back_all);
@@ -175,6 +180,11 @@ impl Workers {
             self.idle.insert(0, number);
         }
         calls.unwrap_or_default()
+    }
+
+    /// Whether [`are_to_be_watched`](Self::are_to_be_watched) can be true, at less cost.
+    pub(super) fn may_need_watching(&self) -> bool {
+        self.waiting > 0 || self.map.len() > 1
     }
 
     /// Whether calls wait at busy workers, or one that could be another worker's is not begun.
