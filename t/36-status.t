@@ -256,6 +256,18 @@ each_entry {
     $unix->send("GET /server-status HTTP/1.0\r\n\r\n");
     is $unix->response->status, 200, 'a Unix socket is of this machine';
 
+    # A proxy refuses the path as it is spelled.
+    for my $target (qw(/server%2dstatus /%73erver-status /./server-status http://x/server-status)) {
+        is $ask->(GET => $target)->content, $server->get('/')->content, "$target is the app's";
+    }
+    # The address of a proxy on this machine says nothing about its clients.
+    for my $field (qw(X-Forwarded-For x-real-ip Forwarded Via)) {
+        is $ask->(GET => '/server-status', $field => '192.0.2.1')->status, 403, "$field: refused";
+        $unix = $server->connect('unix');
+        $unix->send("GET /server-status HTTP/1.1\r\nHost: x\r\n$field: 127.0.0.1\r\n\r\n");
+        is $unix->response->status, 403, 'by a Unix socket too';
+    }
+
     # The only worker hangs.
     my $work = $server->folder . '/work';
     my $hung = $server->connect;
@@ -283,6 +295,9 @@ each_entry {
         my ($allow, $expected) = @$case;
         $server = server(entry => $entry, app => app_file('process'), options => {%options, status_allow => $allow});
         is $server->get('/server-status')->status, $expected, "status_allow $allow: $expected";
+        my $proxy = $server->connect;
+        $proxy->send("GET /server-status HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+        is $proxy->response->status, $allow eq 'all' ? 200 : 403, 'forwarded by a proxy';
         like $server->get('/')->content, qr/^\d+$/, 'the rest is for all';
     }
     $server = server(entry => $entry, app => app_file('process'), options => {start_servers => 1});

@@ -1,8 +1,20 @@
 //! Which clients may see what is not for everybody: by their address, or because they come by a Unix socket.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::semantics::field::Fields;
 use crate::semantics::message::Endpoints;
+
+/// Fields by which a proxy tells that a request is another client's (RFC 7239, RFC 9110 section 7.6.3, and what nginx,
+/// HAProxy and Apache add).
+const FORWARDING: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 /// Which clients may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,8 +26,17 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether a client that comes from there may.
-    pub fn allows(&self, endpoints: &Endpoints) -> bool {
+    /// Whether the client that sent these fields from there may. Where they show that a proxy has forwarded the request, the
+    /// address is the proxy's and says nothing of the client: only access for all includes it.
+    pub fn allows(&self, endpoints: &Endpoints, fields: &Fields) -> bool {
+        let forwarded = |(name, _): (&[u8], _)| {
+            FORWARDING
+                .iter()
+                .any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
+        };
+        if !self.is_for_all() && fields.iter().any(forwarded) {
+            return false;
+        }
         match endpoints {
             Endpoints::Unix { .. } => self.unix,
             Endpoints::Ip { peer, .. } => {
@@ -23,6 +44,14 @@ impl Access {
                 networks.any(|&network| holds(network, peer.ip()))
             }
         }
+    }
+
+    /// Whether every client may, whatever its address.
+    fn is_for_all(&self) -> bool {
+        let includes_all = |all: IpAddr| self.networks.contains(&(all, 0));
+        self.unix
+            && includes_all(Ipv4Addr::UNSPECIFIED.into())
+            && includes_all(Ipv6Addr::UNSPECIFIED.into())
     }
 }
 
@@ -81,9 +110,43 @@ mod tests {
             networks: vec![("0.0.0.0".parse().unwrap(), 0)],
             unix: false,
         };
-        assert!(!access.allows(&unix));
+        let none = Fields::default();
+        assert!(!access.allows(&unix, &none));
         access.unix = true;
-        assert!(access.allows(&unix));
-        assert!(!Access::default().allows(&unix));
+        assert!(access.allows(&unix, &none));
+        assert!(!Access::default().allows(&unix, &none));
+    }
+
+    /// A proxy on this machine must not open the page to its clients by its own address.
+    #[test]
+    fn the_address_of_a_proxy_is_not_its_clients() {
+        let here = Endpoints::Ip {
+            peer: (Ipv4Addr::LOCALHOST, 1).into(),
+            local: (Ipv4Addr::LOCALHOST, 2).into(),
+        };
+        let unix = Endpoints::Unix {
+            pid: 1,
+            uid: 2,
+            gid: 3,
+        };
+        let mut access = Access {
+            networks: vec![(Ipv4Addr::LOCALHOST.into(), 8)],
+            unix: true,
+        };
+        let own = Fields::from_pairs([("Accept", "x"), ("X-Forwarded", "x")]);
+        assert!(access.allows(&here, &own));
+        for name in ["Forwarded", "via", "X-FORWARDED-FOR", "X-Real-IP"] {
+            let fields = Fields::from_pairs([(name, "192.0.2.1")]);
+            assert!(!access.allows(&here, &fields), "{name}");
+            assert!(!access.allows(&unix, &fields), "{name}");
+        }
+        access.networks = vec![
+            (Ipv4Addr::UNSPECIFIED.into(), 0),
+            (Ipv6Addr::UNSPECIFIED.into(), 0),
+        ];
+        let fields = Fields::from_pairs([("Forwarded", "for=192.0.2.1")]);
+        assert!(access.allows(&here, &fields));
+        access.unix = false;
+        assert!(!access.allows(&here, &fields));
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use self::status::StatusPage;
 use crate::scoreboard::Board;
 use crate::semantics::message::{RequestHead, ResponseHead};
-use crate::semantics::target::{Target, decode_path};
 
 mod access;
 mod status;
@@ -63,11 +62,9 @@ impl Site {
         let Some(status) = &self.status else {
             return Route::App;
         };
-        let path = Target::parse(head.method(), head.target())
-            .and_then(|target| decode_path(target.path).map(|path| status.is_at(&path)));
-        match path {
-            Ok(true) => Route::Status(Rc::clone(status)),
-            Ok(false) | Err(_) => Route::App,
+        match status.is_at(head.target()) {
+            true => Route::Status(Rc::clone(status)),
+            false => Route::App,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::semantics::message::{Endpoints, RequestHead, ResponseHead};
 /// Where the page is, and for whom.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its path, decoded.
+    /// Its path.
     pub path: String,
     /// Who may see it.
     pub access: Access,
@@ -38,13 +38,16 @@ impl StatusPage {
         }
     }
 
-    pub(super) fn is_at(&self, path: &[u8]) -> bool {
-        self.settings.path.as_bytes() == path
+    /// Whether this request target names the page. Only its own spelling does: a proxy that refuses `/server-status` lets
+    /// `/server%2dstatus` pass.
+    pub(super) fn is_at(&self, target: &[u8]) -> bool {
+        let path = target.split(|&byte| byte == b'?').next();
+        path == Some(self.settings.path.as_bytes())
     }
 
     /// The response to a request for it.
     pub async fn answer(&self, head: &RequestHead, endpoints: &Endpoints) -> Page {
-        if !self.settings.access.allows(endpoints) {
+        if !self.settings.access.allows(endpoints, &head.fields) {
             return page(403, &[], "Forbidden\n".to_owned());
         }
         if !matches!(head.method(), b"GET" | b"HEAD") {
@@ -178,8 +181,11 @@ mod tests {
         for (target, own) in [
             ("/server-status", true),
             ("/server-status?json", true),
-            ("/server%2Dstatus", true),
-            ("http://any.host/server-status", true),
+            ("/server%2Dstatus", false),
+            ("/server%2dstatus?json", false),
+            ("/%73erver-status", false),
+            ("/./server-status", false),
+            ("http://any.host/server-status", false),
             ("/server-status/", false),
             ("/Server-Status", false),
             ("//server-status", false),

@@ -9,7 +9,7 @@ use super::super::options::Options;
 /// The page at which the server tells what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Its path, decoded
+    /// Its path
     pub path: String,
     /// Who may see it: addresses, and how many of their first bits count
     pub networks: Vec<(IpAddr, u8)>,
@@ -46,7 +46,7 @@ pub(super) fn status(options: &Options) -> Result<Option<Status>> {
     let Some(path) = options.status_path.clone().filter(|path| !path.is_empty()) else {
         return Ok(None);
     };
-    // It is compared with decoded paths, so that a percent sign would stand for itself and surprise.
+    // It is compared with request targets as they are sent, so that an escape would match one spelling of several.
     let fits = |byte: u8| byte.is_ascii_graphic() && !b"?#%".contains(&byte);
     if !path.starts_with('/') || !path.bytes().all(fits) {
         bail!(

@@ -16,7 +16,7 @@ pub(super) static CATEGORY: Category = Category {
             long: "A path, as F</server-status>, at which the server itself answers GET and HEAD with what its processes and \
                    connections do: as text, or as JSON where the query is C<json> or the client accepts \
                    C<application/json>. No worker has a part in it, so it answers when all of them hang. The app does \
-                   not see requests for this path. Without the option, or with C<''>, there is none. See F<docs/status.md>.",
+                   not see requests for this path; other spellings of it, as F</server%2dstatus>, go to the app. Without the option, or with C<''>, there is none. See F<docs/status.md>.",
             entry: Entry::All,
         },
         Opt {
@@ -29,8 +29,9 @@ pub(super) static CATEGORY: Category = Category {
             short: "who may see it: addresses, networks, unix:, all",
             long: "Whose requests for C<status_path> are answered; others get 403. Addresses and networks of IPv4 and IPv6 \
                    (C<192.0.2.7>, C<10.0.0.0/8>, C<2001:db8::/32>), C<unix:> for clients that come by a Unix socket, \
-                   and C<all>, separated by blanks or commas. It is the address of the connection that counts: a \
-                   proxy on the same machine, which hands requests on, is allowed by default.",
+                   and C<all>, separated by blanks or commas. The address of the connection counts. A request that a \
+                   proxy has forwarded (it carries C<Forwarded>, C<Via>, C<X-Forwarded-For> or another such field) \
+                   is refused, unless C<all> are allowed: see F<docs/status.md>.",
             entry: Entry::All,
         },
         Opt {
