@@ -25,7 +25,7 @@ use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
 use crate::channel::message::Message;
 use crate::scoreboard::Board;
-use crate::semantics::message::Request;
+use crate::semantics::message::{Request, Timestamp};
 use crate::spool::Room;
 
 mod backlog;
@@ -84,6 +84,8 @@ pub struct Dispatch {
     /// The watch over requests that wait is running.
     queue_watched: Cell<bool>,
     overload_told: Cell<Option<Instant>>,
+    /// When the oldest call that waits at a worker had been received, as [`watch`](Self::watch) has last seen it.
+    oldest_at_worker: Cell<Option<Timestamp>>,
     /// [`watch`](Self::watch) is running.
     watching: Cell<bool>,
     /// The watch over calls that take too long is running.
@@ -124,6 +126,7 @@ impl Dispatch {
             changes: Changes::default(),
             queue_watched: Cell::new(false),
             overload_told: Cell::new(None),
+            oldest_at_worker: Cell::new(None),
             watching: Cell::new(false),
             timing: Cell::new(false),
             stopped: Cell::new(false),
@@ -198,7 +201,9 @@ impl Dispatch {
     /// Sends calls that wait to idle workers, then some to quick ones that are busy.
     fn distribute(self: &Rc<Self>, now: Instant) {
         self.changes.note();
-        self.reclaim(now);
+        if self.queue.borrow().len() > 0 {
+            self.reclaim(now);
+        }
         loop {
             let Some(call) = self.queue.borrow_mut().pop() else {
                 if self.reclaim(now) {
@@ -253,6 +258,9 @@ impl Dispatch {
     /// there is any.
     fn reclaim(&self, now: Instant) -> bool {
         let mut workers = self.workers.borrow_mut();
+        if !workers.can_reclaim() {
+            return false;
+        }
         let others_wait = self.queue.borrow().len() > 0;
         let taken = workers.reclaim(others_wait, now);
         drop(workers);
@@ -278,6 +286,7 @@ impl Dispatch {
             while dispatch.workers.borrow().are_to_be_watched() {
                 tokio::time::sleep(wait).await;
                 let busy = dispatch.workers.borrow().look();
+                dispatch.note_oldest();
                 let stuck = dispatch.workers.borrow_mut().take_stuck(now());
                 dispatch.requeue(stuck);
                 dispatch.distribute(now());

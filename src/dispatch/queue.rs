@@ -134,15 +134,24 @@ impl Dispatch {
     /// Shows how many calls wait, and since when the first request does.
     pub(super) fn show_queue(&self) {
         if let Some(board) = &self.settings.board {
-            let (queue, workers) = (self.queue.borrow(), self.workers.borrow());
-            let waiting = queue.len() + workers.waiting();
-            let first = match workers.oldest_waiting() {
-                _ if waiting == 0 => None,
-                Some(Call::Request(state)) => Some(state),
-                _ => queue.oldest_request(),
+            let (queue, at_workers) = (self.queue.borrow(), self.workers.borrow().waiting());
+            let queued = queue.oldest_request().map(|state| state.request.finished);
+            let first = match at_workers {
+                0 => queued,
+                _ => self.oldest_at_worker.get().or(queued),
             };
-            board.queued(waiting, first.map(|state| state.request.finished));
+            board.queued(queue.len() + at_workers, first);
         }
+    }
+
+    /// Notes since when the first request waits at a worker. A look at all workers for each call would cost more than it
+    /// tells: a call waits there for a few milliseconds.
+    pub(super) fn note_oldest(&self) {
+        let workers = self.workers.borrow();
+        self.oldest_at_worker.set(match workers.oldest_waiting() {
+            Some(Call::Request(state)) => Some(state.request.finished),
+            Some(Call::Verify(_)) | None => None,
+        });
     }
 
     fn tell_overload(&self, what: &str) {

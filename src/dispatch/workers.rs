@@ -103,11 +103,16 @@ impl Workers {
         calls.min_by_key(|call| call.submitted())
     }
 
+    /// Whether workers are idle while calls wait at busy ones.
+    pub(super) fn can_reclaim(&self) -> bool {
+        self.waiting > 0 && !self.idle.is_empty()
+    }
+
     /// Takes calls back for idle workers, the oldest first. With `others_wait`, calls that were submitted later wait in the
     /// queue: then only workers whose call takes long give theirs back.
     pub(super) fn reclaim(&mut self, others_wait: bool, now: Instant) -> Vec<Call> {
         let mut taken = Vec::new();
-        if self.idle.is_empty() || self.waiting == 0 {
+        if !self.can_reclaim() {
             return taken;
         }
         let slow = self

@@ -118,7 +118,7 @@ static void answer_array(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields
     /* One element whose reading runs code can change the others: then all are copied. */
     for (i = 0; !copy && i < len; i++) {
         SV **entry = av_fetch(body, i, 0);
-        copy = entry && !gp_is_plain(aTHX_ * entry);
+        copy = entry && !gp_is_plain(* entry);
     }
     if (copy)
         keep_fields(aTHX_ fields, count);
@@ -324,8 +324,7 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
     }
 
     entry = av_fetch(av, 2, 0);
-    body = entry ? gp_held(aTHX_ * entry) : &PL_sv_undef;
-    SvGETMAGIC(body);
+    body = entry ? gp_fetched(aTHX_ * entry) : &PL_sv_undef;
     /* Its own reference: the app's code may change the array while the body is read. */
     body = sv_mortalcopy(body);
     if (SvROK(body) && SvTYPE(SvRV(body)) == SVt_PVAV && !SvOBJECT(SvRV(body))) {

@@ -133,8 +133,31 @@ SV *gp_listener_socket(pTHX_ gp_slice facts);
 SV *gp_httpd_socket(pTHX_ const gp_request *request);
 
 /* bytes.c */
-int gp_is_plain(pTHX_ SV *sv);
-SV *gp_held(pTHX_ SV *sv);
+/* Whether reading the value runs no Perl code and gives its bytes as they stand. */
+static inline int gp_is_plain(SV *sv)
+{
+    return !SvROK(sv) && !SvGMAGICAL(sv) && !SvUTF8(sv) && SvTYPE(sv) <= SVt_PVMG;
+}
+
+/* The value, kept until the temporaries are freed where reading it may run code of the app's: that code may remove it from
+ * the array or variable that holds it. */
+static inline SV *gp_held(pTHX_ SV *sv)
+{
+    if (!gp_is_plain(sv))
+        sv_2mortal(SvREFCNT_inc_simple_NN(sv));
+    return sv;
+}
+
+/* The value after its magic, kept as above. A reference of which only the target is used runs no code. */
+static inline SV *gp_fetched(pTHX_ SV *sv)
+{
+    if (SvGMAGICAL(sv)) {
+        sv_2mortal(SvREFCNT_inc_simple_NN(sv));
+        mg_get(sv);
+    }
+    return sv;
+}
+
 gp_slice gp_octets(pTHX_ SV *sv, int copy);
 gp_pair *gp_fields(pTHX_ SV *list, size_t *count);
 

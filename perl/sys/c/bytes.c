@@ -1,22 +1,6 @@
 /* Perl values as bytes: pointers that stay good until the temporaries are freed. */
 #include "boundary.h"
 
-/* Whether reading the value runs no Perl code and gives its bytes as they stand. */
-int gp_is_plain(pTHX_ SV *sv)
-{
-    PERL_UNUSED_CONTEXT;
-    return !SvROK(sv) && !SvGMAGICAL(sv) && !SvUTF8(sv) && SvTYPE(sv) <= SVt_PVMG;
-}
-
-/* The value, kept until the temporaries are freed where reading it may run code of the app's: that may take it out of the
- * array or variable that holds it. */
-SV *gp_held(pTHX_ SV *sv)
-{
-    if (!gp_is_plain(aTHX_ sv))
-        sv_2mortal(SvREFCNT_inc_simple_NN(sv));
-    return sv;
-}
-
 /* The bytes of a defined value; with `copy`, of a copy that later Perl code can't change. */
 gp_slice gp_octets(pTHX_ SV *sv, int copy)
 {
@@ -66,8 +50,7 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count)
     gp_pair *fields;
     int copy = 0;
 
-    list = gp_held(aTHX_ list);
-    SvGETMAGIC(list);
+    list = gp_fetched(aTHX_ list);
     if (!SvROK(list) || SvTYPE(SvRV(list)) != SVt_PVAV)
         croak("Gepok: the headers of a response must be an array reference");
     av = (AV *)SvRV(list);
@@ -80,7 +63,7 @@ gp_pair *gp_fields(pTHX_ SV *list, size_t *count)
         copy = 1;
     for (i = 0; !copy && i < len; i++) {
         SV **entry = av_fetch(av, i, 0);
-        copy = entry && !gp_is_plain(aTHX_ * entry);
+        copy = entry && !gp_is_plain(* entry);
     }
     if (copy)
         sv_2mortal(SvREFCNT_inc_simple_NN((SV *)av));
