@@ -231,7 +231,10 @@ fn tcp(
         None => canonical(stream.local_addr()?),
     };
     let peer = canonical(peer);
-    Ok((Stream::Fresh(stream.into()), Endpoints::Ip { peer, local }))
+    Ok((
+        Stream::Unregistered(stream.into()),
+        Endpoints::Ip { peer, local },
+    ))
 }
 
 fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {

@@ -18,13 +18,13 @@ use tokio_rustls::server::TlsStream;
 
 use super::sendfile::FileSending;
 use super::ticks::Ticks;
-use super::tls::Carrier;
+use super::tls::MigratableTcp;
 
-/// A client that is turned away may take this long to hear it.
+/// How long a refused client may take to read the response.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// So often a client is probed that has sent a FIN and can't be asked otherwise.
-const PROBES: Duration = Duration::from_secs(5);
+/// Interval of the probes to a client that has sent a FIN and can't be asked otherwise.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,19 +38,19 @@ pub enum Leaving {
 /// A connection's socket.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP, just accepted and not polled by the runtime. Mostly the first request is here already and the response finds
-    /// room: then a connection that closes behind it is never polled at all.
-    Fresh(std::net::TcpStream),
+    /// TCP, just accepted and not registered with the runtime. Often the first request has arrived and the response fits
+    /// into the send buffer: a connection that is closed after it is never registered at all.
+    Unregistered(std::net::TcpStream),
     /// TCP
     Tcp(TcpStream),
     /// Unix socket
     Unix(UnixStream),
     /// TLS over TCP
-    Tls(Box<TlsStream<Carrier>>),
-    /// Not polled by the runtime: another process is using it.
-    Away(OwnedFd),
-    /// The runtime could not poll it.
-    Lost,
+    Tls(Box<TlsStream<MigratableTcp>>),
+    /// Not registered with the runtime: another process is using it.
+    Detached(OwnedFd),
+    /// Registering it with the runtime has failed.
+    Poisoned,
 }
 
 /// [`Stream::leaving`] of a socket of either kind.
@@ -77,7 +77,7 @@ macro_rules! left {
     };
 }
 
-/// How many bytes there are to read, at most one; they stay there.
+/// The number of bytes that can be read, at most one; they are not consumed.
 fn peek(socket: RawFd) -> io::Result<usize> {
     let mut byte = [0];
     Ok(recv(
@@ -91,16 +91,16 @@ impl Stream {
     /// The socket's number in this process.
     pub fn number(&self) -> RawFd {
         match self {
-            Stream::Fresh(stream) => stream.as_raw_fd(),
+            Stream::Unregistered(stream) => stream.as_raw_fd(),
             Stream::Tcp(stream) => stream.as_raw_fd(),
             Stream::Unix(stream) => stream.as_raw_fd(),
             Stream::Tls(stream) => stream.get_ref().0.as_raw_fd(),
-            Stream::Away(socket) => socket.as_raw_fd(),
-            Stream::Lost => -1,
+            Stream::Detached(socket) => socket.as_raw_fd(),
+            Stream::Poisoned => -1,
         }
     }
 
-    /// Makes closing tell the client that the message was cut: a reset, where TCP carries it.
+    /// Makes closing reset a TCP connection, so that the client knows that the message was cut.
     pub fn reset_on_close(&self) {
         if let Some(socket) = self.tcp() {
             // A connection that is gone already can't be reset any more.
@@ -108,7 +108,7 @@ impl Stream {
         }
     }
 
-    /// Ends the connection for every process that has a copy of the socket; what was written before still arrives.
+    /// Ends the connection in every process that has a copy of the socket. What was written before is still delivered.
     pub fn end_everywhere(&self) {
         if let Some(socket) = self.socket() {
             // A connection that is gone already has ended.
@@ -116,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// As [`Stream::reset_on_close`], at once and for every process that has a copy of the socket. A Unix socket has no reset.
+    /// Resets the connection now, in every process that has a copy of the socket. A Unix socket is shut down instead.
     pub fn reset_everywhere(&self) {
         let Some(socket) = self.tcp() else {
             return self.end_everywhere();
@@ -139,23 +139,25 @@ impl Stream {
         }
     }
 
-    /// Has the kernel ask the client's kernel from time to time whether it knows the connection. One whose process has closed
-    /// it forgets it a minute after its FIN, and answers with a reset from then on; one that only sends no more never does.
+    /// Turns on TCP keepalive, which finds clients that have closed: their kernel forgets the connection a minute after its
+    /// FIN, and then answers a probe with a reset. The kernel of a client that has only shut down its side does not.
     pub fn probe(&self) {
         if let Some(socket) = self.tcp() {
-            let often = TcpKeepalive::new().with_time(PROBES).with_interval(PROBES);
+            let often = TcpKeepalive::new()
+                .with_time(PROBE_INTERVAL)
+                .with_interval(PROBE_INTERVAL);
             // A connection that is gone already needs no probe.
             let _ = socket.set_tcp_keepalive(&often);
         }
     }
 
-    /// The TCP socket below, where it is one and here.
+    /// The TCP socket below, if there is one and it is not detached.
     fn tcp(&self) -> Option<SockRef<'_>> {
         match self {
-            Stream::Fresh(stream) => Some(SockRef::from(stream)),
+            Stream::Unregistered(stream) => Some(SockRef::from(stream)),
             Stream::Tcp(stream) => Some(SockRef::from(stream)),
-            Stream::Tls(stream) => stream.get_ref().0.here().ok().map(SockRef::from),
-            Stream::Unix(_) | Stream::Away(_) | Stream::Lost => None,
+            Stream::Tls(stream) => stream.get_ref().0.registered().ok().map(SockRef::from),
+            Stream::Unix(_) | Stream::Detached(_) | Stream::Poisoned => None,
         }
     }
 
@@ -163,18 +165,17 @@ impl Stream {
     fn socket(&self) -> Option<SockRef<'_>> {
         match self {
             Stream::Unix(stream) => Some(SockRef::from(stream)),
-            Stream::Away(socket) => Some(SockRef::from(socket)),
+            Stream::Detached(socket) => Some(SockRef::from(socket)),
             _ => self.tcp(),
         }
     }
 
-    /// Whether bytes go through TLS: only this process can read and write them, and the end of the stream has a
-    /// message of its own, which is sent by shutting down.
+    /// Whether bytes go through TLS: only this process can read and write them, and shutting down sends a closing alert.
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
     }
 
-    /// Closes the connection of a client that may be sending: it shall read the end before a reset reaches it.
+    /// Closes the connection of a client that may still be sending, so that it reads the response before a reset reaches it.
     pub async fn turn_away(mut self) {
         let discard = async {
             let _ = self.shutdown().await;
@@ -184,31 +185,31 @@ impl Stream {
         let _ = tokio::time::timeout(LINGER, discard).await;
     }
 
-    /// Takes the socket from the runtime and gives a copy for another process, whose reads wait.
+    /// Takes the socket from the runtime and returns a blocking copy for another process.
     ///
     /// # Errors
     /// When descriptors have run out, or for TLS.
-    pub fn leave_home(&mut self) -> io::Result<OwnedFd> {
+    pub fn detach(&mut self) -> io::Result<OwnedFd> {
         let ours = match self {
-            Stream::Fresh(stream) => stream.as_fd().try_clone_to_owned()?,
+            Stream::Unregistered(stream) => stream.as_fd().try_clone_to_owned()?,
             Stream::Tcp(stream) => stream.as_fd().try_clone_to_owned()?,
             Stream::Unix(stream) => stream.as_fd().try_clone_to_owned()?,
             Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
-            Stream::Away(socket) => socket.try_clone()?,
-            Stream::Lost => return Err(away()),
+            Stream::Detached(socket) => socket.try_clone()?,
+            Stream::Poisoned => return Err(not_connected()),
         };
         let theirs = ours.try_clone()?;
         SockRef::from(&theirs).set_nonblocking(false)?;
-        *self = Stream::Away(ours);
+        *self = Stream::Detached(ours);
         Ok(theirs)
     }
 
-    /// Gives the socket back to the runtime.
+    /// Registers a detached socket with the runtime again.
     ///
     /// # Errors
-    /// When it can't be polled any more.
-    pub fn return_home(&mut self) -> io::Result<()> {
-        let Stream::Away(socket) = self else {
+    /// When it can't be registered.
+    pub fn reattach(&mut self) -> io::Result<()> {
+        let Stream::Detached(socket) = self else {
             return Ok(());
         };
         let socket = Socket::from(socket.try_clone()?);
@@ -221,54 +222,55 @@ impl Stream {
         Ok(())
     }
 
-    /// Has the runtime poll it, if it does not yet.
+    /// Registers the socket with the runtime, if that has not been done.
     ///
     /// # Errors
-    /// When it can't be polled.
-    fn settle(&mut self) -> io::Result<()> {
-        if matches!(self, Stream::Fresh(_))
-            && let Stream::Fresh(stream) = mem::replace(self, Stream::Lost)
+    /// When it can't be registered.
+    fn register(&mut self) -> io::Result<()> {
+        if matches!(self, Stream::Unregistered(_))
+            && let Stream::Unregistered(stream) = mem::replace(self, Stream::Poisoned)
         {
             *self = Stream::Tcp(TcpStream::from_std(stream)?);
         }
         Ok(())
     }
 
-    /// What the socket says at once, where it is not polled yet; else, and where it would block, nothing: it is polled then.
-    fn at_once<T>(
+    /// Performs `act` on a socket that is not registered yet. Returns None if it is registered, or if `act` would block:
+    /// then it is registered now.
+    fn try_io<T>(
         &mut self,
         act: impl FnOnce(&mut std::net::TcpStream) -> io::Result<T>,
     ) -> io::Result<Option<T>> {
-        let Stream::Fresh(stream) = self else {
+        let Stream::Unregistered(stream) = self else {
             return Ok(None);
         };
         match act(stream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.settle()?;
+                self.register()?;
                 Ok(None)
             }
             done => done.map(Some),
         }
     }
 
-    /// Waits until the client closes its side, and takes no byte that it has sent. Where such bytes wait, only a broken
-    /// connection shows (or, below TLS, its FIN).
+    /// Waits until the client closes its side, without consuming what it has sent. While such bytes wait, only a broken
+    /// connection is noticed (or, below TLS, its FIN).
     pub async fn leaving(&mut self, ticks: &Rc<Ticks>) -> Leaving {
-        if matches!(self, Stream::Fresh(_)) {
-            // Most responses are there before, so that the runtime need not poll a fresh connection.
+        if matches!(self, Stream::Unregistered(_)) {
+            // Most responses come before the next tick, so that the socket need not be registered.
             ticks.whole().await;
-            if self.settle().is_err() {
+            if self.register().is_err() {
                 return Leaving::Broken;
             }
         }
         match self {
             Stream::Tcp(stream) => left!(stream),
             Stream::Unix(stream) => left!(stream),
-            Stream::Tls(stream) => match stream.get_ref().0.here() {
+            Stream::Tls(stream) => match stream.get_ref().0.registered() {
                 Ok(stream) => left!(stream),
                 Err(_) => pending().await,
             },
-            Stream::Fresh(_) | Stream::Away(_) | Stream::Lost => pending().await,
+            Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => pending().await,
         }
     }
 
@@ -278,30 +280,30 @@ impl Stream {
         let _ = match self {
             Stream::Tcp(stream) => stream.ready(Interest::ERROR).await,
             Stream::Unix(stream) => stream.ready(Interest::ERROR).await,
-            Stream::Tls(stream) => match stream.get_ref().0.here() {
+            Stream::Tls(stream) => match stream.get_ref().0.registered() {
                 Ok(stream) => stream.ready(Interest::ERROR).await,
                 Err(_) => pending().await,
             },
-            Stream::Fresh(_) | Stream::Away(_) | Stream::Lost => pending().await,
+            Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => pending().await,
         };
     }
 
-    /// Whether bytes that were written are not with the kernel yet: TLS keeps some records.
-    pub fn holds_back(&self) -> bool {
+    /// Whether TLS keeps records that the kernel has not taken yet.
+    pub fn has_unsent_records(&self) -> bool {
         matches!(self, Stream::Tls(stream) if stream.get_ref().1.wants_write())
     }
 
-    /// Hands over some of what it holds back, as much as the kernel takes at once.
+    /// Sends some of these records, as many as the kernel takes at once.
     ///
     /// # Errors
     /// As for writing.
-    pub async fn hand_over(&mut self) -> io::Result<()> {
+    pub async fn send_records(&mut self) -> io::Result<()> {
         let Stream::Tls(stream) = self else {
             return Ok(());
         };
         poll_fn(|context| {
-            let (carrier, session) = stream.get_mut();
-            match session.write_tls(&mut NowOrNever { carrier, context }) {
+            let (tcp, session) = stream.get_mut();
+            match session.write_tls(&mut NowOrNever { tcp, context }) {
                 Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(_) => Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -314,10 +316,10 @@ impl Stream {
     /// Sends some more of a file.
     ///
     /// # Errors
-    /// UnexpectedEof where the file has become too short; else as for writing.
+    /// UnexpectedEof if the file has become too short; else as for writing.
     pub async fn send_file(&mut self, sending: &mut FileSending) -> io::Result<()> {
         sending.warm_up().await?;
-        self.settle()?;
+        self.register()?;
         match self {
             Stream::Tls(stream) => {
                 let sent = stream.write(sending.read()?).await?;
@@ -329,7 +331,9 @@ impl Stream {
                     .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
                     .await
             }
-            Stream::Fresh(_) | Stream::Away(_) | Stream::Lost => Err(away()),
+            Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => {
+                Err(not_connected())
+            }
             Stream::Unix(stream) => {
                 stream
                     .async_io(Interest::WRITABLE, || sending.send(stream.as_fd()))
@@ -339,9 +343,9 @@ impl Stream {
     }
 }
 
-/// A socket to write to now or never, as rustls wants it.
+/// The blocking interface that rustls writes to, over a socket that returns WouldBlock instead of waiting.
 struct NowOrNever<'a, 'b> {
-    carrier: &'a mut Carrier,
+    tcp: &'a mut MigratableTcp,
     context: &'a mut Context<'b>,
 }
 
@@ -356,11 +360,11 @@ impl NowOrNever<'_, '_> {
 
 impl Write for NowOrNever<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::now(Pin::new(&mut *self.carrier).poll_write(self.context, bytes))
+        Self::now(Pin::new(&mut *self.tcp).poll_write(self.context, bytes))
     }
 
     fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        Self::now(Pin::new(&mut *self.carrier).poll_write_vectored(self.context, pieces))
+        Self::now(Pin::new(&mut *self.tcp).poll_write_vectored(self.context, pieces))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -368,8 +372,8 @@ impl Write for NowOrNever<'_, '_> {
     }
 }
 
-fn away() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the socket is not here")
+fn not_connected() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the socket is not registered")
 }
 
 /// Calls a method of whichever socket it is.
@@ -379,7 +383,9 @@ macro_rules! each {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Tls($stream) => $call,
-            Stream::Fresh(_) | Stream::Away(_) | Stream::Lost => Poll::Ready(Err(away())),
+            Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => {
+                Poll::Ready(Err(not_connected()))
+            }
         }
     };
 }
@@ -390,7 +396,7 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(count) = self.at_once(|stream| stream.read(buffer.initialize_unfilled()))? {
+        if let Some(count) = self.try_io(|stream| stream.read(buffer.initialize_unfilled()))? {
             buffer.advance(count);
             return Poll::Ready(Ok(()));
         }
@@ -404,7 +410,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(count) = self.at_once(|stream| stream.write(bytes))? {
+        if let Some(count) = self.try_io(|stream| stream.write(bytes))? {
             return Poll::Ready(Ok(count));
         }
         each!(self, stream => Pin::new(stream).poll_write(context, bytes))
@@ -419,7 +425,7 @@ impl AsyncWrite for Stream {
             // send costs the kernel less than writev.
             return self.poll_write(context, piece);
         }
-        if let Some(count) = self.at_once(|stream| stream.write_vectored(pieces))? {
+        if let Some(count) = self.try_io(|stream| stream.write_vectored(pieces))? {
             return Poll::Ready(Ok(count));
         }
         each!(self, stream => Pin::new(stream).poll_write_vectored(context, pieces))
@@ -430,14 +436,14 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(*self, Stream::Fresh(_)) {
+        if matches!(*self, Stream::Unregistered(_)) {
             return Poll::Ready(Ok(()));
         }
         each!(self, stream => Pin::new(stream).poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.settle()?;
+        self.register()?;
         each!(self, stream => Pin::new(stream).poll_shutdown(context))
     }
 }

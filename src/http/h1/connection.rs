@@ -405,9 +405,12 @@ impl Connection {
                 _ => return Err(Close::Lost),
             }
         }
-        while self.stream.holds_back() {
+        while self.stream.has_unsent_records() {
             self.timer.set(self.context.settings.timeout);
-            if !matches!(self.timer.limit(self.stream.hand_over()).await, Ok(Ok(()))) {
+            if !matches!(
+                self.timer.limit(self.stream.send_records()).await,
+                Ok(Ok(()))
+            ) {
                 return Err(Close::Lost);
             }
         }

@@ -45,7 +45,7 @@ pub(super) fn give(connection: &mut Connection, exchange: &Exchange) -> Result<F
             }
         }
     } else {
-        match connection.stream.leave_home() {
+        match connection.stream.detach() {
             Ok(theirs) => (Fetched::Copy, theirs),
             Err(error) => {
                 ::log::error!("can't hand over a client's socket: {error}");
@@ -72,7 +72,7 @@ impl Fetched {
     pub(super) async fn take_back(&mut self, connection: &mut Connection) -> Result<(), Close> {
         let relay = match std::mem::replace(self, Fetched::Returned { _relay: None }) {
             Fetched::Copy => {
-                connection.stream.return_home().map_err(|_| Close::Lost)?;
+                connection.stream.reattach().map_err(|_| Close::Lost)?;
                 None
             }
             Fetched::Relay(relay) => Some(relay.stop(connection).await?),

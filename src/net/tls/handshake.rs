@@ -1,5 +1,5 @@
-//! Handshakes, on threads of their own: their arithmetic takes a fraction of a millisecond, or more with RSA, and
-//! must hold up no other connection.
+//! Handshakes, on separate threads: their arithmetic takes a fraction of a millisecond, or more with RSA, and must not
+//! delay other connections.
 
 use std::cell::Cell;
 use std::io;
@@ -14,12 +14,12 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::carrier::Carrier;
 use super::facts;
+use super::migratable::MigratableTcp;
 use super::server::Rules;
 use crate::semantics::message::Tls;
 
-/// More threads than this would take the processors from the workers.
+/// More threads would take the processors from the workers.
 const THREADS: usize = 4;
 
 /// The content type of handshake records (RFC 8446 section 5.1): the first byte of a client that speaks TLS.
@@ -28,10 +28,10 @@ const HANDSHAKE: u8 = 22;
 /// A client that was refused may still be sending; it must read the alert before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A connection that has shaken hands, away from every runtime.
-pub(super) enum Shaken {
-    Secure(Box<TlsStream<Carrier>>, Tls),
-    /// The client speaks something else: nothing was read.
+/// A connection after its handshake, registered with no runtime.
+pub(super) enum Outcome {
+    Secure(Box<TlsStream<MigratableTcp>>, Tls),
+    /// The client does not speak TLS; nothing was read.
     Plain(std::net::TcpStream),
 }
 
@@ -39,7 +39,7 @@ struct Job {
     stream: std::net::TcpStream,
     rules: Arc<Rules>,
     timeout: Duration,
-    done: oneshot::Sender<io::Result<Shaken>>,
+    done: oneshot::Sender<io::Result<Outcome>>,
 }
 
 /// The threads.
@@ -62,13 +62,13 @@ impl Handshakes {
         })
     }
 
-    /// Shakes hands with a client.
-    pub(super) async fn shake(
+    /// Performs the handshake with a client.
+    pub(super) async fn run(
         &self,
         stream: std::net::TcpStream,
         rules: Arc<Rules>,
-    ) -> io::Result<Shaken> {
-        let (done, shaken) = oneshot::channel();
+    ) -> io::Result<Outcome> {
+        let (done, outcome) = oneshot::channel();
         let job = Job {
             stream,
             rules,
@@ -81,7 +81,7 @@ impl Handshakes {
         self.threads[next]
             .send(job)
             .map_err(|_| io::Error::other("the thread for handshakes has ended"))?;
-        shaken.await.map_err(ended)?
+        outcome.await.map_err(ended)?
     }
 }
 
@@ -110,40 +110,43 @@ impl Job {
             timeout,
             mut done,
         } = self;
-        let shaken = async {
+        let outcome = async {
             if timeout.is_zero() {
-                return shake(stream, &rules).await;
+                return handshake(stream, &rules).await;
             }
             let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it took too long");
-            tokio::time::timeout(timeout, shake(stream, &rules))
+            tokio::time::timeout(timeout, handshake(stream, &rules))
                 .await
                 .map_err(late)?
         };
         tokio::select! {
-            shaken = shaken => {
+            outcome = outcome => {
                 // Nobody may wait any more: the server drains.
-                let _ = done.send(shaken);
+                let _ = done.send(outcome);
             }
             () = done.closed() => {}
         }
     }
 }
 
-async fn shake(stream: std::net::TcpStream, rules: &Rules) -> io::Result<Shaken> {
+async fn handshake(stream: std::net::TcpStream, rules: &Rules) -> io::Result<Outcome> {
     let stream = TcpStream::from_std(stream)?;
     let mut first = [0];
     if stream.peek(&mut first).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if first[0] != HANDSHAKE {
-        return Ok(Shaken::Plain(stream.into_std()?));
+        return Ok(Outcome::Plain(stream.into_std()?));
     }
     let acceptor = TlsAcceptor::from(Arc::clone(&rules.config));
-    let accepted = acceptor.accept(Carrier::Here(stream)).into_fallible().await;
+    let accepted = acceptor
+        .accept(MigratableTcp::Registered(stream))
+        .into_fallible()
+        .await;
     let mut stream = match accepted {
         Ok(stream) => Box::new(stream),
-        Err((error, carrier)) => {
-            linger(carrier).await;
+        Err((error, tcp)) => {
+            linger(tcp).await;
             return Err(error);
         }
     };
@@ -158,16 +161,16 @@ async fn shake(stream: std::net::TcpStream, rules: &Rules) -> io::Result<Shaken>
             return Err(io::Error::other(error));
         }
     }
-    stream.get_mut().0.leave()?;
-    Ok(Shaken::Secure(stream, tls))
+    stream.get_mut().0.deregister()?;
+    Ok(Outcome::Secure(stream, tls))
 }
 
 /// Lets the client read the alert.
-async fn linger(mut carrier: Carrier) {
+async fn linger(mut tcp: MigratableTcp) {
     let discard = async {
-        let _ = carrier.shutdown().await;
+        let _ = tcp.shutdown().await;
         let mut scratch = [0; 1024];
-        while matches!(carrier.read(&mut scratch).await, Ok(1..)) {}
+        while matches!(tcp.read(&mut scratch).await, Ok(1..)) {}
     };
     let _ = tokio::time::timeout(LINGER, discard).await;
 }

@@ -5,13 +5,13 @@
 //! files (opened by the master) → material (read and checked) → server → handshake → Stream::Tls
 //! ```
 
-mod carrier;
 mod certificates;
 mod clients;
 mod facts;
 pub mod files;
 mod handshake;
 mod material;
+mod migratable;
 mod self_signed;
 mod server;
 
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use self::files::Files;
 
-pub use self::carrier::Carrier;
+pub use self::migratable::MigratableTcp;
 pub use self::server::{Accepted, Server};
 
 /// How TLS is spoken.

@@ -50,7 +50,7 @@ pub struct Server {
     handshakes: Handshakes,
 }
 
-/// A connection behind its handshake, or what stands in its place.
+/// What has become of an accepted connection.
 #[derive(Debug)]
 pub enum Accepted {
     /// TLS is spoken.
@@ -126,7 +126,7 @@ impl Server {
         Ok(())
     }
 
-    /// Opens the files again and reads them, as [`Server::load`]. Without files of its own it does nothing.
+    /// Opens the files again and reads them, like [`Server::load`]. Does nothing for a self-signed certificate.
     ///
     /// # Errors
     /// As [`Server::load`].
@@ -173,10 +173,11 @@ impl Server {
 
     /// Does the handshake of a connection that was just accepted.
     pub async fn accept(&self, stream: Stream) -> Accepted {
-        let (Stream::Fresh(stream), Some(rules)) = (stream, self.rules.borrow().clone()) else {
+        let (Stream::Unregistered(stream), Some(rules)) = (stream, self.rules.borrow().clone())
+        else {
             return Accepted::Gone;
         };
-        match self.secure(stream, rules).await {
+        match self.handshake(stream, rules).await {
             Ok(accepted) => accepted,
             Err(error) => {
                 ::log::debug!("a TLS handshake failed: {error}");
@@ -185,13 +186,13 @@ impl Server {
         }
     }
 
-    async fn secure(&self, stream: TcpStream, rules: Arc<Rules>) -> io::Result<Accepted> {
-        Ok(match self.handshakes.shake(stream, rules).await? {
-            handshake::Shaken::Secure(mut stream, tls) => {
-                stream.get_mut().0.arrive()?;
+    async fn handshake(&self, stream: TcpStream, rules: Arc<Rules>) -> io::Result<Accepted> {
+        Ok(match self.handshakes.run(stream, rules).await? {
+            handshake::Outcome::Secure(mut stream, tls) => {
+                stream.get_mut().0.register()?;
                 Accepted::Secure(Stream::Tls(stream), Rc::new(tls))
             }
-            handshake::Shaken::Plain(stream) => Accepted::Plain(Stream::Fresh(stream)),
+            handshake::Outcome::Plain(stream) => Accepted::Plain(Stream::Unregistered(stream)),
         })
     }
 }
