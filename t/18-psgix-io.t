@@ -4,7 +4,9 @@ use strict;
 use warnings;
 
 use IO::Select;
+use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Test::More;
+use Time::HiRes qw(sleep);
 
 use Gepok::Test;
 
@@ -174,6 +176,38 @@ for my $wire (sort keys %wires) {
         like $got, qr/^HTTP\S+ 101 .*\r\n\r\nONE\nQUIT\n$/s, 'by its socket';
     };
 }
+
+# O_NONBLOCK and SO_LINGER belong to the open file description, which the app shares with the core: neither may make the
+# core wait for a client that reads nothing.
+my $sharing = server(app => app_file('psgix-io'), options => {start_servers => 2}, listen => [qw(tcp unix)]);
+my $served  = sub { eval { get($sharing->connect('tcp'), 'pid')->content } // "no answer: $@" };
+for my $wire (qw(tcp unix)) {
+    for my $option (qw(content file later)) {
+        check "$wire: a socket that the app has made blocking, $option" => sub {
+            my $socket = $sharing->connect($wire)->socket;
+            print {$socket} "GET /blocking/$option HTTP/1.1\r\nHost: x\r\n\r\n";
+            # The send buffers are full by then.
+            for (1 .. 8) {
+                like $served->(), qr/^\d+$/, 'others are served' or last;
+                sleep 0.1;
+            }
+            my $got = '';
+            1 while sysread $socket, $got, 65536, length $got;
+            $got =~ s/^.*?\r\n\r\n//s;
+            is $got =~ tr/x//, 65_536 * 256, 'and the response is whole';
+        };
+    }
+}
+check 'a socket whose close the app has made blocking' => sub {
+    my $socket = $sharing->connect('tcp')->socket;
+    setsockopt $socket, SOL_SOCKET, SO_RCVBUF, 2048 or die $!;
+    print {$socket} "GET /blocking/linger HTTP/1.1\r\nHost: x\r\n\r\n";
+    # The core closes it within that time.
+    for (1 .. 40) {
+        like $served->(), qr/^\d+$/, 'others are served' or last;
+        sleep 0.1;
+    }
+};
 
 check 'a process forked by the app' => sub {
     my $client = $server->connect('tcp');

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod listen;
 pub mod scratch;
 pub mod sendfile;
+mod shared;
 pub mod stream;
 pub mod ticks;
 pub mod tls;

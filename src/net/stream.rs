@@ -10,13 +10,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, recv};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::sendfile::FileSending;
+use super::shared::{RegisteredSocket, SharedSocket, peek};
 use super::ticks::Ticks;
 use super::tls::MigratableTcp;
 
@@ -47,8 +47,10 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over TCP
     Tls(Box<TlsStream<MigratableTcp>>),
-    /// Not registered with the runtime: another process is using it.
-    Detached(OwnedFd),
+    /// Another process has the socket too, and is using it: it is not registered with the runtime.
+    Detached(SharedSocket),
+    /// Another process has the socket too, but this one is using it.
+    Shared(RegisteredSocket),
     /// Registering it with the runtime has failed.
     Poisoned,
 }
@@ -77,16 +79,6 @@ macro_rules! left {
     };
 }
 
-/// The number of bytes that can be read, at most one; they are not consumed.
-fn peek(socket: RawFd) -> io::Result<usize> {
-    let mut byte = [0];
-    Ok(recv(
-        socket,
-        &mut byte,
-        MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
-    )?)
-}
-
 impl Stream {
     /// The socket's number in this process.
     pub fn number(&self) -> RawFd {
@@ -96,6 +88,7 @@ impl Stream {
             Stream::Unix(stream) => stream.as_raw_fd(),
             Stream::Tls(stream) => stream.get_ref().0.as_raw_fd(),
             Stream::Detached(socket) => socket.as_raw_fd(),
+            Stream::Shared(socket) => socket.as_raw_fd(),
             Stream::Poisoned => -1,
         }
     }
@@ -157,6 +150,8 @@ impl Stream {
             Stream::Unregistered(stream) => Some(SockRef::from(stream)),
             Stream::Tcp(stream) => Some(SockRef::from(stream)),
             Stream::Tls(stream) => stream.get_ref().0.registered().ok().map(SockRef::from),
+            // A Unix socket refuses TCP's options.
+            Stream::Shared(socket) => Some(socket.socket()),
             Stream::Unix(_) | Stream::Detached(_) | Stream::Poisoned => None,
         }
     }
@@ -165,7 +160,7 @@ impl Stream {
     fn socket(&self) -> Option<SockRef<'_>> {
         match self {
             Stream::Unix(stream) => Some(SockRef::from(stream)),
-            Stream::Detached(socket) => Some(SockRef::from(socket)),
+            Stream::Detached(socket) => Some(socket.socket()),
             _ => self.tcp(),
         }
     }
@@ -190,34 +185,34 @@ impl Stream {
     /// # Errors
     /// When descriptors have run out, or for TLS.
     pub fn detach(&mut self) -> io::Result<OwnedFd> {
-        let ours = match self {
-            Stream::Unregistered(stream) => stream.as_fd().try_clone_to_owned()?,
-            Stream::Tcp(stream) => stream.as_fd().try_clone_to_owned()?,
-            Stream::Unix(stream) => stream.as_fd().try_clone_to_owned()?,
-            Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
-            Stream::Detached(socket) => socket.try_clone()?,
-            Stream::Poisoned => return Err(not_connected()),
+        let socket = match mem::replace(self, Stream::Poisoned) {
+            Stream::Unregistered(stream) => OwnedFd::from(stream),
+            Stream::Tcp(stream) => stream.into_std()?.into(),
+            Stream::Unix(stream) => stream.into_std()?.into(),
+            Stream::Detached(socket) => return self.lend(socket),
+            Stream::Shared(socket) => return self.lend(socket.deregister()),
+            stream @ (Stream::Tls(_) | Stream::Poisoned) => {
+                *self = stream;
+                return Err(io::ErrorKind::Unsupported.into());
+            }
         };
-        let theirs = ours.try_clone()?;
-        SockRef::from(&theirs).set_nonblocking(false)?;
-        *self = Stream::Detached(ours);
-        Ok(theirs)
+        self.lend(SharedSocket::new(socket))
     }
 
-    /// Registers a detached socket with the runtime again.
+    fn lend(&mut self, socket: SharedSocket) -> io::Result<OwnedFd> {
+        let copy = socket.copy();
+        *self = Stream::Detached(socket);
+        copy
+    }
+
+    /// Registers a detached socket with the runtime again. The other process may still have its copy.
     ///
     /// # Errors
     /// When it can't be registered.
     pub fn reattach(&mut self) -> io::Result<()> {
-        let Stream::Detached(socket) = self else {
-            return Ok(());
-        };
-        let socket = Socket::from(socket.try_clone()?);
-        socket.set_nonblocking(true)?;
-        *self = if socket.domain()? == Domain::UNIX {
-            Stream::Unix(UnixStream::from_std(socket.into())?)
-        } else {
-            Stream::Tcp(TcpStream::from_std(socket.into())?)
+        *self = match mem::replace(self, Stream::Poisoned) {
+            Stream::Detached(socket) => Stream::Shared(socket.register()?),
+            stream => stream,
         };
         Ok(())
     }
@@ -270,6 +265,7 @@ impl Stream {
                 Ok(stream) => left!(stream),
                 Err(_) => pending().await,
             },
+            Stream::Shared(socket) => return socket.leaving().await,
             Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => pending().await,
         }
     }
@@ -284,6 +280,7 @@ impl Stream {
                 Ok(stream) => stream.ready(Interest::ERROR).await,
                 Err(_) => pending().await,
             },
+            Stream::Shared(socket) => return socket.broken().await,
             Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => pending().await,
         };
     }
@@ -321,8 +318,9 @@ impl Stream {
         sending.warm_up().await?;
         self.register()?;
         match self {
-            Stream::Tls(stream) => {
-                let sent = stream.write(sending.read()?).await?;
+            // What encrypts needs the bytes, and sendfile has no MSG_DONTWAIT.
+            Stream::Tls(_) | Stream::Shared(_) => {
+                let sent = self.write(sending.read()?).await?;
                 sending.advance(sent);
                 Ok(())
             }
@@ -383,6 +381,7 @@ macro_rules! each {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Tls($stream) => $call,
+            Stream::Shared($stream) => $call,
             Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => {
                 Poll::Ready(Err(not_connected()))
             }

@@ -3,7 +3,7 @@ use strict;
 use warnings;
 
 use IO::Select;
-use Socket qw(SOL_SOCKET SO_KEEPALIVE SO_TYPE SOCK_STREAM);
+use Socket qw(SOL_SOCKET SO_KEEPALIVE SO_LINGER SO_TYPE SOCK_STREAM);
 
 my $switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
 my %kept;
@@ -195,6 +195,38 @@ sub {
             my $writer = $_[0]->([200, ['Content-Type' => 'text/plain']]) if $option eq 'cut';
             $writer->write('half') if $writer;
             die "the leaking app died\n";
+        };
+    }
+    # What the app sets on the socket counts for every process that has it. Its copy stays open.
+    if ($name eq 'blocking') {
+        my $io = $env->{'psgix.io'};
+        push @{$kept{blocking}}, $io;
+        my $block = sub { defined $io->blocking(1) or die "blocking: $!\n" };
+        $block->();
+        setsockopt $io, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 3600 or die $! if $option eq 'linger';
+        if ($option eq 'linger') {
+            close $io;
+            @{$kept{blocking}} = ();
+        }
+        my $piece = 'x' x 65_536;
+        # With a linger time: as much as the send buffer takes, so that the core closes with unsent bytes.
+        my $pieces = $option eq 'linger' ? 1 : 256;
+        if ($option eq 'file') {
+            open my $file, '+>', undef or die $!;
+            print $file $piece x $pieces;
+            seek $file, 0, 0;
+            return [200, ['Content-Type' => 'text/plain'], $file];
+        }
+        return [200, ['Content-Type' => 'text/plain', 'Content-Length' => 65_536 * $pieces], [($piece) x $pieces]]
+            if $option ne 'later';
+        return sub {
+            my $writer = $_[0]->([200, ['Content-Type' => 'text/plain']]);
+            # The core has the socket back, and the app changes it then.
+            $writer->write($piece);
+            select undef, undef, undef, 0.2;
+            $block->();
+            $writer->write($piece) for 2 .. $pieces;
+            $writer->close;
         };
     }
     # The app answers, and goes on by the socket: what follows such a head is no HTTP.

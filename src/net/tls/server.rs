@@ -126,7 +126,7 @@ impl Server {
         Ok(())
     }
 
-    /// Opens the files again and reads them, like [`Server::load`]. Does nothing for a self-signed certificate.
+    /// Opens the files again and reads them, like [`Server::load`]. Does nothing if the settings name no files.
     ///
     /// # Errors
     /// As [`Server::load`].
