@@ -60,3 +60,18 @@ fn options() -> io::Result<()> {
 fn log_format() -> io::Result<()> {
     replay("log_format", targets::log_format::check)
 }
+
+#[test]
+fn range() -> io::Result<()> {
+    replay("range", targets::range::check)
+}
+
+#[test]
+fn conditional() -> io::Result<()> {
+    replay("conditional", targets::conditional::check)
+}
+
+#[test]
+fn accept_encoding() -> io::Result<()> {
+    replay("accept_encoding", targets::accept_encoding::check)
+}

@@ -2,10 +2,13 @@
 //!
 //! The fuzz targets and `tests/corpus.rs` call the same functions. Each panics where its property does not hold.
 
+pub mod accept_encoding;
 pub mod channel_frames;
 pub mod chunked;
+pub mod conditional;
 pub mod log_format;
 pub mod options;
+pub mod range;
 pub mod request_head;
 pub mod target;
 

@@ -2,9 +2,12 @@
 //!
 //! Knows no wire format, socket or Perl: the network core and the workers both speak in these types.
 
+pub mod accept;
+pub mod conditional;
 pub mod date;
 pub mod field;
 pub mod message;
+pub mod range;
 pub mod status;
 pub mod target;
 pub mod wording;
