@@ -94,6 +94,8 @@ pub struct ServerFacts {
     pub multiprocess: bool,
     /// Whether requests over TLS get the keys `SSL_PROTOCOL`, `SSL_CLIENT_S_DN` and so on.
     pub ssl_env: bool,
+    /// Whether the app may have the client's socket (`psgix.io`).
+    pub psgix_io: bool,
 }
 
 /// TERM has come: leave behind the request in hand.

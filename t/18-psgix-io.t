@@ -177,6 +177,23 @@ for my $wire (sort keys %wires) {
     };
 }
 
+# Behind a proxy the socket carries other users' requests too.
+each_entry {
+    my $entry = shift;
+    my $app   = <<'PERL';
+sub {
+    my ($io, $socket) = @{$_[0]}{'psgix.io', 'gepok.socket'};
+    my @got = map { $_ // 'undef' } fileno $socket, syswrite($socket, 'x'), sysread $socket, my $read, 1;
+    return [200, [], [join ' ', exists $_[0]{'psgix.io'} ? 'a key' : 'no key', $socket->peerhost, @got, $!{EBADF} ? 'EBADF' : "$!"]];
+}
+PERL
+    for my $start (1, 0) {
+        my $server = server(entry => $entry, app => $app, options => {start_servers => $start, psgix_io => 0});
+        my $client = $server->connect;
+        is get($client, '')->content, 'no key 127.0.0.1 -1 undef undef EBADF', "without psgix_io, start_servers $start" for 1, 2;
+    }
+};
+
 # O_NONBLOCK and SO_LINGER belong to the open file description, which the app shares with the core: neither may make the
 # core wait for a client that reads nothing.
 my $sharing = server(app => app_file('psgix-io'), options => {start_servers => 2}, listen => [qw(tcp unix)]);

@@ -74,6 +74,7 @@ my @ATTRIBUTES = qw(
     keepalive
     keepalive_timeout
     max_keepalive_reqs
+    psgix_io
     ssl_env
     max_content
     max_target_size

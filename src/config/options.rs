@@ -268,10 +268,21 @@ pub struct App {
 }
 
 /// What the app is told of a request.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Environment {
     /// `ssl_env`
     pub ssl_env: bool,
+    /// `psgix_io`
+    pub psgix_io: bool,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Environment {
+            ssl_env: false,
+            psgix_io: true,
+        }
+    }
 }
 
 impl Options {

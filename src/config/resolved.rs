@@ -63,6 +63,8 @@ pub struct Config {
     pub server: Option<String>,
     /// Whether requests over TLS get the keys `SSL_*`
     pub ssl_env: bool,
+    /// Whether apps may have the client's socket
+    pub psgix_io: bool,
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
     /// The page at which the server tells what it does; none: the app has every path
@@ -187,6 +189,7 @@ impl Config {
             name: name(options),
             server: server(options)?,
             ssl_env: options.environment.ssl_env,
+            psgix_io: options.environment.psgix_io,
             server_ready: options.server_ready,
             status: status::status(options)?,
             daemon: Daemon::resolve(options)?,

@@ -73,6 +73,7 @@ impl PsgiApp {
             wake: Some(wake_worker),
             certificate_texts: Some(tls::certificate_texts),
             multiprocess: server.multiprocess.into(),
+            psgix_io: server.psgix_io.into(),
             logger: logger.raw(),
             access_log: access_log.as_ref().map_or(ptr::null_mut(), Code::raw),
         };

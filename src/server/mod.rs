@@ -149,6 +149,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
             listeners: Vec::new(),
             multiprocess: config.workers.start > 0,
             ssl_env: config.ssl_env,
+            psgix_io: config.psgix_io,
         },
         daemon,
         master: getpid(),

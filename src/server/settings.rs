@@ -100,6 +100,7 @@ fn http(config: &Config) -> connection::Settings {
             _ => 0,
         },
         server: config.server.clone().map(Bytes::from),
+        psgix_io: config.psgix_io,
         content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
     }
 }

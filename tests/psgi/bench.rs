@@ -126,6 +126,7 @@ fn bench() {
             listeners: listeners(),
             multiprocess: true,
             ssl_env: false,
+            psgix_io: true,
         };
         let mut psgi = PsgiApp::new(app, server, Rc::new(Nowhere), None).unwrap();
         let mut request = browser();

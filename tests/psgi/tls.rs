@@ -50,6 +50,7 @@ fn noting(expressions: &str, ssl_env: bool) -> World {
             listeners: listeners(),
             multiprocess: true,
             ssl_env,
+            psgix_io: true,
         },
     )
 }

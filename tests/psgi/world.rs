@@ -218,6 +218,7 @@ impl World {
                 listeners: listeners(),
                 multiprocess,
                 ssl_env: false,
+                psgix_io: true,
             },
         )
     }

@@ -168,6 +168,8 @@ typedef struct gp_worker {
     gp_slice (*certificate_texts)(gp_slice der);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
+    /** Whether the app may have the client's socket: psgix.io. */
+    int psgix_io;
     /** psgix.logger; the caller's until gp_close. */
     gp_sv *logger;
     /** Called behind each response with the response, the client's socket and the entries of the env; may be NULL. The

@@ -36,12 +36,12 @@ static void forget(pTHX_ const gp_link *link)
     }
 }
 
-/* Asks for the descriptor. EBADF where the request is over, or is another process's. */
+/* Asks for the descriptor. EBADF if psgix_io is off, if the request is over, or if it is another process's. */
 static int fetch(pTHX_ PerlIO *f)
 {
     gp_link *link = *link_of(f);
     int i, fd = -1;
-    if (link && link->live && gp.open && !gp_elsewhere(aTHX) && gp.subs.exchange) {
+    if (link && link->live && gp.worker.psgix_io && gp.open && !gp_elsewhere(aTHX) && gp.subs.exchange) {
         gp_exchange *exchange = (gp_exchange *)SvPVX(gp.subs.exchange);
         if (exchange->id == link->id && exchange->in_call && !exchange->over)
             fd = gp.worker.sink.take(gp.worker.self, link->id);

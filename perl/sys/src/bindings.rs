@@ -206,6 +206,8 @@ pub struct gp_worker {
     pub certificate_texts: ::std::option::Option<unsafe extern "C" fn(der: gp_slice) -> gp_slice>,
     #[doc = " psgi.multiprocess, and whether psgix.harakiri is offered."]
     pub multiprocess: ::std::os::raw::c_int,
+    #[doc = " Whether the app may have the client's socket: psgix.io."]
+    pub psgix_io: ::std::os::raw::c_int,
     #[doc = " psgix.logger; the caller's until gp_close."]
     pub logger: *mut gp_sv,
     #[doc = " Called behind each response with the response, the client's socket and the entries of the env; may be NULL. The\n caller's until gp_close."]

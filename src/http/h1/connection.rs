@@ -83,6 +83,8 @@ pub struct Settings {
     pub max_keepalive_reqs: u32,
     /// Value of the Server field, if there is to be one.
     pub server: Option<Bytes>,
+    /// Whether apps may have a client's socket (`psgix.io`).
+    pub psgix_io: bool,
     /// Bytes a second that content must come at, from the 20th second on; 0 is no limit.
     pub content_rate: u64,
 }

@@ -131,6 +131,10 @@ impl<'a> Response<'a> {
                 }
                 Event::Chunk(piece) => self.large_content(gather(piece, exchange)).await?,
                 Event::File(slice) => self.file(slice).await?,
+                // An app has no such key then: who asks all the same gets none.
+                Event::Take if !self.connection.context.settings.psgix_io => {
+                    exchange.hand_over(None);
+                }
                 Event::Take => {
                     self.flush().await?;
                     // The app may have read what belongs to a next request.
