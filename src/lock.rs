@@ -1,6 +1,8 @@
 //! Locks on files that belong to the open file (F_OFD_SETLK of fcntl(2)), not to the process: they last until the last copy
 //! of the descriptor is closed, and can be kept through exec.
 
+#![forbid(unsafe_code)]
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;

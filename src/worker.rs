@@ -2,6 +2,8 @@
 //!
 //! Knows no Perl and no HTTP wire: the app is anything that implements [`App`].
 
+#![forbid(unsafe_code)]
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;

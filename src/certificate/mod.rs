@@ -1,5 +1,7 @@
 //! X.509 certificates (RFC 5280) as texts, in the words of OpenSSL: Perl programs and CGI scripts know those.
 
+#![forbid(unsafe_code)]
+
 use data_encoding::BASE64;
 use x509_parser::asn1_rs::{Any, FromDer as _};
 use x509_parser::certificate::X509Certificate;

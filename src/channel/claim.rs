@@ -4,6 +4,8 @@
 //! claims a request just before it calls the app, never on reading: what a dead worker had not claimed
 //! was not run and may go to another, whatever its method.
 
+#![forbid(unsafe_code)]
+
 use super::sync::{self, AtomicU64, Ordering};
 
 /// Slots of a channel: the requests that one worker may hold at a time, almost all of them by writers that its

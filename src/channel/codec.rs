@@ -1,5 +1,7 @@
 //! What is in the frames: requests and heads as bytes, and back.
 
+#![forbid(unsafe_code)]
+
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;

@@ -5,6 +5,8 @@
 //!  | length | kind | marks | status | request id | payload ... |
 //! ```
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::OwnedFd;

@@ -1,5 +1,7 @@
 //! What a worker says, as the core understands it.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! What a worker knows of the responses that it has not ended.
 
+#![forbid(unsafe_code)]
+
 use super::CREDIT;
 use super::respond::Lost;
 

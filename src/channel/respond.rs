@@ -1,5 +1,7 @@
 //! What a response is made of, as a worker hands it to the core: the seam between psgi and the channel.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Why a part of a response could not be handed to the core.

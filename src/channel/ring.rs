@@ -5,6 +5,8 @@
 //! What does not fit, and what brings a descriptor, goes by the socket. The order of both is kept by one rule: the
 //! ring is used only while the core has understood all that the socket carried, and is read before the socket.
 
+#![forbid(unsafe_code)]
+
 use bytes::{BufMut, BytesMut};
 
 use super::sync::{AtomicU32, AtomicU64, LONGEST, Ordering, WORDS, fence};

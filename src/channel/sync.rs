@@ -1,5 +1,7 @@
 //! What the shared memory is made of: atomics, and how many. A model of it puts others in their place (`model/`).
 
+#![forbid(unsafe_code)]
+
 pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Claim words of a channel.

@@ -1,5 +1,7 @@
 //! The worker's end of its channel: blocking, one thread, no tokio.
 
+#![forbid(unsafe_code)]
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

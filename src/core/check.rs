@@ -1,5 +1,7 @@
 //! The question that a candidate must answer before it gets clients' requests: GET of `check_path`.
 
+#![forbid(unsafe_code)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;

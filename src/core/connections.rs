@@ -1,5 +1,7 @@
 //! Connections: accepted on each listener, secured where TLS is spoken, then served.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;

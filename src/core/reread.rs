@@ -1,5 +1,7 @@
 //! What the core takes anew at a reload: log files and certificates.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;

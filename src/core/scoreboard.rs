@@ -1,5 +1,7 @@
 //! The scoreboard's file, as the core keeps it: a second after something has changed, and never while nothing does.
 
+#![forbid(unsafe_code)]
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
+#![forbid(unsafe_code)]
+
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;

@@ -1,5 +1,7 @@
 //! Gepok's own lines: time, process and level, one write each to standard error. Below it, the access log.
 
+#![forbid(unsafe_code)]
+
 pub mod access;
 pub mod destination;
 mod escape;

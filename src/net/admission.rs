@@ -1,5 +1,7 @@
 //! How many connections may be open: in all, and of one client's address.
 
+#![forbid(unsafe_code)]
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;

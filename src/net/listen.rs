@@ -1,5 +1,7 @@
 //! Listening sockets: bound by the master before anything is forked, so that errors reach the operator.
 
+#![forbid(unsafe_code)]
+
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -1,5 +1,7 @@
 //! Memory to read into, shared by all connections: an idle one holds none.
 
+#![forbid(unsafe_code)]
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;

@@ -1,5 +1,7 @@
 //! Waits of some milliseconds that share one timer: a request that ends sooner costs the runtime none.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;

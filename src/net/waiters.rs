@@ -1,5 +1,7 @@
 //! Tasks of one thread that wait for the same thing: entered and left for each request, woken rarely.
 
+#![forbid(unsafe_code)]
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};

@@ -1,5 +1,7 @@
 //! Leaving the terminal: a new session in the background, and a parent that waits until the server serves.
 
+#![forbid(unsafe_code)]
+
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};

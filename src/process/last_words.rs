@@ -1,5 +1,7 @@
 //! Why a worker could not begin: its own words, by a pipe to the master.
 
+#![forbid(unsafe_code)]
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 

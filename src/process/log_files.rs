@@ -1,5 +1,7 @@
 //! Log files on their way from the master to the core.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Log files, those of them that there are.

@@ -1,5 +1,7 @@
 //! What systemd is told of the server's life (sd_notify(3)): datagrams to the socket that NOTIFY_SOCKET names.
 
+#![forbid(unsafe_code)]
+
 use std::env;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};

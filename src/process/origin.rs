@@ -1,6 +1,8 @@
 //! The facts about a server's start that decide where its files are. They are taken once, before the app is loaded, and handed
 //! to each later program of the same process: by then the user, the folder and the environment may have changed.
 
+#![forbid(unsafe_code)]
+
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;

@@ -3,6 +3,8 @@
 //! The lock ([`crate::lock`]) survives the fork into the background and is gone when the last copy of the descriptor is,
 //! however the server has died.
 
+#![forbid(unsafe_code)]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::IntoRawFd;

@@ -3,6 +3,8 @@
 //! It grows while requests wait or no spare worker is idle, one worker more first, then twice as many each time. It
 //! shrinks by what nobody has needed for a while, all at once: those workers were idle all that time.
 
+#![forbid(unsafe_code)]
+
 use std::time::{Duration, Instant};
 
 /// Between which numbers the pool moves.

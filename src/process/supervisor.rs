@@ -1,6 +1,8 @@
 //! One process (`start_servers 0`): the thread that does a master's part. It turns signals into words for the core, and
 //! ends the process when the app does not return in time.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;

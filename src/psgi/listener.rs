@@ -1,5 +1,7 @@
 //! The packed facts behind `gepok.socket` and `gepok.httpd_socket`: addresses, and what TLS has told.
 
+#![forbid(unsafe_code)]
+
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 

@@ -33,7 +33,7 @@ pub struct PsgiApp {
     server: ServerFacts,
     env: env::Builder,
     /// What C hands response parts to; its address is C's.
-    sink: Box<sink::Sink>,
+    sink: Rc<sink::Sink>,
     last_hook: Option<ChildExit>,
     /// Who says which clients' certificates are good.
     verify_callback: Option<Code>,
@@ -62,12 +62,12 @@ impl PsgiApp {
         perl.provide("Gepok/Socket.pm", SOCKET)?;
         perl.provide("Gepok/Logger.pm", LOGGER)?;
         let logger = logger(perl)?;
-        let sink = Box::new(sink::Sink::new(respond));
+        let sink = Rc::new(sink::Sink::new(respond));
         let facts: Vec<Vec<u8>> = server.listeners.iter().map(listener::facts).collect();
         let listeners: Vec<gp_slice> = facts.iter().map(|facts| slice(facts)).collect();
         let worker = gp_worker {
             sink: sink::FUNCTIONS,
-            self_: sink.as_pointer(),
+            self_: sink::Sink::as_pointer(&sink),
             listeners: listeners.as_ptr(),
             listener_count: listeners.len(),
             wake: Some(wake_worker),

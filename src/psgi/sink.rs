@@ -36,9 +36,10 @@ impl Sink {
         Sink { respond }
     }
 
-    /// What C shall give back.
-    pub(super) fn as_pointer(&self) -> *mut c_void {
-        std::ptr::from_ref(self).cast_mut().cast()
+    /// What C passes to [`FUNCTIONS`]. It stays valid wherever the Rc moves: a Box would own its content alone, so that moving
+    /// it would end what the pointer may do.
+    pub(super) fn as_pointer(sink: &Rc<Self>) -> *mut c_void {
+        Rc::as_ptr(sink).cast_mut().cast()
     }
 
     /// Gives up a request that can't be shown to the app.

@@ -1,5 +1,7 @@
 //! What clients' connections do, as counters: one for each state, written by the core alone.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 //! It is written by pwrite and never mapped: whoever truncates it harms no process of ours. A lock tells that its server
 //! lives, so that no two write to one file.
 
+#![forbid(unsafe_code)]
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};

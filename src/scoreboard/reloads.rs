@@ -3,6 +3,8 @@
 //! Each that is asked for has a number. `answered` is the number of the last one whose end is told here, so that whoever
 //! has asked can wait for it.
 
+#![forbid(unsafe_code)]
+
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 

@@ -1,5 +1,7 @@
 //! The status for people, and as JSON for programs.
 
+#![forbid(unsafe_code)]
+
 use super::State;
 use super::connections::STATES;
 use super::reloads::Reloads;

@@ -1,5 +1,7 @@
 //! The scoreboard as others read it: from the master's descriptors, and by the core for `status_path`.
 
+#![forbid(unsafe_code)]
+
 use std::fs::{self, File};
 use std::io;
 

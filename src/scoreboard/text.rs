@@ -5,6 +5,8 @@
 //! being written. The words of the text are relaxed atomics, so that the race between writer and reader is no undefined
 //! behaviour; two fences order them between the two states of the guard.
 
+#![forbid(unsafe_code)]
+
 use super::sync::{AtomicU64, Ordering, TRIES, fence, yield_now};
 
 /// Bytes of the longest text.

@@ -3,6 +3,8 @@
 //! Lately is this minute and the one before, as far as anything has happened in them: a minute begins with the first
 //! request behind the end of the last one.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
 use super::{Board, WAITS, milliseconds};

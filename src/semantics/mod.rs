@@ -2,6 +2,8 @@
 //!
 //! Knows no wire format, socket or Perl: the network core and the workers both speak in these types.
 
+#![forbid(unsafe_code)]
+
 pub mod accept;
 pub mod conditional;
 pub mod date;

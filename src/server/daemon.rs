@@ -1,5 +1,7 @@
 //! The server as a process of its system: who it runs as, its pid file, its folder, its way to the background.
 
+#![forbid(unsafe_code)]
+
 use std::env;
 use std::fs::File;
 use std::io;

@@ -1,5 +1,7 @@
 //! Whether the system's limits leave the server what it needs.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Result, bail};
 use nix::sys::resource::{Resource, getrlimit};
 

@@ -1,5 +1,7 @@
 //! The server's logs: what their options mean, their files, opened again and again, and the command behind a pipe.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,7 @@
 //! A server that runs already, found by its pid file: what another process can do with it.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;

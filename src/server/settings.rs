@@ -1,5 +1,7 @@
 //! What the operator said becomes the settings of core, workers and pool.
 
+#![forbid(unsafe_code)]
+
 use std::num::NonZeroU64;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! One process (`start_servers 0`): the core on a thread beside the one that runs the app.
 
+#![forbid(unsafe_code)]
+
 use std::fs::File;
 use std::io;
 use std::mem;

@@ -1,5 +1,7 @@
 //! Where content goes that is too large for memory.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};

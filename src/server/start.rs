@@ -1,6 +1,8 @@
 //! What the master does between binding and the first worker: it gives up root's rights, leaves the terminal and tells that it
 //! listens.
 
+#![forbid(unsafe_code)]
+
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;

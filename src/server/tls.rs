@@ -1,6 +1,8 @@
 //! TLS as the operator said it becomes TLS as the core speaks it; and the way of its files from the master, which
 //! opens them, to the core, which reads them.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 

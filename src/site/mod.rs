@@ -3,6 +3,8 @@
 //!
 //! Knows no Perl and no sockets: a request goes in, and a way or a whole response comes out.
 
+#![forbid(unsafe_code)]
+
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -5,6 +5,8 @@
 //! files (opened by the master) → material (read and checked) → server → handshake → Stream::Tls
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod certificates;
 mod clients;
 mod facts;
