@@ -88,8 +88,8 @@ struct gp_state {
     SV **listeners;
     SV *keys[GP_KEYS];
     U32 hashes[GP_KEYS];
-    HV *again;         /* the last request's env, for the next */
-    SV *kept[GP_KEYS]; /* its values that are not set yet for the next, see again.c */
+    HV *recycled_env; /* the last request's env, for the next */
+    SV *recycled[GP_KEYS]; /* its values that the next has not set yet, see env_reuse.c */
     GV *empty;         /* psgi.input of requests without content */
     SV *empty_content; /* what it reads */
     HV *socket_stashes[GP_FAMILIES];
@@ -114,10 +114,10 @@ void gp_keys_begin(pTHX);
 HV *gp_env(pTHX_ const gp_request *request);
 SV **gp_env_entry(pTHX_ HV *env, int key);
 
-/* again.c */
-void gp_again_begin(pTHX);
-void gp_again_end(pTHX);
-HV *gp_env_again(void);
+/* env_reuse.c */
+void gp_env_reuse_begin(pTHX);
+void gp_env_reuse_end(pTHX);
+HV *gp_env_recycle(void);
 void gp_env_end(pTHX_ HV *env);
 
 /* input.c */

@@ -30,7 +30,7 @@ void gp_keys_begin(pTHX)
 
 static void put(pTHX_ HV *env, int key, SV *value)
 {
-    gp.kept[key] = NULL;
+    gp.recycled[key] = NULL;
     if (!hv_store_ent(env, gp.keys[key], value, gp.hashes[key]))
         SvREFCNT_dec_NN(value);
 }
@@ -63,11 +63,11 @@ static int is_servers_own(int key)
 
 static void put_string(pTHX_ HV *env, int key, gp_slice bytes)
 {
-    SV *sv = gp.kept[key];
+    SV *sv = gp.recycled[key];
     if (TAINTING_get && !is_servers_own(key))
         put(aTHX_ env, key, from_client(aTHX_ new_string(aTHX_ bytes)));
     else if (sv && bytes.ptr && SvTYPE(sv) != SVt_IV) {
-        gp.kept[key] = NULL;
+        gp.recycled[key] = NULL;
         sv_setpvn(sv, bytes.ptr, bytes.len);
         SvPOK_only(sv);
     }
@@ -77,9 +77,9 @@ static void put_string(pTHX_ HV *env, int key, gp_slice bytes)
 
 static void put_number(pTHX_ HV *env, int key, IV number)
 {
-    SV *sv = gp.kept[key];
+    SV *sv = gp.recycled[key];
     if (sv && SvTYPE(sv) == SVt_IV && !SvROK(sv)) {
-        gp.kept[key] = NULL;
+        gp.recycled[key] = NULL;
         SvIV_set(sv, number);
         SvIOK_only(sv);
     }
@@ -90,9 +90,9 @@ static void put_number(pTHX_ HV *env, int key, IV number)
 /* Takes over a reference count. */
 static void put_reference(pTHX_ HV *env, int key, SV *target)
 {
-    SV *sv = gp.kept[key];
+    SV *sv = gp.recycled[key];
     if (sv && SvTYPE(sv) == SVt_IV && !SvROK(sv)) {
-        gp.kept[key] = NULL;
+        gp.recycled[key] = NULL;
         SvOK_off(sv);
         SvRV_set(sv, target);
         SvROK_on(sv);
@@ -104,10 +104,10 @@ static void put_reference(pTHX_ HV *env, int key, SV *target)
 /* Never shared: apps assign into what they are given. */
 static void put_pair(pTHX_ HV *env, int key, IV first, IV second)
 {
-    SV *sv = gp.kept[key];
+    SV *sv = gp.recycled[key];
     if (sv && SvROK(sv)) {
         SV **numbers = AvARRAY((AV *)SvRV(sv));
-        gp.kept[key] = NULL;
+        gp.recycled[key] = NULL;
         SvIV_set(numbers[0], first);
         SvIV_set(numbers[1], second);
     }
@@ -133,7 +133,7 @@ HV *gp_env(pTHX_ const gp_request *request)
     /* These may die, and stand first: nothing is half made then. */
     SV *socket = gp_client_socket(aTHX_ request);
     SV *input = gp_input(aTHX_ request);
-    HV *env = gp_env_again();
+    HV *env = gp_env_recycle();
 
     if (!env) {
         env = newHV();
@@ -173,8 +173,8 @@ HV *gp_env(pTHX_ const gp_request *request)
     put_reference(aTHX_ env, KEY_LOGGER, SvREFCNT_inc_NN(SvRV((SV *)gp.worker.logger)));
     put_number(aTHX_ env, KEY_CLEANUP, 1);
     /* One that was kept is empty. */
-    if (gp.kept[KEY_CLEANUP_HANDLERS] && SvROK(gp.kept[KEY_CLEANUP_HANDLERS]))
-        gp.kept[KEY_CLEANUP_HANDLERS] = NULL;
+    if (gp.recycled[KEY_CLEANUP_HANDLERS] && SvROK(gp.recycled[KEY_CLEANUP_HANDLERS]))
+        gp.recycled[KEY_CLEANUP_HANDLERS] = NULL;
     else
         put_reference(aTHX_ env, KEY_CLEANUP_HANDLERS, (SV *)newAV());
 
@@ -189,8 +189,8 @@ HV *gp_env(pTHX_ const gp_request *request)
 
     /* What the last request had and this one has not. */
     for (key = 0; key < GP_KEYS; key++) {
-        if (gp.kept[key]) {
-            gp.kept[key] = NULL;
+        if (gp.recycled[key]) {
+            gp.recycled[key] = NULL;
             (void)hv_delete_ent(env, gp.keys[key], G_DISCARD, gp.hashes[key]);
         }
     }

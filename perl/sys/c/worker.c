@@ -6,7 +6,7 @@ static void prepare(pTHX_ void *argument)
     size_t i;
     PERL_UNUSED_ARG(argument);
     gp_keys_begin(aTHX);
-    gp_again_begin(aTHX);
+    gp_env_reuse_begin(aTHX);
     gp_sockets_begin(aTHX);
     gp_survive_broken_pipes(aTHX);
     gp.writer_stash = gv_stashpvs("Gepok::Writer", GV_ADD);
@@ -50,7 +50,7 @@ static void unprepare(pTHX_ void *argument)
     /* A single process returns to the program that it was before. */
     if (!gp.worker.multiprocess)
         gp_restore_broken_pipes(aTHX);
-    gp_again_end(aTHX);
+    gp_env_reuse_end(aTHX);
     gp_sockets_end(aTHX);
     SvREFCNT_dec((SV *)gp.empty);
     gp.empty = NULL;

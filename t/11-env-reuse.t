@@ -1,5 +1,5 @@
-# A worker uses a request's env again for the next one. Nothing of a request is to be seen in another, whatever the app has
-# done to its env: each is as one that was made for it alone.
+# A worker reuses a request's env for the next one. Nothing of a request may show in another, whatever the app has done to
+# its env: each env looks as if it had been made for its request alone.
 use strict;
 use warnings;
 
@@ -11,7 +11,7 @@ gepok_only();
 
 sub start {
     my ($entry, %env) = @_;
-    return server(entry => $entry, app => app_file('again'), env => \%env, options => {start_servers => 1, access_log => ''});
+    return server(entry => $entry, app => app_file('env-reuse'), env => \%env, options => {start_servers => 1, access_log => ''});
 }
 
 # What an app sees of its env, apart from what is another in each request or server.

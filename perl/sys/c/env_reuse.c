@@ -1,13 +1,13 @@
-/* The env once more: most of what a request needs stands in the last one's hash, if nobody else has kept that.
+/* Reuse of the env: the hash of the last request serves the next one, unless the app has kept a reference to it.
  *
- * Building the hash anew, and freeing it, is half of what a small request costs a worker. What is taken over is checked value
- * by value: an app may have done anything to it. References are given up when the request is over, as freeing would. */
+ * Building and freeing the hash is half of what a small request costs a worker. Each value is checked before it is reused,
+ * because the app may have done anything to it. References are dropped when the request is over, as freeing would do. */
 #include "boundary.h"
 
-/* Entries of other names, the app's and rare fields', that are taken out one by one. */
+/* At most this many entries under other names, set by the app or by rare fields, are deleted one by one. */
 #define OTHERS 32
 
-/* More room than this is given back: the buckets of a hash, the bytes of a string. */
+/* Larger hashes (buckets) and strings (bytes) are freed, so that they don't hold memory. */
 #define MOST_BUCKETS 256
 #define MOST_BYTES 4096
 
@@ -15,21 +15,21 @@
 #define HvHasAUX(hv) SvOOK(hv)
 #endif
 
-/* What becomes of a value. */
-typedef enum fate {
-    GONE,     /* it is freed */
-    RELEASED, /* it stays, what it refers to does not */
-    KEPT      /* it stays as it is */
-} fate;
+/* What happens to a value of a finished request. */
+typedef enum disposal {
+    FREE,  /* freed */
+    CLEAR, /* reused, without what it refers to */
+    REUSE  /* reused as it is */
+} disposal;
 
-/* Keys are found by the address of their names, which perl has once only. */
+/* Keys are found by the address of their names, which are unique in perl's table of shared strings. */
 #define PLACES 256
 static struct {
     const HEK *name;
     int key;
 } names[PLACES];
 
-void gp_again_begin(pTHX)
+void gp_env_reuse_begin(pTHX)
 {
     int key;
     PERL_UNUSED_CONTEXT;
@@ -54,7 +54,7 @@ static int key_of(const HEK *name)
     return -1;
 }
 
-/* Whether nobody else has a value, and nothing hangs on it. */
+/* Whether a value has no other owner, no magic and no class. */
 static int is_ours(const SV *sv)
 {
     return SvREFCNT(sv) == 1 && !SvREADONLY(sv) && !SvMAGICAL(sv) && !SvOBJECT(sv);
@@ -75,53 +75,53 @@ static int is_pair(SV *sv)
     return is_array(sv, 2) && is_number(AvARRAY((AV *)sv)[0]) && is_number(AvARRAY((AV *)sv)[1]);
 }
 
-static fate fate_of(int key, SV *sv)
+static disposal disposal_of(int key, SV *sv)
 {
     if (!is_ours(sv))
-        return GONE;
+        return FREE;
     switch (SvTYPE(sv)) {
     case SVt_PV:
     case SVt_PVIV:
     case SVt_PVNV:
-        return SvROK(sv) || SvLEN(sv) > MOST_BYTES ? GONE : KEPT;
+        return SvROK(sv) || SvLEN(sv) > MOST_BYTES ? FREE : REUSE;
     case SVt_IV:
         if (!SvROK(sv))
-            return KEPT;
+            return REUSE;
         if (SvWEAKREF(sv))
-            return GONE;
+            return FREE;
         break;
     default:
-        return GONE;
+        return FREE;
     }
     switch (key) {
     case KEY_PSGI_VERSION:
     case KEY_CONNECT_TIME:
     case KEY_START_TIME:
     case KEY_FINISH_TIME:
-        return is_pair(SvRV(sv)) ? KEPT : GONE;
+        return is_pair(SvRV(sv)) ? REUSE : FREE;
     case KEY_CLEANUP_HANDLERS:
-        return is_array(SvRV(sv), 0) ? KEPT : GONE;
+        return is_array(SvRV(sv), 0) ? REUSE : FREE;
     default:
-        return RELEASED;
+        return CLEAR;
     }
 }
 
-/* Whether a hash is as we made it, apart from its entries. */
+/* Whether a hash is as it was made, apart from its entries. */
 static int is_plain(HV *env)
 {
     if (!is_ours((SV *)env) || SvMAGIC(env) || !HvSHAREKEYS(env) || !HvARRAY(env) || HvMAX(env) >= MOST_BUCKETS)
         return 0;
-    /* Where the app has iterated over it there is more, and perhaps weak references among that. */
+    /* An iterator or weak references add an auxiliary structure. */
     return !HvHasAUX(env) || !HvAUX(env)->xhv_backreferences;
 }
 
-/* Takes out what the next request must not find; false where that is too much. Nothing is freed before all is looked at:
- * from then on destructors run. */
+/* Removes what the next request must not find. Returns false if that is too much. Nothing is freed before every entry
+ * has been examined, because freeing can run destructors. */
 static int strip(pTHX_ HV *env)
 {
     const HEK *others[OTHERS];
-    SV *released[GP_KEYS];
-    size_t other_count = 0, released_count = 0, i;
+    SV *cleared[GP_KEYS];
+    size_t other_count = 0, cleared_count = 0, i;
     STRLEN bucket;
 
     if (HvHasAUX(env))
@@ -131,22 +131,22 @@ static int strip(pTHX_ HV *env)
         for (entry = HvARRAY(env)[bucket]; entry; entry = HeNEXT(entry)) {
             SV *value = HeVAL(entry);
             int key = key_of(HeKEY_hek(entry));
-            fate fate = key < 0 ? GONE : fate_of(key, value);
-            if (fate == GONE) {
+            disposal disposal = key < 0 ? FREE : disposal_of(key, value);
+            if (disposal == FREE) {
                 if (other_count == OTHERS)
                     return 0;
                 others[other_count++] = HeKEY_hek(entry);
                 continue;
             }
-            gp.kept[key] = value;
-            if (fate == RELEASED)
-                released[released_count++] = value;
+            gp.recycled[key] = value;
+            if (disposal == CLEAR)
+                cleared[cleared_count++] = value;
         }
     }
-    for (i = 0; i < released_count; i++) {
-        SV *target = SvRV(released[i]);
-        SvRV_set(released[i], NULL);
-        SvROK_off(released[i]);
+    for (i = 0; i < cleared_count; i++) {
+        SV *target = SvRV(cleared[i]);
+        SvRV_set(cleared[i], NULL);
+        SvROK_off(cleared[i]);
         SvREFCNT_dec(target);
     }
     for (i = 0; i < other_count; i++) {
@@ -156,28 +156,28 @@ static int strip(pTHX_ HV *env)
     return 1;
 }
 
-/* The end of an env: it is freed, or kept for the next request. Destructors may run. */
+/* Ends an env: it is freed, or kept for the next request. Destructors may run. */
 void gp_env_end(pTHX_ HV *env)
 {
-    if (gp.open && !gp.again && is_plain(env) && strip(aTHX_ env))
-        gp.again = env;
+    if (gp.open && !gp.recycled_env && is_plain(env) && strip(aTHX_ env))
+        gp.recycled_env = env;
     else
         SvREFCNT_dec_NN((SV *)env);
 }
 
-/* The hash that was kept, if there is one: its values stand in gp.kept, and are to be set or deleted. */
-HV *gp_env_again(void)
+/* The hash that was kept, if any. Its values are in gp.recycled; the caller sets or deletes each. */
+HV *gp_env_recycle(void)
 {
-    HV *env = gp.again;
-    gp.again = NULL;
+    HV *env = gp.recycled_env;
+    gp.recycled_env = NULL;
     if (!env)
-        /* What was begun and given up. */
-        Zero(gp.kept, GP_KEYS, SV *);
+        /* Left over from an env that was not finished. */
+        Zero(gp.recycled, GP_KEYS, SV *);
     return env;
 }
 
-void gp_again_end(pTHX)
+void gp_env_reuse_end(pTHX)
 {
-    HV *env = gp_env_again();
+    HV *env = gp_env_recycle();
     SvREFCNT_dec((SV *)env);
 }
