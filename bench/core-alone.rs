@@ -15,7 +15,7 @@ use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
 use gepok::semantics::message::Request;
 use gepok::server::settings;
-use gepok::worker::{self, App, Called, Left, Share};
+use gepok::worker::{self, App, Budget, Called, Left};
 
 const CONTENT: &[u8] = b"Hello World\n";
 
@@ -61,7 +61,7 @@ fn serve(descriptors: channel::Descriptors) -> Result<()> {
     worker::serve(
         &channel,
         &mut Constant(Rc::clone(&channel)),
-        Share::endless(),
+        Budget::unlimited(),
         worker::Shown::default(),
     );
     Ok(())

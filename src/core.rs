@@ -54,7 +54,7 @@ pub struct Settings {
 
 mod check;
 mod connections;
-mod crowd;
+mod malloc_trim;
 mod master;
 mod reread;
 mod scoreboard;

@@ -15,10 +15,10 @@ use crate::process::{hung, signal};
 use crate::scoreboard::State;
 use crate::semantics::message::{Request, Tls};
 
-mod share;
+mod budget;
 mod shown;
 
-pub use self::share::{Limits, Share};
+pub use self::budget::{Budget, BudgetLimits};
 pub use self::shown::Shown;
 
 /// How a call of the app ended.
@@ -26,7 +26,7 @@ pub use self::shown::Shown;
 pub enum Called {
     /// The worker is ready for the next request and has said so ([`Respond::idle`]).
     Done,
-    /// The worker shall leave: the app asked for it (psgix.harakiri) or `last` was set.
+    /// The worker has to exit: the app asked for it (psgix.harakiri) or `last` was set.
     Leave,
     /// The app called `exit` with this status; the interpreter can't go on.
     Exit(i32),
@@ -34,9 +34,9 @@ pub enum Called {
 
 /// The application, as a worker sees it.
 pub trait App {
-    /// Answers one request. With `last`, the worker leaves behind it: [`Respond::idle`] is not called.
+    /// Answers one request. With `last`, the worker exits after it: [`Respond::idle`] is not called.
     fn call(&mut self, id: u64, request: Request, last: bool) -> Called;
-    /// Whether the app takes a client's certificate (`ssl_verify_callback`); one without such code takes none.
+    /// Whether the app accepts a client's certificate (`ssl_verify_callback`). Without such a callback it accepts none.
     ///
     /// # Errors
     /// The status if the app's code called `exit`.
@@ -45,7 +45,7 @@ pub trait App {
     }
     /// Whether signals have come whose handlers have not run yet.
     fn signals_due(&self) -> bool;
-    /// Runs what signals have asked for while the worker waited; the status if a handler called `exit`.
+    /// Runs the handlers of signals that came while the worker waited. Returns the status if one called `exit`.
     fn signals(&mut self) -> Option<i32>;
     /// The worker is about to exit, having left the loop as `left`: the app's last chance to do something (`child_exit`).
     /// Called once. Returns what the worker exits with.
@@ -87,7 +87,7 @@ pub struct Listener {
     pub tls: bool,
 }
 
-/// What an app is told of the server.
+/// What an app learns about the server.
 #[derive(Clone, Debug)]
 pub struct ServerFacts {
     /// The listeners, in the order of `Request::listener`.
@@ -100,12 +100,12 @@ pub struct ServerFacts {
     pub psgix_io: bool,
 }
 
-/// TERM has come: leave behind the request in hand.
+/// TERM has come: exit after the current request.
 static LEAVE: AtomicBool = AtomicBool::new(false);
 /// The worker waits for the core, and nothing is being sent.
 static WAITING: AtomicBool = AtomicBool::new(false);
 
-/// Makes the worker leave behind the request in hand.
+/// Makes the worker exit after the current request.
 pub fn leave() {
     LEAVE.store(true, Ordering::SeqCst);
 }
@@ -113,54 +113,54 @@ pub fn leave() {
 /// The channel's socket, for [`wake`].
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
 
-/// Wakes the worker if it waits. For the signal handler of an interpreter that only notes what has come and runs
-/// Perl's handler later; async-signal-safe.
+/// Wakes the worker if it waits. For the interpreter's signal handler, which only notes the signal and runs Perl's handler
+/// later. Async-signal-safe.
 ///
-/// The core sends the frame back: so no signal is lost between the look for signals and the wait, and a request
-/// at full speed costs no system call for that.
+/// The core sends the frame back. So no signal is lost between the check for signals and the wait, and a request needs no
+/// system call for that.
 pub extern "C" fn wake() {
     if WAITING.load(Ordering::SeqCst) {
         signal::send(SOCKET.load(Ordering::SeqCst), &WAKE_FRAME);
     }
 }
 
-/// One process: a signal has come that moves the server. Async-signal-safe.
+/// One process: a signal for the server has come. Async-signal-safe.
 pub fn note_signal(number: i32) {
     signal::noted(number);
 }
 
-/// The signal by which the master asks where the app is.
-pub fn where_signal() -> i32 {
+/// The signal by which the master asks for a backtrace of the app.
+pub fn backtrace_signal() -> i32 {
     hung::signal()
 }
 
-/// Answers it by lines for the log, and ends this process at once: it asks only whom it has given up.
-pub fn tell_where(calls: &str) {
+/// Logs the backtrace and ends this process: the master asks only workers that it is about to kill.
+pub fn report_backtrace(calls: &str) {
     ::log::error!("the app is in\n{}", calls.trim_end());
     hung::end();
 }
 
-/// Why a worker serves no more.
+/// Why a worker has stopped serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// It was told to, or it has served its share.
+    /// It was told to, or its budget is used up.
     Finished,
     /// The app called `exit` with this status, or the channel broke (status 1).
     Exit(i32),
 }
 
-/// Serves requests until the core says stop, the app wants to leave, or the worker has done its share. Before
-/// anything else is done the core hears that the worker leaves: what was sent to it ahead goes to others.
-pub fn serve(channel: &WorkerEnd, app: &mut dyn App, share: Share, mut shown: Shown) -> Left {
+/// Serves requests until the core says stop, the app wants to exit, or the budget is used up. Then the core is told first
+/// that the worker leaves, so that requests that wait there go to other workers.
+pub fn serve(channel: &WorkerEnd, app: &mut dyn App, budget: Budget, mut shown: Shown) -> Left {
     SOCKET.store(channel.socket(), Ordering::SeqCst);
-    let left = work(channel, app, share, &mut shown);
+    let left = work(channel, app, budget, &mut shown);
     shown.does(State::Leaving);
     channel.leaving();
     let _ = channel.flush();
     left
 }
 
-fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share, shown: &mut Shown) -> Left {
+fn work(channel: &WorkerEnd, app: &mut dyn App, mut budget: Budget, shown: &mut Shown) -> Left {
     channel.idle();
     shown.begin();
     shown.does(State::Idle);
@@ -173,8 +173,8 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut share: Share, shown: &mut Sh
                     continue;
                 }
                 shown.serves(&request.head);
-                match app.call(id, request, share.begin()) {
-                    Called::Done if share.is_over() => return Left::Finished,
+                match app.call(id, request, budget.start_request()) {
+                    Called::Done if budget.is_exhausted() => return Left::Finished,
                     Called::Done => shown.does(State::Idle),
                     Called::Leave => return Left::Finished,
                     Called::Exit(status) => return Left::Exit(status),

@@ -22,7 +22,7 @@ use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
 use gepok::server::settings;
-use gepok::worker::{self, App, Called, Left, Share};
+use gepok::worker::{self, App, Budget, Called, Left};
 
 struct Server {
     address: SocketAddr,
@@ -135,7 +135,7 @@ fn serve(
         worker::serve(
             &channel,
             &mut Closure(Rc::clone(&channel), app),
-            Share::endless(),
+            Budget::unlimited(),
             worker::Shown::default(),
         );
     })

@@ -20,7 +20,7 @@ mod status;
 pub mod tls;
 
 pub use self::daemon::{Daemon, FilePath};
-pub use self::life::{Life, Share};
+pub use self::life::{Budget, Life};
 pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};
 pub use self::reload::Reload;

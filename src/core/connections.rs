@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::crowd::Crowd;
+use super::malloc_trim::MallocTrim;
 use crate::http::h1::connection::{self, Context, Origin};
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::admission::Admission;
@@ -30,14 +30,14 @@ const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Live {
     count: Cell<usize>,
-    crowd: Crowd,
+    malloc_trim: MallocTrim,
     changed: Notify,
 }
 
 impl Live {
     fn enter(self: &Rc<Self>) -> Entered {
         self.count.set(self.count.get() + 1);
-        self.crowd.grows(self.count.get());
+        self.malloc_trim.connected(self.count.get());
         Entered(Rc::clone(self))
     }
 
@@ -53,7 +53,7 @@ struct Entered(Rc<Live>);
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.count.set(self.0.count.get() - 1);
-        self.0.crowd.shrinks(self.0.count.get());
+        self.0.malloc_trim.disconnected(self.0.count.get());
         self.0.changed.notify_one();
     }
 }

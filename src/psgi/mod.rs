@@ -122,8 +122,8 @@ fn logger(perl: Perl) -> Result<Code, Failure> {
 pub fn take_signals(perl: Perl) -> Result<(), Failure> {
     let calls = gp_signal_calls {
         leave: Some(leave_worker),
-        where_: Some(where_worker),
-        where_signal: worker::where_signal(),
+        backtrace: Some(report_backtrace),
+        backtrace_signal: worker::backtrace_signal(),
         note: None,
     };
     set_signals(perl, &calls)
@@ -136,8 +136,8 @@ pub fn take_signals(perl: Perl) -> Result<(), Failure> {
 pub fn note_signals(perl: Perl) -> Result<(), Failure> {
     let calls = gp_signal_calls {
         leave: None,
-        where_: None,
-        where_signal: 0,
+        backtrace: None,
+        backtrace_signal: 0,
         note: Some(note_signal),
     };
     set_signals(perl, &calls)
@@ -156,10 +156,10 @@ unsafe extern "C" fn leave_worker() {
     worker::leave();
 }
 
-unsafe extern "C" fn where_worker(text: gp_slice) {
+unsafe extern "C" fn report_backtrace(text: gp_slice) {
     // SAFETY: C keeps the text until we return.
     let text = String::from_utf8_lossy(unsafe { bytes(text) });
-    worker::tell_where(&text);
+    worker::report_backtrace(&text);
 }
 
 unsafe extern "C" fn note_signal(number: c_int) {

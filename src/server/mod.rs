@@ -33,7 +33,7 @@ use crate::process::signal;
 use crate::process::title::Title;
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
-use crate::worker::{self, App, Left, ServerFacts, Share, Shown};
+use crate::worker::{self, App, Budget, Left, ServerFacts, Shown};
 
 mod bind;
 mod daemon;
@@ -447,8 +447,8 @@ impl Roles for Server<'_> {
                 .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
             self.daemon.ready().map_err(|message| anyhow!(message))?;
             drop(words.take());
-            let share = Share::draw(&settings::share(&self.config.life.share));
-            let left = worker::serve(&channel, app.as_mut(), share, shown);
+            let budget = Budget::draw(&settings::budget(&self.config.life.budget));
+            let left = worker::serve(&channel, app.as_mut(), budget, shown);
             Ok(match app.leave(left) {
                 Left::Finished => 0,
                 Left::Exit(status) => status,

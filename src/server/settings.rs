@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::resolved::{self, Config, Keepalive, Share};
+use crate::config::resolved::{self, Budget, Config, Keepalive};
 use crate::core;
 use crate::dispatch;
 use crate::http::h1::connection;
@@ -18,12 +18,12 @@ use crate::site;
 use crate::spool;
 use crate::worker;
 
-/// When a worker has done its share.
-pub(super) fn share(share: &Share) -> worker::Limits {
-    worker::Limits {
-        requests: share.requests,
-        age: share.age,
-        rss: share.rss,
+/// When a worker has used up its budget.
+pub(super) fn budget(budget: &Budget) -> worker::BudgetLimits {
+    worker::BudgetLimits {
+        requests: budget.requests,
+        age: budget.age,
+        rss: budget.rss,
     }
 }
 

@@ -27,7 +27,7 @@ use crate::process::signal::{self, Saved};
 use crate::process::supervisor::{self, Supervisor};
 use crate::process::terminal::Terminal;
 use crate::scoreboard::Board;
-use crate::worker::{self, Left, Share, Shown};
+use crate::worker::{self, Budget, Left, Shown};
 
 impl Server<'_> {
     /// Serves until a signal or the app ends it.
@@ -60,7 +60,7 @@ impl Server<'_> {
             seat: board.take(1, 1),
             title: self.title.clone(),
         };
-        let left = worker::serve(&channel, app.as_mut(), Share::endless(), shown);
+        let left = worker::serve(&channel, app.as_mut(), Budget::unlimited(), shown);
         supervisor.finish();
         drop(app);
         saved.restore(&supervisor::TAKEN)?;

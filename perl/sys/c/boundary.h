@@ -182,9 +182,9 @@ void gp_signals_in_child(void);
 void gp_survive_broken_pipes(pTHX);
 void gp_restore_broken_pipes(pTHX);
 
-/* where.c */
-void gp_interrupted(void);
-SV *gp_where(pTHX);
+/* backtrace.c */
+void gp_note_interrupted(void);
+SV *gp_backtrace(pTHX);
 
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);

@@ -241,17 +241,17 @@ gp_outcome gp_verify(gp_perl *perl, gp_sv *callback, gp_slice certificate, gp_sl
 int gp_signals_due(gp_perl *perl);
 /** What a worker's signals do; called where Perl code may run. */
 typedef struct gp_signal_calls {
-    /** TERM: the worker shall leave. */
+    /** TERM: the worker exits after the current request. */
     void (*leave)(void);
-    /** `where_signal` has asked where the Perl code is: one line for each call, the innermost first. */
-    void (*where)(gp_slice text);
+    /** Answers `backtrace_signal`: one line for each call of Perl code, the innermost first. */
+    void (*backtrace)(gp_slice text);
     /** Number of the signal that asks. */
-    int where_signal;
+    int backtrace_signal;
     /** In one process, NULL in a worker: TERM, INT, QUIT or HUP has come. Called in the signal's handler. */
     void (*note)(int number);
 } gp_signal_calls;
 
-/** Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker; with `note`, the first four what they are in one
+/** Makes TERM, INT, QUIT, HUP and `backtrace_signal` what they are in a worker; with `note`, the first four what they are in one
  * process, until gp_close. */
 gp_outcome gp_take_signals(gp_perl *perl, const gp_signal_calls *calls);
 /** Runs the Perl signal handlers that are due. GP_OK or GP_EXIT. */

@@ -47,8 +47,8 @@ static void note_and_wake(PARAMETERS)
 {
     int saved = errno;
     note(number);
-    if (number == calls.where_signal)
-        gp_interrupted();
+    if (number == calls.backtrace_signal)
+        gp_note_interrupted();
     perls_handler(ARGUMENTS);
     if (gp.worker.wake && !gp.in_child)
         gp.worker.wake();
@@ -115,14 +115,14 @@ static XSPROTO(xs_noted)
     xs_disregard(aTHX_ cv);
 }
 
-static XSPROTO(xs_where)
+static XSPROTO(xs_backtrace)
 {
     dXSARGS;
     PERL_UNUSED_VAR(cv);
     PERL_UNUSED_VAR(items);
     if (!gp.in_child) {
-        SV *text = gp_where(aTHX);
-        calls.where((gp_slice){SvPVX(text), SvCUR(text)});
+        SV *text = gp_backtrace(aTHX);
+        calls.backtrace((gp_slice){SvPVX(text), SvCUR(text)});
     }
     XSRETURN_EMPTY;
 }
@@ -265,7 +265,7 @@ static void take_signals(pTHX_ void *argument)
 {
     CV *leave = get_cv("Gepok::_leave", 0);
     CV *disregard = get_cv("Gepok::_disregard", 0);
-    CV *where = get_cv("Gepok::_where", 0);
+    CV *backtrace = get_cv("Gepok::_backtrace", 0);
     PERL_UNUSED_ARG(argument);
     if (calls.note) {
         take_in_one_process(aTHX);
@@ -279,9 +279,9 @@ static void take_signals(pTHX_ void *argument)
     set_handler(aTHX_ "INT", disregard);
     set_handler(aTHX_ "QUIT", disregard);
     set_handler(aTHX_ "HUP", disregard);
-    if (!where)
-        where = newXS("Gepok::_where", xs_where, __FILE__);
-    set_handler(aTHX_ PL_sig_name[calls.where_signal], where);
+    if (!backtrace)
+        backtrace = newXS("Gepok::_backtrace", xs_backtrace, __FILE__);
+    set_handler(aTHX_ PL_sig_name[calls.backtrace_signal], backtrace);
 }
 
 gp_outcome gp_take_signals(gp_perl *perl, const gp_signal_calls *given)

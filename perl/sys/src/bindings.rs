@@ -345,17 +345,17 @@ unsafe extern "C" {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct gp_signal_calls {
-    #[doc = " TERM: the worker shall leave."]
+    #[doc = " TERM: the worker exits after the current request."]
     pub leave: ::std::option::Option<unsafe extern "C" fn()>,
-    #[doc = " `where_signal` has asked where the Perl code is: one line for each call, the innermost first."]
-    pub where_: ::std::option::Option<unsafe extern "C" fn(text: gp_slice)>,
+    #[doc = " Answers `backtrace_signal`: one line for each call of Perl code, the innermost first."]
+    pub backtrace: ::std::option::Option<unsafe extern "C" fn(text: gp_slice)>,
     #[doc = " Number of the signal that asks."]
-    pub where_signal: ::std::os::raw::c_int,
+    pub backtrace_signal: ::std::os::raw::c_int,
     #[doc = " In one process, NULL in a worker: TERM, INT, QUIT or HUP has come. Called in the signal's handler."]
     pub note: ::std::option::Option<unsafe extern "C" fn(number: ::std::os::raw::c_int)>,
 }
 unsafe extern "C" {
-    #[doc = " Makes TERM, INT, QUIT, HUP and `where_signal` what they are in a worker; with `note`, the first four what they are in one\n process, until gp_close."]
+    #[doc = " Makes TERM, INT, QUIT, HUP and `backtrace_signal` what they are in a worker; with `note`, the first four what they are in one\n process, until gp_close."]
     pub fn gp_take_signals(perl: *mut gp_perl, calls: *const gp_signal_calls) -> gp_outcome;
 }
 unsafe extern "C" {

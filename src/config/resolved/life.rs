@@ -19,14 +19,14 @@ pub struct Life {
     /// How long workers too many are kept
     pub idle_timeout: Duration,
     /// What one worker does before another takes its place
-    pub share: Share,
+    pub budget: Budget,
     /// How long the app may be silent on a request; none: for ever
     pub request_timeout: Option<Duration>,
 }
 
 /// What one worker does before another takes its place.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Share {
+pub struct Budget {
     /// Requests, at least and at most; none: no limit
     pub requests: Option<(u32, u32)>,
     /// Age; none: no limit
@@ -68,7 +68,7 @@ pub(super) fn life(options: &Options) -> Result<(super::Workers, Life)> {
         min_spare: said.min_spare_servers,
         max_spare,
         idle_timeout: said.idle_worker_timeout,
-        share: Share {
+        budget: Budget {
             requests: requests(options)?,
             age: limit(said.max_worker_age),
             rss: (said.max_worker_rss > 0).then_some(said.max_worker_rss),

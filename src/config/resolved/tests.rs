@@ -46,7 +46,7 @@ fn defaults_are_those_of_gepok() {
         min_spare: 1,
         max_spare: 3,
         idle_timeout: Duration::from_secs(10),
-        share: Share {
+        budget: Budget {
             requests: Some((1000, 1000)),
             age: None,
             rss: None,
@@ -176,7 +176,7 @@ fn zero_means_no_limit_or_none_at_all() {
         ("max_workers", "0"),
     ]);
     assert_eq!((none.timeout, none.header_timeout), (None, None));
-    assert_eq!((none.life.share.requests, none.workers.start), (None, 0));
+    assert_eq!((none.life.budget.requests, none.workers.start), (None, 0));
     for (name, value) in [
         ("keepalive", ""),
         ("keepalive_timeout", "0"),
@@ -312,7 +312,7 @@ fn requests_of_a_worker_are_a_span() {
             ("min_reqs_per_child", least),
             ("max_reqs_per_child", most),
         ];
-        config(&pairs).life.share.requests
+        config(&pairs).life.budget.requests
     };
     assert_eq!(span("0", "100"), Some((100, 100)));
     assert_eq!(span("80", "100"), Some((80, 100)));

@@ -1,4 +1,4 @@
-//! A worker's share: how much it does before another takes its place.
+//! A worker's budget: what it may use before another worker replaces it.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::unistd::{SysconfVar, getpid, sysconf};
 
-/// What ends a worker that has done nothing wrong.
+/// From which a worker's budget is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Limits {
-    /// Requests, at least and at most.
+pub struct BudgetLimits {
+    /// Number of requests: lowest and highest.
     pub requests: Option<(u32, u32)>,
     /// Age.
     pub age: Option<Duration>,
@@ -18,28 +18,28 @@ pub struct Limits {
     pub rss: Option<u64>,
 }
 
-/// How often memory is looked at, while requests are few or use little.
+/// Interval of the memory checks while requests are few or use little.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Memory is looked at after so many requests, however quick they are.
+/// Memory is checked after this many requests at the latest.
 const QUICK: u64 = 16;
 
-/// Age and memory are drawn from this part of what is allowed, so that workers born together do not leave together.
+/// Part of the limits of age and memory that varies between workers, so that those started together do not exit together.
 const JITTER: f64 = 0.1;
 
-/// What one worker may still do.
+/// What one worker may use.
 #[derive(Debug)]
-pub struct Share {
+pub struct Budget {
     requests: Option<u64>,
     served: u64,
     leaves_at: Option<Instant>,
     memory: Option<Memory>,
 }
 
-impl Share {
-    /// Without any limit.
-    pub fn endless() -> Self {
-        Share {
+impl Budget {
+    /// A budget without limits.
+    pub fn unlimited() -> Self {
+        Budget {
             requests: None,
             served: 0,
             leaves_at: None,
@@ -47,10 +47,10 @@ impl Share {
         }
     }
 
-    /// The share of the calling process, drawn within `limits`.
-    pub fn draw(limits: &Limits) -> Self {
+    /// Draws a budget for the calling process within `limits`.
+    pub fn draw(limits: &BudgetLimits) -> Self {
         let now = Instant::now();
-        Share {
+        Budget {
             requests: limits
                 .requests
                 .map(|(least, most)| among(least, most, random(1))),
@@ -65,14 +65,14 @@ impl Share {
         }
     }
 
-    /// One more request begins; whether it is the last by their number.
-    pub fn begin(&mut self) -> bool {
+    /// Counts a request. Returns whether it is the last one by their number.
+    pub fn start_request(&mut self) -> bool {
         self.served += 1;
         self.requests == Some(self.served)
     }
 
-    /// Whether age or memory say that the request before was the last.
-    pub fn is_over(&mut self) -> bool {
+    /// Whether age or memory is used up.
+    pub fn is_exhausted(&mut self) -> bool {
         if self.leaves_at.is_none() && self.memory.is_none() {
             return false;
         }
@@ -86,30 +86,30 @@ impl Share {
     }
 }
 
-/// The number for a draw from [0, 1): each of `least..=most` is as likely.
+/// Maps a draw from [0, 1) to `least..=most`, each number with the same probability.
 fn among(least: u32, most: u32, draw: f64) -> u64 {
     let (least, most) = (u64::from(least), u64::from(most));
     let span = (most - least + 1) as f64;
     least + ((span * draw) as u64).min(most - least)
 }
 
-/// From [0, 1), different in each process and for each `purpose`. Perl's own generator is the app's.
+/// A random number from [0, 1), different in each process and for each `purpose`. Perl's generator belongs to the app.
 fn random(purpose: u8) -> f64 {
     let mut hasher = DefaultHasher::new();
     (purpose, getpid().as_raw(), SystemTime::now()).hash(&mut hasher);
     (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Watches the resident memory without a look at each request.
+/// Watches the resident memory without a check at each request.
 #[derive(Debug)]
 struct Memory {
     /// Bytes.
     limit: u64,
     looked: Instant,
-    /// Requests served, and memory, at that look.
+    /// Requests served, and memory, at the last check.
     served: u64,
     resident: u64,
-    /// Bytes by which a request made it grow, at most, on the mean between two looks.
+    /// The highest growth per request, in bytes, as a mean between two checks.
     growth: u64,
     warned: bool,
 }
@@ -145,7 +145,7 @@ impl Memory {
         }
         match look() {
             Ok(resident) => {
-                // What the first request needs, the second finds there.
+                // The first request allocates what later ones use again.
                 if self.served > 0 {
                     let grown = resident.saturating_sub(self.resident) / since.max(1);
                     self.growth = self.growth.max(grown);
@@ -204,27 +204,30 @@ mod tests {
     }
 
     #[test]
-    fn requests_end_a_share() {
-        let limits = Limits {
+    fn requests_use_up_a_budget() {
+        let limits = BudgetLimits {
             requests: Some((3, 3)),
-            ..Limits::default()
+            ..BudgetLimits::default()
         };
-        let mut share = Share::draw(&limits);
-        assert_eq!([(); 3].map(|()| share.begin()), [false, false, true]);
-        assert!(!share.is_over());
-        let mut share = Share::endless();
-        assert!((0..5000).all(|_| !share.begin() && !share.is_over()));
+        let mut budget = Budget::draw(&limits);
+        assert_eq!(
+            [(); 3].map(|()| budget.start_request()),
+            [false, false, true]
+        );
+        assert!(!budget.is_exhausted());
+        let mut budget = Budget::unlimited();
+        assert!((0..5000).all(|_| !budget.start_request() && !budget.is_exhausted()));
     }
 
     #[test]
-    fn age_ends_a_share_within_its_last_tenth() {
-        let limits = Limits {
+    fn age_uses_up_a_budget_within_its_last_tenth() {
+        let limits = BudgetLimits {
             age: Some(Duration::from_millis(50)),
-            ..Limits::default()
+            ..BudgetLimits::default()
         };
-        let mut share = Share::draw(&limits);
+        let mut budget = Budget::draw(&limits);
         let born = Instant::now();
-        while !share.is_over() {
+        while !budget.is_exhausted() {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(born.elapsed() >= Duration::from_millis(44));
@@ -234,13 +237,16 @@ mod tests {
     fn memory_is_read() {
         let rss = resident().unwrap();
         assert!((1 << 18..1 << 40).contains(&rss), "{rss}");
-        let limits = Limits {
+        let limits = BudgetLimits {
             rss: Some(1),
-            ..Limits::default()
+            ..BudgetLimits::default()
         };
-        let mut share = Share::draw(&limits);
-        share.begin();
-        assert!(share.is_over(), "one byte is exceeded at the first look");
+        let mut budget = Budget::draw(&limits);
+        budget.start_request();
+        assert!(
+            budget.is_exhausted(),
+            "one byte is exceeded at the first look"
+        );
     }
 
     /// Serves requests until the memory is full: its size then, and how often it was looked at.

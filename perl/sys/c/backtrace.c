@@ -1,13 +1,13 @@
-/* Where Perl code is: its calls, read off the interpreter's stacks. No Perl code runs for that, and nothing can die. */
+/* A backtrace of the Perl code, read from the interpreter's stacks. No Perl code runs, and nothing can die. */
 #include "boundary.h"
 
-/* Calls that are told; a recursion without an end has more. */
+/* The most calls that are reported; an endless recursion has more. */
 #define MOST 50
 
-/* What was run when the signal came. A system call that it interrupts returns, and the call around it may be over before
- * we get to look; a string that was evaluated is then freed, so the statement's place is copied. */
+/* The statement that ran when the signal came. The system call that it interrupts returns, and the call around it may be
+ * over before the backtrace is made. A string eval is freed then, so file and line are copied. */
 static struct {
-    const COP *statement; /* to be compared only */
+    const void *statement; /* its address: may be compared, but not followed */
     unsigned long line;
     char file[256];
 } interrupted;
@@ -18,8 +18,8 @@ static const char *file_of(const COP *cop)
     return file ? file : "?";
 }
 
-/* In a signal handler: what is running is there as long as we are here, and nothing is allocated. */
-void gp_interrupted(void)
+/* Called in the signal handler, where the running statement can't be freed. Allocates nothing. */
+void gp_note_interrupted(void)
 {
     GP_PERL(gp.perl);
     const COP *statement = PL_curcop;
@@ -44,9 +44,9 @@ static void name(pTHX_ SV *text, const PERL_CONTEXT *cx)
     }
 }
 
-/* A mortal: what was interrupted, where that is over by now, then "NAME at FILE line N" for each call within the guard,
- * the innermost first. */
-SV *gp_where(pTHX)
+/* Returns a mortal: the interrupted statement if it is over by now, then "NAME at FILE line N" for each call within the
+ * guard, the innermost first. */
+SV *gp_backtrace(pTHX)
 {
     SV *text = sv_2mortal(newSVpvs(""));
     const COP *cop = PL_curcop;
@@ -55,11 +55,11 @@ SV *gp_where(pTHX)
     if (interrupted.statement && interrupted.statement != cop)
         sv_catpvf(text, "    (interrupted) at %s line %lu\n", interrupted.file, interrupted.line);
     interrupted.statement = NULL;
-    /* Perl's own call of the handler that asks. */
+    /* Perl's call of the handler that makes the backtrace. */
     if (info->si_type == PERLSI_SIGNAL)
         info = info->si_prev;
     for (; info; info = info->si_prev) {
-        /* The guard's stack begins with an eval of its own. */
+        /* The guard's stack begins with its own eval. */
         int guarded = info->si_type == PERLSI_UNKNOWN;
         I32 level;
         for (level = info->si_cxix; level >= guarded; level--) {
