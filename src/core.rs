@@ -27,7 +27,7 @@ use crate::net::admission::{self, Admission};
 use crate::net::listen::Listening;
 use crate::net::tls;
 use crate::net::tls::files::{Opened, Role};
-use crate::process::control::{self, TlsFile, ToCore, ToMaster};
+use crate::process::control::{self, Incomplete, TlsFile, ToCore, ToMaster};
 use crate::process::pool::Load;
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
@@ -102,8 +102,8 @@ struct Core {
     live: Rc<Live>,
     phase: watch::Sender<Phase>,
     board: Option<Arc<Board>>,
-    /// Files of certificates and keys that have come, until they are all there.
-    tls_files: Vec<Opened>,
+    /// Files of certificates and keys that have come, until they are all there; or why one could not come.
+    tls_files: Result<Vec<Opened>, String>,
 }
 
 impl Core {
@@ -167,7 +167,7 @@ impl Core {
             live,
             phase,
             board,
-            tls_files: Vec::new(),
+            tls_files: Ok(Vec::new()),
         })
     }
 
@@ -181,10 +181,11 @@ impl Core {
                 break;
             };
             match word {
-                ToCore::Quit => break,
+                Ok(ToCore::Quit) => break,
                 // Said twice, it means that nobody wants to wait.
-                ToCore::Drain if self.phase.borrow().is_last() => break,
-                word => self.does(word),
+                Ok(ToCore::Drain) if self.phase.borrow().is_last() => break,
+                Ok(word) => self.does(word),
+                Err(incomplete) => self.refuse(incomplete),
             }
         }
         self.context.dispatch.stop_workers();
@@ -219,17 +220,20 @@ impl Core {
             }
             ToCore::Ping => self.master.tell(ToMaster::Alive),
             ToCore::TlsFile(TlsFile { role, path, file }) => {
-                self.tls_files
-                    .extend(Role::from_number(role).map(|role| Opened {
+                if let (Ok(files), Some(role)) = (&mut self.tls_files, Role::from_number(role)) {
+                    files.push(Opened {
                         role,
                         path,
                         file: file.into(),
-                    }));
+                    });
+                }
             }
             ToCore::ReadTls => {
                 dispatch.forget_verdicts();
-                let files = mem::take(&mut self.tls_files);
-                reread::read_tls(&self.master, self.tls.as_ref(), files);
+                match mem::replace(&mut self.tls_files, Ok(Vec::new())) {
+                    Ok(files) => reread::read_tls(&self.master, self.tls.as_ref(), files),
+                    Err(why) => self.master.tell(ToMaster::Answer(Err(why))),
+                }
             }
             ToCore::Logs(files) => reread::take_logs(&self.context, files),
             ToCore::Reread(logs) => {
@@ -241,14 +245,33 @@ impl Core {
         }
     }
 
-    /// A worker whose channel can't be opened leaves, since its end is closed; the master starts another one.
+    /// Does without what has come incomplete, because this process can open no more descriptors.
+    fn refuse(&mut self, incomplete: Incomplete) {
+        const WHY: &str = "the core can open no more descriptors";
+        match incomplete {
+            Incomplete::Worker(number) => {
+                self.master.tell(ToMaster::Unconnected(number, WHY.into()));
+            }
+            Incomplete::TlsFile(path) => {
+                self.tls_files = Err(format!("'{}' can't be read: {WHY}", path.display()));
+            }
+            Incomplete::Logs => {
+                ::log::error!("the log files that were opened again can't be taken: {WHY}");
+            }
+        }
+    }
+
+    /// A worker whose channel can't be opened is given up by the master, which starts another one later.
     fn start_worker(&self, number: u32, pid: i32, channel: Descriptors, candidate: bool) {
         match CoreEnd::open(channel) {
             Ok(end) => {
                 let dispatch = &self.context.dispatch;
                 dispatch.start_worker(number, pid, end, candidate);
             }
-            Err(error) => ::log::error!("the channel of worker {number} can't be opened: {error}"),
+            Err(error) => {
+                let why = format!("its channel can't be opened: {error}");
+                self.master.tell(ToMaster::Unconnected(number, why));
+            }
         }
     }
 

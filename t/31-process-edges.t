@@ -217,6 +217,35 @@ check 'more clients than descriptors' => sub {
     isnt $ask->(), $worker, 'a new worker finds the core alive, and its connections';
 };
 
+# Protects: the core can't take the descriptors of a new worker: that worker is lost, and not the core with all its connections.
+check 'no descriptors left for new workers' => sub {
+    plan skip_all => 'prlimit is not installed' if system('command -v prlimit >/dev/null');
+    my $server  = server(app => 'sub { [200, [], [$$]] }', options => {start_servers => 1, log_level => 'info'});
+    my $worker  = $server->get('/')->content;
+    my ($core)  = grep { $_ != $worker } $server->descendants;
+    my $client  = $server->connect;
+    my $ask     = sub { $client->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"); $client->response->content };
+    my $limit   = sub { system 'prlimit', '--pid', $core, "--nofile=$_[0]:"; };
+    my ($count) = map { /^Max open files\s+(\d+)/ } do { open my $file, '<', "/proc/$core/limits" or die $!; <$file> };
+    is $ask->(), $worker, 'a client is connected';
+    for my $free (0 .. 2) {
+        my %open = map { $_ => 1 } map {m{(\d+)$}} glob "/proc/$core/fd/*";
+        my @unused = grep { !$open{$_} } 0 .. 1000;
+        my $failed = () = $server->log =~ /the reload failed/g;
+        $limit->($unused[$free]);
+        $server->signal('HUP');
+        ok soon { (() = $server->log =~ /the reload failed, and nothing has changed: the core can open no more descriptors/g) > $failed },
+            "$free left: the reload fails" or diag $server->log;
+        is $ask->(), $worker, 'the client is served as before';
+        ok alive($core), 'by the same core';
+        $limit->($count);
+    }
+    $server->signal('HUP');
+    ok soon { $server->log =~ /generation 2 serves/ }, 'with descriptors the reload succeeds';
+    ok soon { $ask->() != $worker }, 'and new workers serve';
+    is $server->stop, 0, 'status 0';
+};
+
 check 'server_ready that dies' => sub {
     my $port   = free_port();
     my $script = scratch();

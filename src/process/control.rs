@@ -1,21 +1,25 @@
 //! Words between master and core: one SEQPACKET message each, with descriptors where they belong.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut};
-use nix::cmsg_space;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
+use super::heartbeat::{Beat, Heartbeat};
 pub use super::log_files::LogFiles;
 use super::pool::Load;
 use crate::channel::Descriptors;
@@ -28,6 +32,9 @@ pub const DESCRIPTORS: usize = 64;
 
 /// How long the core may think about a question.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long the master waits for room in the socket. Hundreds of words fit in: a core that leaves them all unread hangs.
+const ROOM: Duration = Duration::from_secs(1);
 
 /// What the master tells the core.
 #[derive(Debug)]
@@ -99,6 +106,19 @@ pub enum ToMaster {
     Drained,
     /// The answer to a question ([`MasterEnd::ask`]): done, or one sentence that says why not.
     Answer(Result<(), String>),
+    /// This worker can't be connected, for the reason that is given.
+    Unconnected(u32, String),
+}
+
+/// A word whose descriptors are lost, because the core can open no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incomplete {
+    /// `Worker` or `Candidate`, with its number.
+    Worker(u32),
+    /// A file of certificates or keys, with its name.
+    TlsFile(PathBuf),
+    /// Log files.
+    Logs,
 }
 
 const WORKER: u8 = 1;
@@ -127,6 +147,7 @@ const HUNG: u8 = 23;
 const REREAD: u8 = 24;
 const LOGS: u8 = 25;
 const LOAD: u8 = 26;
+const UNCONNECTED: u8 = 27;
 
 /// Makes the two ends: the master's, then the core's.
 ///
@@ -139,11 +160,7 @@ pub fn pair() -> io::Result<(MasterEnd, OwnedFd)> {
         None,
         SockFlag::SOCK_CLOEXEC,
     )?;
-    let master = MasterEnd {
-        socket: master,
-        early: VecDeque::new(),
-    };
-    Ok((master, core))
+    Ok((MasterEnd::new(master), core))
 }
 
 /// The master's end: it tells the core, hears it, and asks it.
@@ -152,6 +169,10 @@ pub struct MasterEnd {
     socket: OwnedFd,
     /// Words that came while an answer was awaited.
     early: VecDeque<ToMaster>,
+    /// The core has left a full socket, or a question, for too long. It gets no more words.
+    hangs: Cell<bool>,
+    /// Where signals arrive as bytes, and which of them end the wait for an answer.
+    interrupts: Option<(UnixStream, &'static [u8])>,
 }
 
 impl MasterEnd {
@@ -160,16 +181,43 @@ impl MasterEnd {
         MasterEnd {
             socket,
             early: VecDeque::new(),
+            hangs: Cell::new(false),
+            interrupts: None,
         }
+    }
+
+    /// Has bytes that arrive at `socket` end the wait for an answer, if they are among `which`.
+    pub fn interrupt_by(&mut self, socket: UnixStream, which: &'static [u8]) {
+        self.interrupts = Some((socket, which));
+    }
+
+    /// Whether the core has left words unread for so long that it must be replaced.
+    pub fn hangs(&self) -> bool {
+        self.hangs.get()
     }
 
     /// Tells the core a word.
     ///
     /// # Errors
-    /// When the core is gone, or InvalidInput for a word that is too long.
+    /// When the core is gone or reads no words, or InvalidInput for a word that is too long.
     pub fn tell(&self, word: ToCore) -> io::Result<()> {
+        if self.hangs() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let (bytes, descriptors) = encode(&word);
-        send(self.socket.as_fd(), &bytes, &descriptors)
+        match send(self.socket.as_fd(), &bytes, &descriptors) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return sent,
+        }
+        let until = Instant::now() + ROOM;
+        while wait_for(self.socket.as_fd(), PollFlags::POLLOUT, until)? {
+            match send(self.socket.as_fd(), &bytes, &descriptors) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+        }
+        self.hangs.set(true);
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// The next word from the core; nothing when it has gone. Waits for one.
@@ -180,6 +228,17 @@ impl MasterEnd {
         match self.early.pop_front() {
             Some(word) => Ok(Some(word)),
             None => hear_core(self.socket.as_fd()),
+        }
+    }
+
+    /// As [`MasterEnd::hear`], but waits no longer than this.
+    ///
+    /// # Errors
+    /// TimedOut, or as [`hear_master`].
+    pub fn hear_until(&mut self, until: Instant) -> io::Result<Option<ToMaster>> {
+        match self.has_heard() || wait_for(self.socket.as_fd(), PollFlags::POLLIN, until)? {
+            true => self.hear(),
+            false => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
@@ -197,25 +256,72 @@ impl MasterEnd {
         let lost = |error: io::Error| format!("the core does not answer: {error}");
         self.tell(word).map_err(lost)?;
         let until = Instant::now() + ANSWER;
+        let mut heartbeat = Heartbeat::new(Instant::now());
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(
-                &mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)],
-                timeout,
-            ) {
-                Ok(0) => return Err(lost(io::ErrorKind::TimedOut.into())),
-                Err(nix::errno::Errno::EINTR) => continue,
-                Err(error) => return Err(lost(error.into())),
-                Ok(_) => {}
+            let now = Instant::now();
+            if now >= until {
+                return Err(lost(io::ErrorKind::TimedOut.into()));
             }
-            match hear_core(self.socket.as_fd()) {
+            match heartbeat.beat(now) {
+                Beat::Wait => {}
+                Beat::Ask => self.tell(ToCore::Ping).map_err(lost)?,
+                Beat::Dead => {
+                    self.hangs.set(true);
+                    return Err(lost(io::ErrorKind::TimedOut.into()));
+                }
+            }
+            if self.is_interrupted() {
+                return Err("the core's answer is not waited for, because the server stops".into());
+            }
+            match self.hear_answer(until.min(heartbeat.due())) {
                 Ok(Some(ToMaster::Answer(answer))) => return answer,
+                Ok(Some(ToMaster::Alive)) => heartbeat.answered(),
                 Ok(Some(word)) => self.early.push_back(word),
                 Ok(None) => return Err("the core has died".to_owned()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::TimedOut
+                    ) => {}
                 Err(error) => return Err(lost(error)),
             }
+        }
+    }
+
+    /// The next word on the socket, or TimedOut. A signal cuts the wait short.
+    fn hear_answer(&self, until: Instant) -> io::Result<Option<ToMaster>> {
+        let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let socket = self.socket.as_fd();
+        match poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], timeout)? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => hear_core(socket),
+        }
+    }
+
+    /// Whether a signal has come that ends the wait for an answer. It is left for the master to obey.
+    fn is_interrupted(&self) -> bool {
+        let Some((socket, which)) = &self.interrupts else {
+            return false;
+        };
+        let mut notes = [0; 256];
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let count = recv(socket.as_raw_fd(), &mut notes, flags).unwrap_or(0);
+        notes[..count].iter().any(|note| which.contains(note))
+    }
+}
+
+/// Waits until a socket is ready; false: it was not, up to this time.
+fn wait_for(socket: BorrowedFd<'_>, what: PollFlags, until: Instant) -> io::Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // Rounded up: a wait of less than a millisecond would not wait at all.
+        let left = left + Duration::from_millis(u64::from(!left.is_zero()));
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(socket, what)], timeout) {
+            Ok(0) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            ready => return Ok(ready? > 0),
         }
     }
 }
@@ -324,6 +430,12 @@ pub fn tell_master(control: BorrowedFd<'_>, word: &ToMaster) -> io::Result<()> {
             bytes.put_slice(why.as_bytes());
             bytes.truncate(LONGEST);
         }
+        ToMaster::Unconnected(number, why) => {
+            bytes.put_u8(UNCONNECTED);
+            bytes.put_u32_le(*number);
+            bytes.put_slice(why.as_bytes());
+            bytes.truncate(LONGEST);
+        }
     }
     send(control, &bytes, &[])
 }
@@ -347,11 +459,11 @@ fn send(control: BorrowedFd<'_>, bytes: &[u8], descriptors: &[RawFd]) -> io::Res
             control.as_raw_fd(),
             &pieces,
             rights,
-            MsgFlags::MSG_NOSIGNAL,
+            MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
             None,
         );
         match sent {
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
             sent => return Ok(sent.map(drop)?),
         }
     }
@@ -361,13 +473,36 @@ fn send(control: BorrowedFd<'_>, bytes: &[u8], descriptors: &[RawFd]) -> io::Res
 ///
 /// # Errors
 /// What recvmsg says (WouldBlock among it), or InvalidData for what is no word.
-pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
-    let Some((bytes, descriptors)) = receive(control)? else {
-        return Ok(None);
-    };
-    let mut from = &bytes[..];
+pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<Result<ToCore, Incomplete>>> {
+    match receive(control)? {
+        Some(message) if message.is_cut => read_incomplete(&message.bytes).map(Err).map(Some),
+        Some(message) => read_word(&message.bytes, message.descriptors)
+            .map(Ok)
+            .map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What a word without its descriptors was about.
+fn read_incomplete(mut from: &[u8]) -> io::Result<Incomplete> {
+    match from.try_get_u8().map_err(|_| garbage())? {
+        WORKER | CANDIDATE => {
+            let number = from.try_get_u32_le().map_err(|_| garbage())?;
+            Ok(Incomplete::Worker(number))
+        }
+        TLS_FILE => {
+            let path = from.get(1..).ok_or_else(garbage)?;
+            Ok(Incomplete::TlsFile(OsStr::from_bytes(path).into()))
+        }
+        LOGS => Ok(Incomplete::Logs),
+        _ => Err(garbage()),
+    }
+}
+
+fn read_word(bytes: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<ToCore> {
+    let mut from = bytes;
     let number = |mut from: &[u8]| from.try_get_u32_le().map_err(|_| garbage());
-    let word = match from.try_get_u8().map_err(|_| garbage())? {
+    Ok(match from.try_get_u8().map_err(|_| garbage())? {
         kind @ (WORKER | CANDIDATE) => {
             let channel = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| garbage())?;
             let number = from.try_get_u32_le().map_err(|_| garbage())?;
@@ -411,12 +546,11 @@ pub fn hear_master(control: BorrowedFd<'_>) -> io::Result<Option<ToCore>> {
             ToCore::Logs(LogFiles::decode(there, descriptors).ok_or_else(garbage)?)
         }
         _ => return Err(garbage()),
-    };
-    Ok(Some(word))
+    })
 }
 
 fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
-    let Some((bytes, _)) = receive(control)? else {
+    let Some(Message { bytes, .. }) = receive(control)? else {
         return Ok(None);
     };
     let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes);
@@ -429,6 +563,11 @@ fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
             let (number, call) = rest.split_first_chunk().ok_or_else(garbage)?;
             let call = String::from_utf8_lossy(call).into_owned();
             ToMaster::Hung(u32::from_le_bytes(*number), call)
+        }
+        [UNCONNECTED, rest @ ..] => {
+            let (number, why) = rest.split_first_chunk().ok_or_else(garbage)?;
+            let why = String::from_utf8_lossy(why).into_owned();
+            ToMaster::Unconnected(u32::from_le_bytes(*number), why)
         }
         [LOAD, rest @ ..] => {
             let (counts, []) = rest.as_chunks() else {
@@ -472,48 +611,53 @@ fn garbage() -> io::Error {
     )
 }
 
-fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+/// One message as it has come.
+struct Message {
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    /// Descriptors went with it that this process could not open.
+    is_cut: bool,
+}
+
+/// Receives one message. nix would lose, and leave open, those descriptors of a message that still found room.
+fn receive(control: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     let mut bytes = vec![0; LONGEST];
-    let mut space = cmsg_space!([RawFd; DESCRIPTORS]);
-    let mut pieces = [IoSliceMut::new(&mut bytes)];
-    let message = match recvmsg::<()>(
-        control.as_raw_fd(),
-        &mut pieces,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let message = match recvmsg(
+        control,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
     ) {
         // It has died with words before it that it had not read: that is an end like any other.
-        Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
         message => message?,
     };
     let mut descriptors = Vec::new();
-    for control in message.cmsgs()? {
-        let ControlMessageOwned::ScmRights(received) = control else {
-            continue;
-        };
-        for fd in received {
-            // SAFETY: the kernel has just made this descriptor for this process; nobody else owns it.
-            descriptors.push(unsafe { OwnedFd::from_raw_fd(fd) });
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            descriptors.extend(received);
         }
     }
-    let length = message.bytes;
-    if message
-        .flags
-        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
-    {
+    if message.flags.contains(ReturnFlags::TRUNC) {
         return Err(garbage());
     }
-    bytes.truncate(length);
-    Ok(if length == 0 {
-        None
-    } else {
-        Some((bytes, descriptors))
-    })
+    bytes.truncate(message.bytes);
+    Ok((message.bytes > 0).then_some(Message {
+        bytes,
+        descriptors,
+        is_cut: message.flags.contains(ReturnFlags::CTRUNC),
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn heard(core: &OwnedFd) -> Option<ToCore> {
+        hear_master(core.as_fd()).unwrap().map(Result::unwrap)
+    }
 
     #[test]
     fn words_arrive_in_order_with_their_descriptors() {
@@ -540,31 +684,22 @@ mod tests {
         tell_master(core.as_fd(), &load.clone()).unwrap();
         tell_master(core.as_fd(), &ToMaster::Drained).unwrap();
 
-        assert!(matches!(
-            hear_master(core.as_fd()).unwrap(),
-            Some(ToCore::Worker(7, 4711, _))
-        ));
-        assert!(matches!(
-            hear_master(core.as_fd()).unwrap(),
-            Some(ToCore::Died(7))
-        ));
-        match hear_master(core.as_fd()).unwrap() {
+        assert!(matches!(heard(&core), Some(ToCore::Worker(7, 4711, _))));
+        assert!(matches!(heard(&core), Some(ToCore::Died(7))));
+        match heard(&core) {
             Some(ToCore::TlsFile(file)) => {
                 assert_eq!((file.role, file.path.to_str()), (2, Some("/etc/key.pem")));
             }
             word => panic!("{word:?}"),
         }
-        assert!(matches!(
-            hear_master(core.as_fd()).unwrap(),
-            Some(ToCore::Drain)
-        ));
+        assert!(matches!(heard(&core), Some(ToCore::Drain)));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Serving(70_000)));
         assert_eq!(master.hear().unwrap(), Some(hung));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Leaving(4)));
         assert_eq!(master.hear().unwrap(), Some(load));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Drained));
         drop(master);
-        assert!(hear_master(core.as_fd()).unwrap().is_none());
+        assert!(heard(&core).is_none());
     }
 
     #[test]
@@ -589,7 +724,7 @@ mod tests {
         let (master, core) = pair().unwrap();
         tell_master(core.as_fd(), &ToMaster::Serving(1)).unwrap();
         drop(master);
-        assert!(hear_master(core.as_fd()).unwrap().is_none());
+        assert!(heard(&core).is_none());
 
         let (mut master, core) = pair().unwrap();
         master.tell(ToCore::Ping).unwrap();
@@ -603,9 +738,9 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         let bytes = vec![b'x'; LONGEST];
         send(master.as_fd(), &bytes, &[null.as_raw_fd(); DESCRIPTORS]).unwrap();
-        let (received, descriptors) = receive(core.as_fd()).unwrap().unwrap();
-        assert_eq!(received, bytes);
-        assert_eq!(descriptors.len(), DESCRIPTORS);
+        let received = receive(core.as_fd()).unwrap().unwrap();
+        assert_eq!(received.bytes, bytes);
+        assert_eq!(received.descriptors.len(), DESCRIPTORS);
         assert!(send(master.as_fd(), &[b'x'; LONGEST + 1], &[]).is_err());
         let many = [null.as_raw_fd(); DESCRIPTORS + 1];
         assert!(send(master.as_fd(), b"x", &many).is_err());
@@ -622,7 +757,7 @@ mod tests {
             master
                 .tell(ToCore::Logs(LogFiles { access, errors }))
                 .unwrap();
-            let Some(ToCore::Logs(files)) = hear_master(core.as_fd()).unwrap() else {
+            let Some(ToCore::Logs(files)) = heard(&core) else {
                 panic!("another word");
             };
             assert_eq!((files.access.is_some(), files.errors.is_some()), expected);
@@ -643,5 +778,33 @@ mod tests {
             send(master.as_fd(), bytes, &[]).unwrap();
             assert!(hear_master(core.as_fd()).is_err());
         }
+    }
+
+    /// Protects: a core that reads nothing holds up its master for a second, once.
+    #[test]
+    fn a_core_that_reads_nothing_is_known_to_hang() {
+        let (mut master, core) = pair().unwrap();
+        let began = Instant::now();
+        while master.tell(ToCore::Ping).is_ok() {}
+        assert!(master.hangs());
+        assert!(master.ask(ToCore::ReadTls).is_err());
+        assert!(began.elapsed() < 3 * ROOM);
+        assert!(matches!(heard(&core), Some(ToCore::Ping)));
+    }
+
+    /// Protects: a stop does not wait for a core that is silent.
+    #[test]
+    fn a_signal_ends_the_wait_for_an_answer() {
+        let (mut master, _core) = pair().unwrap();
+        let (mut notes, end) = UnixStream::pair().unwrap();
+        master.interrupt_by(end.try_clone().unwrap(), b"T");
+        std::io::Write::write_all(&mut notes, b"CT").unwrap();
+        let began = Instant::now();
+        let why = master.ask(ToCore::ReadTls).unwrap_err();
+        assert!(why.contains("the server stops"), "{why}");
+        assert!(began.elapsed() < Duration::from_secs(1));
+        let mut left = [0; 2];
+        std::io::Read::read_exact(&mut { end }, &mut left).unwrap();
+        assert_eq!(&left, b"CT", "the master still sees the signals");
     }
 }

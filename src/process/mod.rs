@@ -6,6 +6,7 @@ pub mod control;
 pub mod daemon;
 pub mod fork;
 pub mod handover;
+mod heartbeat;
 pub mod hung;
 pub mod last_words;
 mod log_files;

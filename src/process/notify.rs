@@ -68,7 +68,9 @@ impl Notifier {
 
     /// Both master and core are alive.
     pub fn alive(&self) {
-        self.send("WATCHDOG=1");
+        if self.watchdog.is_some() {
+            self.send("WATCHDOG=1");
+        }
     }
 
     /// When the next sign of life is to be asked for.

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
@@ -77,6 +78,21 @@ pub fn send(socket: RawFd, bytes: &[u8]) {
 
 extern "C" fn nothing(signal: libc::c_int) {
     die_elsewhere(signal);
+}
+
+/// Whether one of these signals has come while it is blocked.
+pub fn is_pending(signals: &[Signal]) -> bool {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: sigpending fills the set whole unless it fails.
+    let pending = unsafe {
+        match libc::sigpending(pending.as_mut_ptr()) {
+            0 => pending.assume_init(),
+            _ => return false,
+        }
+    };
+    // SAFETY: a whole set, and the number of a signal.
+    let is_in = |signal: &Signal| unsafe { libc::sigismember(&pending, *signal as i32) } == 1;
+    signals.iter().any(is_in)
 }
 
 /// Lets `signal` send a note. System calls in progress return EINTR.

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 
 use super::control::{LogFiles, MasterEnd, ToCore, ToMaster};
 use super::fork;
+use super::heartbeat::{Beat, Heartbeat};
 use super::master::FAST_STOP;
 use super::notify::Notifier;
 use super::signal::{self, Note};
@@ -110,6 +111,8 @@ impl Supervisor {
                 notes: notes_end,
                 settings,
                 phase: Phase::Serving,
+                heartbeat: Heartbeat::new(Instant::now()),
+                silent: false,
             };
             thread::Builder::new()
                 .name("gepok-signals".to_owned())
@@ -140,6 +143,9 @@ struct Supervised {
     notes: UnixStream,
     settings: Settings,
     phase: Phase,
+    heartbeat: Heartbeat,
+    /// The core's thread does not answer. Nothing can end a thread, so that this is only told.
+    silent: bool,
 }
 
 impl Supervised {
@@ -152,7 +158,7 @@ impl Supervised {
             if noted {
                 self.obey_notes();
             }
-            self.be_punctual();
+            self.run_due_timers();
             if let Phase::Stopping { until } = self.phase
                 && Instant::now() >= until
             {
@@ -165,7 +171,8 @@ impl Supervised {
 
     /// Waits; tells whether notes have come, and whether the core has spoken.
     fn wait(&self) -> (bool, bool) {
-        let timeout = match self.phase.due() {
+        let beat = (self.phase == Phase::Serving).then(|| self.heartbeat.due());
+        let timeout = match self.phase.due().or(beat) {
             _ if self.control.has_heard() => PollTimeout::ZERO,
             None => PollTimeout::NONE,
             Some(due) => {
@@ -190,6 +197,13 @@ impl Supervised {
                 Phase::Leaving { .. } => self.dismiss_core(),
                 _ => {}
             },
+            Ok(Some(ToMaster::Alive)) => {
+                self.heartbeat.answered();
+                self.settings.notifier.iter().for_each(Notifier::alive);
+                if std::mem::take(&mut self.silent) {
+                    ::log::warn!("the core's thread answers again");
+                }
+            }
             Ok(Some(_)) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // It has died: the app's loop ends when the call in progress has returned.
@@ -294,7 +308,25 @@ impl Supervised {
         self.phase = Phase::Over;
     }
 
-    fn be_punctual(&mut self) {
+    /// Asks the core's thread whether it is alive.
+    fn check_core(&mut self) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        match self.heartbeat.beat(Instant::now()) {
+            Beat::Ask => self.tell(ToCore::Ping),
+            Beat::Dead if !self.silent => {
+                self.silent = true;
+                ::log::error!(
+                    "the core's thread has not answered for 3 seconds: no client is served"
+                );
+            }
+            Beat::Wait | Beat::Dead => {}
+        }
+    }
+
+    fn run_due_timers(&mut self) {
+        self.check_core();
         if self.phase.due().is_none_or(|due| Instant::now() < due) {
             return;
         }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
@@ -20,7 +21,7 @@ use crate::core;
 use crate::net::listen::SocketFile;
 use crate::process::control::{self, LogFiles, MasterEnd, ToCore, ToMaster};
 use crate::process::fork;
-use crate::process::master::{Ended, Roles};
+use crate::process::master::{Ended, FAST_STOP, Roles};
 use crate::process::notify::Notifier;
 use crate::process::pid_file::PidFile;
 use crate::process::signal::{self, Saved};
@@ -171,7 +172,15 @@ fn share_standard_error(control: &MasterEnd) -> io::Result<()> {
     }))
 }
 
+/// The end of the core's thread, which was told to leave.
 fn joined(core: JoinHandle<io::Result<()>>) -> Result<()> {
+    let until = Instant::now() + FAST_STOP;
+    while !core.is_finished() {
+        if Instant::now() >= until {
+            return Err(anyhow!("the core's thread does not end"));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
     match core.join() {
         Ok(ended) => ended.context("the core failed"),
         Err(_) => Err(anyhow!("the core panicked")),

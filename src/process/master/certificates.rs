@@ -27,6 +27,10 @@ impl Master<'_> {
 
     /// Log files and certificates are read anew. What can't be read leaves the core as it was, and is returned.
     pub(super) fn reread(&mut self) -> Option<String> {
+        // A core that is to come reads them when it is ready.
+        if !self.core.serves() {
+            return None;
+        }
         let logs = self.roles.reopen_logs(&mut self.core.control).err();
         if let Some(message) = &logs {
             ::log::error!("{message}");

@@ -1,111 +1,327 @@
-//! The core, as its master sees it: birth, words, death.
+//! The core, as its master sees it: birth, words, silence, death.
 
+use std::fs;
 use std::io;
-use std::os::fd::AsFd;
-use std::time::Instant;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use super::super::control::{self, MasterEnd, ToCore, ToMaster};
 use super::super::fork::{self, Forked};
+use super::super::heartbeat::{Beat, Heartbeat};
 use super::super::notify::Notifier;
+use super::super::signal;
+use super::leaving::Ending;
+use super::signals::{STOP_SIGNALS, STOPS};
 use super::stop::Phase;
 use super::workers::State;
-use super::{FAST_STOP, Master, RESPAWN_PAUSE, Roles, await_death};
+use super::{FAST_STOP, Master, RESPAWN_PAUSE, Roles, await_deaths};
 
-/// The core, as the master knows it.
+/// How long a core may take until it says that it is ready.
+const START: Duration = Duration::from_secs(10);
+
+/// How often a wait for that looks for signals.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A core, as the master knows it.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) pid: Pid,
     pub(super) control: MasterEnd,
-    pub(super) born: Instant,
+    born: Instant,
     /// It has read certificates, or needs none.
     pub(super) has_certificates: bool,
-    /// It was told to leave: its end is no accident.
-    pub(super) dismissed: bool,
+    life: Life,
+    heartbeat: Heartbeat,
+}
+
+/// How far a core is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It was forked, and is given up if it is not ready at this time.
+    Starting { until: Instant },
+    /// It obeys words.
+    Serving,
+    /// It was told to leave, or has closed its socket, and is killed if it is still there at this time.
+    Leaving { until: Instant },
+    /// Its exit status was taken.
+    Gone,
+}
+
+/// What a look at the control socket has brought.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Word(ToMaster),
+    /// Nothing: a signal came instead.
+    Nothing,
+    /// No word will come any more.
+    End(CoreEnd),
+}
+
+/// Why a core serves no more.
+#[derive(Debug)]
+pub(super) enum CoreEnd {
+    /// It has closed its socket, as every process does that dies.
+    Closed,
+    /// It did not answer.
+    Silent,
+    /// It was not ready in time.
+    NotReady,
+    /// What it says can't be understood, or heard.
+    Unheard(io::Error),
 }
 
 impl Core {
+    fn new(pid: Pid, control: MasterEnd, life: Life) -> Core {
+        let now = Instant::now();
+        Core {
+            pid,
+            control,
+            born: now,
+            has_certificates: false,
+            life,
+            heartbeat: Heartbeat::new(now),
+        }
+    }
+
+    /// Forks a core.
+    pub(super) fn fork(roles: &mut dyn Roles) -> io::Result<Core> {
+        let (control, core_end) = control::pair()?;
+        let master = getpid();
+        // Perl's own fork is for children that run Perl; the core never does.
+        // SAFETY: the master has one thread.
+        match unsafe { fork::fork() }? {
+            Forked::Child => {
+                drop(control);
+                let status = match fork::die_with(master) {
+                    Ok(()) => roles.core(core_end),
+                    Err(_) => 1,
+                };
+                fork::leave(status)
+            }
+            Forked::Parent(pid) => {
+                let until = Instant::now() + START;
+                Ok(Core::new(pid, control, Life::Starting { until }))
+            }
+        }
+    }
+
+    /// Forks a core and waits until it is ready to accept connections.
+    pub(super) fn start(roles: &mut dyn Roles) -> io::Result<Core> {
+        let mut core = Core::fork(roles)?;
+        let until = core.born + START;
+        loop {
+            // A signal that ends the start is still blocked.
+            let soon = until.min(Instant::now() + LOOK);
+            let why = match core.control.hear_until(soon) {
+                Ok(Some(ToMaster::Ready)) => {
+                    core.is_ready();
+                    return Ok(core);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    if Instant::now() < until && !signal::is_pending(&STOP_SIGNALS) {
+                        continue;
+                    }
+                    io::Error::other("it does not answer")
+                }
+                Ok(_) => io::Error::other("it died at once; its log lines say why"),
+                Err(error) => error,
+            };
+            core.kill();
+            return Err(why);
+        }
+    }
+
+    /// A core that the program before has started.
+    pub(super) fn of_predecessor(pid: Pid, control: MasterEnd) -> Core {
+        Core {
+            has_certificates: true,
+            ..Core::new(pid, control, Life::Serving)
+        }
+    }
+
+    pub(super) fn raw_control(&self) -> RawFd {
+        self.control.as_fd().as_raw_fd()
+    }
+
+    /// Tells it a word. One that does not get it is dead or hangs, which the master notices in `wait` and by the heartbeat;
+    /// its successor begins without it.
+    pub(super) fn tell(&self, word: ToCore) {
+        if matches!(self.life, Life::Starting { .. } | Life::Serving) {
+            let _ = self.control.tell(word);
+        }
+    }
+
+    /// Whether it can be given workers.
+    pub(super) fn serves(&self) -> bool {
+        self.life == Life::Serving
+    }
+
+    /// The socket, while words are expected from it.
+    pub(super) fn speaks(&self) -> Option<BorrowedFd<'_>> {
+        match self.life {
+            Life::Starting { .. } | Life::Serving => Some(self.control.as_fd()),
+            Life::Leaving { .. } | Life::Gone => None,
+        }
+    }
+
     /// Whether it has said what was not heard yet, or has died.
     pub(super) fn has_spoken(&self) -> bool {
-        let mut polled = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        let Some(socket) = self.speaks() else {
+            return false;
+        };
+        let mut polled = [PollFd::new(socket, PollFlags::POLLIN)];
         self.control.has_heard() || matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+    }
+
+    /// Hears its next word.
+    pub(super) fn hear(&mut self) -> Heard {
+        match self.control.hear() {
+            Ok(Some(word)) => {
+                match word {
+                    ToMaster::Alive => self.heartbeat.answered(),
+                    ToMaster::Ready => self.is_ready(),
+                    _ => {}
+                }
+                Heard::Word(word)
+            }
+            Ok(None) => Heard::End(CoreEnd::Closed),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Heard::Nothing,
+            Err(error) => Heard::End(CoreEnd::Unheard(error)),
+        }
+    }
+
+    fn is_ready(&mut self) {
+        self.life = Life::Serving;
+        self.heartbeat = Heartbeat::new(Instant::now());
+    }
+
+    /// When [`Core::check`] or [`Core::kill_overdue`] has something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.life {
+            Life::Starting { until } | Life::Leaving { until } => Some(until),
+            Life::Serving => Some(self.heartbeat.due()),
+            Life::Gone => None,
+        }
+    }
+
+    /// Asks whether it is alive, when it is time; returns why it is to be given up. All its words must have been heard.
+    pub(super) fn check(&mut self, now: Instant) -> Option<CoreEnd> {
+        match self.life {
+            Life::Starting { until } if now >= until => Some(CoreEnd::NotReady),
+            Life::Serving if self.control.hangs() => Some(CoreEnd::Silent),
+            Life::Serving => match self.heartbeat.beat(now) {
+                Beat::Wait => None,
+                Beat::Ask => {
+                    self.tell(ToCore::Ping);
+                    None
+                }
+                // It can't answer while a debugger holds it.
+                Beat::Dead if is_traced(self.pid) => {
+                    self.heartbeat.answered();
+                    None
+                }
+                Beat::Dead => Some(CoreEnd::Silent),
+            },
+            _ => None,
+        }
+    }
+
+    /// Tells it to leave at once.
+    pub(super) fn dismiss(&mut self) {
+        self.tell(ToCore::Quit);
+        self.leaves();
+    }
+
+    /// It is leaving, and has a limited time for that.
+    pub(super) fn leaves(&mut self) {
+        if self.speaks().is_some() {
+            let until = Instant::now() + FAST_STOP;
+            self.life = Life::Leaving { until };
+        }
+    }
+
+    /// Takes its exit status if it has left, and kills it if its time is over. Returns whether it is gone.
+    pub(super) fn reap(&mut self, now: Instant) -> bool {
+        if let Life::Leaving { until } = self.life {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) if now >= until => {
+                    let _ = kill(self.pid, Signal::SIGKILL);
+                    // It is reaped at the SIGCHLD, which can only be late for a process that the kernel holds.
+                    let until = now + FAST_STOP;
+                    self.life = Life::Leaving { until };
+                }
+                Ok(WaitStatus::StillAlive) => {}
+                _ => self.life = Life::Gone,
+            }
+        }
+        self.life == Life::Gone
+    }
+
+    /// Waits for a core that is leaving, and kills it when its time is over.
+    fn await_end(&mut self) {
+        if let Life::Leaving { until } = self.life {
+            await_deaths(&[self.pid], until);
+            self.kill();
+        }
+    }
+
+    /// Ends it at once, and returns how it ended; nothing when the kernel still holds it.
+    fn kill(&mut self) -> Option<nix::Result<WaitStatus>> {
+        if self.life == Life::Gone {
+            return None;
+        }
+        self.life = Life::Gone;
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let until = Instant::now() + FAST_STOP / 2;
+        await_deaths(&[self.pid], until).pop().map(|(_, how)| how)
     }
 }
 
-/// Forks the core and waits until it accepts connections.
-pub(super) fn start(roles: &mut dyn Roles) -> io::Result<Core> {
-    let (mut control, core_end) = control::pair()?;
-    let master = getpid();
-    // Perl's own fork is for children that run Perl; the core never does.
-    // SAFETY: the master has one thread.
-    let pid = match unsafe { fork::fork() }? {
-        Forked::Child => {
-            drop(control);
-            let status = match fork::die_with(master) {
-                Ok(()) => roles.core(core_end),
-                Err(_) => 1,
-            };
-            fork::leave(status)
-        }
-        Forked::Parent(pid) => pid,
-    };
-    drop(core_end);
-    loop {
-        match control.hear() {
-            Ok(Some(ToMaster::Ready)) => {
-                return Ok(Core {
-                    pid,
-                    control,
-                    born: Instant::now(),
-                    has_certificates: false,
-                    dismissed: false,
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(_) => {
-                let _ = await_death(pid);
-                return Err(io::Error::other("it died at once; its log lines say why"));
-            }
-            Err(error) => return Err(error),
-        }
-    }
+/// Whether a debugger is attached to a process.
+fn is_traced(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
 }
 
 impl Master<'_> {
     /// Hears all that the core has said by now. That a worker serves or leaves it says before that one can die of it.
     pub(super) fn hear_all(&mut self) {
-        while !self.core.dismissed && self.core.has_spoken() {
+        while self.core.has_spoken() {
             self.hear_core();
         }
     }
 
     pub(super) fn hear_core(&mut self) {
-        match self.core.control.hear() {
-            Ok(Some(ToMaster::Drained)) => {
-                if let Phase::Draining { until } = self.phase {
-                    self.phase = Phase::Stopping { until };
-                    self.abandon_loading();
-                }
-            }
-            Ok(Some(ToMaster::Serving(number))) => self.serves(number),
-            Ok(Some(ToMaster::Checked(number, checked))) => self.checked(number, checked),
-            Ok(Some(ToMaster::Leaving(number))) => self.worker_leaves(number),
-            Ok(Some(ToMaster::Load(load))) => self.load(load),
-            Ok(Some(ToMaster::Hung(number, call))) => self.worker_hangs(number, &call),
-            Ok(Some(ToMaster::Alive)) => self.tell(Notifier::alive),
-            Ok(Some(ToMaster::Ready)) => {}
+        match self.core.hear() {
+            Heard::Word(word) => self.obey_core(word),
+            Heard::Nothing => {}
+            Heard::End(end) => self.core_ended(end),
+        }
+    }
+
+    fn obey_core(&mut self, word: ToMaster) {
+        match word {
+            ToMaster::Drained => self.drained(),
+            ToMaster::Serving(number) => self.serves(number),
+            ToMaster::Checked(number, checked) => self.checked(number, checked),
+            ToMaster::Leaving(number) => self.worker_leaves(number),
+            ToMaster::Load(load) => self.load(load),
+            ToMaster::Hung(number, call) => self.worker_hangs(number, &call),
+            ToMaster::Unconnected(number, why) => self.worker_unconnected(number, &why),
+            ToMaster::Alive => self.tell(Notifier::alive),
+            ToMaster::Ready => self.core_ready(),
             // To a question that took too long.
-            Ok(Some(ToMaster::Answer(Ok(())))) => ::log::warn!("the core was slow, and is done"),
-            Ok(Some(ToMaster::Answer(Err(why)))) => ::log::warn!("{why}"),
-            Ok(None) => self.core_died(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                ::log::error!("{error}");
-                self.core_died();
-            }
+            ToMaster::Answer(Ok(())) => ::log::warn!("the core was slow, and is done"),
+            ToMaster::Answer(Err(why)) => ::log::warn!("{why}"),
         }
     }
 
@@ -115,49 +331,86 @@ impl Master<'_> {
         told.map_err(|error| format!("the core has died: {error}"))
     }
 
-    /// The core is gone. Its connections are lost; the listening sockets are not. Workers finish their
-    /// call and leave, because their channels are closed, and are replaced.
-    fn core_died(&mut self) {
-        let status = await_death(self.core.pid);
-        let how = fork::how_it_ended(status);
-        match self.phase {
-            Phase::Running => ::log::error!("the core {how}; a new one is started"),
-            _ => ::log::error!("the core {how}"),
+    /// Gives up a core that does not answer, and starts one that is missing.
+    pub(super) fn check_core(&mut self) {
+        let now = Instant::now();
+        self.hear_all();
+        if let Some(end) = self.core.check(now) {
+            self.core_ended(end);
         }
-        self.core.dismissed = true;
-        match self.phase {
-            // There is nobody left to serve.
-            Phase::Draining { .. } | Phase::Ebbing { .. } | Phase::Stopping { .. } => {
-                self.phase = Phase::Stopping {
-                    until: Instant::now() + FAST_STOP,
-                };
-                self.signal_workers(Signal::SIGTERM);
-            }
-            Phase::Running => self.replace_core(),
+        if self.next_core().is_some_and(|due| due <= now) {
+            self.start_core();
         }
     }
 
-    fn replace_core(&mut self) {
-        if self.core.born.elapsed() < RESPAWN_PAUSE {
-            std::thread::sleep(RESPAWN_PAUSE);
+    /// When a core is to be started in place of one that is gone.
+    pub(super) fn next_core(&self) -> Option<Instant> {
+        let missing = self.core.life == Life::Gone && self.phase == Phase::Running;
+        // One that lived only for a moment has a successor after a pause.
+        missing.then(|| self.core.born + RESPAWN_PAUSE)
+    }
+
+    /// The core is gone, or useless. Its connections are lost; the listening sockets are not. Workers finish their
+    /// call and leave, because their channels are closed, and are replaced.
+    fn core_ended(&mut self, end: CoreEnd) {
+        let was_starting = matches!(self.core.life, Life::Starting { .. });
+        let how = match (end, self.core.kill()) {
+            (CoreEnd::Closed, status) => {
+                fork::how_it_ended(status.unwrap_or(Err(nix::Error::ECHILD)))
+            }
+            (CoreEnd::Silent, _) => "did not answer for 3 seconds and was killed".to_owned(),
+            (CoreEnd::NotReady, _) => "was not ready in time and was killed".to_owned(),
+            (CoreEnd::Unheard(error), _) => format!("was killed: {error}"),
+        };
+        if self.phase != Phase::Running {
+            ::log::error!("the core {how}");
+            // There is nobody left to serve.
+            return self.end_workers();
         }
+        if was_starting {
+            return self.fail(format!("can't start a new core: it {how}"));
+        }
+        ::log::error!("the core {how}; a new one is started");
         if let Some(change) = self.change.take() {
             self.tell_failure("reload", "the core died meanwhile", change.asked);
         }
+        let until = Instant::now() + self.settings.graceful_timeout;
         for worker in &mut self.workers {
             worker.state = State::Leaving;
+            worker.ending.get_or_insert(Ending::Leaving(until));
         }
-        match start(self.roles) {
+    }
+
+    fn start_core(&mut self) {
+        match Core::fork(self.roles) {
             Ok(core) => {
                 self.core = core;
-                self.reread();
-                // A core that has died again shows in `wait`.
-                let _ = self.accept();
+                self.let_stops_interrupt();
             }
-            Err(error) => {
-                self.fail(format!("can't start a new core: {error}"));
-                self.kill_all();
-            }
+            Err(error) => self.fail(format!("can't start a new core: {error}")),
         }
+    }
+
+    /// A stop does not wait for the core's answers.
+    pub(super) fn let_stops_interrupt(&mut self) {
+        // Without it, a stop waits for some seconds.
+        if let Ok(socket) = self.notes.try_clone() {
+            self.core.control.interrupt_by(socket, STOPS);
+        }
+    }
+
+    /// A core that follows another one has opened what it needs.
+    fn core_ready(&mut self) {
+        if self.phase == Phase::Running {
+            self.reread();
+            // A core that has died again shows in `wait`.
+            let _ = self.accept();
+        }
+    }
+
+    /// Ends the core within a limited time, however it is.
+    pub(super) fn end_core(&mut self) {
+        self.core.dismiss();
+        self.core.await_end();
     }
 }

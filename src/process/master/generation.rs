@@ -76,7 +76,7 @@ impl Master<'_> {
             self.take_over();
         } else if let Some(path) = check {
             worker.state = State::Checking;
-            let _ = self.core.control.tell(ToCore::Check(number, path));
+            self.core.tell(ToCore::Check(number, path));
         } else {
             self.passed(number);
         }
@@ -136,7 +136,7 @@ impl Master<'_> {
         }
         self.generation = generation;
         for &number in &passed {
-            let _ = self.core.control.tell(ToCore::Admit(number));
+            self.core.tell(ToCore::Admit(number));
         }
         for worker in &mut self.workers {
             if worker.state == State::Passed {

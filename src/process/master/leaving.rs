@@ -46,6 +46,20 @@ impl Master<'_> {
         }
     }
 
+    /// The core can't open a worker's channel: the worker is given up, and another one is started later.
+    pub(super) fn worker_unconnected(&mut self, number: u32, why: &str) {
+        let Some(worker) = self.worker(number) else {
+            return;
+        };
+        let tried = worker.is_candidate();
+        ::log::error!("a new worker can't serve: {why}");
+        self.not_before = Instant::now() + self.settings.err_respawn_interval;
+        self.abandon(number);
+        if tried {
+            self.change_failed(why);
+        }
+    }
+
     pub(super) fn worker_hangs(&mut self, number: u32, call: &str) {
         let mut tried = false;
         if let Some(worker) = self.worker(number) {

@@ -9,10 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use self::certificates::Unread;
@@ -49,7 +48,7 @@ mod workers;
 const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a fast stop leaves the workers for their END blocks.
-pub(super) const FAST_STOP: Duration = Duration::from_secs(1);
+pub const FAST_STOP: Duration = Duration::from_secs(1);
 
 /// What the processes do, apart from living and dying.
 pub trait Roles {
@@ -201,7 +200,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     let saved = signal::save(&TAKEN).map_err(start)?;
     // Ignored by the app at load time, it would make waitpid fail.
     signal::set_default(Signal::SIGCHLD).map_err(start)?;
-    let core = core::start(roles).map_err(|error| format!("can't start the core: {error}"))?;
+    let core = Core::start(roles).map_err(|error| format!("can't start the core: {error}"))?;
     let (notes, notes_end) = UnixStream::pair().map_err(start)?;
     notes.set_nonblocking(true).map_err(start)?;
     let handover = &settings.handover;
@@ -238,6 +237,7 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         notes_end,
         settings,
     };
+    master.let_stops_interrupt();
     master.take_signals().map_err(start)?;
     signal::release().map_err(start)?;
     let begun = master.read_first_certificates();
@@ -252,13 +252,26 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     master.live()
 }
 
-/// Waits for the end of a child that is ending, whatever signals come meanwhile.
-fn await_death(pid: Pid) -> nix::Result<WaitStatus> {
+/// How a child has ended.
+type ExitStatus = nix::Result<WaitStatus>;
+
+/// Waits for children that are ending, whatever signals come meanwhile, but no longer than this. Returns those that have ended.
+fn await_deaths(pids: &[Pid], until: Instant) -> Vec<(Pid, ExitStatus)> {
+    let mut alive = pids.to_vec();
+    let mut ended = Vec::with_capacity(alive.len());
     loop {
-        match waitpid(pid, None) {
-            Err(Errno::EINTR) => {}
-            status => return status,
+        alive.retain(|&pid| match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => true,
+            status => {
+                ended.push((pid, status));
+                false
+            }
+        });
+        if alive.is_empty() || Instant::now() >= until {
+            return ended;
         }
+        // A signal cuts it short.
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -272,8 +285,8 @@ impl Master<'_> {
             }
             self.wait();
             self.obey_signals();
-            self.be_punctual();
-            if self.tried {
+            self.run_due_timers();
+            if self.tried && self.core.serves() {
                 self.become_program();
             }
             let none = self.workers.is_empty() && self.predecessors.is_empty();
@@ -299,13 +312,11 @@ impl Master<'_> {
             .iter()
             .map(|predecessor| &predecessor.core);
         let cores = || {
-            [&self.core]
-                .into_iter()
-                .chain(predecessors.clone())
-                .filter(|core| !core.dismissed)
+            let cores = [&self.core].into_iter().chain(predecessors.clone());
+            cores.filter_map(|core| Some((core, core.speaks()?)))
         };
         let mut polled = vec![PollFd::new(self.notes.as_fd(), PollFlags::POLLIN)];
-        polled.extend(cores().map(|core| PollFd::new(core.control.as_fd(), PollFlags::POLLIN)));
+        polled.extend(cores().map(|(_, socket)| PollFd::new(socket, PollFlags::POLLIN)));
         let polls = poll(&mut polled, timeout).is_ok();
         let spoke = polled
             .iter()
@@ -313,8 +324,8 @@ impl Master<'_> {
             .map(|polled| polls && polled.any().unwrap_or(false));
         let speakers = cores()
             .zip(spoke)
-            .filter(|(core, spoke)| *spoke || core.control.has_heard());
-        let speakers: Vec<Pid> = speakers.map(|(core, _)| core.pid).collect();
+            .filter(|((core, _), spoke)| *spoke || core.control.has_heard());
+        let speakers: Vec<Pid> = speakers.map(|((core, _), _)| core.pid).collect();
         for pid in speakers {
             if pid == self.core.pid {
                 self.hear_core();
@@ -327,19 +338,17 @@ impl Master<'_> {
     /// When something is due next, whatever signals and words come.
     fn next_due(&self) -> Option<Instant> {
         let birth = self.is_birth_due().then_some(self.not_before);
-        let sign = self
-            .settings
-            .notifier
-            .as_ref()
-            .and_then(Notifier::next_sign);
+        let notifier = self.settings.notifier.as_ref();
         let dues = [
             birth,
+            notifier.and_then(Notifier::next_sign),
+            self.core.due(),
+            self.next_core(),
             self.phase.due(),
             self.next_ending(),
             self.next_shrink(),
-            self.next_cut(),
+            self.next_predecessor(),
             self.next_reading(),
-            sign,
         ];
         dues.into_iter().flatten().min()
     }

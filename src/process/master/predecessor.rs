@@ -1,7 +1,5 @@
 //! Cores that the program before has started (USR2): they serve until this program's own workers do, and then give way.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
@@ -12,9 +10,9 @@ use super::super::control::{MasterEnd, ToCore, ToMaster};
 use super::super::fork;
 use super::super::handover::{self, Handover, OldCore, OldWorker};
 use super::super::notify::Notifier;
-use super::core::Core;
+use super::core::{Core, Heard};
 use super::workers::State;
-use super::{FAST_STOP, Master, await_death};
+use super::{FAST_STOP, Master};
 use crate::channel::Descriptors;
 
 /// A core of the program before, with its workers.
@@ -42,13 +40,7 @@ impl Predecessor {
     fn new(core: &OldCore, workers: &[OldWorker]) -> Predecessor {
         let own = workers.iter().filter(|worker| worker.core == core.pid);
         Predecessor {
-            core: Core {
-                pid: core.pid,
-                control: MasterEnd::new(handover::own(core.control)),
-                born: Instant::now(),
-                has_certificates: true,
-                dismissed: false,
-            },
+            core: Core::of_predecessor(core.pid, MasterEnd::new(handover::own(core.control))),
             workers: own
                 .map(|worker| PredecessorWorker {
                     pid: worker.pid,
@@ -73,15 +65,13 @@ impl Predecessor {
     /// What is told of it to the next program.
     pub(super) fn tell(&self, handover: &mut Handover) {
         // Without a core they have nothing to do; they leave, and are only to be buried.
-        if self.core.dismissed {
-            handover
-                .children
-                .extend(self.workers.iter().map(|worker| worker.pid));
+        if !self.core.serves() {
+            handover.children.extend(self.pids());
             return;
         }
         handover.cores.push(OldCore {
             pid: self.core.pid,
-            control: self.core.control.as_fd().as_raw_fd(),
+            control: self.core.raw_control(),
             gives_way: self.until.is_some() || self.gave_way,
         });
         handover
@@ -94,9 +84,15 @@ impl Predecessor {
             }));
     }
 
+    /// Its processes.
+    pub(super) fn pids(&self) -> impl Iterator<Item = Pid> {
+        let workers = self.workers.iter().map(|worker| worker.pid);
+        workers.chain([self.core.pid])
+    }
+
     /// Whether requests can come to it that it has no worker for.
     fn is_deserted(&self) -> bool {
-        !self.drained && !self.core.dismissed && self.workers.iter().all(|worker| worker.leaves)
+        !self.drained && self.core.serves() && self.workers.iter().all(|worker| worker.leaves)
     }
 
     /// Gives it a worker of this program.
@@ -106,22 +102,20 @@ impl Predecessor {
             number,
             leaves: false,
         });
-        let word = ToCore::Worker(number, pid.as_raw(), channel);
-        let _ = self.core.control.tell(word);
+        self.core
+            .tell(ToCore::Worker(number, pid.as_raw(), channel));
     }
 
     fn give_way(&mut self, until: Instant) {
         if self.until.is_none() {
             self.until = Some(until);
-            let _ = self.core.control.tell(ToCore::GiveWay);
+            self.core.tell(ToCore::GiveWay);
         }
     }
 
     fn dismiss(&mut self, signal: Signal) {
         self.until = Some(Instant::now() + FAST_STOP);
-        if !std::mem::replace(&mut self.core.dismissed, true) {
-            let _ = self.core.control.tell(ToCore::Quit);
-        }
+        self.core.dismiss();
         for worker in &self.workers {
             let _ = kill(worker.pid, signal);
         }
@@ -129,34 +123,74 @@ impl Predecessor {
 
     /// Hears all that it has said by now.
     fn hear_all(&mut self) {
-        while !self.core.dismissed && self.core.has_spoken() {
+        while self.core.has_spoken() {
             self.hear();
         }
     }
 
+    /// Does what is due by the clock: gives up a core that does not answer, and cuts what takes too long.
+    fn check(&mut self, now: Instant) {
+        self.hear_all();
+        if self.core.check(now).is_some() {
+            ::log::error!(
+                "the core of the generation before did not answer for 3 seconds and is killed"
+            );
+            let _ = kill(self.core.pid, Signal::SIGKILL);
+            self.core.leaves();
+        }
+        match self.until {
+            Some(until) if until <= now && self.core.serves() => {
+                ::log::warn!(
+                    "requests of the generation before were still being served after graceful_timeout"
+                );
+                self.dismiss(Signal::SIGTERM);
+            }
+            Some(until) if until <= now => self.dismiss(Signal::SIGKILL),
+            _ => {}
+        }
+    }
+
+    /// When [`Predecessor::check`] has something to do.
+    fn due(&self) -> Option<Instant> {
+        self.core.due().into_iter().chain(self.until).min()
+    }
+
+    /// Whether all its processes are gone.
+    fn is_over(&mut self, now: Instant) -> bool {
+        if self.workers.is_empty() && self.drained {
+            self.core.dismiss();
+        }
+        self.core.reap(now) && self.workers.is_empty()
+    }
+
     fn hear(&mut self) {
-        match self.core.control.hear() {
-            Ok(Some(ToMaster::Drained)) => self.drained = true,
-            Ok(Some(ToMaster::Leaving(number))) => {
+        match self.core.hear() {
+            Heard::Word(ToMaster::Drained) => self.drained = true,
+            Heard::Word(ToMaster::Leaving(number)) => {
                 let mut workers = self.workers.iter_mut();
                 if let Some(worker) = workers.find(|worker| worker.number == number) {
                     worker.leaves = true;
                 }
             }
-            Ok(Some(ToMaster::Hung(number, call))) => {
+            Heard::Word(ToMaster::Hung(number, call)) => {
                 if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
                     let pid = worker.pid;
                     ::log::error!("{call} makes no progress, and worker {pid} is killed for it");
                     let _ = kill(pid, Signal::SIGKILL);
                 }
             }
-            Ok(Some(_)) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(None) | Err(_) => {
+            Heard::Word(ToMaster::Unconnected(number, why)) => {
+                ::log::error!("a worker of the generation before can't serve: {why}");
+                if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
+                    let _ = kill(worker.pid, Signal::SIGTERM);
+                }
+            }
+            Heard::Word(_) | Heard::Nothing => {}
+            Heard::End(_) => {
                 if !self.drained {
                     ::log::error!("the core of the generation before has died");
                 }
-                self.core.dismissed = true;
+                self.core.leaves();
             }
         }
     }
@@ -167,7 +201,7 @@ impl Predecessor {
             return false;
         };
         let worker = self.workers.remove(at);
-        let _ = self.core.control.tell(ToCore::Died(worker.number));
+        self.core.tell(ToCore::Died(worker.number));
         if !matches!(status, WaitStatus::Exited(_, 0)) && self.until.is_none() {
             let how = fork::how_it_ended(Ok(status));
             ::log::warn!("worker {pid} of the generation before {how}");
@@ -217,9 +251,9 @@ impl Master<'_> {
         }
     }
 
-    pub(super) fn dismiss_predecessors(&mut self, signal: Signal) {
+    pub(super) fn dismiss_predecessors(&mut self) {
         for predecessor in &mut self.predecessors {
-            predecessor.dismiss(signal);
+            predecessor.dismiss(Signal::SIGTERM);
         }
         self.end_predecessors();
     }
@@ -229,29 +263,15 @@ impl Master<'_> {
         self.predecessors.iter().position(Predecessor::is_deserted)
     }
 
-    /// When one is to be cut next.
-    pub(super) fn next_cut(&self) -> Option<Instant> {
-        self.predecessors
-            .iter()
-            .filter_map(|predecessor| predecessor.until)
-            .min()
+    /// When one has something to do by the clock.
+    pub(super) fn next_predecessor(&self) -> Option<Instant> {
+        self.predecessors.iter().filter_map(Predecessor::due).min()
     }
 
-    pub(super) fn cut_overdue(&mut self) {
+    pub(super) fn check_predecessors(&mut self) {
         let now = Instant::now();
         for predecessor in &mut self.predecessors {
-            if predecessor.until.is_none_or(|until| until > now) {
-                continue;
-            }
-            if predecessor.core.dismissed {
-                let _ = kill(predecessor.core.pid, Signal::SIGKILL);
-                predecessor.dismiss(Signal::SIGKILL);
-            } else {
-                ::log::warn!(
-                    "requests of the generation before were still being served after graceful_timeout"
-                );
-                predecessor.dismiss(Signal::SIGTERM);
-            }
+            predecessor.check(now);
         }
         self.end_predecessors();
     }
@@ -271,6 +291,7 @@ impl Master<'_> {
                 Err(_) => self.bury_predecessor(pid, WaitStatus::Exited(pid, 0)),
             }
         }
+        self.end_predecessors();
     }
 
     /// A child has died that is none of this program's.
@@ -288,14 +309,8 @@ impl Master<'_> {
 
     /// Ends those that have nothing left to do.
     fn end_predecessors(&mut self) {
-        self.predecessors.retain(|predecessor| {
-            let over = predecessor.workers.is_empty()
-                && (predecessor.drained || predecessor.core.dismissed);
-            if over {
-                let _ = predecessor.core.control.tell(ToCore::Quit);
-                let _ = await_death(predecessor.core.pid);
-            }
-            !over
-        });
+        let now = Instant::now();
+        self.predecessors
+            .retain_mut(|predecessor| !predecessor.is_over(now));
     }
 }

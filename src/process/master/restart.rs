@@ -3,7 +3,8 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
@@ -17,7 +18,7 @@ use super::super::signal;
 use super::signals::TAKEN;
 use super::stop::Phase;
 use super::workers::State;
-use super::{Master, await_death};
+use super::{FAST_STOP, Master, await_deaths};
 
 /// What a trial says when all is well.
 const GOOD: u8 = b'G';
@@ -122,7 +123,7 @@ impl Master<'_> {
         self.tried = false;
         if let Some(trial) = self.trial.take() {
             let _ = kill(trial.pid, Signal::SIGKILL);
-            let _ = await_death(trial.pid);
+            await_deaths(&[trial.pid], Instant::now() + FAST_STOP / 2);
         }
     }
 
@@ -140,7 +141,7 @@ impl Master<'_> {
         while self.core.control.has_heard() {
             self.hear_core();
         }
-        if self.phase == Phase::Running && !self.core.dismissed {
+        if self.phase == Phase::Running && self.core.serves() {
             self.give_up_change();
             let error = self.hand_over_to(&program);
             self.restart_failed(&error.to_string());
@@ -160,7 +161,7 @@ impl Master<'_> {
         handover.children.extend(&self.children);
         handover.cores.push(OldCore {
             pid: self.core.pid,
-            control: self.core.control.as_fd().as_raw_fd(),
+            control: self.core.raw_control(),
             gives_way: false,
         });
         let core = self.core.pid;

@@ -16,6 +16,12 @@ pub(super) const TAKEN: [Signal; 10] = {
     [term, int, quit, hup, usr1, usr2, ttin, ttou, child, pipe]
 };
 
+/// Signals that stop the server.
+pub(super) const STOP_SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGINT];
+
+/// The notes of signals that stop the server: they end the wait for an answer of the core.
+pub(super) const STOPS: &[u8] = b"TI";
+
 impl Master<'_> {
     pub(super) fn take_signals(&self) -> io::Result<()> {
         let socket = self.notes_end.as_raw_fd();
@@ -52,7 +58,7 @@ impl Master<'_> {
                 // start_server says it again at its own next HUP: that is no hurry.
                 b'T' if self.settings.has_successor => {}
                 b'T' => self.stop_fast(),
-                b'1' if running => self.stop_slowly(),
+                b'1' if running => self.start_rolling_stop(),
                 b'X' if running => self.hang_up(),
                 b'L' if running && self.terminal.has_hung_up() => self.hang_up(),
                 b'H' | b'L' if running && self.settings.reload_on_hup => self.restart(),

@@ -1,4 +1,7 @@
 //! How the master ends everything: slowly, gracefully, fast, at once.
+//!
+//! Each step has a limit, and none waits for a process that does not answer: a graceful stop ends within `graceful_timeout` and
+//! two seconds, whatever hangs.
 
 use std::time::Instant;
 
@@ -8,14 +11,14 @@ use super::super::control::ToCore;
 use super::super::notify::Notifier;
 use super::signals::TAKEN;
 use super::workers::State;
-use super::{FAST_STOP, Master, await_death};
+use super::{FAST_STOP, Master, await_deaths};
 
 /// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
     /// One worker after the other is told to leave; the last one begins the drain.
-    Ebbing {
+    RollingStop {
         next: Instant,
     },
     /// The core finishes what is in work; workers that leave are replaced.
@@ -33,7 +36,7 @@ impl Phase {
     pub(super) fn due(self) -> Option<Instant> {
         match self {
             Phase::Running => None,
-            Phase::Ebbing { next: due }
+            Phase::RollingStop { next: due }
             | Phase::Draining { until: due }
             | Phase::Stopping { until: due } => Some(due),
         }
@@ -41,7 +44,7 @@ impl Phase {
 
     /// Whether it is a stop that is in no hurry.
     pub(super) fn is_slow(self) -> bool {
-        matches!(self, Phase::Ebbing { .. })
+        matches!(self, Phase::RollingStop { .. })
     }
 }
 
@@ -52,19 +55,20 @@ impl Master<'_> {
     }
 
     /// Does what is due by the clock.
-    pub(super) fn be_punctual(&mut self) {
+    pub(super) fn run_due_timers(&mut self) {
         let notifier = self.settings.notifier.as_mut();
         if notifier.is_some_and(Notifier::is_sign_due) {
             // The sign is given when the core has answered: it is as important as the master.
-            let _ = self.core.control.tell(ToCore::Ping);
+            self.core.tell(ToCore::Ping);
         }
         let now = Instant::now();
+        self.check_core();
         self.kill_overdue();
-        self.cut_overdue();
+        self.check_predecessors();
         self.shrink();
         self.read_unread();
         match self.phase {
-            Phase::Ebbing { next } if now >= next => self.ebb(),
+            Phase::RollingStop { next } if now >= next => self.stop_next_worker(),
             Phase::Draining { until } if now >= until => {
                 ::log::warn!("requests were still being served after graceful_timeout");
                 self.stop_fast();
@@ -75,20 +79,20 @@ impl Master<'_> {
     }
 
     /// Lets one worker go for each `spawn_interval`, while others take over their share; then drains.
-    pub(super) fn stop_slowly(&mut self) {
+    pub(super) fn start_rolling_stop(&mut self) {
         self.tell(Notifier::stopping);
         self.give_up_trial();
         self.give_up_change();
-        self.ebb();
+        self.stop_next_worker();
     }
 
-    fn ebb(&mut self) {
+    fn stop_next_worker(&mut self) {
         let interval = self.settings.spawn_interval;
         let serving: Vec<u32> = self.active().map(|worker| worker.number).collect();
         match serving[..] {
             [first, _, ..] if !interval.is_zero() => {
                 self.retire(first);
-                self.phase = Phase::Ebbing {
+                self.phase = Phase::RollingStop {
                     next: Instant::now() + interval,
                 };
             }
@@ -106,24 +110,38 @@ impl Master<'_> {
             until: Instant::now() + self.settings.graceful_timeout,
         };
         self.roles.stop_listening();
-        let word = if self.settings.has_successor {
-            ToCore::GiveWay
-        } else {
-            ToCore::Drain
-        };
-        // A core that has just died is noticed in `wait`.
-        let _ = self.core.control.tell(word);
+        if !self.core.serves() {
+            // There is nobody left to serve.
+            return self.end_workers();
+        }
+        self.core.tell(match self.settings.has_successor {
+            true => ToCore::GiveWay,
+            false => ToCore::Drain,
+        });
+    }
+
+    /// The core has finished all requests, and has told the workers to leave.
+    pub(super) fn drained(&mut self) {
+        if let Phase::Draining { until } = self.phase {
+            self.phase = Phase::Stopping { until };
+            self.abandon_loading();
+        }
     }
 
     pub(super) fn stop_fast(&mut self) {
         self.tell(Notifier::stopping);
         self.give_up_trial();
-        self.dismiss_predecessors(Signal::SIGTERM);
+        self.dismiss_predecessors();
+        self.roles.stop_listening();
+        self.core.dismiss();
+        self.end_workers();
+    }
+
+    /// No request is served any more: workers have a moment for their END blocks.
+    pub(super) fn end_workers(&mut self) {
         self.phase = Phase::Stopping {
             until: Instant::now() + FAST_STOP,
         };
-        self.roles.stop_listening();
-        self.dismiss_core();
         self.signal_workers(Signal::SIGTERM);
     }
 
@@ -134,23 +152,23 @@ impl Master<'_> {
         self.stop_fast();
     }
 
-    pub(super) fn dismiss_core(&mut self) {
-        self.core.dismissed = true;
-        let _ = self.core.control.tell(ToCore::Quit);
-    }
-
     pub(super) fn signal_workers(&self, signal: Signal) {
         for worker in &self.workers {
             let _ = kill(worker.pid, signal);
         }
     }
 
-    pub(super) fn kill_all(&mut self) {
-        self.signal_workers(Signal::SIGKILL);
-        for worker in self.workers.drain(..) {
-            let _ = await_death(worker.pid);
+    /// Kills what is left. What the kernel holds even then is left alone: the server ends without it.
+    fn kill_all(&mut self) {
+        let workers = self.workers.drain(..).map(|worker| worker.pid);
+        let mut pids: Vec<_> = workers.collect();
+        for predecessor in self.predecessors.drain(..) {
+            pids.extend(predecessor.pids());
         }
-        self.dismiss_predecessors(Signal::SIGKILL);
+        for &pid in &pids {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        await_deaths(&pids, Instant::now() + FAST_STOP / 2);
     }
 
     /// Lets a worker go behind what it has in work.
@@ -158,13 +176,12 @@ impl Master<'_> {
         if let Some(worker) = self.worker(number) {
             worker.state = State::Leaving;
         }
-        let _ = self.core.control.tell(ToCore::Retire(number));
+        self.core.tell(ToCore::Retire(number));
     }
 
     /// Ends the core and gives the app its signals back.
     pub(super) fn finish(&mut self) {
-        self.dismiss_core();
-        let _ = await_death(self.core.pid);
+        self.end_core();
         if let Err(error) = self.saved.restore(&TAKEN) {
             ::log::warn!("can't restore signals: {error}");
         }

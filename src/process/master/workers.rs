@@ -104,7 +104,9 @@ impl Master<'_> {
     pub(super) fn is_birth_due(&self) -> bool {
         let wanted = matches!(self.phase, Phase::Running | Phase::Draining { .. });
         self.deserted().is_some()
-            || wanted && (self.is_one_missing() || self.candidates() < self.candidates_wanted())
+            || wanted
+                && self.core.serves()
+                && (self.is_one_missing() || self.candidates() < self.candidates_wanted())
     }
 
     /// Starts the workers that are missing. In a new worker's process, returns its birth.
@@ -162,8 +164,7 @@ impl Master<'_> {
                 } else {
                     ToCore::Worker(number, pid.as_raw(), core_side)
                 };
-                // A core that has just died is noticed in `wait`; its successor gets new workers.
-                let _ = self.core.control.tell(word);
+                self.core.tell(word);
                 Ok(None)
             }
         }
@@ -260,7 +261,7 @@ impl Master<'_> {
     /// What follows from a worker's death.
     fn buried(&mut self, mut worker: Worker, status: nix::Result<WaitStatus>) {
         let pid = worker.pid;
-        let _ = self.core.control.tell(ToCore::Died(worker.number));
+        self.core.tell(ToCore::Died(worker.number));
         let how = fork::how_it_ended(status);
         // A fast stop ends those by TERM that load the app.
         let is_meant = worker.ending.is_some()
