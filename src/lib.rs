@@ -3,13 +3,14 @@
 //! The modules in the order of a request's way, one straight line:
 //!
 //! ```text
-//! net::accept → http::h1::connection → spool → site → dispatch → channel ═ process border ═
+//! net::accept → http::h1::connection → site → spool → dispatch → channel ═ process border ═
 //!   worker → psgi → perl's app → psgi → channel ═ process border ═
 //!   dispatch → http::h1::respond → net::stream
 //! ```
 //!
 //! `docs/internals.md` draws the processes, the channel's frames and the boundary to Perl.
 
+pub mod body;
 pub mod certificate;
 pub mod channel;
 pub mod config;

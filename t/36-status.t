@@ -304,6 +304,30 @@ each_entry {
     like $server->get('/server-status')->content, qr/^\d+$/, 'without status_path there is none';
 };
 
+# Protects: who answers is decided on the head, so no upload is taken that nobody wants.
+check 'an upload to status_path is refused at its head' => sub {
+    my $server = server(entry => 'bin', app => app_file('process'),
+        options => {start_servers => 1, status_path => '/server-status', max_content => '8g'});
+    for my $case (
+        ['a length'               => 'Content-Length: 4294967296'],
+        ['a length, expectation'  => "Content-Length: 4294967296\r\nExpect: 100-continue"],
+        ['chunks'                 => 'Transfer-Encoding: chunked'],
+    ) {
+        my ($name, $fields) = @$case;
+        my $client = $server->connect;
+        $client->send("POST /server-status HTTP/1.1\r\nHost: x\r\n$fields\r\n\r\n");
+        my $response = $client->response;
+        is $response->status, 405, "$name: answered before the content";
+        is scalar(() = $response->interim), 0, "$name: nothing asks for the content";
+        ok $response->closes, "$name: the connection ends";
+        $client->send('x' x 100_000);
+        is $client->rest, '', "$name: what still comes is no request, and gets no reset";
+    }
+    my $client = $server->connect;
+    $client->send("POST /server-status HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc") for 1, 2;
+    is $client->response->status, 405, 'content that is here is skipped' for 1, 2;
+};
+
 check 'status_path elsewhere' => sub {
     my %options = (status_path => '/server-status');
     SKIP: {

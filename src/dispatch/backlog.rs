@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::exchange::{Event, FileSlice, Piece};
+use super::exchange::{Event, Piece};
+use crate::body::FileSlice;
 use crate::channel::Chunk;
 use crate::spool::{self, Held, Room};
 
@@ -177,15 +178,11 @@ impl Backlog {
             let length = content.len() as u64;
             match self.write_piece(content).await {
                 Ok((file, offset, space)) => {
-                    let _held = Some([Held::new(length, self.on_disk()), space]);
+                    let held = [Held::new(length, self.on_disk()), space];
                     let mut place = stored.0.borrow_mut();
                     if matches!(*place, Storage::Memory(_)) {
-                        *place = Storage::Disk(FileSlice {
-                            file,
-                            offset,
-                            length,
-                            _held,
-                        });
+                        let slice = FileSlice::new(file, offset, length).holding(held);
+                        *place = Storage::Disk(slice);
                         drop(place);
                         credit(length);
                     }

@@ -2,16 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::Dispatch;
 use super::backlog::{Backlog, Part};
+use crate::body::FileSlice;
 use crate::channel::{CREDIT, Chunk};
 use crate::log::record::Call;
 use crate::semantics::message::{Request, ResponseHead};
@@ -51,23 +52,19 @@ pub struct Piece {
     pub(super) _held: Option<[Held; 2]>,
 }
 
+impl From<Bytes> for Piece {
+    fn from(bytes: Bytes) -> Self {
+        Piece {
+            chunk: bytes.into(),
+            _held: None,
+        }
+    }
+}
+
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         self.chunk.bytes()
     }
-}
-
-/// Content in a file.
-#[derive(Debug)]
-pub struct FileSlice {
-    /// The file.
-    pub file: Arc<File>,
-    /// First byte.
-    pub offset: u64,
-    /// Number of bytes.
-    pub length: u64,
-    /// Disk space of ours that it holds: this response's, and that of all.
-    pub(super) _held: Option<[Held; 2]>,
 }
 
 /// Where a request is.

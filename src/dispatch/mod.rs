@@ -22,6 +22,7 @@ use self::queue::Queue;
 use self::verify::Accepted;
 use self::worker::{Stage, Worker};
 use self::workers::{UNCLAIMED, Workers};
+use crate::body::FileSlice;
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
@@ -47,7 +48,7 @@ mod verify;
 mod worker;
 mod workers;
 
-pub use self::exchange::{Event, Exchange, FileSlice, Piece, Witness};
+pub use self::exchange::{Event, Exchange, Piece, Witness};
 pub use self::report::{Load, Report};
 
 /// The longest interval at which the core looks again at a call that no worker begins.
@@ -323,13 +324,7 @@ impl Dispatch {
             Message::Head(id, head, length) => self.tell(number, id, Event::Head(head, length)),
             Message::Chunk(id, content) => self.chunk(number, id, content),
             Message::File(id, file, offset, length) => {
-                let file = Arc::new(file.into());
-                let slice = FileSlice {
-                    file,
-                    offset,
-                    length,
-                    _held: None,
-                };
+                let slice = FileSlice::new(Arc::new(file.into()), offset, length);
                 self.tell(number, id, Event::File(slice));
             }
             Message::Take(id) => match self.open(number, id) {

@@ -1,7 +1,7 @@
-//! Who answers a request: the app, or the server itself. Each request comes by here when it is complete, before it is
-//! dispatched.
+//! Who answers a request: the app, or the server itself. That is decided on the head, before the content is read: what
+//! is refused here is never uploaded.
 //!
-//! Knows no Perl and no sockets: a request goes in, and a way or a whole response comes out.
+//! Knows no Perl and no sockets: a head goes in, a decision or a response comes out.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use self::status::StatusPage;
+use crate::body::Body;
 use crate::scoreboard::Board;
-use crate::semantics::message::{RequestHead, ResponseHead};
+use crate::semantics::message::{Endpoints, RequestHead, ResponseHead};
 
 mod access;
 mod status;
@@ -31,22 +32,38 @@ pub struct Site {
     status: Option<Rc<StatusPage>>,
 }
 
-/// Where a request goes.
+/// Who answers a request.
 #[derive(Clone, Debug)]
-pub enum Route {
-    /// To a worker.
+pub enum Decision {
+    /// The app, in a worker.
     App,
-    /// To the page that tells what the server does.
+    /// The server itself. The request's content is not read.
+    Server(Responder),
+}
+
+/// What answers requests without the app.
+#[derive(Clone, Debug)]
+pub enum Responder {
+    /// The page that tells what the server does.
     Status(Rc<StatusPage>),
 }
 
-/// A whole response of the server's own.
+impl Responder {
+    /// The response to a request with this head.
+    pub async fn answer(&self, head: &RequestHead, client: &Endpoints) -> Response {
+        match self {
+            Responder::Status(page) => page.answer(head, client).await,
+        }
+    }
+}
+
+/// A response of the server's own.
 #[derive(Debug)]
-pub struct Page {
+pub struct Response {
     /// Its head, without what each response has.
     pub head: ResponseHead,
     /// Its content.
-    pub content: String,
+    pub body: Body,
 }
 
 impl Site {
@@ -59,14 +76,14 @@ impl Site {
         }
     }
 
-    /// Where this request goes.
-    pub fn route(&self, head: &RequestHead) -> Route {
+    /// Who answers the request with this head.
+    pub fn route(&self, head: &RequestHead) -> Decision {
         let Some(status) = &self.status else {
-            return Route::App;
+            return Decision::App;
         };
         match status.is_at(head.target()) {
-            true => Route::Status(Rc::clone(status)),
-            false => Route::App,
+            true => Decision::Server(Responder::Status(Rc::clone(status))),
+            false => Decision::App,
         }
     }
 }

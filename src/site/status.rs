@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::{Access, Page};
+use super::{Access, Response};
 use crate::scoreboard::Board;
 use crate::scoreboard::status::Status;
 use crate::semantics::field::{Fields, list_members};
@@ -46,8 +46,8 @@ impl StatusPage {
     }
 
     /// The response to a request for it.
-    pub async fn answer(&self, head: &RequestHead, endpoints: &Endpoints) -> Page {
-        if !self.settings.access.allows(endpoints, &head.fields) {
+    pub(super) async fn answer(&self, head: &RequestHead, client: &Endpoints) -> Response {
+        if !self.settings.access.allows(client, &head.fields) {
             return page(403, &[], "Forbidden\n".to_owned());
         }
         if !matches!(head.method(), b"GET" | b"HEAD") {
@@ -75,17 +75,17 @@ impl StatusPage {
 }
 
 /// A page that no cache keeps.
-fn page(status: u16, fields: &[(&str, &str)], content: String) -> Page {
+fn page(status: u16, fields: &[(&str, &str)], content: String) -> Response {
     let plain = [("Content-Type", "text/plain; charset=utf-8")];
     let plain = plain.iter().filter(|_| status != 200);
     let always = [("Cache-Control", "no-store")];
     let fields = fields.iter().chain(plain).chain(&always).copied();
-    Page {
+    Response {
         head: ResponseHead {
             status,
             fields: Fields::from_pairs(fields),
         },
-        content,
+        body: content.into(),
     }
 }
 
@@ -112,8 +112,9 @@ fn is_json(member: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Route, Settings as SiteSettings, Site};
+    use super::super::{Decision, Settings as SiteSettings, Site};
     use super::*;
+    use crate::body::Part;
     use crate::semantics::field::Span;
     use crate::semantics::message::Version;
 
@@ -161,15 +162,22 @@ mod tests {
         Site::new(settings, Some(Arc::new(board)))
     }
 
-    async fn get(method: &str, target: &str, accept: &str, address: &str) -> Option<Page> {
+    async fn get(method: &str, target: &str, accept: &str, address: &str) -> Option<Response> {
         let head = head(method, target, accept);
         match site().route(&head) {
-            Route::App => None,
-            Route::Status(page) => Some(page.answer(&head, &from(address)).await),
+            Decision::App => None,
+            Decision::Server(page) => Some(page.answer(&head, &from(address)).await),
         }
     }
 
-    fn field<'a>(page: &'a Page, name: &'a str) -> Option<&'a str> {
+    fn text(mut page: Response) -> String {
+        match page.body.pop() {
+            Some(Part::Bytes(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn field<'a>(page: &'a Response, name: &'a str) -> Option<&'a str> {
         page.head
             .fields
             .first(name)
@@ -197,7 +205,7 @@ mod tests {
         let none = Site::new(SiteSettings::default(), None);
         assert!(matches!(
             none.route(&head("GET", "/server-status", "")),
-            Route::App
+            Decision::App
         ));
     }
 
@@ -219,9 +227,9 @@ mod tests {
             let page = get("GET", target, accept, "127.0.0.1").await.unwrap();
             assert_eq!(page.head.status, 200);
             assert_eq!(field(&page, "cache-control"), Some("no-store"));
-            assert_eq!(page.content.starts_with('{'), json, "{target} {accept}");
             let kind = field(&page, "content-type").unwrap();
             assert_eq!(kind == "application/json", json, "{target} {accept}");
+            assert_eq!(text(page).starts_with('{'), json, "{target} {accept}");
         }
     }
 
@@ -236,7 +244,7 @@ mod tests {
             let page = get(method, "/server-status", "", "192.0.2.1").await;
             let page = page.unwrap();
             assert_eq!(page.head.status, 403, "{method}");
-            assert_eq!(page.content, "Forbidden\n");
+            assert_eq!(text(page), "Forbidden\n");
         }
     }
 }

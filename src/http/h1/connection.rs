@@ -30,7 +30,7 @@ use crate::scoreboard::connections::{Connection as Shown, State};
 use crate::semantics::date::{DateCache, seconds_now};
 use crate::semantics::message::{Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
-use crate::site::{Route, Site};
+use crate::site::{Decision, Responder, Site};
 use crate::spool::Room;
 
 /// Bytes of content that one read asks for.
@@ -220,6 +220,11 @@ impl Connection {
         };
         self.served += 1;
         facts.persistent &= self.may_persist();
+        if let Decision::Server(responder) = self.context.site.route(&head) {
+            let answered = self.answer_itself(&responder, &head, facts).await;
+            *known = Known::Head(head);
+            return answered;
+        }
         let (content, content_length, _kept) = match self.read_content(&facts).await {
             Ok(read) => read,
             Err(close) => {
@@ -243,26 +248,36 @@ impl Connection {
             },
         };
         self.shown.does(State::Processing);
-        let persistent = match self.context.site.route(&request.head) {
-            Route::Status(page) => {
-                let page = page.answer(&request.head, &request.endpoints).await;
-                *known = Known::Head(request.head);
-                Response::new(self, facts).page(page).await?
-            }
-            Route::App => {
-                let exchange = self.context.dispatch.submit(request);
-                if self.account.kept {
-                    *known = Known::Whole(exchange.witness());
-                }
-                let persistent = Response::new(self, facts).write(&exchange).await?;
-                if exchange.is_running_on() {
-                    self.running_on.retain(Exchange::is_running_on);
-                    self.running_on.push(exchange);
-                }
-                persistent
-            }
-        };
+        let exchange = self.context.dispatch.submit(request);
+        if self.account.kept {
+            *known = Known::Whole(exchange.witness());
+        }
+        let persistent = Response::new(self, facts).write(&exchange).await?;
+        if exchange.is_running_on() {
+            self.running_on.retain(Exchange::is_running_on);
+            self.running_on.push(exchange);
+        }
         persistent.then_some(()).ok_or(Close::Done)
+    }
+
+    /// Answers a request without the app. Its content is not read, so that what is large is refused before it comes.
+    async fn answer_itself(
+        &mut self,
+        responder: &Responder,
+        head: &RequestHead,
+        mut facts: Facts,
+    ) -> Result<(), Close> {
+        self.shown.does(State::Processing);
+        let response = responder.answer(head, &self.origin.endpoints).await;
+        let skipped = self.skip_content(&facts);
+        facts.persistent &= skipped;
+        let persistent = Response::new(self, facts).own(response).await?;
+        match (persistent, skipped) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Close::Done),
+            // The client may still be sending.
+            (false, false) => Err(Close::Refused),
+        }
     }
 
     pub(super) fn may_persist(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tokio::io::AsyncReadExt;
 
 use super::chunked::{Decoder, Piece};
@@ -91,6 +91,18 @@ impl Connection {
                     }
                 }
             }
+        }
+    }
+
+    /// Skips content that nobody wants. Whether all of it was here already: if not, the connection can't go on.
+    pub(super) fn skip_content(&mut self, facts: &Facts) -> bool {
+        match facts.content {
+            Framing::None => true,
+            Framing::Length(length) if length <= self.buffer.len() as u64 => {
+                self.buffer.advance(length as usize);
+                true
+            }
+            Framing::Length(_) | Framing::Chunked => false,
         }
     }
 

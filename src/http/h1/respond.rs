@@ -12,14 +12,15 @@ use super::framing::Facts;
 use super::handover::{self, Fetched};
 use super::presence::{Change, Presence};
 use super::write::{self, Encoder, Frame};
-use crate::dispatch::{Event, Exchange, FileSlice, Piece};
+use crate::body::{FileSlice, Part};
+use crate::dispatch::{Event, Exchange, Piece};
 use crate::http::error::{Error, ResponseError};
 use crate::http::timer::Elapsed;
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections::State;
 use crate::semantics::message::{ResponseHead, Version};
 use crate::semantics::status;
-use crate::site::Page;
+use crate::site;
 
 /// Pieces of content up to this size are copied behind the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
@@ -175,18 +176,23 @@ impl<'a> Response<'a> {
     }
 
     /// Writes a response of the server's own. Returns whether the connection persists.
-    pub(super) async fn page(mut self, page: Page) -> Result<bool, Close> {
-        let length = page.content.len() as u64;
-        match self.head(&page.head, Some(length)) {
-            Ok(persistent) => {
-                self.content(page.content.as_bytes());
-                self.end(persistent).await
-            }
+    pub(super) async fn own(mut self, response: site::Response) -> Result<bool, Close> {
+        let site::Response { head, mut body } = response;
+        let persistent = match self.head(&head, Some(body.length())) {
+            Ok(persistent) => persistent,
             Err(error) => {
-                ::log::error!("a page of the server's own can't be sent: {error}");
-                self.canned(500).await
+                ::log::error!("a response of the server's own can't be sent: {error}");
+                return self.canned(500).await;
+            }
+        };
+        while let Some(part) = body.pop() {
+            match part {
+                Part::Bytes(bytes) if self.out.len() + bytes.len() <= COPY => self.content(&bytes),
+                Part::Bytes(bytes) => self.large_content(vec![bytes.into()]).await?,
+                Part::File(slice) => self.file(slice).await?,
             }
         }
+        self.end(persistent).await
     }
 
     /// The final response's head. Returns whether the connection persists behind it.
