@@ -22,6 +22,7 @@ use crate::channel::core_end::CoreEnd;
 use crate::dispatch::{self, Dispatch, Report};
 use crate::http::h1::connection::{self, Context};
 use crate::log::access::{AccessLog, Plan};
+use crate::log::own::Threaded;
 use crate::net::accept::Phase;
 use crate::net::admission::{self, Admission};
 use crate::net::listen::Listening;
@@ -77,6 +78,8 @@ pub fn run(
     tls: Option<tls::Settings>,
     logs: Logs,
 ) -> io::Result<()> {
+    // The event loop waits for no reader of standard error.
+    let _lines = Threaded::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

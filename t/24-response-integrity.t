@@ -69,8 +69,8 @@ for my $path (qw(/cr-value /lf-value /crlf-value /nul-value /lf-name /colon-name
     my $response = ask($path)->response;
     is $response->status, 500, "$path is not sent";
     unlike $response->raw . $response->content, qr/X-B|<html>|X-A/, 'not in part either';
-    ok logged(qr/\S/), 'and the log says why';
 }
+ok logged(qr/a response can't be sent: .*a response can't be sent: /s), 'the log has each reason';
 
 check 'content that ends too soon' => sub {
     my $client = ask('/short');
@@ -100,7 +100,6 @@ check 'large pieces keep their order and end where they should' => sub {
     is $response->field('Content-Length'), 100_000, 'HEAD tells the length';
     $client->send("GET /hop HTTP/1.1\r\nHost: x\r\n\r\n");
     is $client->response->content, 'hello', 'and has nothing behind its head';
-    ok logged(qr/longer than its Content-Length/), 'which is told';
 };
 
 check 'an app that dies behind the head' => sub {

@@ -4,6 +4,7 @@
 
 use super::CREDIT;
 use super::respond::Lost;
+use crate::log::limited;
 
 /// They are few, but for writers that the app keeps.
 #[derive(Debug, Default)]
@@ -94,7 +95,10 @@ impl Open {
     pub(super) fn exceed(&mut self) -> Lost {
         if self.room != Room::Exceeded {
             self.room = Room::Exceeded;
-            ::log::error!("a response is longer than its Content-Length: the rest is not sent");
+            limited!(
+                Error,
+                "a response is longer than its Content-Length: the rest is not sent"
+            );
         }
         Lost::Complete
     }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::malloc_trim::MallocTrim;
 use crate::http::h1::connection::{self, Context, Origin};
+use crate::log::limited;
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::admission::Admission;
 use crate::net::listen::Listening;
@@ -166,7 +167,10 @@ async fn accept(tls: &tls::Server, stream: Stream, origin: &Origin, context: &Co
         Err(_) => "it took too long",
     };
     if let Endpoints::Ip { peer, .. } = &origin.endpoints {
-        ::log::warn!("ssl_verify_callback: the connection from {peer} is closed: {why}");
+        limited!(
+            Warn,
+            "ssl_verify_callback: the connection from {peer} is closed: {why}"
+        );
     }
     stream.turn_away().await;
     Accepted::Gone

@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use crate::log::limited;
 use crate::process::control::{self, ToMaster};
 
 /// Words that wait at most. The master is gone for good, or a worker floods the core, where there are more.
@@ -52,7 +53,10 @@ impl Master {
             return;
         }
         if waiting.len() >= MOST {
-            ::log::error!("{MOST} words wait for the master: a further one is lost");
+            limited!(
+                Error,
+                "{MOST} words wait for the master: a further one is lost"
+            );
             return;
         }
         waiting.push_back(word);

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::exchange::{Event, Piece};
 use crate::body::FileSlice;
 use crate::channel::Chunk;
+use crate::log::limited;
 use crate::spool::{self, Held, Room};
 
 /// Memory for one response, while there is enough of it.
@@ -189,7 +190,7 @@ impl Backlog {
                 }
                 Err(error) => {
                     // The piece stays in memory; the worker waits for its client from now on.
-                    ::log::error!("can't keep a response for a slow client: {error}");
+                    limited!(Error, "can't keep a response for a slow client: {error}");
                     self.spill.borrow_mut().failed = true;
                     break;
                 }

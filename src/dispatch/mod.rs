@@ -27,6 +27,7 @@ use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
 use crate::channel::message::Message;
+use crate::log::limited;
 use crate::scoreboard::Board;
 use crate::semantics::message::{Request, Timestamp};
 use crate::spool::Room;
@@ -86,7 +87,6 @@ pub struct Dispatch {
     changes: Changes,
     /// The watch over requests that wait is running.
     queue_watched: Cell<bool>,
-    overload_told: Cell<Option<Instant>>,
     /// When the oldest call that waits at a worker had been received, as [`watch`](Self::watch) has last seen it.
     oldest_at_worker: Cell<Option<Timestamp>>,
     /// [`watch`](Self::watch) is running.
@@ -128,7 +128,6 @@ impl Dispatch {
             marks: Marks::default(),
             changes: Changes::default(),
             queue_watched: Cell::new(false),
-            overload_told: Cell::new(None),
             oldest_at_worker: Cell::new(None),
             watching: Cell::new(false),
             timing: Cell::new(false),
@@ -359,7 +358,8 @@ impl Dispatch {
             self.stir();
         }
         if starved {
-            ::log::warn!(
+            limited!(
+                Warn,
                 "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"
             );
         }

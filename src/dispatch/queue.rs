@@ -9,9 +9,7 @@ use tokio::task::spawn_local;
 use super::Dispatch;
 use super::call::Call;
 use super::exchange::{Event, InFlight};
-
-/// An overload is logged once in this time.
-const QUIET: Duration = Duration::from_secs(60);
+use crate::log::limited;
 
 /// Calls that no worker has, in the order in which they came.
 #[derive(Debug, Default)]
@@ -80,7 +78,10 @@ impl Dispatch {
             .queue
             .is_some_and(|most| self.waiting() >= most && self.workers.borrow().idle() == 0);
         if full {
-            self.tell_overload("too many requests wait for a worker");
+            limited!(
+                Warn,
+                "too many requests wait for a worker: 503 until there are fewer"
+            );
         }
         !full
     }
@@ -110,7 +111,10 @@ impl Dispatch {
         late.extend(self.workers.borrow_mut().take_submitted_before(before));
         for state in late {
             self.waited(&state, now);
-            self.tell_overload("a request has waited too long for a worker");
+            limited!(
+                Warn,
+                "a request has waited too long for a worker: 503 until there are fewer"
+            );
             state.finish(Event::Overloaded);
         }
         self.show_queue();
@@ -152,14 +156,5 @@ impl Dispatch {
             Some(Call::Request(state)) => Some(state.request.finished),
             Some(Call::Verify(_)) | None => None,
         });
-    }
-
-    fn tell_overload(&self, what: &str) {
-        let now = super::now();
-        let told = self.overload_told.get();
-        if told.is_none_or(|told| now.duration_since(told) >= QUIET) {
-            self.overload_told.set(Some(now));
-            ::log::warn!("{what}: 503 until there are fewer");
-        }
     }
 }

@@ -8,7 +8,7 @@ use super::destination::Destination;
 use super::format::Format;
 use super::line::Writer;
 use super::record::Record;
-use super::sink::Sink;
+use super::sink::{Sink, Whose};
 use super::target::Target;
 use super::time::Zone;
 
@@ -53,7 +53,7 @@ impl AccessLog {
             wants_call: plan.format.wants_call(),
             writer: RefCell::new(Writer::new(plan.format, plan.zone.clone(), plan.names)),
             zone: plan.zone,
-            sink: Sink::new(target),
+            sink: Sink::new(target, Whose::AccessLog)?,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Gepok's own lines: time, process and level, one write each to standard error. Below it, the access log.
+//! Gepok's own lines: time, process and level, to standard error (`own`, `limit`). Below it, the access log.
 
 #![forbid(unsafe_code)]
 
@@ -6,17 +6,20 @@ pub mod access;
 pub mod destination;
 mod escape;
 pub mod format;
+pub(crate) mod limit;
 pub mod line;
+pub mod own;
 pub mod record;
 mod sink;
 mod target;
 pub mod time;
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::io::Write;
 
 use ::log::{LevelFilter, Log, Metadata, Record};
 
+pub(crate) use self::limit::limited;
 use self::time::Civil;
 use crate::semantics::message::Timestamp;
 use crate::semantics::wording::plain;
@@ -30,21 +33,26 @@ impl Log for StandardError {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            write(&record.level().as_str().to_lowercase(), *record.args());
+            write(&record.level().as_str().to_lowercase(), record.args());
         }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        own::flush();
+    }
 }
 
-fn write(level: &str, text: fmt::Arguments<'_>) {
+fn write(level: &str, text: impl Display) {
+    own::put(&line(level, text));
+}
+
+fn line(level: &str, text: impl Display) -> Vec<u8> {
     let mut line = vec![b'['];
     // UTC: the lines of all processes must be in one order, and local time may jump back.
     Civil::of(Timestamp::now().seconds, 0).put_plain(&mut line);
     let pid = std::process::id();
     let _ = writeln!(line, "] [{pid}] [{level}] {}", plain(&text.to_string()));
-    // One write, so that lines of several processes do not mix. There is nobody to tell of an error.
-    let _ = std::io::stderr().write_all(&line);
+    line
 }
 
 /// A line about the server's life that is no warning, and is written at every level but error and off.

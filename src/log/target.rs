@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
 
 use super::destination::{Destination, Syslog};
 use super::time::Zone;
@@ -23,7 +25,7 @@ pub(super) struct Target(Mutex<Open>);
 #[derive(Debug)]
 enum Open {
     Stream {
-        file: File,
+        file: Stream,
         /// Others may write into it as well.
         pipe: bool,
         /// The last line is there in part only.
@@ -35,6 +37,25 @@ enum Open {
         zone: Zone,
     },
 }
+
+/// An open file, or standard error, whatever that is at the time.
+#[derive(Debug)]
+enum Stream {
+    File(File),
+    StandardError,
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::File(file) => file.as_fd(),
+            // It is never closed, only replaced.
+            Stream::StandardError => STANDARD_ERROR.get_or_init(io::stderr).as_fd(),
+        }
+    }
+}
+
+static STANDARD_ERROR: OnceLock<io::Stderr> = OnceLock::new();
 
 /// Lines that could not be written.
 #[derive(Debug)]
@@ -66,11 +87,20 @@ impl Target {
                 let kind = file.metadata()?.file_type();
                 Open::Stream {
                     pipe: kind.is_fifo() || kind.is_socket() || kind.is_char_device(),
-                    file,
+                    file: Stream::File(file),
                     torn: false,
                 }
             }
         })))
+    }
+
+    /// Standard error, also when the error log has been reopened as that.
+    pub(super) fn standard_error() -> Self {
+        Target(Mutex::new(Open::Stream {
+            file: Stream::StandardError,
+            pipe: true,
+            torn: false,
+        }))
     }
 
     /// Writes lines, each with its line feed.
@@ -130,22 +160,22 @@ fn piece(lines: &[u8]) -> &[u8] {
 }
 
 /// Writes all; on an error tells how much was written.
-fn write_all(file: &mut File, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+fn write_all(file: &Stream, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     while written < bytes.len() {
-        match file.write(&bytes[written..]) {
+        match write(file, &bytes[written..]) {
             Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
             Ok(some) => written += some,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(Errno::EINTR) => {}
             // A terminal or pipe of somebody else's, who has made it so.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(Errno::EAGAIN) => {
                 let mut wanted = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
                 match poll(&mut wanted, PollTimeout::NONE) {
-                    Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                    Ok(_) | Err(Errno::EINTR) => {}
                     Err(error) => return Err((written, error.into())),
                 }
             }
-            Err(error) => return Err((written, error)),
+            Err(error) => return Err((written, error.into())),
         }
     }
     Ok(())

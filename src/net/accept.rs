@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use nix::sys::resource::{Resource, getrlimit};
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::admission::{Admission, Admitted};
 use super::listen::Listening;
 use super::stream::Stream;
+use crate::log::limited;
 use crate::semantics::message::Endpoints;
 
 /// Pause when descriptors have run out: connections wait in the backlog meanwhile.
@@ -27,9 +28,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that wait in the kernel for a client to have room for them. Without a bound they fill the whole send buffer: 2.5 MiB
 /// for one client that reads slowly by small windows, and a thousand of them use up the TCP memory of the machine.
 const UNSENT: u32 = 128 * 1024;
-
-/// That clients must wait is told once in this time.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// Descriptors that clients may not take: for the channels of new workers, and for content in files.
 const RESERVE: u64 = 16;
@@ -130,7 +128,6 @@ impl Acceptor {
     ) {
         // A core that is gone accepts nothing.
         let _ = drain.wait_for(|&phase| phase != Phase::Waiting).await;
-        let mut told = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -144,14 +141,12 @@ impl Acceptor {
                         serve(stream, endpoints, admitted);
                     }
                     if crowded {
-                        self.wait_for_room(&mut drain, &mut told).await;
+                        self.wait_for_room(&mut drain).await;
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if is_news(&mut told) {
-                        ::log::error!("can't accept connections for now: {error}");
-                    }
+                    limited!(Error, "can't accept connections for now: {error}");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -160,11 +155,11 @@ impl Acceptor {
     }
 
     /// While all but the last descriptors are in use, new clients wait in the backlog.
-    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>, told: &mut Option<Instant>) {
+    async fn wait_for_room(&self, drain: &mut watch::Receiver<Phase>) {
+        if !self.has_room() {
+            limited!(Warn, "clients have taken all descriptors: new ones wait");
+        }
         while !drain.borrow().is_last() && !self.has_room() {
-            if is_news(told) {
-                ::log::warn!("clients have taken all descriptors: new ones wait");
-            }
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -250,16 +245,6 @@ fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {
 /// An IPv4 address that came through an IPv6 socket, as IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// Whether something is to be told again: it has not been for a while.
-fn is_news(told: &mut Option<Instant>) -> bool {
-    let now = Instant::now();
-    let news = told.is_none_or(|told| now.duration_since(told) >= QUIET);
-    if news {
-        *told = Some(now);
-    }
-    news
 }
 
 /// Whether only the connection that was being accepted is at fault (accept(2), "Error handling").

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
+use crate::log::limited;
 use crate::semantics::message::Endpoints;
 
 /// How many connections may be open; none is no limit.
@@ -65,7 +66,10 @@ impl Admission {
             }
             *count += 1;
             if *count == most.get() {
-                ::log::warn!("{network} has {most} connections: further ones are closed");
+                limited!(
+                    Warn,
+                    "{network} has {most} connections: further ones are closed"
+                );
             }
             address = Some(network);
         }

@@ -159,8 +159,9 @@ pub fn replace_standard(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()>
     Ok(())
 }
 
-/// Leaves the process at once: no destructors, no END blocks, no buffers flushed.
+/// Leaves the process at once: no destructors, no END blocks, no buffers flushed but those of our own lines.
 pub fn leave(status: i32) -> ! {
+    ::log::logger().flush();
     // SAFETY: _exit never returns and runs nothing of this process.
     unsafe { libc::_exit(status) }
 }

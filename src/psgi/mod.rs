@@ -16,6 +16,7 @@ use std::rc::Rc;
 use perl_sys::{gp_outcome, gp_request, gp_signal_calls, gp_slice, gp_time, gp_worker};
 
 use crate::channel::respond::Respond;
+use crate::log::limited;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
 use crate::semantics::message::{Content, Endpoints, Request, Timestamp, Tls};
 use crate::worker::{self, App, Called, Left, ServerFacts};
@@ -264,7 +265,7 @@ impl App for PsgiApp {
             other => match self.perl.failure(other) {
                 Failure::Exit(status) => Err(status),
                 failure => {
-                    ::log::error!("ssl_verify_callback: {failure}");
+                    limited!(Error, "ssl_verify_callback: {failure}");
                     Ok(false)
                 }
             },

@@ -21,6 +21,7 @@ use crate::dispatch::{Dispatch, Exchange};
 use crate::http::limits::Limits;
 use crate::http::timer::Timer;
 use crate::log::access::AccessLog;
+use crate::log::limited;
 use crate::net::accept::Phase;
 use crate::net::scratch::Scratch;
 use crate::net::stream::Stream;
@@ -367,7 +368,7 @@ impl Connection {
 
     /// As `refuse`, with a text for the client.
     async fn refuse_with(&mut self, status: u16, text: &str, why: impl std::fmt::Display) -> Close {
-        ::log::debug!("refused with {status}: {why}");
+        limited!(Info, "refused with {status}: {why}");
         self.account.refuses(&self.buffer);
         self.shown.does(State::Writing);
         let mut out = Vec::new();

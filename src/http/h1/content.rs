@@ -11,6 +11,7 @@ use super::framing::{Facts, Framing};
 use super::write;
 use crate::channel::INLINE_CONTENT;
 use crate::http::pace::Pace;
+use crate::log::limited;
 use crate::scoreboard::connections::State;
 use crate::semantics::message::Content;
 use crate::spool::{Kept, Spool};
@@ -143,7 +144,10 @@ impl Connection {
             (io::ErrorKind::OutOfMemory, _) | (_, Some(libc::EMFILE | libc::ENFILE)) => 503,
             _ => 500,
         };
-        ::log::error!("a request's content can't be kept, {status}: {error}");
+        limited!(
+            Error,
+            "a request's content can't be kept, {status}: {error}"
+        );
         self.refuse(status, &error).await
     }
 }

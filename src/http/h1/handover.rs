@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 
 use super::connection::{Close, Connection, READ, drained};
 use crate::dispatch::Exchange;
+use crate::log::limited;
 use crate::net::stream::Stream;
 
 /// What the app had written to a relay when the server drains may take this long to reach the client.
@@ -40,7 +41,7 @@ pub(super) fn give(connection: &mut Connection, exchange: &Exchange) -> Result<F
         match pair() {
             Ok((ours, theirs)) => (Fetched::Relay(Relay::new(ours)), theirs),
             Err(error) => {
-                ::log::error!("can't make a relay: {error}");
+                limited!(Error, "can't make a relay: {error}");
                 return Err(Close::Cut);
             }
         }
@@ -48,7 +49,7 @@ pub(super) fn give(connection: &mut Connection, exchange: &Exchange) -> Result<F
         match connection.stream.detach() {
             Ok(theirs) => (Fetched::Copy, theirs),
             Err(error) => {
-                ::log::error!("can't hand over a client's socket: {error}");
+                limited!(Error, "can't hand over a client's socket: {error}");
                 return Err(Close::Cut);
             }
         }

@@ -16,6 +16,7 @@ use crate::body::{FileSlice, Part};
 use crate::dispatch::{Event, Exchange, Piece};
 use crate::http::error::{Error, ResponseError};
 use crate::http::timer::Elapsed;
+use crate::log::limited;
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections::State;
 use crate::semantics::message::{ResponseHead, Version};
@@ -104,13 +105,13 @@ impl<'a> Response<'a> {
                     let start = self.out.len();
                     match write::informational(&mut self.out, version, head.status, fields) {
                         Ok(()) => self.connection.account.frames(self.out.len() - start),
-                        Err(error) => ::log::error!("an interim response was dropped: {error}"),
+                        Err(error) => limited!(Error, "an interim response was dropped: {error}"),
                     }
                 }
                 Event::Head(head, length) => match self.head(&head, length) {
                     Ok(persists) => persistent = persists,
                     Err(error) => {
-                        ::log::error!("a response can't be sent: {error}");
+                        limited!(Error, "a response can't be sent: {error}");
                         // The client is there, and gets no more of this response.
                         exchange.complete();
                         return self.canned(500).await;
@@ -275,7 +276,8 @@ impl<'a> Response<'a> {
                 Ok(Ok(event)) => return Ok(event),
                 Ok(Err(change)) => change,
                 Err(Elapsed) => {
-                    ::log::error!(
+                    limited!(
+                        Error,
                         "a writer that outlives its call has written nothing for {:?}: its response is cut",
                         self.silence
                     );
@@ -346,7 +348,10 @@ impl<'a> Response<'a> {
         self.connection.account.frames(passed.framing);
         if passed.beyond > 0 && !self.too_long {
             self.too_long = true;
-            ::log::error!("a response goes on after its last chunk: the rest is not sent");
+            limited!(
+                Error,
+                "a response goes on after its last chunk: the rest is not sent"
+            );
         }
         Ok(())
     }
@@ -357,7 +362,10 @@ impl<'a> Response<'a> {
             self.flush().await?;
         }
         passed.map_err(|error| {
-            ::log::error!("a response has malformed chunks of the app's: {error}");
+            limited!(
+                Error,
+                "a response has malformed chunks of the app's: {error}"
+            );
             self.cut()
         })
     }
@@ -367,7 +375,7 @@ impl<'a> Response<'a> {
         let mut sending = FileSending::new(Arc::clone(&slice.file), slice.offset, slice.length);
         while sending.left() > 0 {
             let Ok(piece) = sending.next().await.map(<[u8]>::to_vec) else {
-                ::log::error!("a file became shorter while it was being sent");
+                limited!(Error, "a file became shorter while it was being sent");
                 return Err(self.cut());
             };
             sending.advance(piece.len());
@@ -383,7 +391,10 @@ impl<'a> Response<'a> {
         let frame = encoder.frame(length);
         if frame.length < length && encoder.has_length() && !self.too_long {
             self.too_long = true;
-            ::log::error!("a response is longer than its Content-Length: the rest is not sent");
+            limited!(
+                Error,
+                "a response is longer than its Content-Length: the rest is not sent"
+            );
         }
         self.connection.account.frames(frame.overhead());
         self.out.extend_from_slice(frame.prefix.as_bytes());
@@ -414,7 +425,7 @@ impl<'a> Response<'a> {
             match sent {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    ::log::error!("a file became shorter while it was being sent");
+                    limited!(Error, "a file became shorter while it was being sent");
                     return Err(self.cut());
                 }
                 _ => return Err(Close::Lost),
@@ -447,7 +458,7 @@ impl<'a> Response<'a> {
                 Ok(persistent)
             }
             Err(short) => {
-                ::log::error!("{short}");
+                limited!(Error, "{short}");
                 self.flush().await?;
                 Err(cut)
             }

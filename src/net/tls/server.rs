@@ -20,6 +20,7 @@ use super::clients::Verifier;
 use super::files::{Kept, Opened};
 use super::handshake::{self, Handshakes};
 use super::{Settings, material, self_signed};
+use crate::log::limited;
 use crate::net::stream::Stream;
 use crate::semantics::message::Tls;
 
@@ -180,7 +181,7 @@ impl Server {
         match self.handshake(stream, rules).await {
             Ok(accepted) => accepted,
             Err(error) => {
-                ::log::debug!("a TLS handshake failed: {error}");
+                limited!(Info, "a TLS handshake failed: {error}");
                 Accepted::Gone
             }
         }
