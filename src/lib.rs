@@ -16,6 +16,7 @@ pub mod channel;
 pub mod config;
 pub mod core;
 pub mod dispatch;
+pub mod files;
 pub mod http;
 pub mod lock;
 pub mod log;

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use File::Copy qw(copy);
+use POSIX ();
 use Test::More;
 
 use Gepok::Test;
@@ -79,6 +80,29 @@ for my $case (['bin', 1], ['plackup', 1], ['new', 0]) {
         is $server->stop, 0, 'a good end';
     };
 }
+
+# Protects: to open a FIFO would wait for its writer, in the one process that obeys signals.
+check 'a FIFO in place of a key' => sub {
+    my $base = "$folder/fifo";
+    my $said = qr/option 'ssl_key_file': \S+: it is not a regular file/;
+    put($base, 'first');
+    my @files  = ('--ssl-cert-file', "$base.cert", '--ssl-key-file', "$base.key");
+    my $server = https(entry => 'bin', app => $hello, args => \@files);
+    is fetch($server, '/')->{subject}, 'first', 'it serves';
+    my $fifo = sub { unlink "$base.key"; POSIX::mkfifo("$base.key", 0600) or die $! };
+    $fifo->();
+    for my $signal (qw(HUP USR2)) {
+        my $before = () = $server->log =~ /$said/g;
+        $server->signal($signal);
+        ok soon { (() = $server->log =~ /$said/g) > $before }, "$signal: the log says what it is" or diag $server->log;
+        is fetch($server, '/')->{subject}, 'first', 'the server serves on';
+    }
+    is $server->stop, 0, 'and stops';
+    my ($status, $text) = run_command(
+        [root() . '/blib/script/gepok', '--https-ports', '127.0.0.1:' . free_port(), @files, '-e', $hello], seconds => 20);
+    is $status, 2 << 8, 'a start fails at once';
+    like $text, $said, 'and says why';
+};
 
 check 'the core dies when the key is gone' => sub {
     my $base = "$folder/gone";

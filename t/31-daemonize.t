@@ -208,7 +208,8 @@ each_entry {
     ok soon { -s "$folder/start/pid" }, 'the pid file is in the folder of the start' or diag $server->log;
     ok -e "$folder/start/$_", "so is the file '$_'" for sort values %paths;
     my $master = slurp("$folder/start/pid");
-    my ($worker) = reverse $server->descendants;
+    my $worker;
+    soon { my @born = $server->descendants; $worker = $born[-1]; @born > 1 };
     kill USR2 => $master;
     ok soon { !alive($worker) }, 'it begins anew there' or diag slurp("$folder/start/error");
     is_deeply [grep { -e "$folder/$_" } values %paths], [], 'and nothing is in the other folder';

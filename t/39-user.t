@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -162,6 +163,52 @@ for my $signal (qw(INT TERM KILL)) {
         is_deeply [grep { -e "$folder/$_" } qw(socket pid board)], [], 'and no file';
     };
 }
+
+# Protects: who can write to a folder has root neither write to other files nor signal other processes.
+check 'links and pid files of a stranger' => sub {
+    my $folder = readable();
+    my $victim = scratch();
+    chmod 0755, "$victim";
+    mkdir "$folder/run" or die $!;
+    chown $NOBODY, -1, "$folder/run";
+    Gepok::Test::Server::spew("$victim/precious", "precious\n");
+    symlink "$victim/precious", "$folder/run/link" or die $!;
+    symlink "$victim",          "$folder/run/folder" or die $!;
+    my $start = sub {
+        run_command([$GEPOK, '--http-ports', '127.0.0.1:' . free_port(), '--user', 'nobody', @_, "$folder/app.psgi"],
+            seconds => 30, until => qr/listening/);
+    };
+    for my $option (qw(access-log-path error-log-path pid-path scoreboard-path)) {
+        for my $name ('link', 'folder/new') {
+            my ($status, $text) = $start->("--$option" => "$folder/run/$name");
+            is $status, 2 << 8, "$option: root does not follow $name";
+            like $text, qr/as root, no symbolic link is followed in a folder that others can write to/, 'which is said' or diag $text;
+        }
+    }
+    is slurp("$victim/precious"), "precious\n", 'nothing was written';
+    ok !-e "$victim/new", 'nor made';
+
+    my $sleeper = fork // die $!;
+    if (!$sleeper) {
+        sleep 60;
+        POSIX::_exit(0);
+    }
+    my $pid_file = "$folder/run/pid";
+    Gepok::Test::Server::spew($pid_file, "$sleeper\n");
+    open my $held, '+<', $pid_file or die $!;
+    # struct flock: F_WRLCK from the beginning to the end, as the server's own lock (F_OFD_SETLK).
+    my $lock = pack 's! s! x![q] q q i! x![q]', 1, 0, 0, 0, 0;
+    fcntl $held, 37, $lock or die "fcntl: $!";
+    chown $NOBODY, -1, $pid_file;
+    for my $command (qw(stop reload restart)) {
+        my ($status, $text) = run_command([$GEPOK, $command, '--pid-path', $pid_file], seconds => 30);
+        is $status, 2 << 8, "$command does not believe it";
+        like $text, qr/is not believed, because it is user ${NOBODY}'s and process $sleeper is user 0's/, 'and says why';
+    }
+    ok kill(0, $sleeper), 'the process lives on';
+    kill KILL => $sleeper;
+    waitpid $sleeper, 0;
+};
 
 check 'an app that the user can not load leaves nothing' => sub {
     my $folder = readable();

@@ -1,12 +1,12 @@
 //! Where the access log goes: what `access_log_path` may say, and how that is opened.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::files;
 
 /// The socket of the system's log daemon.
 const SYSLOG: &str = "/dev/log";
@@ -92,7 +92,7 @@ impl Destination {
     /// What hinders that.
     pub fn open(&self) -> io::Result<Option<OwnedFd>> {
         Ok(Some(match self {
-            Destination::File(path) => append(path)?,
+            Destination::File(path) => files::append(path)?,
             Destination::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
             Destination::Stderr => io::stderr().as_fd().try_clone_to_owned()?,
             Destination::Syslog(syslog) => syslog.connect()?.into(),
@@ -111,18 +111,6 @@ impl fmt::Display for Destination {
             Destination::Command(command) => write!(f, "|{command}"),
         }
     }
-}
-
-/// Opens a file for lines at its end, and makes it if it is not there.
-///
-/// # Errors
-/// What open(2) says.
-pub fn append(path: &Path) -> io::Result<OwnedFd> {
-    let fifo = std::fs::metadata(path).is_ok_and(|status| status.file_type().is_fifo());
-    let mut how = OpenOptions::new();
-    // Reading as well, or it would wait for a reader, and fail whenever that goes.
-    how.read(fifo).append(true).create(!fifo).mode(0o644);
-    Ok(how.open(path)?.into())
 }
 
 fn syslog(how: &str, name: &str) -> Result<Syslog, String> {
@@ -224,6 +212,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fifo");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-        assert!(append(&path).is_ok());
+        assert!(files::append(&path).is_ok());
     }
 }

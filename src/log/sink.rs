@@ -256,7 +256,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::log::destination::{Destination, append};
+    use crate::files::append;
+    use crate::log::destination::Destination;
     use crate::log::time::Zone;
 
     fn target(path: &Path) -> Target {

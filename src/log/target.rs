@@ -200,7 +200,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::log::destination::append;
+    use crate::files::append;
 
     fn open(path: &str) -> Target {
         let descriptor = append(path.as_ref()).unwrap();

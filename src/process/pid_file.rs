@@ -5,19 +5,23 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::IntoRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, geteuid, getpid};
 
+use crate::files;
 use crate::lock::{self, is_same};
+
+/// Everybody reads it, and only its server writes to it.
+const MODE: u32 = 0o644;
 
 /// Longer than any pid with its line end.
 const LONGEST: u64 = 32;
@@ -48,24 +52,19 @@ impl PidFile {
             return Ok(PidFile::of(path, kept, owner));
         }
         loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .mode(0o644)
-                // No symbolic link: in a folder that others can write to, it could lead to any file of root's.
-                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                .open(path)?;
-            if !file.metadata()?.is_file() {
-                bail!("it is not a regular file");
-            }
+            let mut file = files::update(path)?;
             let locked = lock::take(&file)?;
             let holder = read(&mut file)?;
             if locked {
+                // Else its owner has removed it meanwhile.
                 if is_same(&file, path) {
-                    return Ok(PidFile::of(path, file, None));
+                    if file.metadata()?.uid() == geteuid().as_raw() {
+                        file.set_permissions(Permissions::from_mode(MODE))?;
+                        return Ok(PidFile::of(path, file, None));
+                    }
+                    // Nobody would believe a file that another user can write to.
+                    remove(path)?;
                 }
-                // Its owner has removed it meanwhile.
                 continue;
             }
             match holder {
@@ -157,11 +156,7 @@ impl Holder {
 pub fn holder(path: &Path) -> io::Result<Option<Holder>> {
     let began = Instant::now();
     loop {
-        let mut file = match OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)
-        {
+        let mut file = match files::read(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -170,12 +165,40 @@ pub fn holder(path: &Path) -> io::Result<Option<Holder>> {
             return Ok(None);
         }
         match read(&mut file) {
-            Ok(Some(pid)) => return Ok(lives(pid).then_some(Holder { pid, file })),
+            Ok(Some(pid)) if !lives(pid) => return Ok(None),
+            Ok(Some(pid)) => {
+                let metadata = file.metadata()?;
+                check_owner(pid, metadata.uid(), metadata.mode())?;
+                return Ok(Some(Holder { pid, file }));
+            }
             // It is being written.
             _ if began.elapsed() < WRITING => std::thread::sleep(Duration::from_millis(10)),
             _ => return Ok(None),
         }
     }
+}
+
+/// Whether the file can be believed: nobody but root and the process's own user can have written this pid. Else a stranger
+/// could have us signal any process of ours.
+fn check_owner(pid: Pid, owner: u32, mode: u32) -> io::Result<()> {
+    let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if mode & 0o022 != 0 {
+        return refused("it is not believed, because others can write to it".to_owned());
+    }
+    match user_of(pid) {
+        Some(user) if owner != 0 && owner != user => refused(format!(
+            "it is not believed, because it is user {owner}'s and process {pid} is user {user}'s"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The real user of a process; nothing when it has gone.
+fn user_of(pid: Pid) -> Option<u32> {
+    // The owner of its folder in /proc is root for one that can't be dumped.
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The pid in the file; an error for anything else, which must not be overwritten.
@@ -302,6 +325,28 @@ mod tests {
         ours.write().unwrap();
         left.remove();
         assert!(path.exists(), "what is another's now is not removed");
+    }
+
+    /// Protects: who can write to a pid file has nobody else's process signalled.
+    #[test]
+    fn a_strangers_pid_file_is_not_believed() {
+        let folder = folder();
+        let path = folder.path().join("pid");
+        let mut ours = PidFile::take(&path, None, false).unwrap();
+        ours.write().unwrap();
+        let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        for open in [0o666, 0o664, 0o646] {
+            mode(open);
+            let error = holder(&path).unwrap_err().to_string();
+            assert!(error.contains("others can write"), "{error}");
+        }
+        mode(0o644);
+        assert_eq!(holder(&path).unwrap(), Some(getpid()));
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4711), None).unwrap();
+            let error = holder(&path).unwrap_err().to_string();
+            assert!(error.contains("user 4711's"), "{error}");
+        }
     }
 
     #[test]

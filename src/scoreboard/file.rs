@@ -5,9 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -15,6 +15,7 @@ use anyhow::{Result, bail};
 use nix::unistd::{Gid, Uid};
 
 use super::{BORN, Board, HEADER, PID, RECORD, SERVED, SINCE, SLOTS, STATE, State, lives};
+use crate::files;
 use crate::lock;
 
 /// Bytes of a record: pack("NNSNNCC", pid, child_start, num_reqs, req_start, mtime, ord state, 0).
@@ -108,20 +109,9 @@ impl BoardFile {
 
 /// Opens the file, and makes it where there is none.
 fn open(path: &Path) -> Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        // No symbolic link: in a folder that others can write to, it could lead to any file of root's.
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        bail!("it is not a regular file");
-    }
-    if !is_scoreboard(&file, metadata.len())? {
+    let file = files::update(path)?;
+    let length = file.metadata()?.len();
+    if !is_scoreboard(&file, length)? {
         bail!("it holds something else than a scoreboard");
     }
     Ok(file)

@@ -14,8 +14,9 @@ use nix::unistd::Pid;
 
 use crate::config::Config;
 use crate::config::resolved::LogPlace;
+use crate::files;
 use crate::log::access::Plan;
-use crate::log::destination::{self, Destination};
+use crate::log::destination::Destination;
 use crate::log::format::Format;
 use crate::log::time::Zone;
 use crate::process::control::{LogFiles, MasterEnd, ToCore};
@@ -103,7 +104,7 @@ impl Logs {
             (said.access_hook, &destination, identity)
         {
             // The method opens it, in each worker.
-            let opened = identity.can(|| destination::append(path).map(drop));
+            let opened = identity.can(|| files::append(path).map(drop));
             opened.with_context(|| {
                 format!("{access}: the server's user can't open {}", path.display())
             })?;
@@ -388,7 +389,7 @@ fn open_or_keep(
 
 /// A file that root has opened stays in use where this process may not open it.
 fn or_kept(path: &Path, kept: Option<OwnedFd>) -> io::Result<OwnedFd> {
-    match (destination::append(path), kept) {
+    match (files::append(path), kept) {
         (Err(error), Some(kept)) if error.kind() == io::ErrorKind::PermissionDenied => {
             ::log::warn!(
                 "the log {} can't be opened again by this user: it stays open as it was",

@@ -125,7 +125,7 @@ pub fn find(options: &Options, origin: &Origin) -> Result<Result<Running, NotRun
         return Ok(Err(NotRunning(None)));
     };
     let holder = pid_file::holder(&path)
-        .with_context(|| format!("the pid file '{}' can't be read", path.display()))?;
+        .with_context(|| format!("the pid file '{}' can't be used", path.display()))?;
     Ok(match holder {
         Some(holder) => Ok(Running {
             holder,

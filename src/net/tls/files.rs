@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::files;
+
 /// What a file is for; the discriminants stand in words between master and core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -135,7 +137,7 @@ pub(super) fn what(role: Role, path: &Path) -> String {
 }
 
 fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened> {
-    let opened = match File::open(path) {
+    let opened = match files::read(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             kept.file(path).unwrap_or(Err(error))
         }
