@@ -97,7 +97,7 @@ check 'the units are those of any systemd' => sub {
     my ($status) = run_command(['systemd-analyze', '--version']);
     return pass 'systemd-analyze (systemd) is missing' if $status // 1;
     my $folder = scratch();
-    for my $name ('gepok.service', 'gepok.socket') {
+    for my $name ('gepok.service', 'gepok-hardened.service', 'gepok.socket') {
         open my $in, '<', root() . "/examples/$name" or die "$name: $!";
         my $text = do { local $/; <$in> };
         # What is there on no other machine.
@@ -108,8 +108,13 @@ check 'the units are those of any systemd' => sub {
         close $out or die $!;
         like $text, qr/^Type=notify$/m, 'a type that all know' if $name =~ /service/;
     }
-    my ($ended, $output) = run_command(['systemd-analyze', 'verify', "$folder/gepok.service", "$folder/gepok.socket"]);
-    unlike $output, qr/gepok\.(?:service|socket)/, 'systemd finds no fault in them';
+    my ($ended, $output) = run_command(['systemd-analyze', 'verify', map {"$folder/$_"} qw(gepok.service gepok-hardened.service gepok.socket)]);
+    unlike $output, qr/gepok(?:-hardened)?\.(?:service|socket)/, 'systemd finds no fault in them';
+    my (undef, $security) = run_command(['systemd-analyze', 'security', '--offline=true', "$folder/gepok-hardened.service"]);
+    SKIP: {
+        my ($exposure) = $security =~ /Overall exposure level for \S+ ([\d.]+)/ or skip 'this systemd judges no unit offline', 1;
+        cmp_ok $exposure, '<', 3, 'the hardened one leaves little open';
+    }
 };
 
 done_testing;
