@@ -5,225 +5,20 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
-use gepok::config::{Config, pairs};
-use gepok::core;
-use gepok::http::h1::connection::Settings;
-use gepok::net::listen;
-use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
-use gepok::semantics::message::{Content, Request};
-use gepok::server::settings;
-use gepok::worker::{self, App, Budget, Called, Left};
+use gepok::process::control::{ToCore, ToMaster};
+use gepok::semantics::message::Request;
 
-struct Server {
-    address: SocketAddr,
-    control: MasterEnd,
-    core: Option<JoinHandle<()>>,
-    workers: u32,
-}
+use support::{Server, echo, serve};
 
-impl Server {
-    fn start(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::start_after(change, |_| {})
-    }
-
-    /// What `before` does has been done when the core looks at its sockets for the first time.
-    fn start_after(change: impl FnOnce(&mut Settings), before: impl FnOnce(&mut Self)) -> Self {
-        // An address of its own: no other test gets the port when this server has left it.
-        static SERVERS: AtomicU8 = AtomicU8::new(1);
-        let host = format!("127.0.1.{}", SERVERS.fetch_add(1, Ordering::Relaxed));
-        let listening = listen::tcp(&host, 0, false, 16).unwrap().remove(0);
-        let address = listening.address.unwrap();
-        // One worker: nobody asks how busy it is.
-        let said = [("port", "80"), ("max_workers", "1")];
-        let config = Config::resolve(&pairs::read(said).unwrap().options).unwrap();
-        let mut settings = settings::core(&config);
-        // Chosen when a server starts.
-        settings.spool.folder = Some(std::env::temp_dir());
-        let patience = Duration::from_secs(20);
-        settings.http.timeout = patience;
-        settings.http.header_timeout = patience;
-        settings.http.keepalive_timeout = patience;
-        change(&mut settings.http);
-        let (control, core_end) = control::pair().unwrap();
-        let mut server = Server {
-            address,
-            control,
-            core: None,
-            workers: 0,
-        };
-        server.tell(ToCore::Accept);
-        before(&mut server);
-        server.core = Some(thread::spawn(move || {
-            core::run(
-                vec![(0, listening)],
-                core_end,
-                settings,
-                None,
-                core::Logs::default(),
-            )
-            .unwrap();
-        }));
-        assert_eq!(server.control.hear().unwrap(), Some(ToMaster::Ready));
-        server
-    }
-
-    /// A channel whose other end the core has; the number names its worker.
-    fn channel(&mut self) -> (u32, channel::Descriptors) {
-        let (core_side, worker_side) = channel::pair().unwrap();
-        self.workers += 1;
-        self.tell(ToCore::Worker(self.workers, 1, core_side));
-        (self.workers, worker_side)
-    }
-
-    fn worker(
-        &mut self,
-        app: impl FnMut(&WorkerEnd, u64, Request) + Send + 'static,
-    ) -> JoinHandle<()> {
-        let (_, descriptors) = self.channel();
-        serve(descriptors, app)
-    }
-
-    fn tell(&self, word: ToCore) {
-        self.control.tell(word).unwrap();
-    }
-
-    /// Waits for the word that nothing is in work; that workers serve may come first.
-    fn hear_drained(&mut self) {
-        loop {
-            match self.control.hear().unwrap() {
-                Some(ToMaster::Serving(_) | ToMaster::Leaving(_)) => {}
-                word => return assert_eq!(word, Some(ToMaster::Drained)),
-            }
-        }
-    }
-
-    fn client(&self) -> Client {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        Client(stream)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.control.tell(ToCore::Quit);
-        let ended = self.core.take().unwrap().join();
-        if !thread::panicking() {
-            ended.unwrap();
-        }
-    }
-}
-
-fn serve(
-    descriptors: channel::Descriptors,
-    app: impl FnMut(&WorkerEnd, u64, Request) + Send + 'static,
-) -> JoinHandle<()> {
-    thread::spawn(move || {
-        let channel = Rc::new(WorkerEnd::open(descriptors).unwrap());
-        worker::serve(
-            &channel,
-            &mut Closure(Rc::clone(&channel), app),
-            Budget::unlimited(),
-            worker::Shown::default(),
-        );
-    })
-}
-
-struct Closure<F>(Rc<WorkerEnd>, F);
-
-impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
-    fn call(&mut self, id: u64, request: Request, _last: bool) -> Called {
-        (self.1)(&self.0, id, request);
-        self.0.idle();
-        Called::Done
-    }
-
-    fn signals_due(&self) -> bool {
-        false
-    }
-
-    fn signals(&mut self) -> Option<i32> {
-        None
-    }
-
-    fn leave(&mut self, left: Left) -> Left {
-        left
-    }
-}
-
-struct Client(TcpStream);
-
-impl Client {
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).unwrap();
-    }
-
-    /// Reads up to and with `end`.
-    fn until(&mut self, end: &str) -> String {
-        let mut all = Vec::new();
-        let mut byte = [0];
-        while !all.ends_with(end.as_bytes()) {
-            let count = self.0.read(&mut byte).unwrap();
-            assert_eq!(
-                count,
-                1,
-                "closed behind {:?}",
-                String::from_utf8_lossy(&all)
-            );
-            all.push(byte[0]);
-        }
-        String::from_utf8(all).unwrap()
-    }
-
-    /// Nothing comes for a moment.
-    fn silent(&mut self) {
-        let limit = |limit| self.0.set_read_timeout(Some(limit)).unwrap();
-        limit(Duration::from_millis(100));
-        assert!(self.0.peek(&mut [0]).is_err());
-        limit(Duration::from_secs(20));
-    }
-
-    fn rest(&mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        self.0.read_to_end(&mut all).unwrap();
-        all
-    }
-}
-
-fn content(request: Request) -> Vec<u8> {
-    match request.content {
-        Content::Empty => Vec::new(),
-        Content::Inline(bytes) => bytes.to_vec(),
-        Content::File { file, length } => {
-            let mut all = Vec::new();
-            File::from(file).read_to_end(&mut all).unwrap();
-            assert_eq!(all.len() as u64, length);
-            all
-        }
-    }
-}
-
-/// Answers with the request's method, target and content.
-fn echo(out: &WorkerEnd, id: u64, request: Request) {
-    let mut text = [request.head.method(), b" ", request.head.target(), b"\n"].concat();
-    text.extend(content(request));
-    out.head(id, 200, &[(b"X-Echo", b"1")], Some(text.len() as u64))
-        .unwrap();
-    out.chunk(id, &text).unwrap();
-    out.end(id).unwrap();
-}
+mod support;
 
 #[test]
 fn pipelined_requests_are_answered_in_order_on_one_connection() {
@@ -761,6 +556,21 @@ fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
         let head = client.until("\r\n\r\n");
         assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
         client.until("GET /look\n");
+    }
+}
+
+/// Protects: psgix_io 0 holds for a worker that asks for the socket all the same.
+#[test]
+fn without_psgix_io_the_core_gives_no_socket() {
+    let mut server = Server::start(|settings| settings.psgix_io = false);
+    server.worker(|out, id, request| {
+        assert!(out.take(id).is_err(), "a descriptor");
+        echo(out, id, request);
+    });
+    let mut client = server.client();
+    for _ in 0..2 {
+        client.send("GET /kept HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.until("GET /kept\n");
     }
 }
 

@@ -1,17 +1,12 @@
-//! The question that a candidate must answer before it gets clients' requests: GET of `check_path`.
+//! The health check of a candidate before it gets clients' requests: GET of `check_path`.
 
 #![forbid(unsafe_code)]
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-
 use crate::dispatch::{Dispatch, Event};
-use crate::http::h1::parse::HeadReader;
-use crate::http::limits::Limits;
-use crate::semantics::message::{Content, Endpoints, Request, Timestamp};
+use crate::semantics::message::{Content, Request, RequestHead};
 
 /// How long the app may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -35,7 +30,7 @@ pub(super) async fn check(dispatch: &Rc<Dispatch>, number: u32, path: &str) -> R
 
 /// The status of the answer, once that is complete.
 async fn status(dispatch: &Rc<Dispatch>, number: u32, path: &str) -> Option<u16> {
-    let exchange = dispatch.submit_to(number, request(path)?).ok()?;
+    let exchange = dispatch.submit_to(number, request(path)).ok()?;
     let mut status = None;
     loop {
         match exchange.next().await {
@@ -48,27 +43,13 @@ async fn status(dispatch: &Rc<Dispatch>, number: u32, path: &str) -> Option<u16>
     }
 }
 
-/// The request, as a client on this machine would send it to the first listener.
-fn request(path: &str) -> Option<Request> {
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: gepok-check\r\nConnection: close\r\n\r\n"
-    );
-    let mut bytes = BytesMut::from(head.as_bytes());
-    let head = HeadReader::new().read(&mut bytes, &Limits::default());
-    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let now = Timestamp::now();
-    Some(Request {
-        head: head.ok()??,
-        content: Content::Empty,
-        content_length: None,
-        listener: 0,
-        endpoints: Endpoints::Ip {
-            peer: here,
-            local: here,
-        },
-        tls: None,
-        connected: now,
-        started: now,
-        finished: now,
-    })
+/// The request of a check.
+fn request(path: &str) -> Request {
+    let fields = [
+        ("Host", "localhost"),
+        ("User-Agent", "gepok-check"),
+        ("Connection", "close"),
+    ];
+    let head = RequestHead::new("GET", path, &fields);
+    Request::local(head, Content::Empty)
 }

@@ -23,11 +23,7 @@ use crate::channel::core_end::CoreEnd;
 use crate::channel::pair;
 use crate::channel::respond::{Lost, Respond};
 use crate::channel::worker_end::{Incoming, WorkerEnd};
-use crate::semantics::field::Span;
-use crate::semantics::field::{Fields, Line};
-use crate::semantics::message::{
-    Content, Endpoints, Request, RequestHead, Timestamp, Tls, TlsVersion, Version,
-};
+use crate::semantics::message::{Content, Request, RequestHead, Tls, TlsVersion};
 use crate::spool::{self, Room};
 
 /// Steps of one run, before all comes to its end.
@@ -75,39 +71,8 @@ fn content(token: u64) -> &'static [u8] {
 }
 
 fn request(token: u64, content: Content) -> Request {
-    let text = format!("GET /{token} HTTP/1.1\r\nHost: h\r\n\r\n");
-    let span = |part: &str| {
-        let start = text.find(part).unwrap() as u32;
-        let end = start + part.len() as u32;
-        Span { start, end }
-    };
-    let target = format!("/{token}");
-    let (method, target) = (span("GET"), span(&target));
-    let lines = vec![Line {
-        name: span("Host"),
-        value: span("h\r\n"),
-    }];
-    let now = Timestamp::now();
-    let here = "127.0.0.1:80".parse().unwrap();
-    Request {
-        head: RequestHead {
-            method,
-            target,
-            version: Version::Http11,
-            fields: Fields::new(Bytes::from(text), lines).unwrap(),
-        },
-        content,
-        content_length: None,
-        listener: 0,
-        endpoints: Endpoints::Ip {
-            peer: here,
-            local: here,
-        },
-        tls: None,
-        connected: now,
-        started: now,
-        finished: now,
-    }
+    let head = RequestHead::new("GET", &format!("/{token}"), &[("Host", "h")]);
+    Request::local(head, content)
 }
 
 /// A client that waits for a response.

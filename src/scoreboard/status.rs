@@ -179,13 +179,10 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::sync::Arc;
 
-    use bytes::BytesMut;
-
     use super::super::connections::{self, Connection};
     use super::super::{Board, Seat};
     use super::*;
-    use crate::semantics::field::{Fields, Span};
-    use crate::semantics::message::{RequestHead, Timestamp, Version};
+    use crate::semantics::message::{RequestHead, Timestamp};
 
     fn board(slots: usize) -> (Arc<Board>, File) {
         let (board, memory): (Board, OwnedFd) = Board::create(slots).unwrap();
@@ -193,15 +190,7 @@ mod tests {
     }
 
     fn serve(seat: &Seat, method: &str, target: &str) {
-        let bytes = BytesMut::from([method, target].concat().as_bytes()).freeze();
-        let (start, end) = (method.len() as u32, (method.len() + target.len()) as u32);
-        let span = |start, end| Span { start, end };
-        seat.serves(&RequestHead {
-            method: span(0, start),
-            target: span(start, end),
-            version: Version::Http11,
-            fields: Fields::new(bytes, Vec::new()).unwrap(),
-        });
+        seat.serves(&RequestHead::new(method, target, &[]));
     }
 
     #[test]

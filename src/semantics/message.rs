@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::field::{Fields, Span};
+use super::field::{Fields, Line, Span};
 
 /// A message's protocol version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,34 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// A head of HTTP/1.1 that was not read from a client.
+    pub fn new(method: &str, target: &str, fields: &[(&str, &str)]) -> Self {
+        let mut bytes = Vec::new();
+        let mut put = |part: &str, separator: &str| {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(part.as_bytes());
+            let end = bytes.len() as u32;
+            bytes.extend_from_slice(separator.as_bytes());
+            Span { start, end }
+        };
+        let method = put(method, " ");
+        let target = put(target, " HTTP/1.1\r\n");
+        let lines = fields
+            .iter()
+            .map(|(name, value)| Line {
+                name: put(name, ": "),
+                value: put(value, "\r\n"),
+            })
+            .collect();
+        RequestHead {
+            method,
+            target,
+            version: Version::Http11,
+            // Each line is within the bytes.
+            fields: Fields::new(bytes.into(), lines).unwrap_or_default(),
+        }
+    }
+
     /// The method's name.
     pub fn method(&self) -> &[u8] {
         &self.fields.bytes()[self.method.range()]
@@ -189,4 +217,41 @@ pub struct Request {
     pub started: Timestamp,
     /// When the request was complete.
     pub finished: Timestamp,
+}
+
+impl Request {
+    /// A request of the server's own, as a client on this machine would send it to the first listener.
+    pub fn local(head: RequestHead, content: Content) -> Self {
+        let here = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+        let now = Timestamp::now();
+        Request {
+            head,
+            content,
+            content_length: None,
+            listener: 0,
+            endpoints: Endpoints::Ip {
+                peer: here,
+                local: here,
+            },
+            tls: None,
+            connected: now,
+            started: now,
+            finished: now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_made_here_reads_like_one_from_a_client() {
+        let head = RequestHead::new("GET", "/a?b", &[("Host", "x"), ("Accept", "")]);
+        assert_eq!((head.method(), head.target()), (&b"GET"[..], &b"/a?b"[..]));
+        let fields: Vec<_> = head.fields.iter().collect();
+        assert_eq!(fields, [(&b"Host"[..], &b"x"[..]), (b"Accept", b"")]);
+        let wire = b"GET /a?b HTTP/1.1\r\nHost: x\r\nAccept: \r\n";
+        assert_eq!(head.fields.bytes(), &wire[..]);
+    }
 }

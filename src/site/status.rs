@@ -115,28 +115,9 @@ mod tests {
     use super::super::{Decision, Settings as SiteSettings, Site};
     use super::*;
     use crate::body::Part;
-    use crate::semantics::field::Span;
-    use crate::semantics::message::Version;
 
     fn head(method: &str, target: &str, accept: &str) -> RequestHead {
-        let bytes = [method, target, "accept", accept].concat();
-        let mut end = 0;
-        let mut span = |text: &str| {
-            let start = end;
-            end += text.len() as u32;
-            Span { start, end }
-        };
-        let (method, target) = (span(method), span(target));
-        let line = crate::semantics::field::Line {
-            name: span("accept"),
-            value: span(accept),
-        };
-        RequestHead {
-            method,
-            target,
-            version: Version::Http11,
-            fields: Fields::new(bytes.into(), vec![line]).unwrap(),
-        }
+        RequestHead::new(method, target, &[("accept", accept)])
     }
 
     fn from(address: &str) -> Endpoints {
