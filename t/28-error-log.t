@@ -26,6 +26,7 @@ sub {
         $logger->({level => $_, message => "message of $_"}) for qw(debug info warn error fatal);
         $logger->({level => 'error', message => "one\n[2026-01-01 00:00:00] [1] [error] forged\e[2J\n"});
         $logger->({level => 'strange', message => "\x{20ac}"});
+        $logger->({level => 'error', message => "abc\x{202e}cba\x{2028}"});
         $logger->({level => 'error'});
     }
     return sub { my $writer = shift->([202, ['X-A' => 'b']]); $writer->write('ab'); $writer->close } if $path eq '/stream';
@@ -162,6 +163,7 @@ check 'psgix.logger' => sub {
         like "@levels", $expected, ($level // 'no level') . ' lets these through';
         next if defined $level && $level eq 'off';
         like $server->log, qr/\] one\n\t\[2026-01-01 00:00:00\] \[1\] \[error\] forged\\x1b\[2J\n/, 'no message forges a line';
+        like $server->log, qr/\] abc\\xe2\\x80\\xaecba\\xe2\\x80\\xa8\n/, 'nor turns the text around it';
         like $server->log, qr/\[error\] \xe2\x82\xac\n/, 'an unknown level is an error, in UTF-8';
         unlike $server->log, qr/ at \S+ line \d+/, 'without a warning' or diag $server->log;
     }

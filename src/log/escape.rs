@@ -1,5 +1,8 @@
 //! Foreign bytes in log lines: no client can end a line, or a value within it, or speak to a terminal.
 
+use std::borrow::Cow;
+use std::io::Write;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `bytes` as Apache's httpd writes them into its logs: printable ASCII, `\"`, `\\`, `\n`, `\r`, `\t`, and
@@ -40,7 +43,7 @@ fn put_escaped(out: &mut Vec<u8>, bytes: &[u8], plain: impl Fn(u8) -> bool) {
 }
 
 /// Appends `bytes` as a JSON string (RFC 8259 section 7). What is not UTF-8 becomes U+FFFD, one for each sequence that
-/// can't be one; control characters, also those above ASCII, are written as `\u00hh`.
+/// can't be one; control characters, also those above ASCII, and what [`is_invisible`] are written as `\uhhhh`.
 pub(super) fn put_json(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     for chunk in bytes.utf8_chunks() {
@@ -54,7 +57,7 @@ pub(super) fn put_json(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn put_json_text(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
-    let special = |c: char| c.is_control() || c == '"' || c == '\\';
+    let special = |c: char| is_invisible(c) || c == '"' || c == '\\';
     while let Some(at) = rest.find(special) {
         out.extend_from_slice(&rest.as_bytes()[..at]);
         let c = rest[at..].chars().next().unwrap_or_default();
@@ -63,16 +66,42 @@ fn put_json_text(out: &mut Vec<u8>, text: &str) {
             '\n' => out.extend_from_slice(b"\\n"),
             '\r' => out.extend_from_slice(b"\\r"),
             '\t' => out.extend_from_slice(b"\\t"),
-            // Control characters end at U+009F.
             _ => {
-                let code = c as usize;
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[HEX[code >> 4 & 15], HEX[code & 15]]);
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
             }
         }
         rest = &rest[at + c.len_utf8()..];
     }
     out.extend_from_slice(rest.as_bytes());
+}
+
+/// Whether a character is not seen as what it is: it controls a terminal, ends a line where not all readers think so, or turns the
+/// direction of the text around it (Unicode's categories Cc, Cf, Zl and Zp, as of version 16).
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+}
+
+/// The text of one of the server's own lines: invisible characters as `\u{hhhh}`, but for the line feeds and tabs of a
+/// message of several lines.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    let special = |c: char| is_invisible(c) && c != '\n' && c != '\t';
+    if !text.contains(special) {
+        return Cow::Borrowed(text);
+    }
+    let mut visible = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match special(c) {
+            true => visible.extend(c.escape_unicode()),
+            false => visible.push(c),
+        }
+    }
+    Cow::Owned(visible)
 }
 
 #[cfg(test)]
@@ -130,6 +159,15 @@ mod tests {
             json(b"a\"\\\n\x1b[31m\x7f\xc2\x85"),
             r#""a\"\\\n\u001b[31m\u007f\u0085""#
         );
+        // Line separator, right-to-left override, a tag.
+        assert_eq!(
+            json("a\u{2028}b\u{202e}c\u{e0041}".as_bytes()),
+            r#""a\u2028b\u202ec\udb40\udc41""#
+        );
+        assert_eq!(
+            visible("a\u{202e}b\x1b\n\té漢"),
+            "a\\u{202e}b\\u{1b}\n\té漢"
+        );
         assert_eq!(json("é漢\u{1f600}".as_bytes()), "\"é漢\u{1f600}\"");
         assert_eq!(json(b"a\xffb\xe2\x82"), "\"a\u{fffd}b\u{fffd}\"");
     }
@@ -163,6 +201,10 @@ mod tests {
             let inner = text.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
             let mut chars = inner.chars();
             let mut decoded = String::new();
+            let mut units = Vec::new();
+            let unit = |chars: &mut std::str::Chars<'_>| {
+                u16::from_str_radix(&chars.by_ref().take(4).collect::<String>(), 16).unwrap()
+            };
             while let Some(c) = chars.next() {
                 prop_assert!(!c.is_control() && c != '"', "{}", inner);
                 decoded.push(match c {
@@ -171,8 +213,13 @@ mod tests {
                         'r' => '\r',
                         't' => '\t',
                         'u' => {
-                            let digits: String = chars.by_ref().take(4).collect();
-                            char::from_u32(u32::from_str_radix(&digits, 16).unwrap()).unwrap()
+                            units.push(unit(&mut chars));
+                            if (0xd800..0xdc00).contains(&units[0]) {
+                                prop_assert!(chars.next() == Some('\\') && chars.next() == Some('u'));
+                                units.push(unit(&mut chars));
+                            }
+                            let c = char::decode_utf16(units.drain(..)).next().unwrap();
+                            c.unwrap()
                         }
                         other => {
                             prop_assert!(other == '"' || other == '\\');

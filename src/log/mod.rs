@@ -51,7 +51,9 @@ fn line(level: &str, text: impl Display) -> Vec<u8> {
     // UTC: the lines of all processes must be in one order, and local time may jump back.
     Civil::of(Timestamp::now().seconds, 0).put_plain(&mut line);
     let pid = std::process::id();
-    let _ = writeln!(line, "] [{pid}] [{level}] {}", plain(&text.to_string()));
+    let text = text.to_string();
+    let text = plain(&text);
+    let _ = writeln!(line, "] [{pid}] [{level}] {}", escape::visible(&text));
     line
 }
 

@@ -50,6 +50,9 @@ sub _line {
     utf8::encode($message) if utf8::is_utf8($message);
     $message =~ s/\n+\z//;
     $message =~ s/([\x00-\x08\x0b-\x1f\x7f])/sprintf '\\x%02x', ord $1/ge;
+    # So are Unicode's line ends and what turns the direction of text: in UTF-8, U+0080 to U+009F, U+061C, U+200B to U+200F,
+    # U+2028 to U+202E, U+2060 to U+206F.
+    $message =~ s/(\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf])/join '', map { sprintf '\\x%02x', ord } split m{}, $1/ge;
     $message =~ s/\n/\n\t/g;
     my ($second, $minute, $hour, $day, $month, $year) = gmtime;
     return sprintf "[%04d-%02d-%02d %02d:%02d:%02d] [%d] [%s] %s\n", $year + 1900, $month + 1, $day, $hour, $minute,

@@ -1,18 +1,23 @@
 //! What is in the files: read, checked, and told in one sentence where it can't serve.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use data_encoding::BASE64;
+use memchr::memmem;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, SubjectPublicKeyInfoDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer,
+    PrivatePkcs8KeyDer, PrivateSec1KeyDer, SubjectPublicKeyInfoDer,
 };
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate, X509Version};
 use x509_parser::revocation_list::CertificateRevocationList;
+use zeroize::Zeroizing;
 
 use super::Judge;
 use super::certificates::Certificate;
@@ -55,6 +60,7 @@ pub(super) fn read(
         match file.role {
             Role::Chain => chain = Some((certificates(&file).context(what)?, file.path)),
             Role::Key => {
+                material.warnings.extend(readable_by_all(&file));
                 let key = private_key(&file).context(what.clone())?;
                 let (chain, path) = chain.take().context("a key without a chain")?;
                 let own = parsed(&chain[0])?;
@@ -97,7 +103,9 @@ pub(super) fn read(
 }
 
 fn bytes(file: &Opened) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Room for all, and for the end: memory that a growing vector leaves is not overwritten.
+    let length = file.file.metadata()?.len().min(LIMIT);
+    let mut bytes = Vec::with_capacity(length as usize + 64);
     let read = (&file.file).take(LIMIT + 1).read_to_end(&mut bytes)?;
     ensure!(read as u64 <= LIMIT, "it is too large for such a file");
     Ok(bytes)
@@ -135,25 +143,69 @@ fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {
     }
 }
 
+/// The private key of a file. Its text and its bytes are overwritten before their memory is freed.
 fn private_key(file: &Opened) -> Result<Arc<dyn SigningKey>> {
-    let bytes = bytes(file)?;
+    let bytes = Zeroizing::new(bytes(file)?);
     let der = if bytes.first() == Some(&SEQUENCE) {
-        PrivateKeyDer::try_from(bytes).map_err(|_| anyhow!("there is no private key in it"))?
+        PrivateKeyDer::try_from(&bytes[..])
+            .map_err(|_| anyhow!("there is no private key in it"))?
+            .clone_key()
     } else {
-        let found = |words: &[u8]| memchr::memmem::find(&bytes, words).is_some();
+        let found = |words: &[u8]| memmem::find(&bytes, words).is_some();
         if found(b"BEGIN ENCRYPTED PRIVATE KEY") || found(b"Proc-Type: 4,ENCRYPTED") {
             bail!(
                 "the key is encrypted, and a server has nobody to ask for its passphrase \
                  (openssl pkey -in FILE -out FILE takes it off)"
             );
         }
-        let mut keys = in_pem::<PrivateKeyDer<'_>>(&bytes)?.into_iter();
-        keys.next().context("there is no private key in it")?
+        key_in_pem(&bytes)?
     };
+    let der = Zeroizing::new(der);
     aws_lc_rs::sign::any_supported_type(&der).map_err(|_| {
         anyhow!(
             "the key is damaged or of a kind that is not supported: RSA of 2048 to 8192 bits, ECDSA on P-256, \
              P-384 or P-521, or Ed25519"
+        )
+    })
+}
+
+/// The first private key in PEM. The reader of certificates would leave copies of the key's text in freed memory.
+fn key_in_pem(text: &[u8]) -> Result<PrivateKeyDer<'static>> {
+    let key = |label: &str| {
+        let begin = format!("-----BEGIN {label}-----");
+        Some(memmem::find(text, begin.as_bytes())? + begin.len())
+    };
+    let found = [
+        (key("PRIVATE KEY"), "PRIVATE KEY"),
+        (key("RSA PRIVATE KEY"), "RSA PRIVATE KEY"),
+        (key("EC PRIVATE KEY"), "EC PRIVATE KEY"),
+    ];
+    let found = found
+        .iter()
+        .filter_map(|(at, label)| Some(((*at)?, *label)));
+    let (at, label) = found.min().context("there is no private key in it")?;
+    let end = memmem::find(&text[at..], format!("-----END {label}-----").as_bytes());
+    let end = at + end.context("its PEM has no end")?;
+    let mut base64 = Zeroizing::new(Vec::with_capacity(end - at));
+    base64.extend(text[at..end].iter().filter(|b| !b.is_ascii_whitespace()));
+    let der = BASE64
+        .decode(&base64)
+        .map_err(|error| anyhow!("its PEM is damaged: {error}"))?;
+    Ok(match label {
+        "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der).into(),
+        "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der).into(),
+        _ => PrivatePkcs8KeyDer::from(der).into(),
+    })
+}
+
+/// A sentence about a key's file that everybody on this machine may read.
+fn readable_by_all(file: &Opened) -> Option<String> {
+    let mode = file.file.metadata().ok()?.mode();
+    (mode & 0o004 != 0).then(|| {
+        format!(
+            "{}: every user of this machine can read the key (mode {:03o})",
+            what(file.role, &file.path),
+            mode & 0o777
         )
     })
 }

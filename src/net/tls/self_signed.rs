@@ -8,6 +8,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
 
 use super::certificates::Certificate;
 
@@ -28,7 +29,8 @@ pub(super) fn make() -> Result<Certificate> {
     params.not_after = (SystemTime::now() + 365 * DAY).into();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.self_signed(&key).context(what)?;
-    let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let der = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let der = Zeroizing::new(PrivateKeyDer::from(der));
     let key = aws_lc_rs::sign::any_supported_type(&der).context(what)?;
     Ok(Certificate {
         names,

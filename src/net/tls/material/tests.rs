@@ -1,6 +1,7 @@
 //! Tests of what files may hold, each a whole set as the master would hand it over.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
@@ -19,6 +20,7 @@ impl Folder {
     fn put(&self, role: Role, name: &str, text: impl AsRef<[u8]>) -> Opened {
         let path: PathBuf = self.0.path().join(name);
         fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         Opened {
             role,
             file: File::open(&path).unwrap(),
@@ -153,6 +155,23 @@ fn what_can_not_serve_is_told() {
             assert!(error.contains(part), "{error}");
         }
     }
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_a_matter_of_warnings() {
+    let folder = Folder::new();
+    let (chain, key) = pair(&["a.example"]);
+    let files = vec![
+        folder.put(Role::Chain, "chain", chain),
+        folder.put(Role::Key, "key", key),
+    ];
+    fs::set_permissions(&files[1].path, Permissions::from_mode(0o644)).unwrap();
+    let warnings = read(files, &[], None).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].ends_with("/key: every user of this machine can read the key (mode 644)"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
