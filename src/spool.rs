@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use crate::disk::blocking;
 use crate::semantics::message::Content;
 
 /// Content up to this size stays in memory, though in a file's clothes (memfd).
@@ -254,15 +255,6 @@ fn copy(from: &File, to: &File, length: u64) -> io::Result<()> {
         at += count as u64;
     }
     Ok(())
-}
-
-/// Runs `work` on a thread of its own: disks are slow, and the loop goes on meanwhile.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
 }
 
 /// Whether files can be made in `folder`: better told at the start than to the first client who needs one.

@@ -98,6 +98,20 @@ check 'options' => sub {
         new => {http_ports => $listen, status_path => 'status'});
     mistake('neither an address nor a network', [@http, '--status-path', '/s', '--status-allow', 'localhost'],
         new => {http_ports => $listen, status_path => '/s', status_allow => 'localhost'});
+    for (
+        ['a directory of files without a path',        directory  => 'static'],
+        ["a directory of files that can't be opened",  documents  => '/nowhere'],
+        ['no way of following links',                  symlinks   => 'some'],
+        ['no fallback for missing files',              fallback   => '500'],
+        ['a fallback below no directory',              fallback   => '/index.html'],
+        ['an index file that is no name',              index_file => 'a/b'],
+        ['a charset that is none',                     charset    => 'x y'],
+        ['a file of media types that is none',         mime_types => $0],
+        )
+    {
+        my ($mistake, $name, $value) = @$_;
+        mistake($mistake, [@http, '--' . tr/_/-/r, $value], new => {http_ports => $listen, $name => $value}) for $name;
+    }
     my $none = 'no address in the class, which has no default port';
     $tested{$none} = 1;
     my (undef, $output) = run_command([@perl, '-MGepok', '-e', "eval { Gepok->new->run($hello) }; print \$@"]);

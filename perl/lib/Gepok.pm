@@ -41,6 +41,16 @@ my @ATTRIBUTES = qw(
     ssl_ca_path
     ssl_crl_file
     ssl_verify_callback
+    documents
+    directory
+    index_file
+    directory_list
+    symlinks
+    hidden
+    fallback
+    cache_control
+    mime_types
+    charset
     start_servers
     max_workers
     max_requests_per_child

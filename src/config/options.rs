@@ -74,6 +74,8 @@ pub struct Options {
     pub environment: Environment,
     /// The category of options about TLS
     pub tls: Tls,
+    /// The category of options about files
+    pub files: Files,
 
     /// The category of options that bound what clients may ask for
     pub limits: Limits,
@@ -122,6 +124,31 @@ pub struct Tls {
     pub crl_file: Vec<String>,
     /// `ssl_verify_callback`
     pub verify_callback: Option<VerifyCallback>,
+}
+
+/// The files that the server sends itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Files {
+    /// `documents`
+    pub documents: Option<String>,
+    /// `directory`: `/PATH=DIR`
+    pub directories: Vec<String>,
+    /// `index_file`
+    pub index: Vec<String>,
+    /// `directory_list`
+    pub listing: bool,
+    /// `symlinks`: a word
+    pub symlinks: String,
+    /// `hidden`
+    pub hidden: bool,
+    /// `fallback`: a word or a path
+    pub fallback: Option<String>,
+    /// `cache_control`; empty is none
+    pub cache_control: String,
+    /// `mime_types`
+    pub mime_types: Option<String>,
+    /// `charset`; empty is none
+    pub charset: String,
 }
 
 /// Who decides about a client's certificate, in place of the certificate authorities alone.

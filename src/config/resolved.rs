@@ -12,6 +12,7 @@ use super::options::Options;
 use super::table::PATH_LIMIT;
 
 mod daemon;
+mod files;
 mod life;
 mod limits;
 mod logging;
@@ -20,6 +21,7 @@ mod status;
 pub mod tls;
 
 pub use self::daemon::{Daemon, FilePath};
+pub use self::files::{Directory, Fallback, Files, Symlinks};
 pub use self::life::{Budget, Life};
 pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};
@@ -69,6 +71,8 @@ pub struct Config {
     pub server_ready: bool,
     /// The page at which the server tells what it does; none: the app has every path
     pub status: Option<Status>,
+    /// The files that the server sends itself
+    pub files: Files,
     /// How the server stands in its system
     pub daemon: Daemon,
     /// What clients may ask for
@@ -192,6 +196,7 @@ impl Config {
             psgix_io: options.environment.psgix_io,
             server_ready: options.server_ready,
             status: status::status(options)?,
+            files: files::files(options)?,
             daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,
             logging: logging::logging(options, &name(options))?,

@@ -4,6 +4,7 @@ mod app;
 mod connection;
 mod daemon;
 mod environment;
+mod files;
 mod identity;
 mod life;
 mod limits;
@@ -27,6 +28,7 @@ pub static CATEGORIES: &[&Category] = &[
     &app::CATEGORY,
     &listen::CATEGORY,
     &tls::CATEGORY,
+    &files::CATEGORY,
     &process::CATEGORY,
     &reload::CATEGORY,
     &life::CATEGORY,

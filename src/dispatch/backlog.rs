@@ -17,8 +17,9 @@ use bytes::Bytes;
 use super::exchange::{Event, Piece};
 use crate::body::FileSlice;
 use crate::channel::Chunk;
+use crate::disk;
 use crate::log::limited;
-use crate::spool::{self, Held, Room};
+use crate::spool::{Held, Room};
 
 /// Memory for one response, while there is enough of it.
 const MEMORY: u64 = 1024 * 1024;
@@ -224,7 +225,7 @@ impl Backlog {
             (file, offset)
         };
         let to = Arc::clone(&file);
-        spool::blocking(move || to.write_all_at(&content, offset)).await?;
+        disk::blocking(move || to.write_all_at(&content, offset)).await?;
         Ok((file, offset, space))
     }
 }
@@ -232,6 +233,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool;
 
     /// A backlog whose memory is full, so that every further piece goes to its file.
     fn full(folder: &std::path::Path) -> (Backlog, Part) {

@@ -2,7 +2,7 @@
 //! read on another thread first.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::sendfile::sendfile;
 use nix::sys::socket::{MsgFlags, send};
 
-use crate::spool::blocking;
+use crate::disk::{blocking, read_cached};
 
 /// Bytes whose first is looked up in the page cache, and that are then taken to be there.
 const PIECE: u64 = 512 * 1024;
@@ -86,15 +86,8 @@ impl FileSending {
 
     /// Whether the next byte can be read without a disk. File systems that can't tell count as fast.
     fn is_cached(&self) -> bool {
-        let mut byte = [0];
-        let mut pieces = [IoSliceMut::new(&mut byte)];
-        let offset = self.offset as i64;
-        // SAFETY: IoSliceMut has the layout of iovec; one piece of one writable byte.
-        let read = unsafe {
-            let pieces = pieces.as_mut_ptr().cast();
-            libc::preadv2(self.file.as_raw_fd(), pieces, 1, offset, libc::RWF_NOWAIT)
-        };
-        read >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN)
+        let read = read_cached(&self.file, &mut [0], self.offset);
+        !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sends what the socket takes now.

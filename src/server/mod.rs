@@ -37,6 +37,7 @@ use crate::worker::{self, App, Budget, Left, ServerFacts, Shown};
 
 mod bind;
 mod daemon;
+mod documents;
 mod limits;
 mod logs;
 pub mod running;
@@ -115,6 +116,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
             "neither TMPDIR nor /var/tmp can be written to: content of more than 1 MiB is refused with 507, unless 'spool_dir' names a folder"
         );
     }
+    let served = documents::settings(config, origin, &daemon)?;
     daemon.take_pid_file(&config.daemon.pid_path, origin, start, &mut handover)?;
     Daemon::warn_of_root(&config.daemon, start);
     let opened = (|| {
@@ -141,6 +143,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
         config,
         origin,
         spool,
+        served,
         entry,
         listening: Vec::new(),
         handed: Vec::new(),
@@ -191,6 +194,8 @@ struct Server<'a> {
     origin: &'a Origin,
     /// Where content goes that is too large for memory, if it may
     spool: Option<PathBuf>,
+    /// The directories of files that the server sends itself
+    served: Vec<crate::documents::Settings>,
     entry: &'a mut dyn Entry,
     listening: Vec<Listening>,
     /// Their descriptors and the names by which the next program finds them; not those that the app has made, since it
@@ -335,6 +340,7 @@ impl Roles for Server<'_> {
         settings.dispatch.board = self.board.clone();
         settings.board_file = self.board_file.clone();
         settings.spool.folder = self.spool.clone();
+        settings.site.files = self.served.clone();
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);

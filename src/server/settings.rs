@@ -82,6 +82,7 @@ fn site(config: &Config) -> site::Settings {
                 unix: status.unix,
             },
         }),
+        files: Vec::new(),
     }
 }
 

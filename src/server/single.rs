@@ -103,6 +103,7 @@ impl Server<'_> {
         let mut settings = settings::core(self.config);
         settings.dispatch.board = self.board.clone();
         settings.spool.folder = self.spool.clone();
+        settings.site.files = self.served.clone();
         let logs = core::Logs {
             access: self.access_plan()?,
         };

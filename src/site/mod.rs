@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use self::status::StatusPage;
 use crate::body::Body;
+use crate::documents::{self, Answer, Files, Place};
 use crate::scoreboard::Board;
 use crate::semantics::message::{Endpoints, RequestHead, ResponseHead};
 
@@ -24,12 +25,15 @@ pub use self::status::Settings as StatusSettings;
 pub struct Settings {
     /// The page that tells what the server does, if there is one.
     pub status: Option<StatusSettings>,
+    /// The directories of files.
+    pub files: Vec<documents::Settings>,
 }
 
 /// Where requests go.
 #[derive(Debug)]
 pub struct Site {
     status: Option<Rc<StatusPage>>,
+    files: Option<Rc<Files>>,
 }
 
 /// Who answers a request.
@@ -37,7 +41,7 @@ pub struct Site {
 pub enum Decision {
     /// The app, in a worker.
     App,
-    /// The server itself. The request's content is not read.
+    /// The server itself, unless it finds that the app is to answer. The request's content is not read.
     Server(Responder),
 }
 
@@ -46,13 +50,19 @@ pub enum Decision {
 pub enum Responder {
     /// The page that tells what the server does.
     Status(Rc<StatusPage>),
+    /// A directory of files.
+    Files(Rc<Files>, Place),
 }
 
 impl Responder {
-    /// The response to a request with this head.
-    pub async fn answer(&self, head: &RequestHead, client: &Endpoints) -> Response {
+    /// The response to a request with this head; nothing where the app is to answer after all.
+    pub async fn answer(&self, head: &RequestHead, client: &Endpoints) -> Option<Response> {
         match self {
-            Responder::Status(page) => page.answer(head, client).await,
+            Responder::Status(page) => Some(page.answer(head, client).await),
+            Responder::Files(files, place) => {
+                let Answer { head, body } = files.answer(place, head).await?;
+                Some(Response { head, body })
+            }
         }
     }
 }
@@ -73,17 +83,25 @@ impl Site {
         let status = status.map(|(settings, board)| StatusPage::new(settings, board));
         Site {
             status: status.map(Rc::new),
+            files: match settings.files.as_slice() {
+                [] => None,
+                directories => Some(Rc::new(Files::new(directories))),
+            },
         }
     }
 
     /// Who answers the request with this head.
     pub fn route(&self, head: &RequestHead) -> Decision {
-        let Some(status) = &self.status else {
-            return Decision::App;
-        };
-        match status.is_at(head.target()) {
-            true => Decision::Server(Responder::Status(Rc::clone(status))),
-            false => Decision::App,
+        if let Some(status) = &self.status
+            && status.is_at(head.target())
+        {
+            return Decision::Server(Responder::Status(Rc::clone(status)));
         }
+        if let Some(files) = &self.files
+            && let Some(place) = files.find(head)
+        {
+            return Decision::Server(Responder::Files(Rc::clone(files), place));
+        }
+        Decision::App
     }
 }

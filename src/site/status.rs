@@ -138,6 +138,7 @@ mod tests {
             },
         };
         let settings = SiteSettings {
+            files: Vec::new(),
             status: Some(settings),
         };
         Site::new(settings, Some(Arc::new(board)))
@@ -147,7 +148,7 @@ mod tests {
         let head = head(method, target, accept);
         match site().route(&head) {
             Decision::App => None,
-            Decision::Server(page) => Some(page.answer(&head, &from(address)).await),
+            Decision::Server(page) => page.answer(&head, &from(address)).await,
         }
     }
 

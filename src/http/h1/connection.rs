@@ -31,7 +31,7 @@ use crate::scoreboard::connections::{Connection as Shown, State};
 use crate::semantics::date::{DateCache, seconds_now};
 use crate::semantics::message::{Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
-use crate::site::{Decision, Responder, Site};
+use crate::site::{self, Decision, Site};
 use crate::spool::Room;
 
 /// Bytes of content that one read asks for.
@@ -222,9 +222,13 @@ impl Connection {
         self.served += 1;
         facts.persistent &= self.may_persist();
         if let Decision::Server(responder) = self.context.site.route(&head) {
-            let answered = self.answer_itself(&responder, &head, facts).await;
-            *known = Known::Head(head);
-            return answered;
+            self.shown.does(State::Processing);
+            let response = responder.answer(&head, &self.origin.endpoints).await;
+            if let Some(response) = response {
+                let answered = self.answer_itself(response, facts).await;
+                *known = Known::Head(head);
+                return answered;
+            }
         }
         let (content, content_length, _kept) = match self.read_content(&facts).await {
             Ok(read) => read,
@@ -264,12 +268,9 @@ impl Connection {
     /// Answers a request without the app. Its content is not read, so that what is large is refused before it comes.
     async fn answer_itself(
         &mut self,
-        responder: &Responder,
-        head: &RequestHead,
+        response: site::Response,
         mut facts: Facts,
     ) -> Result<(), Close> {
-        self.shown.does(State::Processing);
-        let response = responder.answer(head, &self.origin.endpoints).await;
         let skipped = self.skip_content(&facts);
         facts.persistent &= skipped;
         let persistent = Response::new(self, facts).own(response).await?;

@@ -1,0 +1,96 @@
+//! The directories of files that the server sends itself: looked at before anything is forked.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::daemon::Daemon;
+use crate::config::Config;
+use crate::config::resolved::{Fallback, Symlinks};
+use crate::documents::{self, kinds};
+use crate::files;
+use crate::process::origin::Origin;
+
+/// What is served. Each directory is there, and the server's user can open it.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn settings(
+    config: &Config,
+    origin: &Origin,
+    daemon: &Daemon,
+) -> Result<Vec<documents::Settings>> {
+    let said = &config.files;
+    let types = match &said.mime_types {
+        None => Vec::new(),
+        Some(path) => {
+            let path = origin.path(path);
+            let shown = path.display();
+            let text = read(&path)
+                .with_context(|| format!("option 'mime_types': '{shown}' can't be read"))?;
+            kinds::parse(&text).map_err(|line| {
+                let line = line.escape_debug();
+                anyhow!(
+                    "option 'mime_types': '{line}' in '{shown}' does not begin with a media type"
+                )
+            })?
+        }
+    };
+    let mut all = Vec::new();
+    for directory in &said.directories {
+        let path = origin.path(&directory.path);
+        let open = || -> io::Result<()> {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let opened = nix::fcntl::open(&path, flags, Mode::empty())?;
+            // To be looked into, a directory needs the right to search it.
+            nix::unistd::faccessat(
+                &opened,
+                ".",
+                nix::unistd::AccessFlags::X_OK,
+                nix::fcntl::AtFlags::AT_EACCESS,
+            )?;
+            Ok(())
+        };
+        let opened = match daemon.identity() {
+            Some(identity) => identity.can(open),
+            None => open(),
+        };
+        if let Err(error) = opened {
+            let by = match &config.daemon.user {
+                Some(user) => format!(" by user '{user}'"),
+                None => String::new(),
+            };
+            let (option, path) = (directory.option, path.display());
+            bail!("option '{option}': the directory '{path}' can't be opened{by}: {error}");
+        }
+        all.push(documents::Settings {
+            url: directory.url.clone(),
+            path,
+            links: match said.symlinks {
+                Symlinks::None => documents::Links::None,
+                Symlinks::Owner => documents::Links::Owner,
+                Symlinks::Inside => documents::Links::Inside,
+                Symlinks::Follow => documents::Links::Follow,
+            },
+            index: said.index.clone(),
+            listing: said.listing,
+            hidden: said.hidden,
+            fallback: match &directory.fallback {
+                Fallback::App => documents::Fallback::App,
+                Fallback::NotFound => documents::Fallback::NotFound,
+                Fallback::File(path) => documents::Fallback::File(path.clone()),
+            },
+            cache_control: said.cache_control.clone(),
+            types: types.clone(),
+            charset: said.charset.clone(),
+        });
+    }
+    Ok(all)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    io::read_to_string(files::read(path)?)
+}
