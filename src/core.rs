@@ -322,6 +322,7 @@ async fn forward(master: Rc<Master>, mut reports: mpsc::UnboundedReceiver<Report
                 waiting: load.waiting as u32,
             }),
             Report::Hung { number, call } => ToMaster::Hung(number, call),
+            Report::Broken(number) => ToMaster::Broken(number),
         });
     }
 }

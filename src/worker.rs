@@ -169,8 +169,10 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut budget: Budget, shown: &mut 
         let _ = channel.flush();
         match wait(channel, app) {
             Ok(Incoming::Request(id, request)) => {
-                if !channel.claim(id) {
-                    continue;
+                match channel.claim(id) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(violation) => return broken(&violation.into()),
                 }
                 shown.serves(&request.head);
                 match app.call(id, request, budget.start_request()) {
@@ -180,8 +182,12 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut budget: Budget, shown: &mut 
                     Called::Exit(status) => return Left::Exit(status),
                 }
             }
-            Ok(Incoming::Verify(id, _)) if !channel.claim_question(id) => {}
             Ok(Incoming::Verify(id, tls)) => {
+                match channel.claim_question(id) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(violation) => return broken(&violation.into()),
+                }
                 let verdict = app.verify(&tls);
                 channel.verdict(id, verdict == Ok(true));
                 match verdict {
@@ -195,12 +201,15 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut budget: Budget, shown: &mut 
                 }
             }
             Ok(Incoming::Stop | Incoming::Closed) => return Left::Finished,
-            Err(error) => {
-                ::log::error!("{error}");
-                return Left::Exit(1);
-            }
+            Err(error) => return broken(&error),
         }
     }
+}
+
+/// Nothing that comes by the channel can be believed any more, or nothing can come.
+fn broken(error: &io::Error) -> Left {
+    ::log::error!("this worker's channel is broken, and it exits: {error}");
+    Left::Exit(1)
 }
 
 fn wait(channel: &WorkerEnd, app: &dyn App) -> io::Result<Incoming> {

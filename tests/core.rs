@@ -156,7 +156,7 @@ fn a_dead_worker_costs_only_what_it_had_claimed() {
     let Ok(Incoming::Request(id, _)) = claiming.next() else {
         panic!()
     };
-    assert!(claiming.claim(id));
+    assert!(claiming.claim(id).unwrap());
 
     let mut lucky = server.client();
     lucky.send("POST /unclaimed HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\ny");
@@ -194,7 +194,7 @@ fn what_a_leaving_worker_has_not_claimed_goes_to_another() {
     server.worker(echo);
     // The one that leaves takes its time: it is not dead yet.
     client.until("GET /sent\n");
-    assert!(!leaving.claim(id), "it is another worker's by now");
+    assert!(!leaving.claim(id).unwrap(), "it is another worker's by now");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn what_a_worker_had_sent_before_its_death_is_not_lost() {
     let Ok(Incoming::Request(id, request)) = worker.next() else {
         panic!()
     };
-    assert!(worker.claim(id));
+    assert!(worker.claim(id).unwrap());
     echo(&worker, id, request);
     worker.flush().unwrap();
     drop(worker);
@@ -264,8 +264,8 @@ fn a_client_that_leaves_before_the_claim_does_not_cost_the_worker() {
         let Ok(Incoming::Request(id, request)) = out.next() else {
             panic!("no second request");
         };
-        assert!(!out.claim(left), "its client has gone");
-        assert!(out.claim(id));
+        assert!(!out.claim(left).unwrap(), "its client has gone");
+        assert!(out.claim(id).unwrap());
         echo(&out, id, request);
         out.flush().unwrap();
     });
@@ -291,17 +291,14 @@ fn a_client_that_leaves_before_the_claim_does_not_cost_the_worker() {
 #[test]
 fn a_call_that_a_worker_does_not_begin_goes_to_an_idle_one() {
     let mut server = Server::start(|_| {});
+    // The worker that became idle last is asked first.
     server.worker(echo);
+    server.until_serving();
     let (number, descriptors) = server.channel();
     let stopped = WorkerEnd::open(descriptors).unwrap();
     stopped.idle();
     stopped.flush().unwrap();
-    let mut serving = 0;
-    while serving < 2 {
-        if let Some(ToMaster::Serving(_)) = server.control.hear().unwrap() {
-            serving += 1;
-        }
-    }
+    server.until_serving();
     for _ in 0..20 {
         let mut client = server.client();
         client.send("GET /served HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -310,7 +307,7 @@ fn a_call_that_a_worker_does_not_begin_goes_to_an_idle_one() {
     // It was asked first at least once: the other one was not the only worker.
     let asked = stopped.next().unwrap();
     assert!(
-        matches!(asked, Incoming::Request(id, _) if !stopped.claim(id)),
+        matches!(asked, Incoming::Request(id, _) if !stopped.claim(id).unwrap()),
         "worker {number} was asked"
     );
 }
@@ -363,7 +360,7 @@ fn a_drain_finishes_what_is_in_work_and_closes_what_is_idle() {
     let Ok(Incoming::Request(id, request)) = worker.next() else {
         panic!()
     };
-    assert!(worker.claim(id));
+    assert!(worker.claim(id).unwrap());
     server.tell(ToCore::Drain);
     assert_eq!(idle.rest(), b"", "an idle connection closes");
     echo(&worker, id, request);
@@ -609,7 +606,7 @@ fn a_request_that_no_worker_will_take_fails_and_the_core_drains() {
     let Ok(Incoming::Request(id, _)) = worker.next() else {
         panic!()
     };
-    assert!(worker.claim(id));
+    assert!(worker.claim(id).unwrap());
     let mut queued = server.client();
     queued.send("GET /queued HTTP/1.1\r\nHost: x\r\n\r\n");
     drop(worker);

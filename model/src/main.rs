@@ -30,6 +30,8 @@ mod claim;
 mod ring;
 #[path = "../../src/scoreboard/text.rs"]
 mod text;
+#[path = "../../src/channel/violation.rs"]
+mod violation;
 
 use std::collections::VecDeque;
 
@@ -37,8 +39,8 @@ use bytes::BytesMut;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use claim::Claims;
-use ring::Ring;
+use claim::{Claim, Claimed, Claims};
+use ring::{Reader, Ring};
 use sync::AtomicU64;
 
 /// Protects channel rule 4: core and worker never both have a request, and one of them always has it.
@@ -51,8 +53,11 @@ fn a_request_is_either_claimed_or_taken_back() {
             thread::spawn(move || claims.claim(1))
         };
         let taken_back = claims.revoke(1);
-        assert!(worker.join().unwrap() != taken_back);
-        assert!(claims.is_claimed(1) != taken_back);
+        match worker.join().unwrap() {
+            Claimed::Yes => assert_eq!(taken_back, Claim::Claimed),
+            Claimed::TakenBack => assert_eq!(taken_back, Claim::Offered),
+            Claimed::Overwritten => panic!("nobody has written that"),
+        }
     });
 }
 
@@ -66,8 +71,8 @@ fn that_a_client_has_gone_is_never_lost() {
             thread::spawn(move || claims.claim(1))
         };
         claims.set_gone(1);
-        assert!(worker.join().unwrap());
-        assert!(claims.is_gone(1) && claims.is_claimed(1));
+        assert_eq!(worker.join().unwrap(), Claimed::Yes);
+        assert!(claims.is_gone(1) && claims.look(1) == Claim::Claimed);
     });
 }
 
@@ -112,8 +117,8 @@ fn what_the_worker_says_arrives_in_order(batches: &'static [&'static [u8]]) {
             thread::spawn(move || {
                 let mut sent = 0;
                 for batch in batches {
-                    if ring.has_understood(sent) && ring.put(batch) {
-                        if ring.must_wake() {
+                    if ring.is_socket_acknowledged(sent) && ring.put(batch) {
+                        if ring.needs_wakeup() {
                             socket.send(Sent::Wake);
                         }
                     } else {
@@ -124,19 +129,20 @@ fn what_the_worker_says_arrives_in_order(batches: &'static [&'static [u8]]) {
             })
         };
         let whole = batches.concat();
+        let mut reader = Reader::default();
         let mut got = BytesMut::new();
         let mut received = VecDeque::new();
         while got.len() < whole.len() {
-            if ring.take(&mut got).unwrap() {
+            if reader.take(&ring, &mut got).unwrap() {
                 continue;
             }
             match received.pop_front() {
                 Some(Sent::Batch(batch)) => {
                     got.extend_from_slice(batch);
-                    ring.understand(batch.len() as u64);
+                    reader.acknowledge_socket(&ring, batch.len() as u64);
                 }
                 Some(Sent::Wake) => {}
-                None if ring.sleep() => {
+                None if reader.prepare_sleep(&ring) => {
                     received.extend(socket.receive());
                     ring.wake_up();
                 }

@@ -3,8 +3,13 @@
 //! A word holds the request's id and its state, so that a slot used again can't be confused. A worker
 //! claims a request just before it calls the app, never on reading: what a dead worker had not claimed
 //! was not run and may go to another, whatever its method.
+//!
+//! Which slots are in use is the core's own knowledge ([`Slots`]), and a word that holds what neither side has written is never
+//! taken for a state.
 
 #![forbid(unsafe_code)]
+
+use std::cell::Cell;
 
 use super::sync::{self, AtomicU64, Ordering};
 
@@ -19,8 +24,6 @@ const GONE: u64 = 0x80;
 const COMPLETE: u64 = 0x40;
 /// Bits beside the state.
 const MARKS: u64 = GONE | COMPLETE;
-const STATE: u64 = 0xff;
-
 /// Ids are 56 bits wide; at a million requests a second a channel has enough for two thousand years.
 const ID_SHIFT: u32 = 8;
 
@@ -39,6 +42,28 @@ impl Default for Claims {
     }
 }
 
+/// What a claim word says of a request that the core has offered and not taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The worker has not claimed it.
+    Offered,
+    /// The worker has claimed it.
+    Claimed,
+    /// Neither side has written that.
+    Overwritten,
+}
+
+/// What became of an attempt to claim a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is this worker's.
+    Yes,
+    /// The core has taken it back.
+    TakenBack,
+    /// The word holds what the core never writes.
+    Overwritten,
+}
+
 impl Claims {
     fn word(&self, id: u64) -> &AtomicU64 {
         &self.words[id as usize % SLOTS]
@@ -50,36 +75,51 @@ impl Claims {
             .store(id << ID_SHIFT | SENT, Ordering::Release);
     }
 
-    /// Worker: takes request `id` to run it. Whoever gets false must not run it.
-    pub fn claim(&self, id: u64) -> bool {
+    /// Worker: takes request `id` to run it. It must not be run unless this says yes.
+    pub fn claim(&self, id: u64) -> Claimed {
         let word = self.word(id);
         let mut seen = word.load(Ordering::Acquire);
         while seen & !MARKS == id << ID_SHIFT | SENT {
             let claimed = id << ID_SHIFT | CLAIMED | seen & MARKS;
             match word.compare_exchange_weak(seen, claimed, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
+                Ok(_) => return Claimed::Yes,
                 Err(now) => seen = now,
             }
         }
-        false
+        // The slot is free, or offered to a later request.
+        let state = seen & !MARKS & ((1 << ID_SHIFT) - 1);
+        let later =
+            seen >> ID_SHIFT > id && (seen >> ID_SHIFT) as usize % SLOTS == id as usize % SLOTS;
+        match seen & !MARKS == FREE || later && state == SENT {
+            true => Claimed::TakenBack,
+            false => Claimed::Overwritten,
+        }
     }
 
-    /// Core: takes request `id` back before the worker claims it; false where the worker was quicker.
-    pub fn revoke(&self, id: u64) -> bool {
+    /// Core: takes request `id` back, unless the worker has claimed it. Returns what it was.
+    pub fn revoke(&self, id: u64) -> Claim {
         let word = self.word(id);
         let mut seen = word.load(Ordering::Acquire);
-        while seen & !MARKS == id << ID_SHIFT | SENT {
+        while Self::state(seen, id) == Claim::Offered {
             match word.compare_exchange_weak(seen, FREE, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
+                Ok(_) => break,
                 Err(now) => seen = now,
             }
         }
-        false
+        Self::state(seen, id)
     }
 
-    /// Core: whether the worker has claimed `id`.
-    pub fn is_claimed(&self, id: u64) -> bool {
-        self.word(id).load(Ordering::Acquire) & !MARKS == id << ID_SHIFT | CLAIMED
+    /// Core: what the word of request `id` says.
+    pub fn look(&self, id: u64) -> Claim {
+        Self::state(self.word(id).load(Ordering::Acquire), id)
+    }
+
+    fn state(word: u64, id: u64) -> Claim {
+        match (word & !MARKS) ^ (id << ID_SHIFT) {
+            SENT => Claim::Offered,
+            CLAIMED => Claim::Claimed,
+            _ => Claim::Overwritten,
+        }
     }
 
     /// Core: the client of request `id` has left.
@@ -104,22 +144,81 @@ impl Claims {
         word >> ID_SHIFT == id && word & COMPLETE != 0
     }
 
-    /// Core: request `id` is over; its slot is free.
-    pub fn free(&self, id: u64) {
-        self.word(id).store(FREE, Ordering::Release);
+    /// Core: request `id` is over; its slot is free. Returns what the word said.
+    pub fn free(&self, id: u64) -> Claim {
+        Self::state(self.word(id).swap(FREE, Ordering::AcqRel), id)
     }
 
-    /// Whether no slot is in use.
+    /// Writes what neither side would write.
+    #[cfg(test)]
+    pub(crate) fn scribble(&self, slot: usize, word: u64) {
+        self.words[slot % SLOTS].store(word, Ordering::Release);
+    }
+}
+
+const BITS: usize = u64::BITS as usize;
+
+/// The slots that hold a request, as the core knows it: no worker can write that.
+#[derive(Debug)]
+pub struct Slots {
+    used: [Cell<u64>; SLOTS.div_ceil(BITS)],
+    /// How many they are.
+    count: Cell<usize>,
+    /// The last id that was given.
+    last: Cell<u64>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Slots {
+            used: std::array::from_fn(|_| Cell::new(0)),
+            count: Cell::new(0),
+            last: Cell::new(0),
+        }
+    }
+}
+
+impl Slots {
+    fn bit(&self, id: u64) -> (&Cell<u64>, u64) {
+        let slot = id as usize % SLOTS;
+        (&self.used[slot / BITS], 1 << (slot % BITS))
+    }
+
+    /// Whether all are taken.
+    pub fn is_full(&self) -> bool {
+        self.count.get() == SLOTS
+    }
+
+    /// The next id whose slot is free, and takes that; `None` where all are taken.
+    pub fn take(&self) -> Option<u64> {
+        let last = self.last.get();
+        let id = (last + 1..=last + SLOTS as u64).find(|&id| !self.holds(id))?;
+        self.last.set(id);
+        let (word, bit) = self.bit(id);
+        word.set(word.get() | bit);
+        self.count.set(self.count.get() + 1);
+        Some(id)
+    }
+
+    /// Whether the slot of `id` is taken.
+    fn holds(&self, id: u64) -> bool {
+        let (word, bit) = self.bit(id);
+        word.get() & bit != 0
+    }
+
+    /// The slot of `id` is free.
+    pub fn give(&self, id: u64) {
+        let (word, bit) = self.bit(id);
+        if word.get() & bit != 0 {
+            word.set(word.get() & !bit);
+            self.count.set(self.count.get() - 1);
+        }
+    }
+
+    /// Whether no slot is taken.
     #[cfg(test)]
     pub(crate) fn are_free(&self) -> bool {
-        self.words
-            .iter()
-            .all(|word| word.load(Ordering::Relaxed) & STATE == FREE)
-    }
-
-    /// Core: whether the slot that `id` would use is free.
-    pub fn is_free(&self, id: u64) -> bool {
-        self.word(id).load(Ordering::Relaxed) & STATE == FREE
+        self.count.get() == 0 && self.used.iter().all(|word| word.get() == 0)
     }
 }
 
@@ -131,12 +230,12 @@ mod tests {
     fn a_request_is_claimed_once_and_only_when_offered() {
         let claims = Claims::default();
         let (core, worker) = (&claims, &claims);
-        assert!(!worker.claim(7), "never offered");
+        assert_eq!(worker.claim(7), Claimed::TakenBack, "never offered");
         core.offer(7);
-        assert!(!core.is_claimed(7));
-        assert!(worker.claim(7));
-        assert!(core.is_claimed(7));
-        assert!(!worker.claim(7), "claimed already");
+        assert_eq!(core.look(7), Claim::Offered);
+        assert_eq!(worker.claim(7), Claimed::Yes);
+        assert_eq!(core.look(7), Claim::Claimed);
+        assert_eq!(worker.claim(7), Claimed::Overwritten, "claimed already");
     }
 
     #[test]
@@ -145,10 +244,9 @@ mod tests {
         let (core, worker) = (&claims, &claims);
         core.offer(3);
         core.free(3);
-        assert!(core.is_free(3 + SLOTS as u64));
         core.offer(3 + SLOTS as u64);
-        assert!(!worker.claim(3), "the slot holds another request by now");
-        assert!(!core.is_claimed(3));
+        let claimed = worker.claim(3);
+        assert_eq!(claimed, Claimed::TakenBack, "another request is there");
         core.set_gone(3 + SLOTS as u64);
         assert!(!worker.is_gone(3));
     }
@@ -160,11 +258,9 @@ mod tests {
         core.offer(1);
         core.set_gone(1);
         assert!(worker.is_gone(1));
-        assert!(
-            worker.claim(1),
-            "gone does not hinder a claim: the worker decides"
-        );
-        assert!(worker.is_gone(1) && core.is_claimed(1));
+        // Gone does not hinder a claim: the worker decides.
+        assert_eq!(worker.claim(1), Claimed::Yes);
+        assert!(worker.is_gone(1) && core.look(1) == Claim::Claimed);
     }
 
     #[test]
@@ -172,11 +268,11 @@ mod tests {
         let claims = Claims::default();
         let (core, worker) = (&claims, &claims);
         core.offer(1);
-        assert!(worker.claim(1));
+        assert_eq!(worker.claim(1), Claimed::Yes);
         assert!(!worker.is_complete(1));
         core.set_complete(1);
         assert!(worker.is_complete(1) && !worker.is_gone(1));
-        assert!(core.is_claimed(1));
+        assert_eq!(core.look(1), Claim::Claimed);
         core.set_gone(1);
         assert!(worker.is_complete(1) && worker.is_gone(1));
         core.free(1);
@@ -199,10 +295,10 @@ mod tests {
                         // A machine with one processor would let the same thread win each time.
                         std::thread::yield_now();
                     }
-                    worker.claim(id)
+                    worker.claim(id) == Claimed::Yes
                 });
                 start.wait();
-                let taken_back = core.revoke(id);
+                let taken_back = core.revoke(id) == Claim::Offered;
                 (claim.join().unwrap(), taken_back)
             });
             assert!(
@@ -216,5 +312,32 @@ mod tests {
             revoked > 0,
             "the race was never won by the core: it is no race"
         );
+    }
+
+    #[test]
+    fn what_neither_side_writes_is_no_state() {
+        let claims = Claims::default();
+        for word in [u64::MAX, 7, 1 << 8 | 3, 2 << 8 | SENT, FREE] {
+            claims.offer(1);
+            claims.scribble(1, word);
+            assert_eq!(claims.look(1), Claim::Overwritten, "{word:#x}");
+            assert_eq!(claims.revoke(1), Claim::Overwritten, "{word:#x}");
+            assert_eq!(claims.free(1), Claim::Overwritten, "{word:#x}");
+        }
+        claims.scribble(1, u64::MAX);
+        assert_eq!(claims.claim(1), Claimed::Overwritten);
+    }
+
+    /// Protects the core from seeking for ever when a worker has written to all claim words.
+    #[test]
+    fn a_slot_is_taken_until_it_is_given_back() {
+        let slots = Slots::default();
+        let all: Vec<_> = (0..SLOTS).map_while(|_| slots.take()).collect();
+        assert_eq!((all.len(), slots.take()), (SLOTS, None));
+        slots.give(all[5]);
+        assert_eq!(slots.take(), Some(all[5] + SLOTS as u64));
+        assert_eq!(slots.take(), None);
+        all.iter().for_each(|&id| slots.give(id));
+        assert!(slots.are_free());
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::{Buf, BufMut, Bytes, TryGetError};
 
-use super::frame::Garbage;
+use super::violation::Violation;
 use crate::semantics::field::{Fields, Line, Span};
 use crate::semantics::message::{
     Content, Endpoints, Request, RequestHead, ResponseHead, Timestamp, Tls, TlsVersion, Version,
@@ -17,9 +17,9 @@ use crate::semantics::message::{
 /// Stands for a length that is not known.
 const UNKNOWN: u64 = u64::MAX;
 
-impl From<TryGetError> for Garbage {
+impl From<TryGetError> for Violation {
     fn from(_: TryGetError) -> Self {
-        Garbage("payload too short")
+        Violation::Malformed("payload too short")
     }
 }
 
@@ -28,7 +28,7 @@ fn put_span(out: &mut Vec<u8>, span: Span) {
     out.put_u32_le(span.end);
 }
 
-fn get_span(from: &mut Bytes) -> Result<Span, Garbage> {
+fn get_span(from: &mut Bytes) -> Result<Span, Violation> {
     Ok(Span {
         start: from.try_get_u32_le()?,
         end: from.try_get_u32_le()?,
@@ -40,7 +40,7 @@ fn put_time(out: &mut Vec<u8>, time: Timestamp) {
     out.put_u32_le(time.micros);
 }
 
-fn get_time(from: &mut Bytes) -> Result<Timestamp, Garbage> {
+fn get_time(from: &mut Bytes) -> Result<Timestamp, Violation> {
     Ok(Timestamp {
         seconds: from.try_get_i64_le()?,
         micros: from.try_get_u32_le()?,
@@ -61,11 +61,11 @@ fn put_address(out: &mut Vec<u8>, address: &SocketAddr) {
     out.put_u16_le(address.port());
 }
 
-fn get_address(from: &mut Bytes) -> Result<SocketAddr, Garbage> {
+fn get_address(from: &mut Bytes) -> Result<SocketAddr, Violation> {
     let ip = match from.try_get_u8()? {
         4 => IpAddr::from(from.try_get_u32()?.to_be_bytes()),
         6 => IpAddr::from(from.try_get_u128()?.to_be_bytes()),
-        _ => return Err(Garbage("unknown address family")),
+        _ => return Err(Violation::Malformed("unknown address family")),
     };
     Ok(SocketAddr::new(ip, from.try_get_u16_le()?))
 }
@@ -86,7 +86,7 @@ fn put_endpoints(out: &mut Vec<u8>, endpoints: &Endpoints) {
     }
 }
 
-fn get_endpoints(from: &mut Bytes) -> Result<Endpoints, Garbage> {
+fn get_endpoints(from: &mut Bytes) -> Result<Endpoints, Violation> {
     match from.try_get_u8()? {
         0 => Ok(Endpoints::Ip {
             peer: get_address(from)?,
@@ -97,7 +97,7 @@ fn get_endpoints(from: &mut Bytes) -> Result<Endpoints, Garbage> {
             uid: from.try_get_u32_le()?,
             gid: from.try_get_u32_le()?,
         }),
-        _ => Err(Garbage("unknown kind of endpoint")),
+        _ => Err(Violation::Malformed("unknown kind of endpoint")),
     }
 }
 
@@ -107,19 +107,19 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The payload's next bytes, whose length stands before them.
-fn get_bytes(from: &mut Bytes) -> Result<Bytes, Garbage> {
+fn get_bytes(from: &mut Bytes) -> Result<Bytes, Violation> {
     let length = from.try_get_u32_le()? as usize;
     if length > from.remaining() {
-        return Err(Garbage("payload too short"));
+        return Err(Violation::Malformed("payload too short"));
     }
     Ok(from.split_to(length))
 }
 
-fn get_flag(from: &mut Bytes) -> Result<bool, Garbage> {
+fn get_flag(from: &mut Bytes) -> Result<bool, Violation> {
     match from.try_get_u8()? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(Garbage("neither yes nor no")),
+        _ => Err(Violation::Malformed("neither yes nor no")),
     }
 }
 
@@ -130,7 +130,7 @@ fn put_option(out: &mut Vec<u8>, bytes: Option<&Bytes>) {
     }
 }
 
-fn get_option(from: &mut Bytes) -> Result<Option<Bytes>, Garbage> {
+fn get_option(from: &mut Bytes) -> Result<Option<Bytes>, Violation> {
     get_flag(from)?.then(|| get_bytes(from)).transpose()
 }
 
@@ -148,18 +148,18 @@ pub(super) fn put_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
     put_option(out, tls.distrust.as_ref());
 }
 
-pub(super) fn get_tls(from: &mut Bytes) -> Result<Option<Tls>, Garbage> {
+pub(super) fn get_tls(from: &mut Bytes) -> Result<Option<Tls>, Violation> {
     if !get_flag(from)? {
         return Ok(None);
     }
-    let version =
-        TlsVersion::from_number(from.try_get_u16_le()?).ok_or(Garbage("unknown version of TLS"))?;
+    let version = TlsVersion::from_number(from.try_get_u16_le()?)
+        .ok_or(Violation::Malformed("unknown version of TLS"))?;
     let cipher = get_bytes(from)?;
     let server_name = get_option(from)?;
     let resumed = get_flag(from)?;
     let count = from.try_get_u32_le()? as usize;
     if count > from.remaining() / 4 {
-        return Err(Garbage("more certificates than bytes"));
+        return Err(Violation::Malformed("more certificates than bytes"));
     }
     let certificates = (0..count)
         .map(|_| get_bytes(from))
@@ -183,10 +183,10 @@ fn put_lines(out: &mut Vec<u8>, lines: impl ExactSizeIterator<Item = Line>) {
 }
 
 /// Takes lines and the bytes they point into: the payload's next `length` bytes.
-fn get_fields(from: &mut Bytes) -> Result<Fields, Garbage> {
+fn get_fields(from: &mut Bytes) -> Result<Fields, Violation> {
     let count = from.try_get_u32_le()? as usize;
     if count > from.remaining() / 16 {
-        return Err(Garbage("more fields than bytes"));
+        return Err(Violation::Malformed("more fields than bytes"));
     }
     let mut lines = Vec::with_capacity(count);
     for _ in 0..count {
@@ -195,7 +195,7 @@ fn get_fields(from: &mut Bytes) -> Result<Fields, Garbage> {
             value: get_span(from)?,
         });
     }
-    Fields::new(get_bytes(from)?, lines).ok_or(Garbage("a field outside of its bytes"))
+    Fields::new(get_bytes(from)?, lines).ok_or(Violation::Malformed("a field outside of its bytes"))
 }
 
 /// A request's payload. Content in a file travels as a descriptor beside it.
@@ -220,9 +220,10 @@ pub(super) fn put_request(out: &mut Vec<u8>, request: &Request) {
 }
 
 /// The request in `payload`, with its content's `file` where one came along.
-pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<Request, Garbage> {
+pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<Request, Violation> {
     let from = &mut payload;
-    let version = Version::from_number(from.try_get_u8()?).ok_or(Garbage("unknown version"))?;
+    let version =
+        Version::from_number(from.try_get_u8()?).ok_or(Violation::Malformed("unknown version"))?;
     let listener = from.try_get_u16_le()?;
     let connected = get_time(from)?;
     let started = get_time(from)?;
@@ -239,7 +240,7 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
         .iter()
         .any(|span| span.start > span.end || span.end > fields_end)
     {
-        return Err(Garbage("method or target outside of the head"));
+        return Err(Violation::Malformed("method or target outside of the head"));
     }
     let content = match file {
         Some(file) => Content::File {
@@ -301,7 +302,7 @@ pub(super) fn head_length(fields: &[(&[u8], &[u8])]) -> usize {
 pub(super) fn get_head(
     mut payload: Bytes,
     status: u16,
-) -> Result<(ResponseHead, Option<u64>), Garbage> {
+) -> Result<(ResponseHead, Option<u64>), Violation> {
     let length = Some(payload.try_get_u64_le()?).filter(|&length| length != UNKNOWN);
     let fields = get_fields(&mut payload)?;
     Ok((ResponseHead { status, fields }, length))
@@ -314,7 +315,7 @@ pub(super) fn put_range(out: &mut Vec<u8>, offset: u64, length: u64) {
 }
 
 /// Offset and length in `payload`.
-pub(super) fn get_range(mut payload: Bytes) -> Result<(u64, u64), Garbage> {
+pub(super) fn get_range(mut payload: Bytes) -> Result<(u64, u64), Violation> {
     Ok((payload.try_get_u64_le()?, payload.try_get_u64_le()?))
 }
 

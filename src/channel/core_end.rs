@@ -4,64 +4,39 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::Shutdown;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::claim::Claims;
-use super::frame::{Garbage, Header, Kind, Unframer, put};
+use super::claim::{Claim, SLOTS, Slots};
+use super::frame::{Frame, Header, Kind, Unframer, put};
 use super::memory::Memory;
-use super::message::{Besides, Message};
+use super::message::{Message, PiggybackedEvents};
+use super::outgoing::{Ancillary, Attention, Outgoing};
+use super::ring::Reader;
 use super::transfer::{self, Received};
+use super::violation::{ChannelError, Violation};
 use super::{Descriptors, codec};
-use crate::semantics::message::{Content, Request, Tls};
+use crate::semantics::message::{Request, Tls};
 
 /// Bytes of frames that are gathered without a buffer being made anew.
 const BUFFER: usize = 16 * 1024;
 
-/// Frames that the socket has not taken yet; a descriptor goes with the first byte.
-#[derive(Debug)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    sent: usize,
-    beside: Beside,
-}
+/// Writes that wait for a worker to read, at most. It is sent a few dozen requests ahead, and for each open response a few frames.
+const MOST_OUTGOING: usize = 8 * SLOTS;
 
-impl Outgoing {
-    /// Whether more frames may be appended.
-    fn is_plain(&self) -> bool {
-        matches!(self.beside, Beside::Nothing | Beside::Content(_))
-            && self.beside.descriptor().is_none()
-    }
-}
+/// How often a worker may ring in a row without having anything to say. Most rings for what was read already come once.
+const MOST_RINGS: u32 = 10_000;
 
-/// What goes with the first byte of a frame.
-#[derive(Debug)]
-enum Beside {
-    Nothing,
-    Socket(OwnedFd),
-    /// The file of this request's content, if it has one.
-    Content(Rc<Request>),
-}
-
-impl Beside {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Beside::Socket(socket) => Some(socket.as_fd()),
-            Beside::Content(request) => match &request.content {
-                Content::File { file, .. } => Some(file.as_fd()),
-                Content::Empty | Content::Inline(_) => None,
-            },
-            Beside::Nothing => None,
-        }
-    }
-}
+/// How long the core waits for room in a worker's socket where it has no descriptor to be told of it.
+const NO_DESCRIPTOR: Duration = Duration::from_millis(10);
 
 /// The core's end.
 #[derive(Debug)]
@@ -74,37 +49,18 @@ pub struct CoreEnd {
     unframer: RefCell<Unframer>,
     /// What came by the ring, which goes before.
     from_ring: RefCell<Unframer>,
+    /// What was taken of the ring.
+    ring: RefCell<Reader>,
+    /// Which slots for requests are in use.
+    slots: Slots,
     /// What the last frame said besides its message.
-    besides: Cell<Besides>,
+    piggybacked: Cell<PiggybackedEvents>,
+    /// How often in a row it has rung for nothing.
+    rings: Cell<u32>,
     out: RefCell<VecDeque<Outgoing>>,
     /// A buffer that frames went out of, for the next ones.
     spare: RefCell<Vec<u8>>,
     attention: Attention,
-}
-
-/// Has whoever waits for messages look again.
-#[derive(Debug, Default)]
-struct Attention {
-    called: Cell<bool>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Attention {
-    fn call(&self) {
-        self.called.set(true);
-        if let Some(waker) = self.waiting.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
-    /// Whether it was called since the last time; else it will wake who asks.
-    fn is_called(&self, context: &Context<'_>) -> bool {
-        let called = self.called.take();
-        if !called {
-            *self.waiting.borrow_mut() = Some(context.waker().clone());
-        }
-        called
-    }
 }
 
 impl CoreEnd {
@@ -126,16 +82,74 @@ impl CoreEnd {
             bell: unsafe { AsyncFd::register_with_interest(descriptors.bell, Interest::READABLE) }?,
             unframer: RefCell::default(),
             from_ring: RefCell::default(),
-            besides: Cell::default(),
+            ring: RefCell::default(),
+            slots: Slots::default(),
+            piggybacked: Cell::default(),
+            rings: Cell::new(0),
             out: RefCell::default(),
             spare: RefCell::default(),
             attention: Attention::default(),
         })
     }
 
-    /// The claim words of this channel.
-    pub fn claims(&self) -> &Claims {
-        &self.memory.claims
+    /// Whether the worker holds as many requests as it may.
+    pub fn is_full(&self) -> bool {
+        self.slots.is_full()
+    }
+
+    /// An id for the next request; `None` where the worker holds as many as it may.
+    pub fn next_id(&self) -> Option<u64> {
+        self.slots.take()
+    }
+
+    /// Takes request `id` back, unless the worker has claimed it. Returns what it was; its slot is free if that was
+    /// [`Claim::Offered`].
+    pub fn revoke(&self, id: u64) -> Claim {
+        let claim = self.memory.claims.revoke(id);
+        if claim == Claim::Offered {
+            self.slots.give(id);
+        }
+        claim
+    }
+
+    /// What the claim word of request `id` says.
+    pub fn claim(&self, id: u64) -> Claim {
+        self.memory.claims.look(id)
+    }
+
+    /// Request `id` is over: its slot is free.
+    ///
+    /// # Errors
+    /// When its claim word does not say that the worker has claimed it.
+    pub fn free(&self, id: u64) -> Result<(), Violation> {
+        self.slots.give(id);
+        match self.memory.claims.free(id) {
+            Claim::Claimed => Ok(()),
+            Claim::Offered => Err(Violation::NotClaimed(id)),
+            Claim::Overwritten => Err(Violation::ClaimOverwritten(id)),
+        }
+    }
+
+    /// Request `id` was not sent: its slot is free.
+    pub fn forget(&self, id: u64) {
+        self.slots.give(id);
+        self.memory.claims.free(id);
+    }
+
+    /// The client of request `id` has left.
+    pub fn set_gone(&self, id: u64) {
+        self.memory.claims.set_gone(id);
+    }
+
+    /// All content that the response of request `id` may have was written.
+    pub fn set_complete(&self, id: u64) {
+        self.memory.claims.set_complete(id);
+    }
+
+    /// Whether no slot is in use.
+    #[cfg(test)]
+    pub(crate) fn has_no_request(&self) -> bool {
+        self.slots.are_free()
     }
 
     /// Offers request `id` to the worker and sends it: at once, or with `later` behind what else the loop has to do now,
@@ -146,8 +160,8 @@ impl CoreEnd {
     pub fn send_request(&self, id: u64, request: &Rc<Request>, later: bool) -> io::Result<()> {
         self.memory.claims.offer(id);
         // Shared, not duplicated: where descriptors have run out that would fail.
-        let beside = Beside::Content(Rc::clone(request));
-        let with_descriptor = beside.descriptor().is_some();
+        let ancillary = Ancillary::Content(Rc::clone(request));
+        let with_descriptor = ancillary.descriptor().is_some();
         let header = Header {
             with_descriptor,
             ..Header::new(Kind::Request, id)
@@ -163,7 +177,7 @@ impl CoreEnd {
         // it need not ring.
         self.memory.ring.wake_up();
         self.attention.call();
-        self.send(bytes, beside)
+        self.send(bytes, ancillary)
     }
 
     /// Allows the worker to send `amount` more bytes of content for request `id`.
@@ -175,7 +189,7 @@ impl CoreEnd {
         put(&mut bytes, Header::new(Kind::Credit, id), |out| {
             out.extend_from_slice(&amount.to_le_bytes());
         });
-        self.send(bytes, Beside::Nothing)
+        self.send(bytes, Ancillary::Nothing)
     }
 
     /// Asks the app for its verdict on a client's certificate.
@@ -188,7 +202,7 @@ impl CoreEnd {
         put(&mut bytes, Header::new(Kind::Verify, id), |out| {
             codec::put_tls(out, Some(tls));
         });
-        self.send(bytes, Beside::Nothing)
+        self.send(bytes, Ancillary::Nothing)
     }
 
     /// Gives the worker the socket that it asked for; nothing where the client has gone.
@@ -200,8 +214,8 @@ impl CoreEnd {
             with_descriptor: socket.is_some(),
             ..Header::new(Kind::Reply, id)
         };
-        let beside = socket.map_or(Beside::Nothing, Beside::Socket);
-        self.send(header.bytes(0).to_vec(), beside)
+        let ancillary = socket.map_or(Ancillary::Nothing, Ancillary::Socket);
+        self.send(header.bytes(0).to_vec(), ancillary)
     }
 
     /// Wakes the worker, as it asked.
@@ -211,7 +225,7 @@ impl CoreEnd {
     pub fn send_wake(&self) -> io::Result<()> {
         self.send(
             Header::new(Kind::Wake, 0).bytes(0).to_vec(),
-            Beside::Nothing,
+            Ancillary::Nothing,
         )
     }
 
@@ -227,7 +241,7 @@ impl CoreEnd {
     pub fn send_stop(&self) -> io::Result<()> {
         self.send(
             Header::new(Kind::Stop, 0).bytes(0).to_vec(),
-            Beside::Nothing,
+            Ancillary::Nothing,
         )
     }
 
@@ -237,12 +251,15 @@ impl CoreEnd {
         let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), Shutdown::Both);
     }
 
-    fn send(&self, bytes: Vec<u8>, beside: Beside) -> io::Result<()> {
+    fn send(&self, bytes: Vec<u8>, ancillary: Ancillary) -> io::Result<()> {
+        if self.out.borrow().len() >= MOST_OUTGOING {
+            return Err(Violation::NotReading.into());
+        }
         let was_empty = self.out.borrow().is_empty();
         self.out.borrow_mut().push_back(Outgoing {
             bytes,
             sent: 0,
-            beside,
+            ancillary,
         });
         if was_empty && !self.write_now()? {
             self.attention.call();
@@ -273,7 +290,7 @@ impl CoreEnd {
         out.push_back(Outgoing {
             bytes,
             sent: 0,
-            beside: Beside::Nothing,
+            ancillary: Ancillary::Nothing,
         });
     }
 
@@ -291,9 +308,9 @@ impl CoreEnd {
         while let Some(first) = out.front_mut() {
             let piece = IoSlice::new(&first.bytes[first.sent..]);
             // The descriptor goes with the first byte that is taken.
-            let descriptor = first.beside.descriptor();
+            let descriptor = first.ancillary.descriptor();
             first.sent += transfer::send(socket.as_fd(), &[piece], descriptor)?;
-            first.beside = Beside::Nothing;
+            first.ancillary = Ancillary::Nothing;
             if first.sent == first.bytes.len()
                 && let Some(sent) = out.pop_front()
                 && sent.bytes.capacity() <= BUFFER
@@ -307,19 +324,19 @@ impl CoreEnd {
     /// Waits for the worker's next message; nothing at the end of the stream. Meanwhile writes what is queued.
     ///
     /// # Errors
-    /// When the channel is broken, or the worker sends garbage.
-    pub async fn next(&self) -> io::Result<Option<Message>> {
+    /// When the channel can't be read or written, or the worker has broken its rules.
+    pub async fn next(&self) -> Result<Option<Message>, ChannelError> {
         loop {
             if let Some(message) = self.unframed()? {
                 return Ok(Some(message));
             }
             let pending = self.write_queued()?;
-            if !self.memory.ring.sleep() {
+            if !self.ring.borrow().prepare_sleep(&self.memory.ring) {
                 continue;
             }
             let more = tokio::select! {
                 more = poll_fn(|context| self.poll_more(context)) => more,
-                written = self.write_pending(), if pending => written.map(|()| true),
+                written = self.write_pending(), if pending => written.map(|()| true).map_err(ChannelError::from),
             };
             self.memory.ring.wake_up();
             if !more? {
@@ -329,18 +346,24 @@ impl CoreEnd {
     }
 
     /// Waits until there is something to look at; false at the end of the stream.
-    fn poll_more(&self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_more(&self, context: &mut Context<'_>) -> Poll<Result<bool, ChannelError>> {
         if self.attention.is_called(context) {
             return Poll::Ready(Ok(true));
         }
         if let Poll::Ready(rung) = self.bell.poll_read_ready(context) {
             rung?.clear_ready();
-            return Poll::Ready(Ok(true));
+            self.rings.set(self.rings.get() + 1);
+            return Poll::Ready(match self.rings.get() > MOST_RINGS {
+                true => Err(Violation::Ringing.into()),
+                false => Ok(true),
+            });
         }
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(context))?;
             match self.receive(ready.get_inner()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                }
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(received) => {
                     if received.all {
@@ -369,7 +392,10 @@ impl CoreEnd {
 
     /// Writes queued frames, waiting for room.
     async fn write_pending(&self) -> io::Result<()> {
-        let copy = self.socket.get_ref().try_clone()?;
+        let Ok(copy) = self.socket.get_ref().try_clone() else {
+            tokio::time::sleep(NO_DESCRIPTOR).await;
+            return self.write_now().map(drop);
+        };
         // SAFETY: the copy is owned by the AsyncFd alone and closed with it.
         let writable = unsafe { AsyncFd::register_with_interest(copy, Interest::WRITABLE) }?;
         writable
@@ -381,7 +407,7 @@ impl CoreEnd {
     ///
     /// # Errors
     /// As [`next`](Self::next).
-    pub fn next_sent(&self) -> io::Result<Option<Message>> {
+    pub fn next_sent(&self) -> Result<Option<Message>, ChannelError> {
         loop {
             if let Some(message) = self.unframed()? {
                 return Ok(Some(message));
@@ -389,7 +415,9 @@ impl CoreEnd {
             match self.receive(self.socket.get_ref()) {
                 Ok(received) if received.bytes > 0 => {}
                 Ok(_) => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -397,64 +425,76 @@ impl CoreEnd {
 
     /// One step of [`next`](Self::next) that does not wait.
     #[cfg(test)]
-    pub(crate) fn step(&self) -> io::Result<Option<Message>> {
+    pub(crate) fn step(&self) -> Result<Option<Message>, ChannelError> {
         self.write_queued()?;
         self.next_sent()
     }
 
-    fn receive(&self, socket: &OwnedFd) -> io::Result<Received> {
+    fn receive(&self, socket: &OwnedFd) -> Result<Received, ChannelError> {
         match transfer::receive(socket.as_fd(), &mut self.unframer.borrow_mut()) {
             // The worker died with requests unread: its end is closed, what it had sent has been read.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Received {
-                bytes: 0,
-                all: false,
-            }),
+            Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Ok(Received {
+                    bytes: 0,
+                    all: false,
+                })
+            }
             received => received,
         }
     }
 
     /// The next message of those that are here: of the ring, then of the socket. Whatever is in the ring was said
-    /// before what the socket has brought and we have not understood yet.
-    fn unframed(&self) -> Result<Option<Message>, Garbage> {
-        let mut besides = self.besides.get();
-        if let Some(message) = besides.next() {
-            self.besides.set(besides);
+    /// before what the socket has brought and we have not acknowledged yet.
+    fn unframed(&self) -> Result<Option<Message>, Violation> {
+        let mut piggybacked = self.piggybacked.get();
+        if let Some(message) = piggybacked.next() {
+            self.piggybacked.set(piggybacked);
             return Ok(Some(message));
         }
         let mut from_ring = self.from_ring.borrow_mut();
         loop {
             if let Some(frame) = from_ring.next()? {
-                self.besides.set(Besides::of(&frame));
-                return Message::new(frame, &self.memory).map(Some);
+                return self.message(frame).map(Some);
             }
-            let taken = self.memory.ring.take(&mut from_ring.bytes);
-            if taken.map_err(|_| Garbage("a ring that makes no sense"))? {
+            // A batch is whole frames.
+            if !from_ring.bytes.is_empty() {
+                return Err(Violation::BatchCut);
+            }
+            let mut ring = self.ring.borrow_mut();
+            if ring.take(&self.memory.ring, &mut from_ring.bytes)? {
                 continue;
             }
             let Some(frame) = self.unframer.borrow_mut().next()? else {
                 return Ok(None);
             };
-            match frame.kind {
-                Kind::Wake => return Ok(Some(Message::Wake)),
-                _ => {
-                    self.memory.ring.understand(frame.length());
-                    self.besides.set(Besides::of(&frame));
-                    return Message::new(frame, &self.memory).map(Some);
-                }
+            // A signal handler sends those, and the worker does not count them.
+            if frame.kind != Kind::Wake {
+                ring.acknowledge_socket(&self.memory.ring, frame.length());
             }
+            return self.message(frame).map(Some);
         }
+    }
+}
+
+impl CoreEnd {
+    fn message(&self, frame: Frame) -> Result<Message, Violation> {
+        self.rings.set(0);
+        self.piggybacked.set(PiggybackedEvents::of(&frame));
+        Message::new(frame, &self.memory)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::task::Waker;
 
     use super::super::codec::tests::request;
     use super::super::pair;
     use super::super::respond::Respond;
     use super::super::worker_end::{Incoming, WorkerEnd};
     use super::*;
+    use crate::semantics::message::Content;
 
     fn is_rung(bell: &OwnedFd) -> bool {
         nix::unistd::read(bell, &mut [0; 8]).is_ok()
@@ -476,7 +516,7 @@ mod tests {
         let sent = Rc::new(request(Content::Empty));
         core.send_request(1, &sent, false).unwrap();
         assert!(matches!(worker.next().unwrap(), Incoming::Request(1, _)));
-        assert!(worker.claim(1));
+        assert_eq!(worker.claim(1), Ok(true));
         worker.head(1, 200, &[], None).unwrap();
         worker.flush().unwrap();
         assert!(!is_rung(&bell), "the core was awake");

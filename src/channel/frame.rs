@@ -8,10 +8,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::os::fd::OwnedFd;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::violation::Violation;
 
 /// Bytes of a frame's header.
 pub(super) const HEADER: usize = 16;
@@ -33,6 +34,9 @@ const COPY: usize = 4 * 1024;
 
 /// No frame's payload is longer; a length beyond it means that the stream is garbage.
 pub(super) const MAX_PAYLOAD: usize = 1024 * 1024;
+
+/// Frames that are written together have no more bytes than this: a piece of content, and the longest frame after it.
+const MOST_TOGETHER: usize = 2 * (HEADER + MAX_PAYLOAD);
 
 /// The worker sends content in pieces up to this size.
 pub(super) const PIECE: usize = 64 * 1024;
@@ -114,31 +118,34 @@ pub(super) struct Frame {
     /// What it says besides: ENDS, IDLE.
     pub(super) marks: u8,
     pub(super) payload: Bytes,
-    pub(super) descriptor: Option<OwnedFd>,
+    pub(super) descriptor: Descriptor,
+}
+
+/// The descriptor of a frame.
+#[derive(Debug, Default)]
+pub(super) enum Descriptor {
+    /// It has none.
+    #[default]
+    None,
+    /// It could not be received: descriptors have run out in this process.
+    Lost,
+    Here(OwnedFd),
+}
+
+impl Descriptor {
+    /// It, if it is here.
+    pub(super) fn here(self) -> Option<OwnedFd> {
+        match self {
+            Descriptor::Here(descriptor) => Some(descriptor),
+            Descriptor::None | Descriptor::Lost => None,
+        }
+    }
 }
 
 impl Frame {
     /// Bytes that it had on its way.
     pub(super) fn length(&self) -> u64 {
         (HEADER + self.payload.len()) as u64
-    }
-}
-
-/// The other process has sent what can't be a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Garbage(pub &'static str);
-
-impl fmt::Display for Garbage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "garbage on a worker's channel: {}", self.0)
-    }
-}
-
-impl std::error::Error for Garbage {}
-
-impl From<Garbage> for std::io::Error {
-    fn from(garbage: Garbage) -> Self {
-        std::io::Error::new(std::io::ErrorKind::InvalidData, garbage)
     }
 }
 
@@ -190,8 +197,10 @@ pub(super) struct Unframer {
     /// Bytes read and not yet taken.
     pub(super) bytes: BytesMut,
     /// Descriptors received and not yet matched with their frames: they come in order, with or before
-    /// the last byte of their frame.
-    pub(super) descriptors: VecDeque<OwnedFd>,
+    /// the last byte of their frame. One that was lost keeps its place, or frames would get those of others.
+    pub(super) descriptors: VecDeque<Option<OwnedFd>>,
+    /// Bytes of frames that were read while a descriptor waited.
+    unannounced: usize,
 }
 
 impl Unframer {
@@ -214,31 +223,47 @@ impl Unframer {
         }
     }
 
+    /// A frame without a descriptor was read, of this length. A descriptor that waits is announced by one of the frames that were
+    /// written together with it.
+    fn pass_descriptor(&mut self, length: usize) -> Result<(), Violation> {
+        if self.descriptors.is_empty() {
+            return Ok(());
+        }
+        self.unannounced += length;
+        match self.unannounced > MOST_TOGETHER {
+            true => Err(Violation::UnannouncedDescriptor),
+            false => Ok(()),
+        }
+    }
+
     /// The next frame, if it is here whole.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, Garbage> {
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, Violation> {
         if self.bytes.len() < HEADER {
             return Ok(None);
         }
         let mut head = &self.bytes[..HEADER];
         let length = head.get_u32_le() as usize;
-        let kind = Kind::from_number(head.get_u8()).ok_or(Garbage("unknown kind of frame"))?;
+        let number = head.get_u8();
+        let kind = Kind::from_number(number).ok_or(Violation::UnknownKind(number))?;
         let marks = head.get_u8();
         let status = head.get_u16_le();
         let id = head.get_u64_le();
         if length > MAX_PAYLOAD {
-            return Err(Garbage("frame too long"));
+            return Err(Violation::FrameTooLong(length));
         }
         if self.bytes.len() < HEADER + length {
             return Ok(None);
         }
         let descriptor = if marks & DESCRIPTOR != 0 {
-            Some(
-                self.descriptors
-                    .pop_front()
-                    .ok_or(Garbage("a descriptor is missing"))?,
-            )
+            self.unannounced = 0;
+            match self.descriptors.pop_front() {
+                Some(Some(descriptor)) => Descriptor::Here(descriptor),
+                Some(None) => Descriptor::Lost,
+                None => return Err(Violation::MissingDescriptor),
+            }
         } else {
-            None
+            self.pass_descriptor(HEADER + length)?;
+            Descriptor::None
         };
         self.bytes.advance(HEADER);
         let payload = if length <= COPY {
@@ -336,15 +361,35 @@ mod tests {
             ..Header::new(Kind::Request, 1)
         };
         unframer.bytes.extend_from_slice(&header.bytes(0));
-        assert_eq!(
-            unframer.next().unwrap_err(),
-            Garbage("a descriptor is missing")
-        );
+        assert_eq!(unframer.next().unwrap_err(), Violation::MissingDescriptor);
 
         let mut unframer = Unframer::default();
         unframer
             .bytes
             .extend_from_slice(&Header::new(Kind::Chunk, 1).bytes(MAX_PAYLOAD + 1));
-        assert_eq!(unframer.next().unwrap_err(), Garbage("frame too long"));
+        let length = MAX_PAYLOAD + 1;
+        assert_eq!(
+            unframer.next().unwrap_err(),
+            Violation::FrameTooLong(length)
+        );
+    }
+
+    #[test]
+    fn a_descriptor_that_no_frame_announces_is_garbage() {
+        let mut unframer = Unframer::default();
+        unframer.descriptors.push_back(None);
+        let mut frames = 0;
+        let refused = loop {
+            let header = Header::new(Kind::Chunk, 1);
+            let mut bytes = Vec::new();
+            put(&mut bytes, header, |out| out.resize(out.len() + PIECE, 0));
+            unframer.bytes.extend_from_slice(&bytes);
+            match unframer.next() {
+                Ok(_) => frames += 1,
+                Err(violation) => break violation,
+            }
+        };
+        assert_eq!(refused, Violation::UnannouncedDescriptor);
+        assert!((16..64).contains(&frames), "{frames}");
     }
 }

@@ -8,7 +8,7 @@ use super::codec::{
     get_head, get_range, get_request, get_tls, head_length, put_head, put_range, put_request,
     put_tls,
 };
-use super::frame::{Frame, HEADER, Header, Kind, Unframer, put};
+use super::frame::{Descriptor, Frame, HEADER, Header, Kind, Unframer, put};
 
 /// Descriptors that stand ready for frames that say they bring one.
 const DESCRIPTORS: usize = 2;
@@ -47,7 +47,7 @@ impl Frames {
         let mut unframer = Unframer::default();
         let stdin = std::io::stdin();
         let duplicates = (0..DESCRIPTORS).flat_map(|_| stdin.as_fd().try_clone_to_owned());
-        unframer.descriptors.extend(duplicates);
+        unframer.descriptors.extend(duplicates.map(Some));
         Frames {
             unframer,
             frames: Vec::new(),
@@ -66,7 +66,7 @@ impl Frames {
                     let start = self.written.len();
                     let header = Header {
                         status: frame.status,
-                        with_descriptor: frame.descriptor.is_some(),
+                        with_descriptor: matches!(frame.descriptor, Descriptor::Here(_)),
                         ..Header::new(frame.kind, frame.id)
                     };
                     put(&mut self.written, header, |out| {
@@ -89,8 +89,9 @@ fn check_payload(frame: Frame) {
     let payload = frame.payload;
     match frame.kind {
         Kind::Request => {
-            let in_file = frame.descriptor.is_some();
-            let Ok(request) = get_request(payload.clone(), frame.descriptor) else {
+            let descriptor = frame.descriptor.here();
+            let in_file = descriptor.is_some();
+            let Ok(request) = get_request(payload.clone(), descriptor) else {
                 return;
             };
             let _ = (request.head.method(), request.head.target());

@@ -91,6 +91,7 @@ impl Drop for Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::claim::{Claim, Claimed};
     use super::*;
 
     #[test]
@@ -104,6 +105,7 @@ mod tests {
         let memory = create().unwrap();
         let (core, worker) = (Memory::map(&memory).unwrap(), Memory::map(&memory).unwrap());
         core.claims.offer(7);
-        assert!(worker.claims.claim(7) && core.claims.is_claimed(7));
+        assert_eq!(worker.claims.claim(7), Claimed::Yes);
+        assert_eq!(core.claims.look(7), Claim::Claimed);
     }
 }

@@ -7,21 +7,24 @@ use std::sync::Arc;
 
 use super::area::{Area, Chunk};
 use super::codec;
-use super::frame::{ENDS, Frame, Garbage, IDLE, Kind};
+use super::frame::{Descriptor, ENDS, Frame, IDLE, Kind, PIECE};
 use super::memory::Memory;
+use super::violation::Violation;
 use crate::semantics::message::ResponseHead;
 
 /// What a worker says, with the id of the request it speaks of.
 #[derive(Debug)]
 pub enum Message {
-    /// An interim response.
-    Informational(u64, ResponseHead),
+    /// An interim response, and how long it was as a frame.
+    Informational(u64, ResponseHead, usize),
     /// The head of the final response, and the length of its content where it is known.
     Head(u64, ResponseHead, Option<u64>),
     /// A piece of content.
     Chunk(u64, Chunk),
     /// A piece of content: so many bytes of a file, from an offset on.
     File(u64, OwnedFd, u64, u64),
+    /// A piece of content in a file whose descriptor could not be received: they have run out.
+    LostFile(u64),
     /// The response is complete.
     End(u64),
     /// The response can't be completed.
@@ -40,28 +43,40 @@ pub enum Message {
 
 impl Message {
     /// What a frame says, but for its marks.
-    pub(super) fn new(frame: Frame, memory: &Arc<Memory>) -> Result<Self, Garbage> {
+    pub(super) fn new(frame: Frame, memory: &Arc<Memory>) -> Result<Self, Violation> {
         let id = frame.id;
         Ok(match frame.kind {
-            Kind::Informational => {
-                Message::Informational(id, codec::get_head(frame.payload, frame.status)?.0)
-            }
-            Kind::Head => {
-                let (head, length) = codec::get_head(frame.payload, frame.status)?;
-                Message::Head(id, head, length)
+            Kind::Informational => match frame.status {
+                100 | 102..=199 => {
+                    let size = frame.payload.len();
+                    let (head, _) = codec::get_head(frame.payload, frame.status)?;
+                    Message::Informational(id, head, size)
+                }
+                other => return Err(Violation::Status(other)),
+            },
+            Kind::Head => match frame.status {
+                101 | 200..=999 => {
+                    let (head, length) = codec::get_head(frame.payload, frame.status)?;
+                    Message::Head(id, head, length)
+                }
+                other => return Err(Violation::Status(other)),
+            },
+            Kind::Chunk if frame.payload.len() > PIECE => {
+                return Err(Violation::FrameTooLong(frame.payload.len()));
             }
             Kind::Chunk => Message::Chunk(id, frame.payload.into()),
             Kind::Shared => {
                 let (at, length) = codec::get_range(frame.payload)?;
-                let piece = Area::take(memory, at, length);
-                Message::Chunk(id, piece.ok_or(Garbage("content that is nowhere"))?)
+                let piece = Area::take(memory, at, length).filter(|_| length <= PIECE as u64);
+                Message::Chunk(id, piece.ok_or(Violation::OutsideOfArea { at, length })?)
             }
             Kind::File => {
                 let (offset, length) = codec::get_range(frame.payload)?;
-                let file = frame
-                    .descriptor
-                    .ok_or(Garbage("a file without a descriptor"))?;
-                Message::File(id, file, offset, length)
+                match frame.descriptor {
+                    Descriptor::Here(file) => Message::File(id, file, offset, length),
+                    Descriptor::Lost => Message::LostFile(id),
+                    Descriptor::None => return Err(Violation::MissingDescriptor),
+                }
             }
             Kind::End => Message::End(id),
             Kind::Abort => Message::Abort(id),
@@ -69,23 +84,24 @@ impl Message {
             Kind::Verdict => Message::Verdict(id, frame.status == 1),
             Kind::Idle => Message::Idle,
             Kind::Leaving => Message::Leaving,
-            Kind::Wake | Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply | Kind::Verify => {
-                return Err(Garbage("not a frame for the core"));
+            Kind::Wake => Message::Wake,
+            Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply | Kind::Verify => {
+                return Err(Violation::WrongDirection(frame.kind as u8));
             }
         })
     }
 }
 
-/// The messages that a frame's marks stand for, as far as they have not been told.
+/// The messages that a frame's marks stand for, as far as they have not been returned.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Besides {
+pub(super) struct PiggybackedEvents {
     end: Option<u64>,
     idle: bool,
 }
 
-impl Besides {
+impl PiggybackedEvents {
     pub(super) fn of(frame: &Frame) -> Self {
-        Besides {
+        PiggybackedEvents {
             end: (frame.marks & ENDS != 0).then_some(frame.id),
             idle: frame.marks & IDLE != 0,
         }

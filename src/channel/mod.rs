@@ -20,12 +20,17 @@ pub mod fuzz;
 mod memory;
 pub mod message;
 mod open;
+mod outgoing;
+pub mod progress;
+#[cfg(test)]
+pub(crate) mod raw;
 pub mod respond;
 mod ring;
 #[cfg(test)]
 mod ring_tests;
 mod sync;
 mod transfer;
+pub mod violation;
 pub mod worker_end;
 
 pub use self::area::Chunk;

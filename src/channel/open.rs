@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::CREDIT;
+use super::progress::Progress;
 use super::respond::Lost;
 use crate::log::limited;
 
@@ -34,8 +34,8 @@ impl OpenResponses {
 #[derive(Debug)]
 pub(super) struct Open {
     id: u64,
-    /// Bytes of content that may be sent before the client has taken more.
-    pub(super) credit: u64,
+    /// What may be sent now.
+    pub(super) progress: Progress,
     room: Room,
 }
 
@@ -54,7 +54,7 @@ impl Open {
     fn new(id: u64) -> Self {
         Open {
             id,
-            credit: CREDIT,
+            progress: Progress::default(),
             room: Room::Unlimited,
         }
     }
@@ -73,17 +73,14 @@ impl Open {
         }
     }
 
-    /// So much content was sent.
-    pub(super) fn sent(&mut self, length: u64) {
-        self.credit = self.credit.saturating_sub(length);
-        self.fill(length);
-    }
-
-    /// So much content was sent, whose credit does not matter.
-    pub(super) fn fill(&mut self, length: u64) {
+    /// So much content is sent, which takes this of the credit.
+    pub(super) fn send(&mut self, length: u64, cost: u64) -> Result<(), Lost> {
+        let allowed = self.progress.content(self.id, cost);
+        allowed.map_err(|_| Lost::Finished)?;
         if let Room::Left(left) = &mut self.room {
             *left -= length.min(*left);
         }
+        Ok(())
     }
 
     /// Whether its Content-Length is reached.
@@ -113,16 +110,14 @@ mod tests {
         let mut open = Open::new(1);
         assert_eq!(open.fits(1000), 1000);
         open.announce(Some(10));
-        open.sent(4);
+        open.progress.head(1).unwrap();
+        open.send(4, 4).unwrap();
         assert_eq!(
             (open.fits(5), open.fits(7), open.is_complete()),
             (5, 6, false)
         );
-        open.sent(6);
-        assert_eq!(
-            (open.fits(1), open.is_complete(), open.credit),
-            (0, true, CREDIT - 10)
-        );
+        open.send(6, 6).unwrap();
+        assert_eq!((open.fits(1), open.is_complete()), (0, true));
         assert_eq!(open.exceed(), Lost::Complete);
         assert_eq!((open.fits(1), open.is_complete()), (0, true));
     }

@@ -3,13 +3,17 @@
 //! One writer, the worker; one reader, the core. A batch is a row of whole frames. It is published by one release
 //! store, so that a response which was handed over outlives its worker; the core is woken only where it sleeps.
 //! What does not fit, and what brings a descriptor, goes by the socket. The order of both is kept by one rule: the
-//! ring is used only while the core has understood all that the socket carried, and is read before the socket.
+//! ring is used only while the core has acknowledged all that the socket carried, and is read before the socket.
+//!
+//! What the core has taken and acknowledged are numbers of its own ([`Reader`]). It stores copies here for the worker, and never
+//! reads them back.
 
 #![forbid(unsafe_code)]
 
 use bytes::{BufMut, BytesMut};
 
 use super::sync::{AtomicU32, AtomicU64, LONGEST, Ordering, WORDS, fence};
+use super::violation::Violation;
 
 const WORD: usize = 8;
 
@@ -26,12 +30,12 @@ struct Apart<T>(T);
 pub(super) struct Ring {
     /// Words put so far. The worker's.
     put: Apart<AtomicU64>,
-    /// Words taken so far. The core's.
+    /// Words taken so far: a copy of the core's number.
     taken: Apart<AtomicU64>,
     /// The core waits for its sockets and wants to be woken.
     asleep: Apart<AtomicU32>,
-    /// Bytes of the socket that the core has understood. The core's.
-    understood: Apart<AtomicU64>,
+    /// Bytes of the socket that the core has acknowledged: a copy of the core's number.
+    acknowledged: Apart<AtomicU64>,
     words: [AtomicU64; WORDS],
 }
 
@@ -41,15 +45,20 @@ impl Default for Ring {
             put: Apart::default(),
             taken: Apart::default(),
             asleep: Apart::default(),
-            understood: Apart::default(),
+            acknowledged: Apart::default(),
             words: std::array::from_fn(|_| AtomicU64::default()),
         }
     }
 }
 
-/// The other side has broken the rules of the ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Broken;
+/// What the core knows of the ring.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// Words taken so far.
+    taken: u64,
+    /// Bytes of the socket that were acknowledged.
+    acknowledged: u64,
+}
 
 impl Ring {
     /// Worker: publishes a batch; false where it is too long or the ring too full.
@@ -57,7 +66,7 @@ impl Ring {
         let words = 1 + batch.len().div_ceil(WORD) as u64;
         let put = self.put.0.load(Ordering::Relaxed);
         let taken = self.taken.0.load(Ordering::Acquire);
-        if batch.len() > LONGEST || put.wrapping_sub(taken) + words > WORDS as u64 {
+        if batch.len() > LONGEST || put.wrapping_sub(taken).saturating_add(words) > WORDS as u64 {
             return false;
         }
         self.word(put).store(batch.len() as u64, Ordering::Relaxed);
@@ -78,66 +87,21 @@ impl Ring {
         true
     }
 
-    /// Worker: whether the core sleeps, and this caller is the one to wake it. To be asked behind [`put`](Self::put).
-    pub(super) fn must_wake(&self) -> bool {
+    /// Worker: whether the core sleeps, and this caller is the one to wake it. To be asked after [`put`](Self::put).
+    pub(super) fn needs_wakeup(&self) -> bool {
         // Either we see that the core sleeps, or the core, before it sleeps, sees what we have put.
         fence(Ordering::SeqCst);
         self.asleep.0.load(Ordering::Relaxed) != 0 && self.asleep.0.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// Worker: whether the core has understood `sent` bytes of the socket, so that the ring may be used.
-    pub(super) fn has_understood(&self, sent: u64) -> bool {
-        self.understood.0.load(Ordering::Acquire) == sent
+    /// Worker: whether the core has acknowledged `sent` bytes of the socket, so that the ring may be used.
+    pub(super) fn is_socket_acknowledged(&self, sent: u64) -> bool {
+        self.acknowledged.0.load(Ordering::Acquire) == sent
     }
 
-    /// Core: appends the next batch to `into`; false where there is none.
-    ///
-    /// # Errors
-    /// When the numbers in the ring make no sense.
-    pub(super) fn take(&self, into: &mut BytesMut) -> Result<bool, Broken> {
-        let put = self.put.0.load(Ordering::Acquire);
-        let taken = self.taken.0.load(Ordering::Relaxed);
-        let there = put.wrapping_sub(taken);
-        if there == 0 {
-            return Ok(false);
-        }
-        let length = self.word(taken).load(Ordering::Relaxed) as usize;
-        let words = length.div_ceil(WORD) as u64;
-        if length > LONGEST || there > WORDS as u64 || 1 + words > there {
-            return Err(Broken);
-        }
-        let end = into.len() + length;
-        into.reserve(words as usize * WORD);
-        for at in taken + 1..=taken + words {
-            into.put_u64_le(self.word(at).load(Ordering::Relaxed));
-        }
-        into.truncate(end);
-        self.taken.0.store(taken + 1 + words, Ordering::Release);
-        Ok(true)
-    }
-
-    /// Core: says that it goes to sleep; false where something has come.
-    pub(super) fn sleep(&self) -> bool {
-        self.asleep.0.store(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let empty = self.put.0.load(Ordering::Relaxed) == self.taken.0.load(Ordering::Relaxed);
-        if !empty {
-            self.wake_up();
-        }
-        empty
-    }
-
-    /// Core: says that it is awake, whoever has woken it.
+    /// Core: says that it is awake.
     pub(super) fn wake_up(&self) {
         self.asleep.0.store(0, Ordering::Relaxed);
-    }
-
-    /// Core: so many bytes of the socket are understood now.
-    pub(super) fn understand(&self, bytes: u64) {
-        let before = self.understood.0.load(Ordering::Relaxed);
-        self.understood
-            .0
-            .store(before.wrapping_add(bytes), Ordering::Release);
     }
 
     /// Writes numbers that no worker would write.
@@ -147,7 +111,72 @@ impl Ring {
         self.put.0.store(put, Ordering::Release);
     }
 
+    /// Writes where the core tells what it has taken.
+    #[cfg(test)]
+    pub(super) fn scribble_taken(&self, taken: u64) {
+        self.taken.0.store(taken, Ordering::Release);
+    }
+
+    /// Writes to all numbers of the ring, the core's among them.
+    #[cfg(test)]
+    pub(super) fn scribble_all(&self, number: u64) {
+        for word in [&self.put.0, &self.taken.0, &self.acknowledged.0] {
+            word.store(number, Ordering::Release);
+        }
+        self.asleep.0.store(number as u32, Ordering::Release);
+    }
+
     fn word(&self, at: u64) -> &AtomicU64 {
         &self.words[at as usize % WORDS]
+    }
+}
+
+impl Reader {
+    /// Appends the next batch to `into`; false where there is none. Each word is read once.
+    ///
+    /// # Errors
+    /// When the numbers in the ring make no sense.
+    pub(super) fn take(&mut self, ring: &Ring, into: &mut BytesMut) -> Result<bool, Violation> {
+        let there = ring.put.0.load(Ordering::Acquire).wrapping_sub(self.taken);
+        if there == 0 {
+            return Ok(false);
+        }
+        if there > WORDS as u64 {
+            return Err(Violation::RingPosition);
+        }
+        let length = ring.word(self.taken).load(Ordering::Relaxed);
+        let words = length.div_ceil(WORD as u64);
+        if length == 0 || length > LONGEST as u64 || 1 + words > there {
+            return Err(Violation::BatchLength(length));
+        }
+        let end = into.len() + length as usize;
+        into.reserve(words as usize * WORD);
+        for at in 1..=words {
+            let word = ring.word(self.taken.wrapping_add(at));
+            into.put_u64_le(word.load(Ordering::Relaxed));
+        }
+        into.truncate(end);
+        self.taken = self.taken.wrapping_add(1 + words);
+        ring.taken.0.store(self.taken, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Says that the core goes to sleep; false where something has come.
+    pub(super) fn prepare_sleep(&self, ring: &Ring) -> bool {
+        ring.asleep.0.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let empty = ring.put.0.load(Ordering::Relaxed) == self.taken;
+        if !empty {
+            ring.wake_up();
+        }
+        empty
+    }
+
+    /// So many more bytes of the socket are acknowledged.
+    pub(super) fn acknowledge_socket(&mut self, ring: &Ring, bytes: u64) {
+        self.acknowledged = self.acknowledged.wrapping_add(bytes);
+        ring.acknowledged
+            .0
+            .store(self.acknowledged, Ordering::Release);
     }
 }

@@ -11,12 +11,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use bytes::Buf;
 
 use super::area::Cursor;
+use super::claim::Claimed;
 use super::frame::{
-    ENDS, Frame, Garbage, HEADER, Header, IDLE, Kind, MARKS, MAX_PAYLOAD, PIECE, Unframer, put,
+    Descriptor, ENDS, Frame, HEADER, Header, IDLE, Kind, MARKS, MAX_PAYLOAD, PIECE, Unframer, put,
 };
 use super::memory::Memory;
 use super::open::OpenResponses;
+use super::progress::{FILE_COST, interim_cost};
 use super::respond::{Lost, Respond};
+use super::violation::{ChannelError, Violation};
 use super::{Descriptors, codec, transfer};
 use crate::semantics::field::announced_length;
 use crate::semantics::message::{Request, Tls};
@@ -140,12 +143,19 @@ impl WorkerEnd {
             };
             match frame.kind {
                 Kind::Request => {
-                    let request = codec::get_request(frame.payload, frame.descriptor)?;
+                    let descriptor = match frame.descriptor {
+                        Descriptor::Here(descriptor) => Some(descriptor),
+                        Descriptor::None => None,
+                        // Not claimed: another worker runs it.
+                        Descriptor::Lost => return Err(no_descriptors()),
+                    };
+                    let request = codec::get_request(frame.payload, descriptor)?;
                     return Ok(Incoming::Request(frame.id, request));
                 }
                 Kind::Verify => {
                     let mut payload = frame.payload;
-                    let tls = codec::get_tls(&mut payload)?.ok_or(Garbage("no certificate"))?;
+                    let tls = codec::get_tls(&mut payload)?
+                        .ok_or(Violation::Malformed("no certificate"))?;
                     return Ok(Incoming::Verify(frame.id, tls));
                 }
                 Kind::Stop => return Ok(Incoming::Stop),
@@ -154,23 +164,33 @@ impl WorkerEnd {
                 Kind::Credit => self.keep(frame),
                 // For a response that is over by now.
                 Kind::Reply => {}
-                _ => return Err(Garbage("not a frame for a worker").into()),
+                other => return Err(Violation::WrongDirection(other as u8).into()),
             }
         }
     }
 
     /// Takes a request to run it; false when it is no longer this worker's.
-    pub fn claim(&self, id: u64) -> bool {
-        let claimed = self.memory.claims.claim(id);
+    ///
+    /// # Errors
+    /// When something has written to the shared memory: nobody knows any more whose the request is.
+    pub fn claim(&self, id: u64) -> Result<bool, Violation> {
+        let claimed = self.claim_question(id)?;
         if claimed {
             self.state.borrow_mut().open.add(id);
         }
-        claimed
+        Ok(claimed)
     }
 
     /// Takes question `id` to answer it; false when it is no longer this worker's.
-    pub fn claim_question(&self, id: u64) -> bool {
-        self.memory.claims.claim(id)
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    pub fn claim_question(&self, id: u64) -> Result<bool, Violation> {
+        match self.memory.claims.claim(id) {
+            Claimed::Yes => Ok(true),
+            Claimed::TakenBack => Ok(false),
+            Claimed::Overwritten => Err(Violation::ClaimOverwritten(id)),
+        }
     }
 
     /// Tells the core that this worker takes no request any more. To be flushed.
@@ -197,8 +217,10 @@ impl WorkerEnd {
             }
             self.tell(&mut state);
             let read = match transfer::receive(self.socket.as_fd(), &mut state.unframer) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-                read => read?.bytes,
+                Ok(read) => read.bytes,
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                Err(ChannelError::Io(error)) => return Err(error),
+                Err(ChannelError::Violation(violation)) => return Err(violation.into()),
             };
             if read == 0 {
                 self.closed.set(true);
@@ -243,7 +265,7 @@ impl WorkerEnd {
     fn wait_for_credit(&self, id: u64) -> Result<bool, Lost> {
         loop {
             self.check(id)?;
-            if self.state.borrow().open.get(id)?.credit > 0 {
+            if self.state.borrow().open.get(id)?.progress.has_credit() {
                 return Ok(true);
             }
             self.flush()?;
@@ -269,7 +291,7 @@ impl WorkerEnd {
         if frame.kind == Kind::Credit {
             let more = frame.payload.clone().try_get_u64_le().unwrap_or(0);
             if let Ok(open) = state.open.get_mut(frame.id) {
-                open.credit = open.credit.saturating_add(more);
+                open.progress.add_credit(more);
             }
         } else {
             state.waiting.push_back(frame);
@@ -298,12 +320,12 @@ impl WorkerEnd {
         let ring = &self.memory.ring;
         if content.is_empty()
             && state.descriptor.is_none()
-            && ring.has_understood(state.by_socket)
+            && ring.is_socket_acknowledged(state.by_socket)
             && ring.put(&state.out)
         {
             state.sent();
             state.untold = true;
-            // Behind a call, the core is told once for all requests that are here already. Should the next call take
+            // After a call, the core is told once for all requests that are here already. Should the next call take
             // long, the core looks by itself: it watches over requests that it has sent ahead.
             let more_is_here = !state.unframer.bytes.is_empty() || !state.waiting.is_empty();
             if mem::take(&mut state.patient) && more_is_here {
@@ -322,7 +344,7 @@ impl WorkerEnd {
 
     /// Wakes the core for what is in the ring, if it sleeps.
     fn tell(&self, state: &mut State) {
-        if mem::take(&mut state.untold) && self.memory.ring.must_wake() {
+        if mem::take(&mut state.untold) && self.memory.ring.needs_wakeup() {
             // It fails only where more wakes are unread than there can be, and then the core is woken anyway.
             let _ = nix::unistd::write(&self.bell, &1_u64.to_ne_bytes());
         }
@@ -352,6 +374,10 @@ impl WorkerEnd {
     }
 }
 
+fn no_descriptors() -> io::Error {
+    io::Error::other("a request's content is lost: this worker has no descriptor left")
+}
+
 /// For the simulation, in which one thread is core and workers.
 #[cfg(test)]
 impl WorkerEnd {
@@ -365,7 +391,7 @@ impl WorkerEnd {
     pub(crate) fn credit(&self, id: u64) -> Option<u64> {
         let state = self.state.borrow();
         let open = state.open.get(id).ok()?;
-        Some(open.credit)
+        Some(open.progress.credit())
     }
 
     /// Reads what has come, as a response does that waits for credit.
@@ -378,6 +404,19 @@ impl WorkerEnd {
 
 impl Respond for WorkerEnd {
     fn informational(&self, id: u64, status: u16, fields: &[(&[u8], &[u8])]) -> Result<(), Lost> {
+        if !self.wait_for_credit(id)? {
+            // A signal came first. The app's handler matters more than an interim response.
+            return Ok(());
+        }
+        let length = codec::head_length(fields);
+        if length > MAX_PAYLOAD {
+            return Err(Lost::TooLarge);
+        }
+        let cost = interim_cost(length);
+        let mut state = self.state.borrow_mut();
+        let progress = &mut state.open.get_mut(id)?.progress;
+        progress.interim(id, cost).map_err(|_| Lost::Finished)?;
+        drop(state);
         self.put_head(
             Header {
                 status,
@@ -395,6 +434,8 @@ impl Respond for WorkerEnd {
         fields: &[(&[u8], &[u8])],
         length: Option<u64>,
     ) -> Result<(), Lost> {
+        let mut progress = self.state.borrow().open.get(id)?.progress;
+        progress.head(id).map_err(|_| Lost::Finished)?;
         self.put_head(
             Header {
                 status,
@@ -405,11 +446,10 @@ impl Respond for WorkerEnd {
         )?;
         // After 101 the bytes are no content.
         let announced = announced_length(fields).filter(|_| status != 101);
-        self.state
-            .borrow_mut()
-            .open
-            .get_mut(id)?
-            .announce(announced);
+        let mut state = self.state.borrow_mut();
+        let open = state.open.get_mut(id)?;
+        open.announce(announced);
+        open.progress = progress;
         Ok(())
     }
 
@@ -423,11 +463,10 @@ impl Respond for WorkerEnd {
                 break;
             }
             taken += piece.len();
-            self.state
-                .borrow_mut()
-                .open
-                .get_mut(id)?
-                .sent(piece.len() as u64);
+            let length = piece.len() as u64;
+            let mut state = self.state.borrow_mut();
+            state.open.get_mut(id)?.send(length, length)?;
+            drop(state);
             if self.share(id, piece) {
                 continue;
             }
@@ -456,7 +495,8 @@ impl Respond for WorkerEnd {
     }
 
     fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost> {
-        self.check(id)?;
+        // Signals can wait: a response has one file, and almost always the credit for it.
+        while !self.wait_for_credit(id)? {}
         let fits = self.state.borrow().open.get(id)?.fits(length);
         if self.state.borrow().descriptor.is_some() {
             // One write carries one descriptor.
@@ -469,15 +509,16 @@ impl Respond for WorkerEnd {
             ..Header::new(Kind::File, id)
         };
         let mut state = self.state.borrow_mut();
+        state.open.get_mut(id)?.send(fits, FILE_COST)?;
         state.put(header, |out| codec::put_range(out, offset, fits));
         state.descriptor = Some(file);
         let open = state.open.get_mut(id)?;
-        open.fill(fits);
         (fits == length).then_some(()).ok_or_else(|| open.exceed())
     }
 
     fn take(&self, id: u64) -> Result<OwnedFd, Lost> {
         self.check(id)?;
+        self.state.borrow_mut().open.get_mut(id)?.progress.take();
         let take = Header::new(Kind::Take, id);
         self.state.borrow_mut().put(take, |_| {});
         self.flush()?;
@@ -487,7 +528,7 @@ impl Respond for WorkerEnd {
                 continue;
             };
             if frame.kind == Kind::Reply && frame.id == id {
-                return frame.descriptor.ok_or(Lost::Client);
+                return frame.descriptor.here().ok_or(Lost::Client);
             }
             self.keep(frame);
         }
@@ -505,8 +546,13 @@ impl Respond for WorkerEnd {
             return checked;
         }
         // Where the client has gone the core still waits for the end.
-        self.state.borrow_mut().open.remove(id);
         let mut state = self.state.borrow_mut();
+        let complete = state.open.get(id)?.progress.end(id);
+        state.open.remove(id);
+        if complete.is_err() {
+            state.put(Header::new(Kind::Abort, id), |_| {});
+            return checked;
+        }
         match state.last {
             Some((last, at)) if last == id => state.out[at + MARKS] |= ENDS,
             _ => state.put(Header::new(Kind::End, id), |_| {}),

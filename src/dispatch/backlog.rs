@@ -39,7 +39,8 @@ const SEGMENT: u64 = 64 * 1024 * 1024;
 /// A part of a response in its queue.
 #[derive(Debug)]
 pub(super) enum Part {
-    Event(Event),
+    /// Something else, and what its taking credits to the worker.
+    Event(Event, u64),
     /// Content in memory, and what its taking credits to the worker.
     Memory(Piece, u64),
     Stored(Rc<Stored>),
@@ -56,7 +57,7 @@ impl Part {
     /// The event, and what is to be credited now.
     pub(super) fn take(self) -> (Event, u64) {
         match self {
-            Part::Event(event) => (event, 0),
+            Part::Event(event, credit) => (event, credit),
             Part::Memory(piece, credit) => (Event::Chunk(piece), credit),
             Part::Stored(stored) => stored.take(),
         }

@@ -5,25 +5,31 @@ use std::rc::Rc;
 use tokio::task::spawn_local;
 
 use super::Dispatch;
-use super::exchange::{InFlight, Place};
+use super::backlog::Part;
+use super::exchange::{Event, InFlight, Place};
+use crate::channel::violation::Violation;
 use crate::channel::{CREDIT, Chunk};
 
 impl Dispatch {
     /// Takes a piece of content, and lets the worker send as much again when that is taken.
-    pub(super) fn chunk(self: &Rc<Self>, number: u32, id: u64, mut content: Chunk) {
-        let Some(state) = self.open(number, id) else {
-            return;
-        };
+    pub(super) fn chunk(
+        self: &Rc<Self>,
+        number: u32,
+        id: u64,
+        mut content: Chunk,
+    ) -> Result<(), Violation> {
+        let length = content.bytes().len() as u64;
+        let state = self.advance(number, id, |progress| progress.content(id, length))?;
         if !state.is_read() {
             // The client has gone, or has all that it may get: discarded, and the worker goes on to its end.
-            self.give_credit(number, id, content.bytes().len() as u64);
-            return;
+            self.give_credit(number, id, length);
+            return Ok(());
         }
         if state.is_slow() {
             content.keep();
         }
         let ahead = &state.backlog.ahead;
-        ahead.set(ahead.get() + content.bytes().len() as u64);
+        ahead.set(ahead.get() + length);
         let (part, credit, start) = state.backlog.accept(content);
         self.credit(&state, credit);
         if start {
@@ -36,6 +42,17 @@ impl Dispatch {
             });
         }
         state.push(part);
+        Ok(())
+    }
+
+    /// Takes a part that is kept as a value until its client has reached it, and lets the worker send as much again then.
+    pub(super) fn costly(&self, number: u32, id: u64, state: &InFlight, event: Event, cost: u64) {
+        if !state.is_read() {
+            return self.give_credit(number, id, cost);
+        }
+        let ahead = &state.backlog.ahead;
+        ahead.set(ahead.get() + cost);
+        state.push(Part::Event(event, cost));
     }
 
     /// Lets the worker of a request send so many more bytes; small amounts are gathered first.
@@ -56,7 +73,7 @@ impl Dispatch {
     pub(super) fn give_credit(&self, number: u32, id: u64, amount: u64) {
         let timed = self.settings.request_timeout.is_some();
         self.workers.borrow_mut().change(number, |worker| {
-            let _ = worker.end.send_credit(id, amount);
+            let _ = worker.give_credit(id, amount);
             // From now on it can go on.
             if timed {
                 worker.heard();

@@ -152,13 +152,17 @@ impl InFlight {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        self.push(Part::Event(event));
+        self.push(Part::Event(event, 0));
     }
 
-    pub(super) fn ask(&self) {
-        self.asked.set(true);
+    /// The app asks for the client's socket. False if it has asked, and has no answer yet.
+    pub(super) fn ask(&self) -> bool {
+        if self.asked.replace(true) {
+            return false;
+        }
         self.taken.set(true);
         self.tell(Event::Take);
+        true
     }
 
     /// Whether the app waits for a socket; whoever hears it must answer.

@@ -27,6 +27,8 @@ use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
 use crate::channel::message::Message;
+use crate::channel::progress::{FILE_COST, Progress, interim_cost};
+use crate::channel::violation::Violation;
 use crate::log::limited;
 use crate::scoreboard::Board;
 use crate::semantics::message::{Request, Timestamp};
@@ -40,12 +42,16 @@ mod deadline;
 mod exchange;
 mod generation;
 mod load;
+mod lost;
+mod open;
 mod queue;
 mod receive;
 mod report;
 #[cfg(test)]
 mod simulation;
 mod verify;
+#[cfg(test)]
+mod violations;
 mod worker;
 mod workers;
 
@@ -234,6 +240,9 @@ impl Dispatch {
                 Some(Err(_)) | None => self.queue.borrow_mut().push_front(call),
             }
         }
+        if self.give_up_broken() {
+            return self.distribute(now);
+        }
         let waiting = self.waiting();
         if waiting > 0 {
             self.watch_queue();
@@ -314,43 +323,89 @@ impl Dispatch {
     }
 
     /// What worker `number` said.
-    pub fn message(self: &Rc<Self>, number: u32, message: Message) {
+    ///
+    /// # Errors
+    /// When it may not say that: nothing that it says is taken any more then.
+    fn message(self: &Rc<Self>, number: u32, message: Message) -> Result<(), Violation> {
         if self.settings.request_timeout.is_some() {
             self.workers.borrow_mut().change(number, Worker::heard);
         }
         match message {
-            Message::Informational(id, head) => self.tell(number, id, Event::Informational(head)),
-            Message::Head(id, head, length) => self.tell(number, id, Event::Head(head, length)),
-            Message::Chunk(id, content) => self.chunk(number, id, content),
-            Message::File(id, file, offset, length) => {
-                let slice = FileSlice::new(Arc::new(file.into()), offset, length);
-                self.tell(number, id, Event::File(slice));
+            Message::Informational(id, head, size) => {
+                let cost = interim_cost(size);
+                let state = self.advance(number, id, |progress| progress.interim(id, cost))?;
+                self.costly(number, id, &state, Event::Informational(head), cost);
             }
-            Message::Take(id) => match self.open(number, id) {
-                Some(state) if state.is_read() => state.ask(),
-                _ => self.reply(number, id, None),
-            },
-            Message::Verdict(id, good) => self.verdict(number, id, good),
-            Message::End(id) => self.finish(number, id, Event::End),
-            Message::Abort(id) => self.finish(number, id, Event::Failed),
-            Message::Idle => self.ready(number),
+            Message::Head(id, head, length) => {
+                let state = self.advance(number, id, |progress| progress.head(id))?;
+                if state.is_read() {
+                    state.tell(Event::Head(head, length));
+                }
+            }
+            Message::Chunk(id, content) => self.chunk(number, id, content)?,
+            Message::File(id, file, offset, length) => {
+                let state = self.advance(number, id, |progress| progress.content(id, FILE_COST))?;
+                let slice = FileSlice::new(Arc::new(file.into()), offset, length);
+                self.costly(number, id, &state, Event::File(slice), FILE_COST);
+            }
+            Message::LostFile(id) => {
+                let state = self.advance(number, id, |progress| progress.content(id, FILE_COST))?;
+                ::log::error!("a response is cut: no descriptor is left for its file");
+                state.finish(Event::Failed);
+            }
+            Message::Take(id) => self.take(number, id)?,
+            Message::Verdict(id, good) => self.verdict(number, id, good)?,
+            Message::End(id) => self.finish(number, id, Event::End)?,
+            Message::Abort(id) => self.finish(number, id, Event::Failed)?,
+            Message::Idle => self.ready(number)?,
             Message::Leaving => {
+                let left = self.workers.borrow_mut().change(number, Worker::leaves);
+                left.unwrap_or(Ok(()))?;
                 self.worker_leaves(number);
                 self.report(Report::Leaving(number));
             }
             Message::Wake => {
-                if let Some(worker) = self.workers.borrow().get(number) {
+                let wakes = self.workers.borrow_mut().change(number, |worker| {
                     let _ = worker.end.send_wake();
-                }
+                    worker.wakes()
+                });
+                wakes.unwrap_or(Ok(()))?;
             }
         }
+        Ok(())
+    }
+
+    /// Worker `number` has sent another part of response `id`: `step` judges whether it may come now.
+    fn advance(
+        &self,
+        number: u32,
+        id: u64,
+        step: impl FnOnce(&mut Progress) -> Result<(), Violation>,
+    ) -> Result<Rc<InFlight>, Violation> {
+        let workers = self.workers.borrow();
+        let worker = workers.get(number).ok_or(Violation::NotOpen(id))?;
+        worker.advance(id, step).map(Rc::clone)
+    }
+
+    /// The app of worker `number` wants the client's socket.
+    fn take(&self, number: u32, id: u64) -> Result<(), Violation> {
+        let state = self.advance(number, id, |progress| {
+            progress.take();
+            Ok(())
+        })?;
+        if !state.is_read() {
+            self.reply(number, id, None);
+        } else if !state.ask() {
+            return Err(Violation::SecondTake(id));
+        }
+        Ok(())
     }
 
     /// Worker `number` is ready for a call.
-    fn ready(self: &Rc<Self>, number: u32) {
+    fn ready(self: &Rc<Self>, number: u32) -> Result<(), Violation> {
         self.marks.call_over();
         let mut workers = self.workers.borrow_mut();
-        let loaded = workers.change(number, Worker::ready);
+        let loaded = workers.change(number, Worker::ready).transpose()?;
         let starved = workers.get(number).is_some_and(Worker::is_starved);
         self.marks.idle(workers.idle());
         drop(workers);
@@ -364,30 +419,27 @@ impl Dispatch {
             );
         }
         self.distribute(now());
+        Ok(())
     }
 
-    fn open(&self, number: u32, id: u64) -> Option<Rc<InFlight>> {
-        let workers = self.workers.borrow();
-        workers.get(number)?.response(id).map(Rc::clone)
-    }
-
-    fn tell(&self, number: u32, id: u64, event: Event) {
-        if let Some(state) = self.open(number, id).filter(|state| state.is_read()) {
-            state.tell(event);
-        }
-    }
-
-    fn finish(self: &Rc<Self>, number: u32, id: u64, event: Event) {
+    fn finish(self: &Rc<Self>, number: u32, id: u64, event: Event) -> Result<(), Violation> {
         let mut workers = self.workers.borrow_mut();
         let starved = workers.get(number).is_some_and(Worker::is_starved);
-        let state = workers.change(number, |worker| worker.close(id, self.timed));
+        let complete = matches!(event, Event::End);
+        let state = workers.change(number, |worker| {
+            worker.close(id, self.timed, |progress| match complete {
+                true => progress.end(id),
+                false => Ok(()),
+            })
+        });
         drop(workers);
-        if let Some(state) = state.flatten() {
-            state.finish(event);
+        if let Some(state) = state {
+            state?.finish(event);
         }
         if starved {
             self.distribute(now());
         }
+        Ok(())
     }
 
     fn reply(&self, number: u32, id: u64, socket: Option<OwnedFd>) {
@@ -405,43 +457,6 @@ impl Dispatch {
     fn worker_leaves(self: &Rc<Self>, number: u32) {
         let taken = self.workers.borrow_mut().change(number, Worker::retire);
         self.requeue(taken.unwrap_or_default());
-        self.distribute(now());
-    }
-
-    /// Worker `number` is dead, as waitpid told the master. What it had sent is taken; what it had not claimed was not run and
-    /// goes back to the front of the queue; what it had claimed has failed.
-    pub fn worker_died(self: &Rc<Self>, number: u32) {
-        let Some(end) = self
-            .workers
-            .borrow()
-            .get(number)
-            .map(|worker| Rc::clone(&worker.end))
-        else {
-            return;
-        };
-        loop {
-            match end.next_sent() {
-                Ok(Some(message)) => self.message(number, message),
-                Ok(None) => break,
-                Err(error) => {
-                    ::log::error!("worker {number}: {error}");
-                    break;
-                }
-            }
-        }
-        // A child that the app forked may hold the other end open.
-        end.close();
-        let Some(worker) = self.workers.borrow_mut().remove(number) else {
-            return;
-        };
-        let mut not_run = Vec::new();
-        for (call, claimed) in worker.into_left() {
-            match claimed {
-                true => call.fail(Event::Failed),
-                false => not_run.push(call),
-            }
-        }
-        self.requeue(not_run);
         self.distribute(now());
     }
 
@@ -463,7 +478,7 @@ impl Dispatch {
             return;
         };
         if let Some(worker) = self.workers.borrow().get(number) {
-            worker.end.claims().set_gone(id);
+            worker.end.set_gone(id);
         }
         // A writer that waits for credit looks again.
         self.give_credit(number, id, CREDIT);

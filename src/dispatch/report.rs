@@ -14,6 +14,8 @@ pub enum Report {
         /// What was called, fit for a log.
         call: String,
     },
+    /// A worker has broken the rules of its channel, and is to be killed.
+    Broken(u32),
     /// How busy the workers were in the last tenth of a second.
     Load(Load),
 }

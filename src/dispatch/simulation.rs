@@ -70,7 +70,7 @@ fn content(token: u64) -> &'static [u8] {
     &PATTERN[token as usize * 61 % 8000..]
 }
 
-fn request(token: u64, content: Content) -> Request {
+pub(super) fn request(token: u64, content: Content) -> Request {
     let head = RequestHead::new("GET", &format!("/{token}"), &[("Host", "h")]);
     Request::local(head, content)
 }
@@ -127,8 +127,6 @@ struct Worker {
     /// Content that the core has not read, at most. A real worker waits when its socket is full.
     unread: usize,
     candidate: bool,
-    /// The core has closed the channel, or can't read it any more.
-    broken: bool,
 }
 
 struct World {
@@ -198,7 +196,6 @@ impl World {
             kept: Vec::new(),
             unread: 0,
             candidate,
-            broken: false,
         };
         self.workers.insert(number, worker);
     }
@@ -354,16 +351,15 @@ impl World {
                 return;
             };
             match worker.core.step() {
-                Ok(Some(message)) => self.dispatch.message(number, message),
+                Ok(Some(message)) => {
+                    let taken = self.dispatch.message(number, message);
+                    assert_eq!(taken, Ok(()), "what a worker may say");
+                }
                 Ok(None) => {
                     worker.unread = 0;
                     return;
                 }
-                Err(_) => {
-                    worker.core.close();
-                    worker.broken = true;
-                    return;
-                }
+                Err(error) => panic!("what a worker may send: {error}"),
             }
         }
     }
@@ -396,7 +392,7 @@ impl World {
         let Some(mut worker) = self.workers.remove(&number) else {
             return;
         };
-        let lives = !worker.broken && self.go_on(&mut worker);
+        let lives = self.go_on(&mut worker);
         self.workers.insert(number, worker);
         if !lives {
             self.kill(number);
@@ -426,7 +422,7 @@ impl World {
             Doing::Wait(steps) if *steps > 0 => *steps -= 1,
             Doing::Wait(_) => match worker.end.next() {
                 Ok(Incoming::Request(id, request)) => {
-                    if worker.end.claim(id) {
+                    if worker.end.claim(id).unwrap() {
                         let token = std::str::from_utf8(&request.head.target()[1..]).unwrap();
                         let token: u64 = token.parse().unwrap();
                         self.runs[token as usize] += 1;
@@ -435,7 +431,7 @@ impl World {
                     }
                 }
                 Ok(Incoming::Verify(id, _)) => {
-                    if !worker.end.claim_question(id) {
+                    if !worker.end.claim_question(id).unwrap() {
                     } else if self.random.one_in(20) {
                         worker.doing = Doing::Hang;
                     } else {
@@ -672,7 +668,7 @@ impl World {
         assert_eq!(self.dispatch.memory.get(), 0, "memory of responses is lost");
         for (number, worker) in workers.iter() {
             assert!(
-                self.workers[&number].core.claims().are_free(),
+                self.workers[&number].core.has_no_request(),
                 "worker {number} has lost a slot"
             );
             let serves = worker.stage == Stage::Serving;

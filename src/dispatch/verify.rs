@@ -12,6 +12,7 @@ use super::Dispatch;
 use super::call::Call;
 use super::exchange::Place;
 use super::worker::Worker;
+use crate::channel::violation::Violation;
 use crate::semantics::message::Tls;
 
 /// Certificates that are remembered at most.
@@ -108,11 +109,12 @@ impl Dispatch {
     }
 
     /// Worker `number` has answered.
-    pub(super) fn verdict(&self, number: u32, id: u64, good: bool) {
+    pub(super) fn verdict(&self, number: u32, id: u64, good: bool) -> Result<(), Violation> {
         let mut workers = self.workers.borrow_mut();
-        let call = workers.change(number, |worker: &mut Worker| worker.answered(id));
-        if let Some(Some(Call::Verify(question))) = call {
-            question.answer(Some(good));
+        let question = workers.change(number, |worker: &mut Worker| worker.answered(id));
+        if let Some(question) = question {
+            question?.answer(Some(good));
         }
+        Ok(())
     }
 }

@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::call::Call;
 use super::exchange::{Event, InFlight, Place};
+use super::open::{Open, Response};
+use super::verify::Question;
 use super::workers::UNCLAIMED;
-use crate::channel::claim::SLOTS;
+use crate::channel::claim::Claim;
 use crate::channel::core_end::CoreEnd;
+use crate::channel::progress::Progress;
+use crate::channel::violation::Violation;
 
 /// Calls that one worker holds at most, the one being served included.
 const MOST: usize = 32;
@@ -25,6 +29,10 @@ const QUICK_MICROS: f32 = 10_000.0;
 
 /// What a worker is taken for that has not shown yet how quick it is.
 const UNKNOWN_MICROS: f32 = 2000.0;
+
+/// How often a worker may ask to be woken within [`WAKE_TIME`].
+const MOST_WAKES: u32 = 10_000;
+const WAKE_TIME: Duration = Duration::from_secs(1);
 
 /// A call that takes longer than this, and much longer than the others of its worker, is slow.
 const LONG_CALL: Duration = Duration::from_millis(1);
@@ -42,36 +50,20 @@ pub(super) enum Stage {
     Leaving,
     /// It makes no progress and is being killed.
     Hung,
+    /// It has broken the rules of its channel and is being killed. Nothing that it says is taken any more.
+    Broken(Violation),
 }
 
-/// Responses that are not complete, by the ids of their requests. Ids grow: the oldest is in front, and most often the one
-/// that is sought.
-#[derive(Debug, Default)]
-pub(super) struct Open(VecDeque<(u64, Rc<InFlight>)>);
-
-impl Open {
-    fn at(&self, id: u64) -> Option<usize> {
-        match self.0.front() {
-            Some(&(first, _)) if first == id => Some(0),
-            _ => self.0.binary_search_by_key(&id, |&(id, _)| id).ok(),
-        }
-    }
-
-    pub(super) fn get(&self, id: u64) -> Option<&Rc<InFlight>> {
-        self.at(id).map(|at| &self.0[at].1)
-    }
-
-    fn remove(&mut self, id: u64) -> Option<Rc<InFlight>> {
-        let (_, state) = self.0.remove(self.at(id)?)?;
-        Some(state)
-    }
-}
+/// A call of a worker that is lost, and whether it has failed.
+pub(super) type Left = (Call, bool);
 
 /// A call that a worker holds.
 #[derive(Debug)]
 struct Held {
     id: u64,
     call: Call,
+    /// It was a question, and has its answer.
+    answered: bool,
 }
 
 /// One worker.
@@ -85,7 +77,12 @@ pub(super) struct Worker {
     held: VecDeque<Held>,
     /// Responses that are not complete; those of writers that the app keeps beyond the call are among them.
     open: Open,
-    last_id: u64,
+    /// It has said that it is ready, for the first time.
+    loaded: bool,
+    /// It has said that it leaves.
+    said_leaving: bool,
+    /// How often it has asked to be woken, and since when.
+    wakes: (u32, Instant),
     /// Most calls that it held at a time since it was last idle.
     most: usize,
     /// When the first call began: when it was sent to an idle worker, or when the call before it ended.
@@ -105,7 +102,9 @@ impl Worker {
             stage,
             held: VecDeque::new(),
             open: Open::default(),
-            last_id: 0,
+            loaded: false,
+            said_leaving: false,
+            wakes: (0, now),
             most: 0,
             since: now,
             progress: now,
@@ -120,7 +119,7 @@ impl Worker {
 
     /// Whether writers that its app keeps hold all slots of the channel.
     pub(super) fn is_starved(&self) -> bool {
-        self.open.0.len() >= SLOTS
+        self.end.is_full()
     }
 
     /// How many calls wait for the one being served.
@@ -137,7 +136,7 @@ impl Worker {
     #[cfg(test)]
     pub(super) fn waiting_unclaimed(&self) -> impl Iterator<Item = &Call> {
         let waiting = self.held.iter().skip(1);
-        let unclaimed = waiting.filter(|held| !self.end.claims().is_claimed(held.id));
+        let unclaimed = waiting.filter(|held| self.end.claim(held.id) == Claim::Offered);
         unclaimed.map(|held| &held.call)
     }
 
@@ -152,8 +151,78 @@ impl Worker {
     }
 
     /// The response with this id, if it is not complete.
+    #[cfg(test)]
     pub(super) fn response(&self, id: u64) -> Option<&Rc<InFlight>> {
-        self.open.get(id)
+        self.open.get(id).map(|open| &open.state)
+    }
+
+    /// The response with this id, of which the worker has sent another part: `step` judges whether it may come now.
+    ///
+    /// # Errors
+    /// When there is no such response, the worker has not claimed its request, or `step` says no.
+    pub(super) fn advance(
+        &self,
+        id: u64,
+        step: impl FnOnce(&mut Progress) -> Result<(), Violation>,
+    ) -> Result<&Rc<InFlight>, Violation> {
+        let open = self.open.get(id).ok_or(Violation::NotOpen(id))?;
+        open.advance(&self.end, step)?;
+        Ok(&open.state)
+    }
+
+    /// Allows it to send so many more bytes of content.
+    pub(super) fn give_credit(&self, id: u64, amount: u64) -> io::Result<()> {
+        if let Some(open) = self.open.get(id) {
+            open.add_credit(amount);
+        }
+        self.end.send_credit(id, amount)
+    }
+
+    /// It has broken a rule of its channel.
+    pub(super) fn breaks(&mut self, violation: Violation) {
+        if !self.is_broken() {
+            self.stage = Stage::Broken(violation);
+        }
+    }
+
+    /// Whether nothing that it says is taken any more.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self.stage, Stage::Broken(_))
+    }
+
+    /// Which rule it has broken.
+    pub(super) fn violation(&self) -> Option<Violation> {
+        match self.stage {
+            Stage::Broken(violation) => Some(violation),
+            _ => None,
+        }
+    }
+
+    /// It has said that it leaves.
+    ///
+    /// # Errors
+    /// When it has said so before.
+    pub(super) fn leaves(&mut self) -> Result<(), Violation> {
+        match std::mem::replace(&mut self.said_leaving, true) {
+            true => Err(Violation::SecondLeaving),
+            false => Ok(()),
+        }
+    }
+
+    /// It asks to be woken. A signal does that, so it may be often, but not without pause.
+    ///
+    /// # Errors
+    /// When it asks too often.
+    pub(super) fn wakes(&mut self) -> Result<(), Violation> {
+        let now = super::now();
+        if now.saturating_duration_since(self.wakes.1) >= WAKE_TIME {
+            self.wakes = (0, now);
+        }
+        self.wakes.0 += 1;
+        match self.wakes.0 > MOST_WAKES {
+            true => Err(Violation::Wakes),
+            false => Ok(()),
+        }
     }
 
     /// Whether its call takes so long that none should wait for its end.
@@ -170,9 +239,22 @@ impl Worker {
 
     /// Whether it has not begun with its first call, which could be another worker's.
     pub(super) fn is_unclaimed(&self) -> bool {
-        self.held
-            .front()
-            .is_some_and(|first| !first.call.is_pinned() && !self.end.claims().is_claimed(first.id))
+        let Some(first) = self.held.front().filter(|first| !first.call.is_pinned()) else {
+            return false;
+        };
+        // An overwritten claim word shows when the call is taken back.
+        self.may_be_unclaimed(first.id) && self.end.claim(first.id) != Claim::Claimed
+    }
+
+    /// Whether a call may be without its worker's claim, as far as the core knows without a look at the claim word: its worker has
+    /// not begun its response, nor answered it, nor ended it.
+    fn may_be_unclaimed(&self, id: u64) -> bool {
+        match self.open.get(id) {
+            Some(open) => !open.is_begun(),
+            None => self.held.iter().any(|held| {
+                held.id == id && !held.answered && matches!(held.call, Call::Verify(_))
+            }),
+        }
     }
 
     /// How many calls it holds, if one more may wait at it.
@@ -194,13 +276,15 @@ impl Worker {
         // If the last burst had more than one call, more are likely to arrive in this turn of the loop: the worker is woken
         // once for all of them.
         let later = !rests || self.most > 1;
-        let id = self.next_id();
+        let Some(id) = self.end.next_id() else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
         let sent = match call {
             Call::Request(state) => self.end.send_request(id, &state.request, later),
             Call::Verify(question) => self.end.send_verify(id, &question.tls),
         };
         if let Err(error) = sent {
-            self.end.claims().free(id);
+            self.end.forget(id);
             self.stage = Stage::Leaving;
             return Err(error);
         }
@@ -210,52 +294,69 @@ impl Worker {
         }
         if let Call::Request(state) = call {
             state.course.worker.set(Some((self.pid, id)));
-            self.open.0.push_back((id, Rc::clone(state)));
+            self.open.push(Response::new(id, state));
         }
         call.set_place(Place::Worker { number, id });
         let call = call.clone();
-        self.held.push_back(Held { id, call });
+        self.held.push_back(Held {
+            id,
+            call,
+            answered: false,
+        });
         self.most = self.most.max(self.held.len());
         Ok(())
     }
 
-    /// An id whose slot is free. [`is_starved`](Self::is_starved) says whether there is one.
-    fn next_id(&mut self) -> u64 {
-        self.last_id += 1;
-        while !self.end.claims().is_free(self.last_id) {
-            self.last_id += 1;
-        }
-        self.last_id
-    }
-
     /// Notes that it is ready for a call: it has loaded its app, or its first call is over. Returns whether it has loaded its
     /// app just now.
-    pub(super) fn ready(&mut self) -> bool {
-        match self.stage {
-            Stage::Loading => {
-                self.stage = Stage::Serving;
-                return true;
+    ///
+    /// # Errors
+    /// When it has no call, or one that it has not claimed or not answered.
+    pub(super) fn ready(&mut self) -> Result<bool, Violation> {
+        if !std::mem::replace(&mut self.loaded, true) {
+            match self.stage {
+                Stage::Loading => self.stage = Stage::Serving,
+                Stage::Candidate { .. } => self.stage = Stage::Candidate { loaded: true },
+                // It was told to leave meanwhile.
+                Stage::Serving | Stage::Leaving | Stage::Hung | Stage::Broken(_) => {
+                    return Ok(false);
+                }
             }
-            Stage::Candidate { loaded: false } => {
-                self.stage = Stage::Candidate { loaded: true };
-                return true;
-            }
-            Stage::Candidate { loaded: true } | Stage::Serving | Stage::Leaving | Stage::Hung => {}
+            return Ok(true);
         }
-        let Some(Held { id, .. }) = self.held.pop_front() else {
-            return false;
+        let Some(first) = self.held.front() else {
+            return self.ready_without_call();
         };
-        if let Some(kept) = self.open.get(id) {
-            kept.course.begun.set(Some(self.since));
-            if kept.is_read() {
-                kept.tell(Event::WriterKept);
+        let id = first.id;
+        match &first.call {
+            Call::Verify(_) if !first.answered => return Err(Violation::IdleWithoutCall),
+            Call::Verify(_) => {}
+            Call::Request(_) => {
+                if let Some(kept) = self.open.get(id) {
+                    if !kept.is_begun() && self.end.claim(id) != Claim::Claimed {
+                        return Err(Violation::NotClaimed(id));
+                    }
+                    kept.state.course.begun.set(Some(self.since));
+                    if kept.state.is_read() {
+                        kept.state.tell(Event::WriterKept);
+                    }
+                }
             }
         }
+        self.held.pop_front();
         let now = super::now();
         let took = now.duration_since(self.since).as_secs_f32() * 1e6;
         self.since = now;
         self.mean += (took - self.mean) / 8.0;
-        false
+        Ok(false)
+    }
+
+    /// A worker that was given up may become ready once more, with the call that was taken from it.
+    fn ready_without_call(&mut self) -> Result<bool, Violation> {
+        match self.stage {
+            Stage::Hung => Ok(false),
+            _ => Err(Violation::IdleWithoutCall),
+        }
     }
 
     /// A candidate becomes a worker as any other.
@@ -263,30 +364,39 @@ impl Worker {
         match self.stage {
             Stage::Candidate { loaded: true } => self.stage = Stage::Serving,
             Stage::Candidate { loaded: false } => self.stage = Stage::Loading,
-            Stage::Loading | Stage::Serving | Stage::Leaving | Stage::Hung => {}
+            Stage::Loading | Stage::Serving | Stage::Leaving | Stage::Hung | Stage::Broken(_) => {}
         }
     }
 
     /// It takes no more calls. Returns those that it has not claimed, the oldest first.
     pub(super) fn retire(&mut self) -> Vec<Call> {
-        if self.stage != Stage::Hung {
+        if !matches!(self.stage, Stage::Hung | Stage::Broken(_)) {
             self.stage = Stage::Leaving;
         }
         self.take_back_all()
     }
 
-    /// The response with this id is complete.
-    pub(super) fn close(&mut self, id: u64, timed: bool) -> Option<Rc<InFlight>> {
-        let state = self.open.remove(id)?;
-        self.end.claims().free(id);
-        self.note(id, &state, timed);
-        Some(state)
+    /// The worker has ended the response with this id: `step` judges whether it may.
+    ///
+    /// # Errors
+    /// As [`advance`](Self::advance), and when the claim word was overwritten.
+    pub(super) fn close(
+        &mut self,
+        id: u64,
+        timed: bool,
+        step: impl FnOnce(&mut Progress) -> Result<(), Violation>,
+    ) -> Result<Rc<InFlight>, Violation> {
+        self.advance(id, step)?;
+        self.end.free(id)?;
+        let open = self.open.remove(id).ok_or(Violation::NotOpen(id))?;
+        self.note(id, &open.state, timed);
+        Ok(open.state)
     }
 
     /// The client of request `id` has all that it may get of the response.
     pub(super) fn complete(&self, id: u64, state: &InFlight, timed: bool) {
         self.note(id, state, timed);
-        self.end.claims().set_complete(id);
+        self.end.set_complete(id);
     }
 
     /// Keeps the times of a response that is complete now.
@@ -300,13 +410,22 @@ impl Worker {
     }
 
     /// The question with this id, which it has answered. Its call is over when it says that it is ready.
-    pub(super) fn answered(&mut self, id: u64) -> Option<Call> {
-        let first = self.held.front().filter(|first| first.id == id)?;
-        if !matches!(first.call, Call::Verify(_)) {
-            return None;
+    ///
+    /// # Errors
+    /// When it has no such question, or has not claimed it.
+    pub(super) fn answered(&mut self, id: u64) -> Result<Rc<Question>, Violation> {
+        match self.held.front_mut() {
+            Some(Held {
+                id: asked,
+                call: Call::Verify(question),
+                answered: answered @ false,
+            }) if *asked == id => {
+                *answered = true;
+                self.end.free(id)?;
+                Ok(Rc::clone(question))
+            }
+            _ => Err(Violation::UnaskedVerdict(id)),
         }
-        self.end.claims().free(id);
-        Some(first.call.clone())
     }
 
     /// Notes a sign of progress: it has said something, or can go on.
@@ -318,7 +437,10 @@ impl Worker {
     pub(super) fn due(&self, timeout: Duration, now: Instant) -> Option<Instant> {
         let first = self.held.front()?;
         let judged = match first.call {
-            Call::Request(_) => self.open.get(first.id).is_some_and(|s| !s.is_excused()),
+            Call::Request(_) => {
+                let open = self.open.get(first.id);
+                open.is_some_and(|open| !open.state.is_excused())
+            }
             Call::Verify(_) => true,
         };
         let from = match judged {
@@ -330,12 +452,21 @@ impl Worker {
 
     /// Takes back one call; false if the worker has claimed it.
     pub(super) fn revoke(&mut self, id: u64) -> bool {
-        let revoked = self.end.claims().revoke(id);
-        if revoked {
-            self.held.retain(|held| held.id != id);
-            self.open.remove(id);
+        if !self.may_be_unclaimed(id) {
+            return false;
         }
-        revoked
+        match self.end.revoke(id) {
+            Claim::Offered => {
+                self.held.retain(|held| held.id != id);
+                self.open.remove(id);
+                true
+            }
+            Claim::Claimed => false,
+            Claim::Overwritten => {
+                self.breaks(Violation::ClaimOverwritten(id));
+                false
+            }
+        }
     }
 
     /// Takes back at most `most` of the calls that wait, those that came last. Returns the oldest first.
@@ -365,18 +496,19 @@ impl Worker {
         taken
     }
 
-    /// What a dead worker leaves: calls and responses, each with whether the worker had claimed it, the oldest first.
-    pub(super) fn into_left(self) -> Vec<(Call, bool)> {
-        let claims = self.end.claims();
-        let responses = self.open.0.into_iter();
-        let mut left: Vec<_> = responses
-            .map(|(id, state)| (Call::Request(state), claims.is_claimed(id)))
-            .collect();
-        let questions = self
-            .held
-            .into_iter()
-            .filter(|held| matches!(held.call, Call::Verify(_)));
-        left.extend(questions.map(|held| (held.call, false)));
+    /// Takes all that a worker holds which is dead, or whose word counts no more: calls and responses, each with whether it has
+    /// failed, the oldest first. What can be taken back was not run.
+    pub(super) fn take_all(&mut self) -> Vec<Left> {
+        let mut left = Vec::new();
+        for open in self.open.take() {
+            let failed = open.is_begun() || self.end.revoke(open.id) != Claim::Offered;
+            left.push((Call::Request(open.state), failed));
+        }
+        for held in std::mem::take(&mut self.held) {
+            if let Call::Verify(_) = held.call {
+                left.push((held.call, false));
+            }
+        }
         left
     }
 }

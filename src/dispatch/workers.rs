@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::call::Call;
 use super::exchange::{InFlight, Place};
-use super::worker::Worker;
+use super::worker::{Left, Worker};
+use crate::channel::violation::Violation;
 
 /// A call that a worker leaves unclaimed for this long may be another worker's. Also how often the core looks at workers where
 /// calls wait.
@@ -22,6 +23,8 @@ pub(super) struct Workers {
     idle: Vec<u32>,
     /// Calls that wait at busy workers.
     waiting: usize,
+    /// Workers that have broken their channels, and still hold calls.
+    broken: Vec<u32>,
 }
 
 impl Workers {
@@ -60,10 +63,29 @@ impl Workers {
     ) -> Option<T> {
         let worker = self.map.get_mut(&number)?;
         let before = (worker.is_idle(), worker.waiting());
+        let was_broken = worker.is_broken();
         let changed = change(worker);
         let after = (worker.is_idle(), worker.waiting());
+        if worker.is_broken() && !was_broken {
+            self.broken.push(number);
+        }
         self.note(number, before, after);
         Some(changed)
+    }
+
+    /// A worker that has broken its channel, how, and the calls that it held, each with whether it has failed.
+    pub(super) fn take_broken(&mut self) -> Option<(u32, Violation, Vec<Left>)> {
+        loop {
+            let number = self.broken.pop()?;
+            let taken = self.change(number, |worker| {
+                worker.end.close();
+                (worker.violation(), worker.take_all())
+            });
+            // One that has died meanwhile holds nothing.
+            if let Some((Some(violation), left)) = taken {
+                return Some((number, violation, left));
+            }
+        }
     }
 
     /// Takes a dead worker out.

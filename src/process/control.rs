@@ -96,6 +96,8 @@ pub enum ToMaster {
     Leaving(u32),
     /// Worker number so-and-so makes no progress with what is named: to be killed.
     Hung(u32, String),
+    /// Worker number so-and-so has broken its channel, which the core has logged: to be killed.
+    Broken(u32),
     /// How worker number so-and-so has answered `Check`: well, or one sentence that says why not.
     Checked(u32, Result<(), String>),
     /// To `Ping`.
@@ -148,6 +150,7 @@ const REREAD: u8 = 24;
 const LOGS: u8 = 25;
 const LOAD: u8 = 26;
 const UNCONNECTED: u8 = 27;
+const BROKEN: u8 = 28;
 
 /// Makes the two ends: the master's, then the core's.
 ///
@@ -404,6 +407,10 @@ pub fn tell_master(control: BorrowedFd<'_>, word: &ToMaster) -> io::Result<()> {
             bytes.put_u8(LEAVING);
             bytes.put_u32_le(*number);
         }
+        ToMaster::Broken(number) => {
+            bytes.put_u8(BROKEN);
+            bytes.put_u32_le(*number);
+        }
         ToMaster::Hung(number, call) => {
             bytes.put_u8(HUNG);
             bytes.put_u32_le(*number);
@@ -559,6 +566,7 @@ fn hear_core(control: BorrowedFd<'_>) -> io::Result<Option<ToMaster>> {
         [READY] => ToMaster::Ready,
         [SERVING, rest @ ..] => ToMaster::Serving(number(rest)?),
         [LEAVING, rest @ ..] => ToMaster::Leaving(number(rest)?),
+        [BROKEN, rest @ ..] => ToMaster::Broken(number(rest)?),
         [HUNG, rest @ ..] => {
             let (number, call) = rest.split_first_chunk().ok_or_else(garbage)?;
             let call = String::from_utf8_lossy(call).into_owned();
@@ -676,6 +684,7 @@ mod tests {
         let hung = ToMaster::Hung(3, "GET /".to_owned());
         tell_master(core.as_fd(), &hung.clone()).unwrap();
         tell_master(core.as_fd(), &ToMaster::Leaving(4)).unwrap();
+        tell_master(core.as_fd(), &ToMaster::Broken(5)).unwrap();
         let load = ToMaster::Load(Load {
             ready: 70_000,
             waiting: 3,
@@ -696,6 +705,7 @@ mod tests {
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Serving(70_000)));
         assert_eq!(master.hear().unwrap(), Some(hung));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Leaving(4)));
+        assert_eq!(master.hear().unwrap(), Some(ToMaster::Broken(5)));
         assert_eq!(master.hear().unwrap(), Some(load));
         assert_eq!(master.hear().unwrap(), Some(ToMaster::Drained));
         drop(master);

@@ -76,6 +76,11 @@ impl Server {
         server
     }
 
+    /// Waits until one more worker has said that it is ready.
+    pub(crate) fn until_serving(&mut self) {
+        while !matches!(self.control.hear().unwrap(), Some(ToMaster::Serving(_))) {}
+    }
+
     /// Registers a worker with the core. Returns its number and its end of the channel.
     pub(crate) fn channel(&mut self) -> (u32, channel::Descriptors) {
         let (core_side, worker_side) = channel::pair().unwrap();

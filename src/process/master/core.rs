@@ -317,6 +317,7 @@ impl Master<'_> {
             ToMaster::Load(load) => self.load(load),
             ToMaster::Hung(number, call) => self.worker_hangs(number, &call),
             ToMaster::Unconnected(number, why) => self.worker_unconnected(number, &why),
+            ToMaster::Broken(number) => self.worker_broken(number),
             ToMaster::Alive => self.tell(Notifier::alive),
             ToMaster::Ready => self.core_ready(),
             // To a question that took too long.

@@ -76,6 +76,21 @@ impl Master<'_> {
         }
     }
 
+    /// The core believes nothing more that this worker says, and has logged why.
+    pub(super) fn worker_broken(&mut self, number: u32) {
+        let until = Instant::now() + self.settings.graceful_timeout;
+        let Some(worker) = self.worker(number) else {
+            return;
+        };
+        let tried = worker.is_candidate();
+        worker.state = State::Leaving;
+        worker.ending = Some(Ending::Leaving(until));
+        let _ = kill(worker.pid, Signal::SIGKILL);
+        if tried {
+            self.change_failed("a new worker has broken its channel");
+        }
+    }
+
     /// When the next one is to be killed.
     pub(super) fn next_ending(&self) -> Option<Instant> {
         let endings = self.workers.iter().filter_map(|w| w.ending.as_ref());

@@ -185,6 +185,11 @@ impl Predecessor {
                     let _ = kill(worker.pid, Signal::SIGTERM);
                 }
             }
+            Heard::Word(ToMaster::Broken(number)) => {
+                if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
+                    let _ = kill(worker.pid, Signal::SIGKILL);
+                }
+            }
             Heard::Word(_) | Heard::Nothing => {}
             Heard::End(_) => {
                 if !self.drained {
