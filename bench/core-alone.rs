@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use gepok::channel::respond::Respond;
 use gepok::channel::{self, worker_end::WorkerEnd};
-use gepok::config::{Config, pairs};
+use gepok::config::{Config, attributes};
 use gepok::core;
 use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
         ("max_workers", "1"),
         ("keepalive_timeout", "300"),
     ];
-    let config = Config::resolve(&pairs::read(said)?.options)?;
+    let config = Config::resolve(&attributes::read(said)?.options)?;
     let settings = settings::core(&config);
     let (mut master, core_end) = control::pair()?;
     let (core_side, worker_side) = channel::pair()?;

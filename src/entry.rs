@@ -1,6 +1,6 @@
 //! The two entries from Perl's side: `Gepok::_serve` within a perl, and the command with a perl of its own.
 //!
-//! Both end in [`server::run`]; what differs is who made the interpreter, and who loads the app. What moves a server
+//! Both end in [`server::run`]; what differs is who made the interpreter, and who loads the app. What controls a running server
 //! that runs ends in [`running`].
 
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use crate::config::cli::{self, Parsed};
 use crate::config::command::{self, Command};
 use crate::config::help::{self, Page};
 use crate::config::options::App as AppOptions;
-use crate::config::{Config, Options, Said, handed_in, pairs};
+use crate::config::{Config, Options, ParsedOptions, attributes, socket_activation};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::process::fork::{self, Forked};
 use crate::process::handover;
@@ -26,7 +26,7 @@ use crate::process::terminal;
 use crate::psgi::{self, ChildExit, PsgiApp};
 use crate::scoreboard::status;
 use crate::semantics::wording::plain;
-use crate::server::running::{self, Running, Unmoved};
+use crate::server::running::{self, ControlError, Running};
 use crate::server::{self, Entry};
 use crate::worker::{App, ServerFacts};
 use crate::xs::{self, Entries, Pairs};
@@ -173,32 +173,34 @@ impl Entry for PerlEntry {
 /// What Perl code calls.
 const ENTRIES: Entries = Entries {
     serve,
-    command: move_from_perl,
+    command: control_from_perl,
 };
 
-fn read(said: Pairs) -> Result<Said, String> {
+fn read(parsed: Pairs) -> Result<ParsedOptions, String> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let said = said
+    let parsed = parsed
         .into_iter()
         .map(|(name, value)| (text(name), text(value)));
-    pairs::read(said).map_err(|error| format!("{error:#}"))
+    attributes::read(parsed).map_err(|error| format!("{error:#}"))
 }
 
 /// Serves for `Gepok::_serve(\@pairs, \%hooks)`.
 ///
 /// # Errors
 /// One sentence, with which the Perl caller dies.
-pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
+pub fn serve(parsed: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
     // Beside the options: how this process was started, and copies of the descriptors that a supervisor has handed in.
-    let (started, said): (Pairs, Pairs) =
-        said.into_iter().partition(|(name, _)| name == b".started");
-    let (copies, said): (Pairs, Pairs) = said.into_iter().partition(|(name, _)| name == b".copy");
+    let (started, parsed): (Pairs, Pairs) = parsed
+        .into_iter()
+        .partition(|(name, _)| name == b".started");
+    let (copies, parsed): (Pairs, Pairs) =
+        parsed.into_iter().partition(|(name, _)| name == b".copy");
     handover::begin_with(started.into_iter().map(|(_, word)| word));
     begin().map_err(|error| error.to_string())?;
-    let mut said = read(said)?;
-    warn(&said);
+    let mut parsed = read(parsed)?;
+    warn(&parsed);
     let access_log = hooks.take("access_log");
-    said.options.logging.access_hook = access_log.is_some();
+    parsed.options.logging.access_hook = access_log.is_some();
     let source = match (hooks.take("builder"), hooks.take("app")) {
         (Some(builder), _) => Some(Source::Builder(builder)),
         (None, Some(app)) => Some(Source::Loaded(app)),
@@ -209,13 +211,13 @@ pub fn serve(said: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         source,
         before_prefork: hooks.take("before_prefork"),
         server_ready: hooks.take("server_ready"),
-        child_exit: child_exit(&said.options, &mut hooks)?,
+        child_exit: child_exit(&parsed.options, &mut hooks)?,
         verify_callback: hooks.take("ssl_verify_callback"),
         access_log,
         copies: copies.iter().filter_map(|(_, text)| copy(text)).collect(),
         exited: None,
     };
-    match run(&said.options, &mut entry)? {
+    match run(&parsed.options, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
         Ended::Worker(status) => Ok(Exit::Leave(status)),
     }
@@ -233,24 +235,24 @@ fn copy(text: &[u8]) -> Option<(RawFd, RawFd)> {
     Some((number.parse().ok()?, copy.parse().ok()?))
 }
 
-/// For `Gepok::_move($command, \@pairs)`: the pid of the server that runs and did it, or 0 where none runs.
-fn move_from_perl(word: &[u8], said: Pairs) -> Result<i32, String> {
+/// For `Gepok::_control($command, \@pairs)`: the pid of the server that runs and did it, or 0 where none runs.
+fn control_from_perl(word: &[u8], parsed: Pairs) -> Result<i32, String> {
     let known = std::str::from_utf8(word).ok().and_then(command::find);
     let command = known.ok_or("there is no such command")?;
-    let said = read(said)?;
-    let found = running::find(&said.options, &handover::origin())
+    let parsed = read(parsed)?;
+    let found = running::find(&parsed.options, &handover::origin())
         .map_err(|error| plain(&format!("{error:#}")).into_owned())?;
     match found {
         Err(_) => Ok(0),
         Ok(running) => match do_with(&running, command) {
             Ok(()) => Ok(running.pid().as_raw()),
-            Err(Unmoved::Gone) => Ok(0),
+            Err(ControlError::Gone) => Ok(0),
             Err(error) => Err(plain(&error.to_string()).into_owned()),
         },
     }
 }
 
-fn do_with(running: &Running, command: Command) -> Result<(), Unmoved> {
+fn do_with(running: &Running, command: Command) -> Result<(), ControlError> {
     match command {
         Command::Stop => running.stop(),
         Command::Restart => running.restart(),
@@ -259,8 +261,8 @@ fn do_with(running: &Running, command: Command) -> Result<(), Unmoved> {
     }
 }
 
-/// Moves a server that runs, for the command. Returns the exit status.
-fn move_by_command(command: Command, options: &Options) -> i32 {
+/// Controls a running server, for the command. Returns the exit status.
+fn control_by_command(command: Command, options: &Options) -> i32 {
     let running = match running::find(options, &handover::origin()) {
         Ok(Ok(running)) => running,
         Ok(Err(not_running)) => {
@@ -287,9 +289,9 @@ fn move_by_command(command: Command, options: &Options) -> i32 {
         Err(error) => {
             eprintln!("gepok: {}", plain(&error.to_string()));
             match error {
-                Unmoved::Gone => NOT_RUNNING,
-                Unmoved::NotAllowed(_) => NOT_ALLOWED,
-                Unmoved::Failed(_) | Unmoved::Stays(..) => FAILED,
+                ControlError::Gone => NOT_RUNNING,
+                ControlError::NotAllowed(_) => NOT_ALLOWED,
+                ControlError::Failed(_) | ControlError::Stays(..) => FAILED,
             }
         }
     }
@@ -310,13 +312,15 @@ fn describe(pid: Pid, json: bool) -> String {
 /// Runs the command with the arguments behind its name. Returns the exit status: 2 for an operator's mistake.
 pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     handover::begin();
-    let said = match cli::parse(arguments) {
+    let parsed = match cli::parse(arguments) {
         Ok(Parsed::Print(page)) => return print(page),
-        Ok(Parsed::Move(command, said)) => return move_by_command(command, &said.options),
-        Ok(Parsed::Serve(said)) => said,
+        Ok(Parsed::Control(command, parsed)) => {
+            return control_by_command(command, &parsed.options);
+        }
+        Ok(Parsed::Serve(parsed)) => parsed,
         Err(error) => return mistake(&error),
     };
-    warn(&said);
+    warn(&parsed);
     // Rust ignores it, and programs that the app starts would inherit that.
     let begun = begin()
         .and_then(|()| signal::end_first_process())
@@ -328,7 +332,7 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
         Ok(interpreter) => interpreter,
         Err(status) => return status,
     };
-    let status = serve_command(&said.options, &interpreter);
+    let status = serve_command(&parsed.options, &interpreter);
     interpreter.finish(status)
 }
 
@@ -450,15 +454,15 @@ fn load(perl: Perl, options: &AppOptions) -> Result<Code, Failure> {
 
 fn run(options: &Options, entry: &mut PerlEntry) -> Result<Ended, String> {
     let variable = |name: &str| std::env::var(name).ok();
-    let config = handed_in::sockets(options, std::process::id(), variable)
-        .and_then(|handed_in| Config::resolve_with(options, handed_in))
+    let config = socket_activation::sockets(options, std::process::id(), variable)
+        .and_then(|activated| Config::resolve_with(options, activated))
         .map_err(|error| plain(&format!("{error:#}")).into_owned())?;
     server::run(&config, &handover::origin(), entry)
         .map_err(|error| plain(&format!("{error:#}")).into_owned())
 }
 
-fn warn(said: &Said) {
-    for warning in &said.warnings {
+fn warn(parsed: &ParsedOptions) {
+    for warning in &parsed.warnings {
         eprintln!("gepok: {warning}");
     }
 }

@@ -1,4 +1,4 @@
-//! Entry 1: what `use Gepok` defines, `Gepok::_serve(\@pairs, \%hooks)` and `Gepok::_move($command, \@pairs)`, and
+//! Entry 1: what `use Gepok` defines, `Gepok::_serve(\@pairs, \%hooks)` and `Gepok::_control($command, \@pairs)`, and
 //! their way into Rust.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

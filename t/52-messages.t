@@ -73,6 +73,7 @@ my @http   = ('--http-ports', $listen);
 
 check 'options' => sub {
     mistake('a name that is not known, on the command line of `gepok`', [@http, '--pid-pat', 'x']);
+    mistake('no value at the end of the command line', [], command => [$bin, @http, '-e', $hello, '--pid-path']);
     mistake('no number where one belongs', [@http, '--backlog', 'many'],
         new => {http_ports => $listen, backlog => 'many'});
     mistake('neither yes nor no', [@http, '--keepalive=perhaps'], new => {http_ports => $listen, keepalive => 'perhaps'});

@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use gepok::config::cli::{self, Parsed};
 use gepok::config::table::{self, Entry};
-use gepok::config::{Config, Options, Said, pairs};
+use gepok::config::{Config, Options, ParsedOptions, attributes};
 
 /// Lines: the arguments of the command line, and, as `name=value`, the pairs from Perl.
 pub fn check(data: &[u8]) {
     let args = data.split(|&b| b == b'\n').map(std::ffi::OsStr::from_bytes);
     match cli::parse(args.map(OsString::from)) {
-        Ok(Parsed::Serve(said) | Parsed::Move(_, said)) => {
+        Ok(Parsed::Serve(said) | Parsed::Control(_, said)) => {
             assert!(said.warnings.is_empty(), "what is unknown is an error here");
             check_options(&said.options);
         }
@@ -26,8 +26,8 @@ pub fn check(data: &[u8]) {
         .split('\n')
         .filter_map(|line| line.split_once('='))
         .collect();
-    match pairs::read(pairs.iter().copied()) {
-        Ok(Said { options, warnings }) => {
+    match attributes::read(pairs.iter().copied()) {
+        Ok(ParsedOptions { options, warnings }) => {
             for warning in &warnings {
                 check_sentence(warning);
             }
@@ -58,7 +58,7 @@ fn check_both_readers(name: &str, value: &str) {
     if !table::find(name, Entry::Perl).is_some_and(|option| option.entry == Entry::All) {
         return;
     }
-    let from_perl = pairs::read([(name, value)]);
+    let from_perl = attributes::read([(name, value)]);
     let typed = cli::parse([OsString::from(format!("--{name}={value}"))]);
     match (from_perl, typed) {
         (Ok(mut from_perl), Ok(Parsed::Serve(typed))) => {

@@ -238,7 +238,7 @@ sub _command {
     my ($self, $command) = @_;
     my ($pairs) = $self->_flatten;
     _load();
-    return _move($command, $pairs);
+    return _control($command, $pairs);
 }
 
 sub _started {

@@ -3,12 +3,10 @@
 use std::ffi::OsString;
 use std::fmt;
 
-use clap::{Arg, ArgAction};
-
 use super::command::{self, Command};
 use super::help::Page;
-use super::table::{self, Entry, Kind, Opt};
-use super::{Options, Said};
+use super::table::{self, Entry, Opt};
+use super::{Options, ParsedOptions};
 
 // plackup's port.
 const DEFAULT_PORT: u32 = 5000;
@@ -17,9 +15,9 @@ const DEFAULT_PORT: u32 = 5000;
 #[derive(Debug)]
 pub enum Parsed {
     /// To serve: `options.app` says what
-    Serve(Box<Said>),
-    /// To move a server that runs, and was started with these options
-    Move(Command, Box<Said>),
+    Serve(Box<ParsedOptions>),
+    /// To control a running server that was started with these options
+    Control(Command, Box<ParsedOptions>),
     /// Only to print this page, and to exit with status 0
     Print(Page),
 }
@@ -43,10 +41,10 @@ impl std::error::Error for Error {}
 /// whether the next argument is its value or the app. A first word that is a command's is no app.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> {
     let mut args = args.into_iter().peekable();
-    let moved = args
+    let control = args
         .peek()
         .and_then(|word| command::find(word.to_str()?).map(|command| (command, word.clone())));
-    if moved.is_some() {
+    if control.is_some() {
         args.next();
     } else if let Some(word) = args.peek().and_then(|word| word.to_str())
         // Else it is a module's name. A file has a dot or a slash in its name.
@@ -56,45 +54,36 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
             "unknown command '{word}', did you mean '{meant}'?"
         )));
     }
-    let args = spelled(args)?;
-    let matches = command()
-        .try_get_matches_from(args)
-        .map_err(|error| Error(one_line(&error.to_string())))?;
-    let pages = [
-        ("help", Page::Help),
-        ("usage", Page::Usage),
-        ("version", Page::Version),
-    ];
-    if let Some((_, page)) = pages.into_iter().find(|(flag, _)| matches.get_flag(flag)) {
+    let words = words(args)?;
+    if let Some(page) = words.iter().find_map(Word::page) {
         return Ok(Parsed::Print(page));
     }
 
     let mut options = Options::new();
     options.default_port = Some(DEFAULT_PORT);
-    for option in known() {
-        for value in matches
-            .get_many::<String>(option.name)
-            .into_iter()
-            .flatten()
-        {
-            option
-                .set(&mut options, value)
-                .map_err(|error| Error(error.to_string()))?;
+    let mut apps = Vec::new();
+    for word in words {
+        match word {
+            Word::Option(option, value) => option
+                .set(&mut options, &value)
+                .map_err(|error| Error(error.to_string()))?,
+            Word::App(path) => apps.push(path),
+            Word::Print(_) => {}
         }
     }
-    for path in matches.get_many::<String>("FILE").into_iter().flatten() {
+    for path in apps {
         if let Some(other) = options.app.path.replace(path.clone()) {
             return Err(Error(format!("two apps are given, '{other}' and '{path}'")));
         }
     }
     let app = options.app.path.clone();
-    let said = Box::new(Said {
+    let parsed = Box::new(ParsedOptions {
         options,
         warnings: Vec::new(),
     });
-    match (moved, app) {
-        (None, _) => Ok(Parsed::Serve(said)),
-        (Some((command, _)), None) => Ok(Parsed::Move(command, said)),
+    match (control, app) {
+        (None, _) => Ok(Parsed::Serve(parsed)),
+        (Some((command, _)), None) => Ok(Parsed::Control(command, parsed)),
         (Some((_, word)), Some(app)) => Err(Error(format!(
             "'{}' takes options of the server to find it by, but no app '{app}'; an app of that name is './{0}'",
             word.display()
@@ -106,70 +95,58 @@ fn known() -> impl Iterator<Item = &'static Opt> {
     table::options().filter(|option| option.taken_by(Entry::Binary))
 }
 
-fn command() -> clap::Command {
-    clap::Command::new("gepok")
-        .no_binary_name(true)
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .args(known().map(arg))
-        .arg(Arg::new("FILE").action(ArgAction::Append).num_args(0..))
-        .arg(Arg::new("help").long("help").action(ArgAction::SetTrue))
-        .arg(Arg::new("usage").short('h').action(ArgAction::SetTrue))
-        .arg(
-            Arg::new("version")
-                .long("version")
-                .short('v')
-                .action(ArgAction::SetTrue),
-        )
+/// What an argument, or two of them, say.
+enum Word {
+    Option(&'static Opt, String),
+    App(String),
+    Print(Page),
 }
 
-fn arg(option: &'static Opt) -> Arg {
-    let arg = Arg::new(option.name)
-        .long(option.name.replace('_', "-"))
-        .action(ArgAction::Append)
-        .allow_negative_numbers(true);
-    let arg = match option.letter {
-        Some(letter) => arg.short(letter),
-        None => arg,
-    };
-    match option.kind {
-        // `--preload-app app.psgi` must not take the app for its value.
-        Kind::Flag(_) => arg
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("1"),
-        Kind::Text(_) | Kind::Source(_) => arg.value_name(option.value).allow_hyphen_values(true),
-        _ => arg.value_name(option.value),
+impl Word {
+    fn page(&self) -> Option<Page> {
+        match self {
+            Word::Print(page) => Some(*page),
+            Word::Option(..) | Word::App(_) => None,
+        }
     }
 }
 
-// Brings long options to the one spelling clap knows: two dashes, Gepok's name, `=0` or `=1` behind a negatable flag.
-fn spelled(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>, Error> {
-    let mut spelled = Vec::new();
-    let mut args = args.into_iter();
+/// Takes the arguments apart. No crate does it: the ones that are common take the `-max-workers` of plackup for letters.
+fn words(args: impl IntoIterator<Item = OsString>) -> Result<Vec<Word>, Error> {
+    let mut words = Vec::new();
+    let mut args = args.into_iter().map(text);
     while let Some(arg) = args.next() {
-        let arg = text(arg)?;
-        if arg == "--" {
-            spelled.push(arg);
-            for rest in args.by_ref() {
-                spelled.push(text(rest)?);
+        let arg = arg?;
+        match arg.strip_prefix('-') {
+            None | Some("") => words.push(Word::App(arg)),
+            Some("-") => {
+                for arg in args.by_ref() {
+                    words.push(Word::App(arg?));
+                }
             }
-            break;
-        }
-        let (arg, awaits_value) = match arg.strip_prefix('-') {
-            Some(word) if !word.is_empty() => option(&arg, word)?,
-            _ => (arg, false),
-        };
-        spelled.push(arg);
-        // A value is left as it is, whatever it looks like.
-        if awaits_value && let Some(value) = args.next() {
-            spelled.push(text(value)?);
+            // A value is left as it is, whatever it looks like.
+            Some(word) => option(&mut words, &arg, word, || args.next())?,
         }
     }
-    Ok(spelled)
+    Ok(words)
 }
 
-fn option(arg: &str, word: &str) -> Result<(String, bool), Error> {
+/// Reads an argument that begins with a dash; `word` is what follows that.
+fn option(
+    words: &mut Vec<Word>,
+    arg: &str,
+    word: &str,
+    mut next: impl FnMut() -> Option<Result<String, Error>>,
+) -> Result<(), Error> {
+    let mut value_of = |option: &'static Opt, value: Option<&str>, name: &str| match value {
+        Some(value) => Ok(Word::Option(option, value.to_owned())),
+        // `--preload-app app.psgi` must not take the app for its value.
+        None if option.is_flag() => Ok(Word::Option(option, "1".to_owned())),
+        None => match next() {
+            Some(value) => Ok(Word::Option(option, value?)),
+            None => Err(Error(format!("option '{name}' needs a value"))),
+        },
+    };
     let (word, single) = match word.strip_prefix('-') {
         Some(word) => (word, false),
         None => (word, true),
@@ -178,23 +155,44 @@ fn option(arg: &str, word: &str) -> Result<(String, bool), Error> {
         Some((name, value)) => (name, Some(value)),
         None => (word, None),
     };
-    if let Some((long, implied)) = long(name) {
-        let value = value.or(implied);
-        let takes_value = !long.is_flag() && value.is_none();
-        let dashed = long.name.replace('_', "-");
-        return Ok(match value {
-            Some(value) => (format!("--{dashed}={value}"), false),
-            None => (format!("--{dashed}"), takes_value),
-        });
+    if let Some((option, implied)) = long(name) {
+        words.push(value_of(option, value.or(implied), arg)?);
+        return Ok(());
     }
-    if matches!(word, "help" | "version") || single && matches!(word, "h" | "v") {
-        return Ok((arg.to_owned(), false));
+    let page = match word {
+        "help" => Some(Page::Help),
+        "version" => Some(Page::Version),
+        _ => None,
+    };
+    if let Some(page) = page {
+        words.push(Word::Print(page));
+        return Ok(());
     }
-    let lettered = |letter: char| known().find(|option| single && option.letter == Some(letter));
-    match word.chars().next().and_then(lettered) {
-        Some(option) => Ok((arg.to_owned(), word.len() == 1 && !option.is_flag())),
-        None => Err(unknown(arg, name)),
+    let mut rest = if single { word } else { "" };
+    if rest.is_empty() {
+        return Err(unknown(arg, name));
     }
+    // Letters: flags may share one dash, and the value of an option may follow at once.
+    while let Some(letter) = rest.chars().next() {
+        rest = &rest[letter.len_utf8()..];
+        match known().find(|option| option.letter == Some(letter)) {
+            Some(option) if option.is_flag() && !rest.starts_with('=') => {
+                words.push(value_of(option, None, arg)?);
+            }
+            Some(option) => {
+                let value = Some(rest).filter(|rest| !rest.is_empty());
+                let value = value.map(|value| value.strip_prefix('=').unwrap_or(value));
+                words.push(value_of(option, value, arg)?);
+                return Ok(());
+            }
+            None => words.push(Word::Print(match letter {
+                'h' => Page::Usage,
+                'v' => Page::Version,
+                _ => return Err(unknown(arg, name)),
+            })),
+        }
+    }
+    Ok(())
 }
 
 // An option by its long name; a negatable flag's prefix implies the value.
@@ -223,12 +221,6 @@ fn unknown(arg: &str, name: &str) -> Error {
 fn text(arg: OsString) -> Result<String, Error> {
     arg.into_string()
         .map_err(|arg| Error(format!("'{}' is not UTF-8", arg.display())))
-}
-
-// clap tells its errors in paragraphs, the first of which says it.
-fn one_line(error: &str) -> String {
-    let line = error.lines().next().unwrap_or(error);
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The words in front of the binary's options that move a server which runs already.
+//! The words in front of the binary's options that control a running server.
 
 /// What to do with a server that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

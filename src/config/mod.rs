@@ -1,26 +1,26 @@
 //! The options of Gepok: what was said, and what it means.
 //!
 //! ```text
-//! Gepok->new(...), plackup ─ pairs ─┐
-//!                                   ├─ Options (as said) ─ Config (checked, defaults filled)
-//! gepok [options] app.psgi ── cli ──┘
+//! Gepok->new(...), plackup ─ attributes ─┐
+//!                                        ├─ Options (as said) ─ Config (checked, defaults filled)
+//! gepok [options] app.psgi ── cli ───────┘
 //! ```
 //!
-//! One [`table`] defines every option; the readers [`pairs`] and [`cli`] and the texts [`help`] and [`pod`] are
+//! One [`table`] defines every option; the readers [`attributes`] and [`cli`] and the texts [`help`] and [`pod`] are
 //! made of it. To add an option: one entry in a file of `table/`, one field in [`Options`].
 //! Knows nothing else of Gepok, and makes no system call.
 
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod attributes;
 pub mod cli;
 pub mod command;
-pub mod handed_in;
 pub mod help;
 pub mod options;
-pub mod pairs;
 pub mod pod;
 pub mod resolved;
+pub mod socket_activation;
 pub mod table;
 
 pub use options::Options;
@@ -35,7 +35,7 @@ pub const VERSION: &str = concat!(
 
 /// What a reader has understood: the options, and a sentence for each thing that deserves a warning.
 #[derive(Debug)]
-pub struct Said {
+pub struct ParsedOptions {
     /// The options, defaults included.
     pub options: Options,
     /// One line each, without a line end, for standard error.

@@ -85,7 +85,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Where
-    pub place: Place,
+    pub bind: Bind,
     /// Whether clients speak TLS there
     pub tls: bool,
     /// SERVER_NAME; none: the address the socket is bound to (on a Unix socket handed in: 0, as Starlet)
@@ -98,7 +98,7 @@ pub struct Listener {
 
 /// Where a listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Bind {
     /// To be bound; the host may be a name, port 0 leaves the choice to the system
     Tcp(Tcp),
     /// To be bound at this path
@@ -106,7 +106,7 @@ pub enum Place {
     /// A descriptor of the caller's that listens already: not to be bound, and at the end neither unlinked nor shut down
     Inherited(i32),
     /// As `Inherited`, from a supervisor: nobody else in this process uses the descriptor
-    HandedIn(i32),
+    Activated(i32),
 }
 
 /// What the app is told of the client's address.
@@ -156,12 +156,12 @@ impl Config {
     }
 
     /// As [`Config::resolve`]; sockets that a supervisor has handed in stand for the places that options name.
-    pub fn resolve_with(options: &Options, handed_in: Option<Vec<Listener>>) -> Result<Config> {
+    pub fn resolve_with(options: &Options, activated: Option<Vec<Listener>>) -> Result<Config> {
         let keepalive = options.keepalive
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
         let (workers, life) = life::life(options)?;
-        let listeners = match handed_in {
+        let listeners = match activated {
             Some(listeners) => listeners,
             None => listeners(options)?,
         };
@@ -207,8 +207,8 @@ impl Config {
 impl Config {
     /// Whether the socket of this address takes IPv6 alone: where that is said, or an IPv4 socket has the port.
     pub fn v6_only(&self, tcp: &Tcp) -> bool {
-        let v4 = |listener: &Listener| match &listener.place {
-            Place::Tcp(other) => {
+        let v4 = |listener: &Listener| match &listener.bind {
+            Bind::Tcp(other) => {
                 other.port == tcp.port && other.port != 0 && other.host.parse::<Ipv4Addr>().is_ok()
             }
             _ => false,
@@ -252,8 +252,8 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
     let mut all: Vec<Listener> = Vec::new();
     // The same address twice (plackup gives -l also as host and port) is one listener; port 0 is never the same.
     let mut add = |listener: Listener| {
-        let chosen = matches!(&listener.place, Place::Tcp(tcp) if tcp.port == 0);
-        if chosen || !all.iter().any(|other| other.place == listener.place) {
+        let chosen = matches!(&listener.bind, Bind::Tcp(tcp) if tcp.port == 0);
+        if chosen || !all.iter().any(|other| other.bind == listener.bind) {
             all.push(listener);
         }
     };
@@ -278,7 +278,7 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
     https_ports.map(secure).for_each(&mut add);
     for path in &options.unix_sockets {
         add(Listener {
-            place: Place::Unix(checked(path, "unix_sockets")?),
+            bind: Bind::Unix(checked(path, "unix_sockets")?),
             tls: false,
             server_name: Some(path.display().to_string()),
             server_port: Some("0".to_owned()),
@@ -348,7 +348,7 @@ fn both(options: &Options) -> Option<&Tcp> {
 // http_ports, https_ports: the app sees the bound address.
 fn bound(tcp: &Tcp, tls: bool) -> Listener {
     Listener {
-        place: Place::Tcp(tcp.clone()),
+        bind: Bind::Tcp(tcp.clone()),
         tls,
         server_name: None,
         server_port: None,
@@ -366,7 +366,7 @@ fn named(tcp: &Tcp, tls: bool) -> Listener {
 
 fn inherited(fd: i32, tls: bool) -> Listener {
     Listener {
-        place: Place::Inherited(fd),
+        bind: Bind::Inherited(fd),
         tls,
         server_name: None,
         server_port: None,
@@ -378,7 +378,7 @@ fn starlet(path: PathBuf) -> Listener {
     Listener {
         server_name: Some("0".to_owned()),
         server_port: Some(path.display().to_string()),
-        place: Place::Unix(path),
+        bind: Bind::Unix(path),
         tls: false,
         remote: Remote::Starlet,
     }

@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid};
 use super::Server;
 use super::daemon::Start;
 use crate::config;
-use crate::config::resolved::{Place, Remote};
+use crate::config::resolved::{Bind, Remote};
 use crate::config::table::PATH_LIMIT;
 use crate::net::listen::{self, Listening, SocketFile, UnixAccess};
 use crate::process::origin::Origin;
@@ -26,33 +26,33 @@ impl Server<'_> {
     pub(super) fn bind(&mut self) -> Result<()> {
         let access = unix_access(&self.config.unix_access)?;
         for listener in &self.config.listeners {
-            let name = place_name(&listener.place);
+            let name = bind_name(&listener.bind);
             let mut kept = Vec::new();
             let also = name.as_deref().map(further);
             let mut wanted = name.as_deref();
             while let Some(socket) = wanted.and_then(|name| self.handover.take_socket(name)) {
                 wanted = also.as_deref();
-                let mut listening = kept_socket(&listener.place, socket, self.origin)?;
+                let mut listening = kept_socket(&listener.bind, socket, self.origin)?;
                 if self.start == Start::Trial {
                     // It is the running server's.
                     listening.file = None;
                 }
                 kept.push(listening);
             }
-            let opened = match &listener.place {
+            let opened = match &listener.bind {
                 _ if !kept.is_empty() => kept,
-                Place::Tcp(tcp) => {
+                Bind::Tcp(tcp) => {
                     let v6_only = self.config.v6_only(tcp);
                     listen::tcp(&tcp.host, tcp.port, v6_only, self.config.backlog)?
                 }
-                Place::Unix(path) => {
+                Bind::Unix(path) => {
                     let path = socket_path(path, self.origin);
                     vec![listen::unix(&path, access, self.config.backlog)?]
                 }
-                Place::Inherited(number) => {
+                Bind::Inherited(number) => {
                     vec![listen::inherited(duplicate(*number)?, "listen_sock")?]
                 }
-                Place::HandedIn(number) => {
+                Bind::Activated(number) => {
                     let what = format!("descriptor {number}, which was handed in,");
                     let copy = self.entry.copy_of(*number);
                     vec![listen::inherited(take(*number, copy)?, &what)?]
@@ -94,12 +94,12 @@ fn unix_access(access: &config::resolved::UnixAccess) -> Result<UnixAccess> {
 }
 
 /// What a socket is called that is handed over to the next program; nothing where the app has opened it.
-fn place_name(place: &Place) -> Option<String> {
+fn bind_name(place: &Bind) -> Option<String> {
     match place {
-        Place::Tcp(tcp) => Some(format!("tcp {:?} {}", tcp.host, tcp.port)),
-        Place::Unix(path) => Some(format!("unix {path:?}")),
-        Place::HandedIn(number) => Some(format!("descriptor {number}")),
-        Place::Inherited(_) => None,
+        Bind::Tcp(tcp) => Some(format!("tcp {:?} {}", tcp.host, tcp.port)),
+        Bind::Unix(path) => Some(format!("unix {path:?}")),
+        Bind::Activated(number) => Some(format!("descriptor {number}")),
+        Bind::Inherited(_) => None,
     }
 }
 
@@ -109,9 +109,9 @@ fn further(name: &str) -> String {
 }
 
 /// A socket that the program before has bound at this place.
-fn kept_socket(place: &Place, socket: OwnedFd, origin: &Origin) -> Result<Listening> {
+fn kept_socket(place: &Bind, socket: OwnedFd, origin: &Origin) -> Result<Listening> {
     let mut listening = listen::inherited(socket, "a socket of the program before")?;
-    if let Place::Unix(path) = place {
+    if let Bind::Unix(path) = place {
         let path = socket_path(path, origin);
         // Gone, if somebody has removed it: then nobody finds the server there, as before.
         listening.file = SocketFile::of(&path).ok();

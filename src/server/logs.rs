@@ -74,13 +74,13 @@ impl Logs {
         identity: Option<&Identity>,
         handover: &mut Handover,
     ) -> Result<Logs> {
-        let said = &config.logging;
+        let logging = &config.logging;
         let access = "option 'access_log_path'";
-        let format = Format::parse(&said.access_format).context("option 'access_log_format'")?;
-        let destination = match &said.access {
+        let format = Format::parse(&logging.access_format).context("option 'access_log_format'")?;
+        let destination = match &logging.access {
             LogPlace::None => None,
             LogPlace::StandardError => Some(Destination::Stderr),
-            LogPlace::Said(text) => Destination::parse(text, &config.name)
+            LogPlace::Path(text) => Destination::parse(text, &config.name)
                 .map_err(|message| anyhow!(message))
                 .context(access)?
                 .map(|destination| match destination {
@@ -89,9 +89,9 @@ impl Logs {
                 }),
             LogPlace::Usual(name) => Some(Destination::File(usual(name, origin))),
         };
-        let errors = match &said.errors {
+        let errors = match &logging.errors {
             LogPlace::None | LogPlace::StandardError => None,
-            LogPlace::Said(path) => Some(origin.path(path)),
+            LogPlace::Path(path) => Some(origin.path(path)),
             LogPlace::Usual(name) => Some(usual(name, origin)),
         };
         let mut kept = |path: &Path| handover.take_file(Purpose::Log, path).map(OwnedFd::from);
@@ -101,7 +101,7 @@ impl Logs {
         });
         let errors = errors.transpose()?;
         if let (true, Some(Destination::File(path)), Some(identity)) =
-            (said.access_hook, &destination, identity)
+            (logging.access_hook, &destination, identity)
         {
             // The method opens it, in each worker.
             let opened = identity.can(|| files::append(path).map(drop));
@@ -110,7 +110,7 @@ impl Logs {
             })?;
         }
         // A subclass's method gets what would be logged.
-        let access = match destination.filter(|_| !said.access_hook) {
+        let access = match destination.filter(|_| !logging.access_hook) {
             None => None,
             Some(destination) => {
                 let kept = destination_path(&destination).and_then(kept);

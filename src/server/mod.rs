@@ -17,7 +17,7 @@ use nix::unistd::{Pid, getpid};
 use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
-use crate::config::resolved::{Config, Place};
+use crate::config::resolved::{Bind, Config};
 use crate::core;
 use crate::log::access::Plan;
 use crate::net::listen::{Listening, SocketFile};
@@ -270,10 +270,10 @@ impl Server<'_> {
 
     /// Whether a supervisor holds the sockets, and can have them served by another server when this one stops.
     fn is_supervised(&self) -> bool {
-        let places = self.config.listeners.iter().map(|listener| &listener.place);
+        let places = self.config.listeners.iter().map(|listener| &listener.bind);
         places
             .into_iter()
-            .any(|place| matches!(place, Place::HandedIn(_)))
+            .any(|place| matches!(place, Bind::Activated(_)))
     }
 
     /// The access log as a core is born with it.

@@ -87,7 +87,7 @@ impl Code {
 
 /// Why a server was not moved.
 #[derive(Debug)]
-pub enum Unmoved {
+pub enum ControlError {
     /// It has tried to change, and says why it did not.
     Failed(String),
     /// It has ended meanwhile.
@@ -98,23 +98,23 @@ pub enum Unmoved {
     Stays(Pid, String),
 }
 
-impl fmt::Display for Unmoved {
+impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unmoved::Gone => f.write_str("the server has ended meanwhile"),
-            Unmoved::NotAllowed(pid) => {
+            ControlError::Gone => f.write_str("the server has ended meanwhile"),
+            ControlError::NotAllowed(pid) => {
                 write!(
                     f,
                     "process {pid} is another user's, who alone can signal it"
                 )
             }
-            Unmoved::Failed(why) => f.write_str(why),
-            Unmoved::Stays(pid, why) => write!(f, "process {pid} lives on: {why}"),
+            ControlError::Failed(why) => f.write_str(why),
+            ControlError::Stays(pid, why) => write!(f, "process {pid} lives on: {why}"),
         }
     }
 }
 
-impl std::error::Error for Unmoved {}
+impl std::error::Error for ControlError {}
 
 /// The server that was started with these options, if it runs.
 ///
@@ -145,7 +145,7 @@ impl Running {
     ///
     /// # Errors
     /// When it can't be signalled.
-    pub fn reload(&self) -> Result<(), Unmoved> {
+    pub fn reload(&self) -> Result<(), ControlError> {
         self.signal(Signal::SIGHUP)
     }
 
@@ -153,11 +153,11 @@ impl Running {
     ///
     /// # Errors
     /// When it can't be signalled, or would die of the signal, as one process does.
-    pub fn restart(&self) -> Result<(), Unmoved> {
+    pub fn restart(&self) -> Result<(), ControlError> {
         self.signal(None)?;
         if !handles(self.pid(), Signal::SIGUSR2) {
             let why = "it can't begin anew in place, so stop it and start it";
-            return Err(Unmoved::Stays(self.pid(), why.to_owned()));
+            return Err(ControlError::Stays(self.pid(), why.to_owned()));
         }
         self.signal(Signal::SIGUSR2)
     }
@@ -175,7 +175,7 @@ impl Running {
     ///
     /// # Errors
     /// When it has failed, or the server has gone.
-    pub fn changed(&self, before: &Before, command: Command) -> Result<Code, Unmoved> {
+    pub fn changed(&self, before: &Before, command: Command) -> Result<Code, ControlError> {
         while self.holder.lives() {
             match status::reloads_of(self.pid().as_raw()) {
                 // Another program, in the same process.
@@ -185,7 +185,7 @@ impl Running {
                     }
                 }
                 Ok((_, now)) if now.answered > before.asked => match now.failure {
-                    Some(failure) => return Err(Unmoved::Failed(failure.why)),
+                    Some(failure) => return Err(ControlError::Failed(failure.why)),
                     None if command == Command::Reload => {
                         return Ok(
                             match (now.keeps_code, handles(self.pid(), Signal::SIGUSR2)) {
@@ -203,14 +203,14 @@ impl Running {
             }
             sleep(PAUSE);
         }
-        Err(Unmoved::Gone)
+        Err(ControlError::Gone)
     }
 
     /// Ends it, gracefully if it can, and waits until it has gone.
     ///
     /// # Errors
     /// When it can't be signalled, or does not die.
-    pub fn stop(&self) -> Result<(), Unmoved> {
+    pub fn stop(&self) -> Result<(), ControlError> {
         for (signal, patience) in [
             (Signal::SIGTERM, self.graceful_timeout + LEAVING),
             (Signal::SIGTERM, FAST),
@@ -218,27 +218,27 @@ impl Running {
         ] {
             match self.signal(signal) {
                 Ok(()) if self.gone_within(patience) => return Ok(()),
-                Err(Unmoved::Gone) => return Ok(()),
+                Err(ControlError::Gone) => return Ok(()),
                 Ok(()) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(Unmoved::Stays(
+        Err(ControlError::Stays(
             self.pid(),
             "even SIGKILL did not end it".to_owned(),
         ))
     }
 
     /// Without a signal: whether it could be signalled.
-    fn signal(&self, signal: impl Into<Option<Signal>>) -> Result<(), Unmoved> {
+    fn signal(&self, signal: impl Into<Option<Signal>>) -> Result<(), ControlError> {
         if !self.holder.lives() {
-            return Err(Unmoved::Gone);
+            return Err(ControlError::Gone);
         }
         match kill(self.pid(), signal) {
             Ok(()) => Ok(()),
-            Err(Errno::ESRCH) => Err(Unmoved::Gone),
-            Err(Errno::EPERM) => Err(Unmoved::NotAllowed(self.pid())),
-            Err(error) => Err(Unmoved::Stays(self.pid(), error.to_string())),
+            Err(Errno::ESRCH) => Err(ControlError::Gone),
+            Err(Errno::EPERM) => Err(ControlError::NotAllowed(self.pid())),
+            Err(error) => Err(ControlError::Stays(self.pid(), error.to_string())),
         }
     }
 

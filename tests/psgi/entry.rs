@@ -130,13 +130,13 @@ fn an_error_of_the_server_dies_in_the_caller() {
 #[test]
 fn a_command_returns_a_number_or_dies() {
     let perl = Started::new(&[]);
-    let source = "my $got = Gepok::_move('status', [name => 'x', none => undef, pid_path => '/p']); die $got if $got != 2; \
-         eval { Gepok::_move('stop', []); 1 }; die \"<$@>\" if $@ ne \"it has refused\\n\"; 1";
+    let source = "my $got = Gepok::_control('status', [name => 'x', none => undef, pid_path => '/p']); die $got if $got != 2; \
+         eval { Gepok::_control('stop', []); 1 }; die \"<$@>\" if $@ ne \"it has refused\\n\"; 1";
     assert_eq!(perl.eval(source), Ok(true));
     assert_eq!(SEEN.take(), ["command status", "command stop"]);
     for wrong in ["", "'stop'", "'stop', {}", "'stop', [], 1"] {
         let source = format!(
-            "eval {{ Gepok::_move({wrong}) }}; die $@ unless $@ =~ /^Usage: Gepok::_move/; 1"
+            "eval {{ Gepok::_control({wrong}) }}; die $@ unless $@ =~ /^Usage: Gepok::_control/; 1"
         );
         assert_eq!(perl.eval(&source), Ok(true), "{wrong}");
     }

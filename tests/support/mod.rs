@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gepok::channel::respond::Respond;
 use gepok::channel::{self, worker_end::WorkerEnd};
-use gepok::config::{Config, pairs};
+use gepok::config::{Config, attributes};
 use gepok::core;
 use gepok::http::h1::connection::Settings;
 use gepok::net::listen;
@@ -44,7 +44,7 @@ impl Server {
         let address = listening.address.unwrap();
         // One worker: nobody asks how busy it is.
         let said = [("port", "80"), ("max_workers", "1")];
-        let config = Config::resolve(&pairs::read(said).unwrap().options).unwrap();
+        let config = Config::resolve(&attributes::read(said).unwrap().options).unwrap();
         let mut settings = settings::core(&config);
         // Chosen when a server starts.
         settings.spool.folder = Some(std::env::temp_dir());

@@ -2,7 +2,7 @@
 #include "boundary.h"
 
 #define SERVE_USAGE "_serve(\\@pairs, \\%hooks)"
-#define MOVE_USAGE "_move($command, \\@pairs)"
+#define CONTROL_USAGE "_control($command, \\@pairs)"
 
 /* Flat names and values; an undefined value means that the option was not given. */
 static gp_pair *read_options(pTHX_ const char *usage, SV *list, size_t *count)
@@ -89,18 +89,18 @@ static XSPROTO(xs_serve)
     XSRETURN_EMPTY;
 }
 
-/* Gepok::_move($command, \@pairs): the result is a number, or it dies. No Perl runs below. */
-static XSPROTO(xs_move)
+/* Gepok::_control($command, \@pairs): the result is a number, or it dies. No Perl runs below. */
+static XSPROTO(xs_control)
 {
     dXSARGS;
     gp_served served;
     size_t option_count;
     gp_pair *options;
     if (items != 2)
-        croak("Usage: Gepok::%s", MOVE_USAGE);
+        croak("Usage: Gepok::%s", CONTROL_USAGE);
     PERL_UNUSED_VAR(cv);
 
-    options = read_options(aTHX_ MOVE_USAGE, ST(1), &option_count);
+    options = read_options(aTHX_ CONTROL_USAGE, ST(1), &option_count);
     memset(&served, 0, sizeof served);
     gp.serve(GP_OPAQUE, gp_octets(aTHX_ ST(0), 1), options, option_count, NULL, 0, &served);
     if (served.message_len)
@@ -129,6 +129,6 @@ void gp_boot(gp_perl *perl, gp_serve_fn serve)
     gp.serve = serve;
     newXS("Gepok::_serve", xs_serve, __FILE__);
     gp_sockets_boot(aTHX);
-    newXS("Gepok::_move", xs_move, __FILE__);
+    newXS("Gepok::_control", xs_control, __FILE__);
     gp_stream_boot(aTHX);
 }

@@ -15,7 +15,7 @@ static gp_signal_calls calls;
 /* What perl would install of itself. */
 static Sighandler_t perls_handler;
 
-/* Those that move a server. */
+/* Those that control a server. */
 static const int moving[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
 
 /* What %SIG had for them, until gp_signals_end. */

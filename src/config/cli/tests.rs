@@ -71,6 +71,8 @@ fn letters_are_those_of_plackup() {
         "-a",
         "x.psgi",
     ]);
+    assert_eq!(said(&["-Dp", "8080"]).app.path, None);
+    assert_eq!(said(&["-I=lib"]).app.include, ["lib"]);
     assert_eq!(options.app.include, ["lib", "t/lib"]);
     assert_eq!(options.app.modules, ["A", "B=c"]);
     assert_eq!(options.app.env.as_deref(), Some("test"));
@@ -146,7 +148,10 @@ fn mistakes_are_told_in_one_line() {
     ] {
         assert_eq!(error(args), told);
     }
-    for args in [&["--port"][..], &["-p"], &["--help=1"], &["-hv=1"]] {
+    assert_eq!(error(&["--port"]), "option '--port' needs a value");
+    assert_eq!(error(&["-Dp"]), "option '-Dp' needs a value");
+    assert_eq!(error(&["-Dx"]), "unknown option '-Dx', see gepok --help");
+    for args in [&["--help=1"][..], &["-hv=1"]] {
         let told = error(args);
         assert!(!told.contains('\n') && !told.is_empty(), "{told:?}");
     }
@@ -167,12 +172,7 @@ fn help_and_version_only_print() {
 }
 
 #[test]
-fn clap_finds_no_fault_in_the_command() {
-    command().debug_assert();
-}
-
-#[test]
-fn a_first_word_that_is_a_command_moves_a_server() {
+fn a_first_word_that_is_a_command_controls_a_server() {
     for (word, command) in [
         ("stop", Command::Stop),
         ("restart", Command::Restart),
@@ -181,8 +181,8 @@ fn a_first_word_that_is_a_command_moves_a_server() {
     ] {
         let args = [word, "--pid-path", "/p", "-D", "--workers=3"];
         match parse(args.iter().map(OsString::from)) {
-            Ok(Parsed::Move(moved, said)) => {
-                assert_eq!(moved, command);
+            Ok(Parsed::Control(control, said)) => {
+                assert_eq!(control, command);
                 assert_eq!(said.options.daemon.pid_path, Some("/p".into()));
             }
             other => panic!("{word}: {other:?}"),

@@ -104,11 +104,11 @@ pub(super) fn is_disabled(options: &Options) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, pairs};
+    use crate::config::{Config, attributes};
 
     fn daemon(said: &[(&str, &str)]) -> Result<Daemon> {
         let port = [("port", "80")];
-        let said = pairs::read(port.iter().chain(said).copied())?;
+        let said = attributes::read(port.iter().chain(said).copied())?;
         Ok(Config::resolve(&said.options)?.daemon)
     }
 
@@ -142,7 +142,7 @@ mod tests {
         for none in ["", "0"] {
             let said = [("scoreboard_path", none), ("daemonize", "1")];
             assert_eq!(path(&said), FilePath::None);
-            let said = pairs::read([("port", "80"), said[0]]).unwrap();
+            let said = attributes::read([("port", "80"), said[0]]).unwrap();
             let config = Config::resolve(&said.options).unwrap();
             assert!(config.workers.fixed, "the pool stays at start_servers");
             assert_eq!((config.workers.start, config.life.most), (3, 3));

@@ -94,10 +94,10 @@ fn spool_dir(said: &Option<String>) -> Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::pairs;
+    use crate::config::attributes;
 
     fn said(pairs: &[(&str, &str)]) -> Result<Limits> {
-        let said = pairs::read(pairs.iter().copied())?;
+        let said = attributes::read(pairs.iter().copied())?;
         limits(&said.options.limits)
     }
 

@@ -26,7 +26,7 @@ pub enum Place {
     #[default]
     None,
     /// Where the option says
-    Said(String),
+    Path(String),
     /// To standard error
     StandardError,
     /// To the user's file of this name: in /var/log for root, else at home
@@ -39,13 +39,13 @@ pub(super) fn logging(options: &Options, name: &str) -> Result<Logging> {
     let said = &options.logging;
     let usual = |log| Place::Usual(format!("{}-{log}.log", name.replace('/', "-")));
     let access = match (&said.access_log_path, said.default_logs) {
-        (Some(path), _) => Place::said(path),
+        (Some(path), _) => Place::of(path),
         (None, false) => Place::None,
         (None, true) if options.daemon.daemonize => usual("access"),
         (None, true) => Place::StandardError,
     };
     let errors = match (&said.error_log_path, said.default_logs) {
-        (Some(path), _) => Place::said(path),
+        (Some(path), _) => Place::of(path),
         (None, true) if options.daemon.daemonize => usual("error"),
         (None, _) => Place::None,
     };
@@ -73,10 +73,10 @@ pub(super) fn logging(options: &Options, name: &str) -> Result<Logging> {
 }
 
 impl Place {
-    fn said(path: &str) -> Place {
+    fn of(path: &str) -> Place {
         match path {
             "" => Place::None,
-            path => Place::Said(path.to_owned()),
+            path => Place::Path(path.to_owned()),
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
         });
         assert_eq!(
             (logs.access, logs.errors),
-            (Place::None, Place::Said("/x".to_owned()))
+            (Place::None, Place::Path("/x".to_owned()))
         );
     }
 

@@ -87,10 +87,10 @@ fn network(text: &str) -> Option<(IpAddr, u8)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::pairs;
+    use crate::config::attributes;
 
     fn said(pairs: &[(&str, &str)]) -> Result<Option<Status>> {
-        let said = pairs::read(pairs.iter().copied())?;
+        let said = attributes::read(pairs.iter().copied())?;
         status(&said.options)
     }
 

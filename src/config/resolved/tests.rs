@@ -1,16 +1,16 @@
 //! Tests of what options mean together.
 
 use super::*;
-use crate::config::pairs;
+use crate::config::attributes;
 
 fn config(pairs: &[(&str, &str)]) -> Config {
-    let said = pairs::read(pairs.iter().copied()).expect("read");
+    let said = attributes::read(pairs.iter().copied()).expect("read");
     assert!(said.warnings.is_empty(), "{:?}", said.warnings);
     Config::resolve(&said.options).expect("resolved")
 }
 
 fn error(pairs: &[(&str, &str)]) -> String {
-    let said = pairs::read(pairs.iter().copied()).expect("read");
+    let said = attributes::read(pairs.iter().copied()).expect("read");
     Config::resolve(&said.options)
         .expect_err("refused")
         .to_string()
@@ -20,10 +20,10 @@ fn error(pairs: &[(&str, &str)]) -> String {
 fn listeners(pairs: &[(&str, &str)]) -> Vec<String> {
     let told = |text: &Option<String>| text.clone().unwrap_or_else(|| "bound".to_owned());
     let line = |listener: &Listener| {
-        let place = match &listener.place {
-            Place::Tcp(tcp) => format!("{} {}", tcp.host, tcp.port),
-            Place::Unix(path) => path.display().to_string(),
-            Place::Inherited(fd) | Place::HandedIn(fd) => format!("fd {fd}"),
+        let place = match &listener.bind {
+            Bind::Tcp(tcp) => format!("{} {}", tcp.host, tcp.port),
+            Bind::Unix(path) => path.display().to_string(),
+            Bind::Inherited(fd) | Bind::Activated(fd) => format!("fd {fd}"),
         };
         let (name, port) = (told(&listener.server_name), told(&listener.server_port));
         format!("{place} | {name} | {port} | {:?}", listener.remote)

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::address::{self, Tcp, WILDCARD};
 use super::options::Options;
-use super::resolved::{Listener, Place, Remote};
+use super::resolved::{Bind, Listener, Remote};
 
 /// The first descriptor that systemd hands in (SD_LISTEN_FDS_START of sd_listen_fds(3)).
 const FIRST: i32 = 3;
@@ -45,7 +45,7 @@ fn starter(options: &Options, ports: &str) -> Result<Vec<Listener>> {
         let Some((place, Ok(fd))) = parted.map(|(place, fd)| (place, fd.parse())) else {
             bail!("SERVER_STARTER_PORT: '{part}' is not of the form place=descriptor");
         };
-        let mut listener = handed_in(fd, Some("0"), Some(place));
+        let mut listener = activated(fd, Some("0"), Some(place));
         if let Some(tcp) = address::tcp(place) {
             let named = tcp.host != WILDCARD;
             listener.server_name = Some(match named {
@@ -84,7 +84,7 @@ fn systemd(count: &str, names: &str) -> Result<Option<Vec<Listener>>> {
     };
     let mut names = names.split(':');
     let listeners = (FIRST..FIRST + count).map(|fd| {
-        let mut listener = handed_in(fd, None, None);
+        let mut listener = activated(fd, None, None);
         listener.tls = names.next() == Some("https");
         listener
     });
@@ -92,9 +92,9 @@ fn systemd(count: &str, names: &str) -> Result<Option<Vec<Listener>>> {
     Ok((!listeners.is_empty()).then_some(listeners))
 }
 
-fn handed_in(fd: i32, name: Option<&str>, port: Option<&str>) -> Listener {
+fn activated(fd: i32, name: Option<&str>, port: Option<&str>) -> Listener {
     Listener {
-        place: Place::HandedIn(fd),
+        bind: Bind::Activated(fd),
         tls: false,
         server_name: name.map(str::to_owned),
         server_port: port.map(str::to_owned),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn told(listener: &Listener) -> (i32, &str, &str, bool) {
-        let Place::HandedIn(fd) = listener.place else {
+        let Bind::Activated(fd) = listener.bind else {
             panic!("{listener:?}");
         };
         let text = |text: &'static str, value: &Option<String>| match value {

@@ -3,13 +3,15 @@
 use anyhow::Result;
 
 use super::table::{self, Entry, Opt};
-use super::{Options, Said};
+use super::{Options, ParsedOptions};
 
 /// Reads the attributes of `Gepok->new`, or what plackup passes.
 ///
 /// A repeated name adds to a list and else replaces; `-` in a name counts as `_`; a code reference comes as
 /// [`table::CODE`]. An unknown name is a warning, because other servers' options do no harm.
-pub fn read<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Said> {
+pub fn read<N: AsRef<str>, V: AsRef<str>>(
+    pairs: impl IntoIterator<Item = (N, V)>,
+) -> Result<ParsedOptions> {
     let mut options = Options::new();
     let mut warnings: Vec<String> = Vec::new();
     for (name, value) in pairs {
@@ -24,7 +26,7 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)
             }
         }
     }
-    Ok(Said { options, warnings })
+    Ok(ParsedOptions { options, warnings })
 }
 
 // A flag in the words of a command line (`enable_ssl`): plackup takes them apart, a program may not.
@@ -60,24 +62,29 @@ mod tests {
     #[test]
     fn names_are_taken_in_every_spelling() {
         for name in ["max_workers", "max-workers", "workers"] {
-            let said = read([(name, "7")]).expect(name);
-            assert_eq!(said.options.max_workers, Some(7));
-            assert!(said.warnings.is_empty());
+            let parsed = read([(name, "7")]).expect(name);
+            assert_eq!(parsed.options.max_workers, Some(7));
+            assert!(parsed.warnings.is_empty());
         }
     }
 
     #[test]
     fn repeats_add_to_lists_and_replace_else() {
-        let said = read([
+        let parsed = read([
             ("http_ports", "8081, :8082,"),
             ("timeout", "5"),
             ("http_ports", "localhost:8083"),
             ("timeout", "0.25"),
         ])
         .expect("read");
-        let ports: Vec<u16> = said.options.http_ports.iter().map(|tcp| tcp.port).collect();
+        let ports: Vec<u16> = parsed
+            .options
+            .http_ports
+            .iter()
+            .map(|tcp| tcp.port)
+            .collect();
         assert_eq!(ports, [8081, 8082, 8083]);
-        assert_eq!(said.options.timeout.as_millis(), 250);
+        assert_eq!(parsed.options.timeout.as_millis(), 250);
     }
 
     #[test]
