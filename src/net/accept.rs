@@ -6,17 +6,17 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UnixListener};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::setsockopt;
 use nix::{setsockopt_impl, sockopt_impl};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::admission::{Admission, Admitted};
+use super::admission::{Admission, Admitted, Place};
 use super::listen::Listening;
 use super::stream::Stream;
 use crate::log::limited;
@@ -72,7 +72,7 @@ enum Listener {
         /// Where its connections arrive, unless it listens on several addresses.
         local: Option<SocketAddr>,
     },
-    Unix(UnixListener),
+    Unix(AsyncFd<UnixListener>),
 }
 
 /// Accepts connections.
@@ -93,7 +93,11 @@ impl Acceptor {
         let listener = if listening.unix {
             let socket = std::os::unix::net::UnixListener::from(listening.socket);
             socket.set_nonblocking(true)?;
-            Listener::Unix(UnixListener::from_std(socket)?)
+            let listener = UnixListener::from_std(socket);
+            // SAFETY: the socket is owned by the AsyncFd alone and closed with it.
+            Listener::Unix(unsafe {
+                AsyncFd::register_with_interest(listener, Interest::READABLE)
+            }?)
         } else {
             let socket = std::net::TcpListener::from(listening.socket);
             socket.set_nonblocking(true)?;
@@ -135,9 +139,9 @@ impl Acceptor {
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((stream, endpoints)) => {
+                Ok((place, stream, endpoints)) => {
                     let crowded = stream.number() >= self.reserved;
-                    if let Some(admitted) = self.admission.admit(&endpoints) {
+                    if let Some(admitted) = self.admission.admit(place, &endpoints) {
                         serve(stream, endpoints, admitted);
                     }
                     if crowded {
@@ -174,14 +178,32 @@ impl Acceptor {
         next.is_ok_and(|next| next.as_raw_fd() < self.reserved)
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Endpoints)> {
-        self.admission.room().await;
+    async fn accept(&self) -> io::Result<(Place, Stream, Endpoints)> {
         match &self.listener {
             Listener::Tcp { listener, local } => {
-                let accept = |listener: &TcpListener| tcp(listener.accept()?, *local);
-                listener.async_io(Interest::READABLE, accept).await
+                self.accept_on(listener, |listener| tcp(listener.accept()?, *local))
+                    .await
             }
-            Listener::Unix(listener) => unix(listener.accept().await?.0),
+            Listener::Unix(listener) => {
+                self.accept_on(listener, |listener| unix(listener.accept()?.0))
+                    .await
+            }
+        }
+    }
+
+    /// Accepts a connection when one waits and has a place.
+    async fn accept_on<L: AsRawFd>(
+        &self,
+        listener: &AsyncFd<L>,
+        mut accept: impl FnMut(&L) -> io::Result<(Stream, Endpoints)>,
+    ) -> io::Result<(Place, Stream, Endpoints)> {
+        loop {
+            let mut ready = listener.readable().await?;
+            let place = self.admission.place().await;
+            // Another process of the server may have taken it meanwhile: the place is given back.
+            if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref())) {
+                return accepted.map(|(stream, endpoints)| (place, stream, endpoints));
+            }
         }
     }
 
@@ -193,20 +215,16 @@ impl Acceptor {
                 Box::new(move || tcp(listener.accept()?, local))
             }
             Listener::Unix(listener) => {
-                let Ok(listener) = listener.into_std() else {
-                    return;
-                };
-                Box::new(move || {
-                    let stream = listener.accept()?.0;
-                    stream.set_nonblocking(true)?;
-                    unix(UnixStream::from_std(stream)?)
-                })
+                let listener = listener.into_inner();
+                Box::new(move || unix(listener.accept()?.0))
             }
         };
         loop {
             match accepted() {
                 Ok((stream, endpoints)) => {
-                    if let Some(admitted) = self.admission.admit(&endpoints) {
+                    if let Some(admitted) =
+                        self.admission.admit(self.admission.beyond(), &endpoints)
+                    {
                         serve(stream, endpoints, admitted);
                     }
                 }
@@ -232,7 +250,8 @@ fn tcp(
     ))
 }
 
-fn unix(stream: UnixStream) -> io::Result<(Stream, Endpoints)> {
+fn unix(stream: mio::net::UnixStream) -> io::Result<(Stream, Endpoints)> {
+    let stream = UnixStream::from_std(stream.into())?;
     let cred = stream.peer_cred()?;
     let endpoints = Endpoints::Unix {
         pid: cred.pid().unwrap_or(0),

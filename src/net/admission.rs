@@ -2,16 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::log::limited;
-use crate::semantics::message::Endpoints;
+use crate::semantics::message::{Endpoints, network};
 
 /// How many connections may be open; none is no limit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,40 +23,50 @@ pub struct Settings {
     pub of_one: Option<NonZeroU32>,
 }
 
-/// Counts the connections of all listeners.
+/// Grants the connections of all listeners their places.
 #[derive(Debug)]
 pub struct Admission {
     settings: Settings,
-    open: Cell<u32>,
+    /// Places that are free; nothing where connections are not limited.
+    places: Option<Arc<Semaphore>>,
     /// Connections of each address that has any; empty where they are not limited.
     of_one: RefCell<HashMap<IpAddr, u32>>,
-    left: Notify,
+}
+
+/// Permission for one connection.
+#[derive(Debug)]
+pub(super) struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Admission {
     /// Without connections yet.
     pub fn new(settings: Settings) -> Rc<Self> {
+        let places = settings.all.map(|most| Semaphore::new(most.get() as usize));
         Rc::new(Admission {
             settings,
-            open: Cell::new(0),
+            places: places.map(Arc::new),
             of_one: RefCell::default(),
-            left: Notify::new(),
         })
     }
 
-    /// Waits until another connection may be accepted.
-    pub(super) async fn room(&self) {
-        while self
-            .settings
-            .all
-            .is_some_and(|most| self.open.get() >= most.get())
-        {
-            self.left.notified().await;
-        }
+    /// Waits for a free place. To be called when a client is there to take it: listeners get places in the order in which they
+    /// ask, and one that keeps a place while it waits for a client would take it from the others.
+    pub(super) async fn place(&self) -> Place {
+        let _permit = match &self.places {
+            Some(places) => Arc::clone(places).acquire_owned().await.ok(),
+            None => None,
+        };
+        Place { _permit }
+    }
+
+    /// A place beyond `max_connections`: for a client that the kernel has accepted before the server stops.
+    pub(super) fn beyond(&self) -> Place {
+        Place { _permit: None }
     }
 
     /// Counts a connection until the result is dropped; nothing if its address has too many already.
-    pub(super) fn admit(self: &Rc<Self>, endpoints: &Endpoints) -> Option<Admitted> {
+    pub(super) fn admit(self: &Rc<Self>, place: Place, endpoints: &Endpoints) -> Option<Admitted> {
         let mut address = None;
         if let (Some(most), Endpoints::Ip { peer, .. }) = (self.settings.of_one, endpoints) {
             let network = network(peer.ip());
@@ -73,10 +84,10 @@ impl Admission {
             }
             address = Some(network);
         }
-        self.open.set(self.open.get() + 1);
         Some(Admitted {
             admission: Rc::clone(self),
             address,
+            _place: place,
         })
     }
 }
@@ -86,16 +97,13 @@ impl Admission {
 pub struct Admitted {
     admission: Rc<Admission>,
     address: Option<IpAddr>,
+    _place: Place,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let Admission {
-            open, of_one, left, ..
-        } = &*self.admission;
-        open.set(open.get() - 1);
         if let Some(address) = self.address {
-            let mut of_one = of_one.borrow_mut();
+            let mut of_one = self.admission.of_one.borrow_mut();
             if let Some(count) = of_one.get_mut(&address) {
                 *count -= 1;
                 if *count == 0 {
@@ -103,22 +111,18 @@ impl Drop for Admitted {
                 }
             }
         }
-        left.notify_one();
-    }
-}
-
-/// Whose connections count together: one client has a whole network of IPv6 at hand.
-fn network(address: IpAddr) -> IpAddr {
-    const NETWORK: u128 = u128::MAX << 64;
-    match address {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & NETWORK).into()),
-        v4 => v4,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn admit(admission: &Rc<Admission>, endpoints: &Endpoints) -> Option<Admitted> {
+        admission.admit(admission.beyond(), endpoints)
+    }
 
     fn from(address: &str) -> Endpoints {
         let ip: IpAddr = address.parse().unwrap();
@@ -144,41 +148,51 @@ mod tests {
     #[test]
     fn one_address_has_so_many_and_no_more() {
         let admission = limited(None, Some(2));
-        let admit = |address| admission.admit(&from(address));
-        let first = admit("192.0.2.1").unwrap();
-        let _second = admit("192.0.2.1").unwrap();
-        assert!(admit("192.0.2.1").is_none());
-        assert!(admit("192.0.2.2").is_some(), "another address");
-        assert!(admission.admit(&UNIX).is_some(), "it has none");
+        let admit_from = |address| admit(&admission, &from(address));
+        let first = admit_from("192.0.2.1").unwrap();
+        let _second = admit_from("192.0.2.1").unwrap();
+        assert!(admit_from("192.0.2.1").is_none());
+        assert!(admit_from("192.0.2.2").is_some(), "another address");
+        assert!(admit(&admission, &UNIX).is_some(), "it has none");
         drop(first);
-        let _third = admit("192.0.2.1").unwrap();
-        assert!(admit("192.0.2.1").is_none());
+        let _third = admit_from("192.0.2.1").unwrap();
+        assert!(admit_from("192.0.2.1").is_none());
     }
 
     #[test]
     fn addresses_of_one_ipv6_network_count_together() {
         let admission = limited(None, Some(1));
-        let _first = admission.admit(&from("2001:db8::1")).unwrap();
-        assert!(admission.admit(&from("2001:db8::2:3:4:5")).is_none());
-        assert!(admission.admit(&from("2001:db8:0:1::1")).is_some());
+        let _first = admit(&admission, &from("2001:db8::1")).unwrap();
+        assert!(admit(&admission, &from("2001:db8::2:3:4:5")).is_none());
+        assert!(admit(&admission, &from("2001:db8:0:1::1")).is_some());
     }
 
     #[test]
     fn nothing_is_kept_of_who_has_left() {
         let admission = limited(None, Some(1));
-        drop(admission.admit(&from("192.0.2.1")));
+        drop(admit(&admission, &from("192.0.2.1")));
         assert!(admission.of_one.borrow().is_empty());
-        assert_eq!(admission.open.get(), 0);
     }
 
     #[tokio::test]
     async fn who_comes_last_waits() {
         let admission = limited(Some(1), None);
-        admission.room().await;
-        let first = admission.admit(&UNIX).unwrap();
-        let waited = tokio::time::timeout(std::time::Duration::from_millis(1), admission.room());
+        let place = admission.place().await;
+        let first = admission.admit(place, &UNIX).unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(1), admission.place());
         assert!(waited.await.is_err());
         drop(first);
-        admission.room().await;
+        admission.place().await;
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_gives_its_place_back() {
+        let admission = limited(Some(2), Some(1));
+        let one = from("192.0.2.1");
+        let _first = admission.admit(admission.place().await, &one).unwrap();
+        for _ in 0..3 {
+            let place = tokio::time::timeout(Duration::from_secs(1), admission.place());
+            assert!(admission.admit(place.await.unwrap(), &one).is_none());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Heads of requests and responses (RFC 9110 section 6).
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -142,6 +143,26 @@ pub enum Endpoints {
     },
 }
 
+impl Endpoints {
+    /// Whose connections count together: a client's address, or its network of IPv6, since one client has a whole one at hand.
+    /// None for what comes by a Unix socket or from this machine: that is a proxy, as a rule, with many clients.
+    pub fn client(&self) -> Option<IpAddr> {
+        match self {
+            Endpoints::Ip { peer, .. } if !peer.ip().is_loopback() => Some(network(peer.ip())),
+            _ => None,
+        }
+    }
+}
+
+/// The network of 64 bits that an IPv6 address belongs to; an IPv4 address as it is.
+pub fn network(address: IpAddr) -> IpAddr {
+    const NETWORK: u128 = u128::MAX << 64;
+    match address {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & NETWORK).into()),
+        v4 => v4,
+    }
+}
+
 /// A version of TLS; the discriminants are the protocol's (RFC 8446 section 4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -238,6 +259,16 @@ impl Request {
             started: now,
             finished: now,
         }
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub fn size(&self) -> u64 {
+        const REST: u64 = 1024;
+        let content = match &self.content {
+            Content::Inline(bytes) => bytes.len() as u64,
+            Content::Empty | Content::File { .. } => 0,
+        };
+        REST + self.head.fields.bytes().len() as u64 + content
     }
 }
 
