@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::spool::Held;
+use crate::share::Taken;
 
 /// Bytes of a file.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub struct FileSlice {
     pub offset: u64,
     /// Number of bytes.
     pub length: u64,
-    /// Disk space of ours that it holds until it is sent: one response's, and that of all.
-    _held: Option<[Held; 2]>,
+    /// Disk space of ours that it holds until it is sent.
+    _held: Option<Taken>,
 }
 
 impl FileSlice {
@@ -37,7 +37,7 @@ impl FileSlice {
     }
 
     /// A slice that holds disk space until it is dropped.
-    pub(crate) fn holding(self, held: [Held; 2]) -> Self {
+    pub(crate) fn holding(self, held: Taken) -> Self {
         FileSlice {
             _held: Some(held),
             ..self

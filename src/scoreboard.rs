@@ -26,6 +26,7 @@ use crate::semantics::message::{RequestHead, Timestamp};
 
 pub mod connections;
 pub mod file;
+pub mod refusals;
 pub mod reloads;
 mod shown;
 pub mod status;
@@ -36,7 +37,7 @@ mod waits;
 const NAME: &str = "gepok-scoreboard";
 
 /// Words of the header, and of one worker's record.
-const HEADER: usize = 64;
+const HEADER: usize = 72;
 const RECORD: usize = 32;
 
 /// Where text begins in a record; it has the rest of it.
@@ -58,6 +59,8 @@ const CONNECTIONS: usize = 8;
 const WAITS: usize = 16;
 /// How reloads have ended.
 const RELOADS: usize = 24;
+/// What was refused.
+const REFUSALS: usize = 64;
 // ... and of a record.
 const PID: usize = 0;
 const NUMBER: usize = 1;

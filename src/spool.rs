@@ -3,7 +3,8 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::disk::blocking;
 use crate::semantics::message::Content;
+use crate::share::{Holder, Pool, Taken};
 
 /// Content up to this size stays in memory, though in a file's clothes (memfd).
 const MEMORY: u64 = 1024 * 1024;
@@ -22,39 +24,67 @@ const MEMORY: u64 = 1024 * 1024;
 /// Memory that all such content may hold; when it is taken, content goes to disk at once.
 const MEMORY_IN_ALL: u64 = 64 * 1024 * 1024;
 
+/// Memory that heads which have come in part, and requests that are not answered yet, may have in all.
+const HEADS: u64 = 64 * 1024 * 1024;
+
+/// Pieces of content are gathered up to this size before a thread writes them to the disk.
+const GATHER: usize = 64 * 1024;
+
+/// And up to this size before they are copied to shared memory.
+const GATHER_IN_MEMORY: usize = 16 * 1024;
+
 /// Where what is too large for memory goes.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder of its files.
     pub folder: Option<PathBuf>,
-    /// Bytes that they may hold together; none: no limit.
+    /// Bytes that they may hold together, half of it for requests and half for responses; none: no limit.
     pub limit: Option<u64>,
 }
 
-/// Room for what is spooled, shared by all requests and responses.
+/// Room for what waits: for content that comes in, for responses that their clients take slowly, and for requests. Nobody gets
+/// more of it than a share ([`Pool`]).
 #[derive(Debug)]
 pub struct Room {
-    settings: Settings,
-    on_disk: Rc<Cell<u64>>,
-    in_memory: Rc<Cell<u64>>,
+    folder: Option<PathBuf>,
+    /// Files of requests' content: half of the limit.
+    requests: Rc<Pool>,
+    /// Files of responses: the other half.
+    responses: Rc<Pool>,
+    /// Content of requests that is kept in memory.
+    content: Rc<Pool>,
+    heads: Rc<Pool>,
 }
 
 impl Room {
     /// Room that is empty yet.
     pub fn new(settings: Settings) -> Self {
+        let half = settings.limit.map(|limit| limit / 2);
         Room {
-            settings,
-            on_disk: Rc::default(),
-            in_memory: Rc::default(),
+            folder: settings.folder,
+            requests: Pool::new(half),
+            responses: Pool::new(half),
+            content: Pool::new(Some(MEMORY_IN_ALL)),
+            heads: Pool::new(Some(HEADS)),
         }
     }
 
-    /// A file on disk, for bytes that [`Room::disk`] has granted.
+    /// Memory for heads that have come in part, and for requests that are not answered yet.
+    pub fn heads(&self) -> &Rc<Pool> {
+        &self.heads
+    }
+
+    /// A file on disk, for bytes that were taken of a share before.
     pub(crate) fn file(&self) -> io::Result<File> {
-        match &self.settings.folder {
+        match &self.folder {
             Some(folder) => unlinked_file(folder),
             None => Err(no_folder()),
         }
+    }
+
+    /// A share of the files of responses.
+    pub(crate) fn response(&self, client: Option<IpAddr>) -> Rc<Holder> {
+        self.responses.holder(client)
     }
 
     /// Refuses content of so many bytes if it never fits, however much is free.
@@ -62,34 +92,34 @@ impl Room {
     /// # Errors
     /// StorageFull.
     pub(crate) fn could_hold(&self, bytes: u64) -> io::Result<()> {
-        match self.settings.limit {
-            Some(limit) if bytes > limit.max(MEMORY) => {
-                let text = format!("{bytes} bytes are more than option 'max_spool' allows");
-                Err(io::Error::new(io::ErrorKind::StorageFull, text))
-            }
+        match self.requests.largest_share() {
+            Some(most) if bytes > most.max(MEMORY) => Err(full(format!(
+                "{bytes} bytes are more than one request may have of option 'max_spool': a quarter, {most} bytes"
+            ))),
             _ => Ok(()),
         }
     }
 
-    /// Takes space for files.
+    /// Refuses content of so many bytes if there is no room for it now.
     ///
     /// # Errors
-    /// StorageFull where there is not so much left.
-    pub(crate) fn disk(&self, bytes: u64) -> io::Result<Held> {
-        if self.settings.folder.is_none() {
-            return Err(no_folder());
+    /// StorageFull.
+    pub(crate) fn has_room(&self, bytes: u64, client: Option<IpAddr>) -> io::Result<()> {
+        self.could_hold(bytes)?;
+        match bytes <= MEMORY || self.requests.holder(client).may_take(bytes) {
+            true => Ok(()),
+            false => Err(taken()),
         }
-        let taken = self.on_disk.get().checked_add(bytes);
-        if taken.is_none_or(|taken| self.settings.limit.is_some_and(|limit| taken > limit)) {
-            let text = "the space that option 'max_spool' allows is taken";
-            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
-        }
-        Ok(Held::new(bytes, &self.on_disk))
     }
+}
 
-    fn memory(&self, bytes: u64) -> Option<Held> {
-        (self.in_memory.get() + bytes <= MEMORY_IN_ALL).then(|| Held::new(bytes, &self.in_memory))
-    }
+fn full(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, text)
+}
+
+/// Somebody's share is used up.
+pub(crate) fn taken() -> io::Error {
+    full("its share of the space that option 'max_spool' allows is taken".to_owned())
 }
 
 /// Space that something holds, given back when it is gone.
@@ -107,11 +137,6 @@ impl Held {
             of: Rc::clone(of),
         }
     }
-
-    /// Makes two of one.
-    fn add(&mut self, mut other: Held) {
-        self.bytes += std::mem::take(&mut other.bytes);
-    }
 }
 
 impl Drop for Held {
@@ -122,42 +147,49 @@ impl Drop for Held {
 
 #[derive(Debug)]
 enum Place {
-    Buffer(BytesMut),
+    /// Plain, and small.
+    Buffer,
     /// Memory that can be handed over as a descriptor.
-    Memory(File, Held),
-    Disk(Arc<File>, Held),
+    Memory(File, Taken),
+    Disk(Arc<File>, Taken),
 }
 
 /// Room that a request's content holds, to be kept until the request is over.
 #[derive(Debug)]
 pub struct Kept {
-    _held: Option<Held>,
+    _held: Option<Taken>,
 }
 
 /// Content on its way in.
 #[derive(Debug)]
 pub struct Spool {
     place: Place,
-    length: u64,
+    /// Bytes there.
+    written: u64,
+    /// What has come after them: small pieces are gathered.
+    buffer: BytesMut,
     /// Content up to this size is kept as it is.
     inline: usize,
     room: Rc<Room>,
+    client: Option<IpAddr>,
 }
 
 impl Spool {
     /// An empty spool: up to `inline` bytes are kept plain, what is large goes to a file.
-    pub fn new(inline: usize, room: &Rc<Room>) -> Self {
+    pub fn new(inline: usize, room: &Rc<Room>, client: Option<IpAddr>) -> Self {
         Spool {
-            place: Place::Buffer(BytesMut::new()),
-            length: 0,
+            place: Place::Buffer,
+            written: 0,
+            buffer: BytesMut::new(),
             inline,
             room: Rc::clone(room),
+            client,
         }
     }
 
     /// Bytes taken so far.
     pub fn length(&self) -> u64 {
-        self.length
+        self.written + self.buffer.len() as u64
     }
 
     /// Takes a piece of content.
@@ -165,78 +197,96 @@ impl Spool {
     /// # Errors
     /// When memory, descriptors, the disk or our room there are full.
     pub async fn push(&mut self, piece: Bytes) -> io::Result<()> {
-        let count = piece.len() as u64;
-        let length = self.length + count;
-        if let Place::Buffer(buffer) = &mut self.place {
-            if length <= self.inline as u64 {
-                buffer.extend_from_slice(&piece);
-                self.length = length;
-                return Ok(());
+        if self.buffer.len() + piece.len() > self.gathers() {
+            let buffered = self.buffer.split().freeze();
+            self.write(buffered).await?;
+            if piece.len() >= self.gathers() {
+                return self.write(piece).await;
             }
-            let written = Bytes::from(std::mem::take(buffer));
-            self.place = match self.room.memory(self.length) {
-                Some(held) => {
-                    let name = c"gepok-content";
-                    let mut memory = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
-                    memory.write_all(&written)?;
-                    Place::Memory(memory, held)
-                }
-                None => {
-                    let held = self.room.disk(self.length)?;
-                    let disk = Arc::new(self.room.file()?);
-                    let to = Arc::clone(&disk);
-                    blocking(move || to.write_all_at(&written, 0)).await?;
-                    Place::Disk(disk, held)
-                }
-            };
+        }
+        self.buffer.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    /// Up to which size pieces are gathered.
+    fn gathers(&self) -> usize {
+        match self.place {
+            Place::Buffer => self.inline,
+            Place::Memory(..) => GATHER_IN_MEMORY,
+            Place::Disk(..) => GATHER,
+        }
+    }
+
+    /// Writes a piece to its place, and moves to a larger one where it does not fit.
+    async fn write(&mut self, piece: Bytes) -> io::Result<()> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let count = piece.len() as u64;
+        let length = self.written + count;
+        if let Place::Buffer = self.place {
+            let memory = memfd_create(c"gepok-content", MFdFlags::MFD_CLOEXEC)?;
+            let held = Taken::nothing(&self.room.content.holder(None));
+            self.place = Place::Memory(memory.into(), held);
         }
         if let Place::Memory(memory, held) = &mut self.place {
-            let more = self.room.memory(count).filter(|_| length <= MEMORY);
-            if let Some(more) = more {
-                memory.write_all_at(&piece, self.length)?;
-                held.add(more);
-                self.length = length;
+            if length <= MEMORY && held.grow(count) {
+                memory.write_all_at(&piece, self.written)?;
+                self.written = length;
                 return Ok(());
             }
-            let held = self.room.disk(self.length)?;
-            let disk = self.room.file()?;
             let memory = memory.try_clone()?;
-            let written = self.length;
-            let disk = blocking(move || {
-                copy(&memory, &disk, written)?;
-                Ok(disk)
-            })
-            .await?;
-            self.place = Place::Disk(Arc::new(disk), held);
+            self.place = self.on_disk()?;
+            if let Place::Disk(disk, held) = &mut self.place {
+                grow(held, self.written)?;
+                let (disk, written) = (Arc::clone(disk), self.written);
+                blocking(move || copy(&memory, &disk, written)).await?;
+            }
         }
         if let Place::Disk(disk, held) = &mut self.place {
-            held.add(self.room.disk(count)?);
-            let (disk, at) = (Arc::clone(disk), self.length);
+            grow(held, count)?;
+            let (disk, at) = (Arc::clone(disk), self.written);
             blocking(move || disk.write_all_at(&piece, at)).await?;
         }
-        self.length = length;
+        self.written = length;
         Ok(())
+    }
+
+    /// An empty file on disk.
+    fn on_disk(&self) -> io::Result<Place> {
+        let disk = self.room.file()?;
+        let held = Taken::nothing(&self.room.requests.holder(self.client));
+        Ok(Place::Disk(Arc::new(disk), held))
     }
 
     /// The content, complete, and the room it holds.
     ///
     /// # Errors
-    /// When descriptors have run out.
-    pub fn finish(self) -> io::Result<(Content, Kept)> {
-        let length = self.length;
-        let (content, held) = match self.place {
-            Place::Buffer(buffer) if buffer.is_empty() => (Content::Empty, None),
-            Place::Buffer(buffer) => (Content::Inline(buffer.freeze()), None),
-            Place::Memory(memory, held) => {
-                let file = rewound(memory)?;
-                (Content::File { file, length }, Some(held))
-            }
-            Place::Disk(disk, held) => {
-                let file = rewound(Arc::try_unwrap(disk).or_else(|shared| shared.try_clone())?)?;
-                (Content::File { file, length }, Some(held))
-            }
+    /// When descriptors, the disk or our room there are full.
+    pub async fn finish(mut self) -> io::Result<(Content, Kept)> {
+        let rest = self.buffer.split().freeze();
+        if !matches!(self.place, Place::Buffer) {
+            self.write(rest.clone()).await?;
+        }
+        let length = self.written;
+        let (file, held) = match self.place {
+            Place::Buffer if rest.is_empty() => return Ok((Content::Empty, Kept { _held: None })),
+            Place::Buffer => return Ok((Content::Inline(rest), Kept { _held: None })),
+            Place::Memory(memory, held) => (memory, held),
+            Place::Disk(disk, held) => (
+                Arc::try_unwrap(disk).or_else(|shared| shared.try_clone())?,
+                held,
+            ),
         };
-        Ok((content, Kept { _held: held }))
+        let file = rewound(file)?;
+        Ok((Content::File { file, length }, Kept { _held: Some(held) }))
+    }
+}
+
+fn grow(held: &mut Taken, bytes: u64) -> io::Result<()> {
+    match held.grow(bytes) {
+        true => Ok(()),
+        false => Err(taken()),
     }
 }
 
@@ -298,7 +348,7 @@ mod tests {
     }
 
     async fn spooled_in(room: &Rc<Room>, pieces: &[usize]) -> (Vec<u8>, Content) {
-        let mut spool = Spool::new(16, room);
+        let mut spool = Spool::new(16, room, None);
         let mut all = Vec::new();
         for (index, &size) in pieces.iter().enumerate() {
             let piece: Vec<u8> = (0..size).map(|at| (at * 7 + index) as u8).collect();
@@ -307,13 +357,13 @@ mod tests {
         }
         assert_eq!(spool.length(), all.len() as u64);
         assert!(
-            std::fs::read_dir(room.settings.folder.as_ref().unwrap())
+            std::fs::read_dir(room.folder.as_ref().unwrap())
                 .unwrap()
                 .next()
                 .is_none(),
             "no name is left"
         );
-        (all, spool.finish().unwrap().0)
+        (all, spool.finish().await.unwrap().0)
     }
 
     fn in_folder(folder: &Path, limit: Option<u64>) -> Room {
@@ -349,35 +399,64 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pieces_of_one_byte_are_gathered() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = Rc::new(in_folder(folder.path(), None));
+        let mut spool = Spool::new(16, &room, None);
+        spool.push(vec![0; 2_000_000].into()).await.unwrap();
+        for _ in 0..GATHER {
+            spool.push(Bytes::from_static(b"x")).await.unwrap();
+        }
+        assert_eq!(spool.written, 2_000_000, "nothing was written for them");
+        spool.push(Bytes::from_static(b"x")).await.unwrap();
+        assert_eq!(spool.written, 2_000_000 + GATHER as u64);
+        assert_eq!(spool.length(), spool.written + 1);
+    }
+
+    #[tokio::test]
     async fn room_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
-        let room = Rc::new(in_folder(folder.path(), Some(3_000_000)));
-        let held = |room: &Room| (room.in_memory.get(), room.on_disk.get());
-        let mut spool = Spool::new(16, &room);
-        spool.push(vec![0; 1000].into()).await.unwrap();
-        assert_eq!(held(&room), (1000, 0));
-        spool.push(vec![0; 2_000_000].into()).await.unwrap();
-        assert_eq!(held(&room), (0, 2_001_000));
-        let (_content, kept) = spool.finish().unwrap();
-        assert_eq!(held(&room), (0, 2_001_000), "the request has not ended");
+        let room = Rc::new(in_folder(folder.path(), Some(12_000_000)));
+        let free = |room: &Room| room.requests.holder(None).may_take(3_000_000);
+        let mut spool = Spool::new(16, &room, None);
+        spool.push(vec![0; 2_001_000].into()).await.unwrap();
+        let (_content, kept) = spool.finish().await.unwrap();
+        assert!(!free(&room), "the request has not ended");
 
-        let mut second = Spool::new(16, &room);
+        let mut second = Spool::new(16, &room, None);
         second.push(vec![0; 17].into()).await.unwrap();
-        let full = second.push(vec![0; 1_100_000].into()).await.unwrap_err();
+        let full = second.push(vec![0; 2_100_000].into()).await.unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         drop(second);
         drop(kept);
-        assert_eq!(held(&room), (0, 0));
+        assert!(free(&room));
+    }
+
+    #[tokio::test]
+    async fn what_would_never_fit_or_does_not_now_is_refused_before_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = Rc::new(in_folder(folder.path(), Some(16 << 20)));
+        assert!(room.could_hold(4 << 20).is_ok());
+        assert!(room.could_hold((4 << 20) + 1).is_err(), "a quarter");
+        let mut spool = Spool::new(16, &room, None);
+        spool.push(vec![0; 4 << 20].into()).await.unwrap();
+        assert!(room.has_room(2 << 20, None).is_ok());
+        assert!(room.has_room(3 << 20, None).is_err());
+        assert!(room.has_room(MEMORY, None).is_ok(), "it stays in memory");
     }
 
     #[tokio::test]
     async fn where_memory_is_taken_content_goes_to_disk() {
         let folder = tempfile::tempdir().unwrap();
         let room = Rc::new(in_folder(folder.path(), None));
-        let _taken = room.memory(MEMORY_IN_ALL - 100).unwrap();
-        for pieces in [&[10, 90][..], &[90, 90, 90], &[10, 200, 200]] {
+        let holders = [(); 40].map(|()| room.content.holder(None));
+        let taken: Vec<_> = std::iter::repeat_with(|| holders.iter().find_map(|h| h.take(50)))
+            .map_while(|taken| taken)
+            .collect();
+        for pieces in [&[10, 90][..], &[90, 90, 90], &[10, 2_000_000, 200]] {
             let (all, content) = spooled_in(&room, pieces).await;
             assert!(is_whole(&all, content), "content differs for {pieces:?}");
         }
+        drop(taken);
     }
 }

@@ -150,7 +150,7 @@ check 'min_content_rate' => sub {
 # The client need not send what can't be kept.
 check 'what is too large is refused when it is announced' => sub {
     my $folder = scratch();
-    my $server = start(max_spool => '4M', spool_dir => "$folder", max_content => '6M');
+    my $server = start(max_spool => '16M', spool_dir => "$folder", max_content => '6M');
     my $answer = sub {
         my ($what, $status, $fields, $content) = @_;
         my $client = $server->connect;
@@ -170,25 +170,27 @@ check 'what is too large is refused when it is announced' => sub {
     $answer->('chunks that are too much together', 507, $chunked, $first . sprintf "%x\r\nx", (3 << 20) + 1);
     $answer->('the same for max_content', 413, $chunked, $first . sprintf "%x\r\nx", (5 << 20) + 1);
     is $server->get('/calls')->content, 0, 'the app has seen none of them';
-    is upload($server, 4 << 20)->content, 4 << 20, 'what fits exactly is served';
+    is upload($server, 4 << 20)->content, 4 << 20, 'a quarter of max_spool is served';
 };
 
 check 'max_spool' => sub {
     my $folder = scratch();
-    my $server = start(max_spool => '4M', spool_dir => "$folder");
+    my $server = start(max_spool => '16M', spool_dir => "$folder");
     is upload($server, 3 << 20)->content, 3 << 20, 'there is room for one';
     is upload($server, 5 << 20)->status, 507, 'not for what is larger';
     my $half = $server->connect;
     $half->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " . (3 << 20) . "\r\n\r\n" . 'x' x (2 << 20));
     # Room is taken as content arrives: it must be there before another asks.
-    ok soon { grep { -s $_ == 2 << 20 } spooled($server, $folder) }, 'one that is half there';
-    is upload($server, 5 << 19)->status, 507, 'leaves none for another';
+    # The last 64 KiB are gathered.
+    ok soon { grep { -s $_ > 31 << 16 } spooled($server, $folder) }, 'one that is half there';
+    is upload($server, 7 << 19)->status, 507, 'leaves less than there was for another';
+    is upload($server, 5 << 19)->content, 5 << 19, 'but some';
     is upload($server, 1 << 20)->content, 1 << 20, 'what fits into memory needs none';
     $half->send('x' x (1 << 20));
     is $half->response->content, 3 << 20, 'the one is whole';
     ok soon { upload($server, 3 << 20)->status == 200 }, 'and room is given back';
     # A response beyond it waits for its client, and arrives.
-    is length($server->get('/large/9')->content), 9 << 20, 'a response larger than all room';
+    is length($server->get('/large/20')->content), 20 << 20, 'a response larger than all room';
 };
 
 check 'spool_dir' => sub {

@@ -91,6 +91,7 @@ my @ATTRIBUTES = qw(
     max_header_size
     max_headers
     min_content_rate
+    min_response_rate
     max_connections
     max_connections_per_address
     max_queue

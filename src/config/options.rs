@@ -196,6 +196,8 @@ pub struct Limits {
     pub fields: u32,
     /// `min_content_rate`, bytes a second
     pub content_rate: u64,
+    /// `min_response_rate`, bytes a second
+    pub response_rate: u64,
     /// `max_connections`
     pub connections: u32,
     /// `max_connections_per_address`

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::mem;
+use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use super::exchange::{Event, Piece};
 use crate::body::FileSlice;
 use crate::channel::Chunk;
 use crate::disk;
-use crate::log::limited;
-use crate::spool::{Held, Room};
+use crate::share::{Holder, Taken};
+use crate::spool::{self, Held, Room};
 
 /// Memory for one response, while there is enough of it.
 const MEMORY: u64 = 1024 * 1024;
@@ -104,7 +105,6 @@ struct Spill {
     end: u64,
     waiting: VecDeque<Rc<Stored>>,
     writing: bool,
-    failed: bool,
 }
 
 /// A counter that is made when it is first wanted: a request that waits for its response has none.
@@ -116,10 +116,12 @@ pub(super) struct Backlog {
     memory: Counter,
     /// Memory of all responses.
     total: Rc<Cell<u64>>,
-    /// Bytes that are on the disk, or on their way there, and not yet sent.
-    on_disk: Counter,
+    /// Its share of the disk: what is there, or on its way, and not yet sent.
+    on_disk: OnceCell<Rc<Holder>>,
     spill: RefCell<Spill>,
     room: Rc<Room>,
+    /// Whose share it is.
+    client: Option<IpAddr>,
     /// Credit that is too small for a frame of its own.
     pub(super) owed: Cell<u64>,
     /// Bytes that the worker has sent and that were not credited.
@@ -127,13 +129,14 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn new(total: &Rc<Cell<u64>>, room: &Rc<Room>) -> Self {
+    pub(super) fn new(total: &Rc<Cell<u64>>, room: &Rc<Room>, client: Option<IpAddr>) -> Self {
         Backlog {
             memory: Counter::default(),
             total: Rc::clone(total),
-            on_disk: Counter::default(),
+            on_disk: OnceCell::new(),
             spill: RefCell::default(),
             room: Rc::clone(room),
+            client,
             owed: Cell::new(0),
             ahead: Cell::new(0),
         }
@@ -158,7 +161,7 @@ impl Backlog {
             _held: Some([memory, &self.total].map(|of| Held::new(length, of))),
         };
         let mut spill = self.spill.borrow_mut();
-        if !fits && !spill.failed && self.on_disk().get() + length <= DISK {
+        if !fits && self.on_disk().held() + length <= DISK {
             let stored = Rc::new(Stored(RefCell::new(Storage::Memory(piece))));
             spill.waiting.push_back(Rc::clone(&stored));
             let start = !mem::replace(&mut spill.writing, true);
@@ -168,45 +171,53 @@ impl Backlog {
         (Part::Memory(piece, later), now, false)
     }
 
+    /// Whether it would be worth while to cut it: it holds room on the disk, or memory that should be there.
+    pub(super) fn holds_much(&self) -> bool {
+        self.on_disk.get().is_some()
+    }
+
     /// Writes what waits, in order; `credit` is told of each piece that is on the disk.
-    pub(super) async fn write(&self, credit: impl Fn(u64)) {
-        loop {
-            let Some(stored) = self.spill.borrow_mut().waiting.pop_front() else {
-                break;
-            };
-            let content = match &*stored.0.borrow() {
-                Storage::Memory(piece) => piece.chunk.bytes().clone(),
-                Storage::Disk(_) | Storage::Taken => continue,
-            };
+    ///
+    /// # Errors
+    /// When a piece can't be written. It stays in memory, and what comes after it waits for the next call.
+    pub(super) async fn write(&self, credit: impl Fn(u64)) -> io::Result<()> {
+        while let Some((stored, content)) = self.next_waiting() {
             let length = content.len() as u64;
-            match self.write_piece(content).await {
-                Ok((file, offset, space)) => {
-                    let held = [Held::new(length, self.on_disk()), space];
-                    let mut place = stored.0.borrow_mut();
-                    if matches!(*place, Storage::Memory(_)) {
-                        let slice = FileSlice::new(file, offset, length).holding(held);
-                        *place = Storage::Disk(slice);
-                        drop(place);
-                        credit(length);
-                    }
-                }
-                Err(error) => {
-                    // The piece stays in memory; the worker waits for its client from now on.
-                    limited!(Error, "can't keep a response for a slow client: {error}");
-                    self.spill.borrow_mut().failed = true;
-                    break;
-                }
+            let (file, offset, space) = self.write_piece(content).await?;
+            self.spill.borrow_mut().waiting.pop_front();
+            let mut place = stored.0.borrow_mut();
+            if matches!(*place, Storage::Memory(_)) {
+                let slice = FileSlice::new(file, offset, length).holding(space);
+                *place = Storage::Disk(slice);
+                drop(place);
+                credit(length);
             }
         }
         self.spill.borrow_mut().writing = false;
+        Ok(())
     }
 
-    fn on_disk(&self) -> &Rc<Cell<u64>> {
-        self.on_disk.get_or_init(Rc::default)
+    /// The next piece that waits for the disk. One that the client has taken already, or that nobody wants any more, does not.
+    fn next_waiting(&self) -> Option<(Rc<Stored>, Bytes)> {
+        let waiting = &mut self.spill.borrow_mut().waiting;
+        while let Some(stored) = waiting.front() {
+            if Rc::strong_count(stored) > 1
+                && let Storage::Memory(piece) = &*stored.0.borrow()
+            {
+                return Some((Rc::clone(stored), piece.chunk.bytes().clone()));
+            }
+            waiting.pop_front();
+        }
+        None
     }
 
-    async fn write_piece(&self, content: Bytes) -> io::Result<(Arc<File>, u64, Held)> {
-        let space = self.room.disk(content.len() as u64)?;
+    fn on_disk(&self) -> &Rc<Holder> {
+        self.on_disk.get_or_init(|| self.room.response(self.client))
+    }
+
+    async fn write_piece(&self, content: Bytes) -> io::Result<(Arc<File>, u64, Taken)> {
+        let space = self.on_disk().take(content.len() as u64);
+        let space = space.ok_or_else(spool::taken)?;
         let (file, offset) = {
             let mut spill = self.spill.borrow_mut();
             if spill.end >= SEGMENT {
@@ -242,7 +253,7 @@ mod tests {
             folder: Some(folder.to_owned()),
             limit: None,
         }));
-        let backlog = Backlog::new(&Rc::default(), &room);
+        let backlog = Backlog::new(&Rc::default(), &room, None);
         let (part, _, _) = backlog.accept(Bytes::from(vec![0; MEMORY as usize]).into());
         (backlog, part)
     }
@@ -252,7 +263,7 @@ mod tests {
         let (part, now, start) = backlog.accept(Bytes::from(piece).into());
         assert!(now == 0 && start, "the piece is not for the disk");
         let credited = Cell::new(0);
-        backlog.write(|amount| credited.set(amount)).await;
+        backlog.write(|amount| credited.set(amount)).await.unwrap();
         assert_eq!(credited.get(), length);
         match part.take() {
             (Event::File(slice), 0) => slice,

@@ -1,6 +1,7 @@
 //! How much of a response a worker may send ahead of its client: each byte is credited once, when it has a place.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::task::spawn_local;
 
@@ -9,6 +10,10 @@ use super::backlog::Part;
 use super::exchange::{Event, InFlight, Place};
 use crate::channel::violation::Violation;
 use crate::channel::{CREDIT, Chunk};
+use crate::log::limited;
+
+/// When a response that finds no room on the disk tries again.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl Dispatch {
     /// Takes a piece of content, and lets the worker send as much again when that is taken.
@@ -33,13 +38,7 @@ impl Dispatch {
         let (part, credit, start) = state.backlog.accept(content);
         self.credit(&state, credit);
         if start {
-            let (dispatch, state) = (Rc::clone(self), Rc::clone(&state));
-            spawn_local(async move {
-                state
-                    .backlog
-                    .write(|credit| dispatch.credit(&state, credit))
-                    .await;
-            });
+            spawn_local(Rc::clone(self).store(Rc::clone(&state)));
         }
         state.push(part);
         Ok(())
@@ -55,6 +54,16 @@ impl Dispatch {
         state.push(Part::Event(event, cost));
     }
 
+    /// Writes what a response has for the disk. Where there is no room, its worker waits until there is.
+    async fn store(self: Rc<Self>, state: Rc<InFlight>) {
+        let credit = |amount| self.credit(&state, amount);
+        while let Err(error) = state.backlog.write(credit).await {
+            limited!(Warn, "can't keep a response for a slow client: {error}");
+            self.make_room();
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
     /// Lets the worker of a request send so many more bytes; small amounts are gathered first.
     pub(super) fn credit(&self, state: &InFlight, amount: u64) {
         let owed = state.backlog.owed.get() + amount;
@@ -66,6 +75,7 @@ impl Dispatch {
         if enough {
             let ahead = &state.backlog.ahead;
             ahead.set(ahead.get().saturating_sub(owed));
+            state.reader.credited();
             self.give_credit(number, id, owed);
         }
     }

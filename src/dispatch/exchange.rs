@@ -12,10 +12,12 @@ use bytes::Bytes;
 
 use super::Dispatch;
 use super::backlog::{Backlog, Part};
+use super::readers::Reader;
 use crate::body::FileSlice;
 use crate::channel::{CREDIT, Chunk};
 use crate::log::record::Call;
 use crate::semantics::message::{Request, ResponseHead};
+use crate::share::Taken;
 use crate::spool::Held;
 
 /// A part of a response, as a connection gets it.
@@ -103,6 +105,9 @@ pub(super) struct InFlight {
     /// When it came.
     pub(super) submitted: Instant,
     pub(super) course: Course,
+    pub(super) reader: Reader,
+    /// Memory that the request holds.
+    _memory: Option<Taken>,
     /// It is for one worker only.
     pinned: bool,
     /// The app waits for the client's socket.
@@ -116,13 +121,15 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    pub(super) fn new(request: Request, backlog: Backlog) -> Self {
+    pub(super) fn new(request: Request, backlog: Backlog, memory: Option<Taken>) -> Self {
         InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
             backlog,
             submitted: super::now(),
             course: Course::default(),
+            reader: Reader::default(),
+            _memory: memory,
             pinned: false,
             asked: Cell::new(false),
             taken: Cell::new(false),
@@ -136,7 +143,7 @@ impl InFlight {
     pub(super) fn pinned(request: Request, backlog: Backlog) -> Self {
         InFlight {
             pinned: true,
-            ..InFlight::new(request, backlog)
+            ..InFlight::new(request, backlog, None)
         }
     }
 
@@ -172,8 +179,12 @@ impl InFlight {
 
     /// Whether the app may be silent: it has the client's socket, or waits until the client takes what it has sent.
     pub(super) fn is_excused(&self) -> bool {
-        let waits = self.is_read() && self.backlog.ahead.get() >= CREDIT;
-        self.taken.get() || waits
+        self.taken.get() || self.waits_for_client()
+    }
+
+    /// Whether the worker has sent as much as it may until the client takes some of it.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.is_read() && self.backlog.ahead.get() >= CREDIT
     }
 
     /// Whether somebody reads what its worker sends.
@@ -243,13 +254,28 @@ impl Exchange {
 
     /// Whoever writes the response has come to wait. If not for the next part, then for the client: content gets memory of
     /// its own until the client has taken what is here.
-    pub fn pauses(&self) {
-        if self.state.waker.borrow().is_some() || self.state.slow.replace(true) {
+    pub fn pauses(&self, writer: &Waker) {
+        if self.state.waker.borrow().is_some() {
             return;
         }
+        self.state.reader.waits(writer);
+        if self.state.slow.replace(true) {
+            return;
+        }
+        self.dispatch.reads_slowly(&self.state);
         for part in self.state.parts.borrow_mut().iter_mut() {
             part.keep();
         }
+    }
+
+    /// Where the connection counts the bytes that it takes.
+    pub fn is_counted_by(&self, taken: Rc<Cell<u64>>) {
+        self.state.reader.is_counted_by(taken);
+    }
+
+    /// Whether the response ends here, because its client takes it too slowly.
+    pub fn is_cut(&self) -> bool {
+        self.state.reader.is_cut()
     }
 
     /// Gives the app the client's socket, as it asked by `Take`.

@@ -16,7 +16,7 @@ impl Dispatch {
     /// # Errors
     /// When there is no such candidate, or its channel is broken.
     pub fn submit_to(self: &Rc<Self>, number: u32, request: Request) -> io::Result<Exchange> {
-        let backlog = Backlog::new(&self.memory, &self.room);
+        let backlog = Backlog::new(&self.memory, &self.room, None);
         let state = Rc::new(InFlight::pinned(request, backlog));
         let call = Call::Request(Rc::clone(&state));
         let mut workers = self.workers.borrow_mut();

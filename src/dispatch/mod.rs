@@ -19,6 +19,7 @@ use self::changes::Changes;
 use self::exchange::{InFlight, Place};
 use self::load::Marks;
 use self::queue::Queue;
+use self::readers::Readers;
 use self::verify::Accepted;
 use self::worker::{Stage, Worker};
 use self::workers::{UNCLAIMED, Workers};
@@ -45,6 +46,7 @@ mod load;
 mod lost;
 mod open;
 mod queue;
+mod readers;
 mod receive;
 mod report;
 #[cfg(test)]
@@ -76,6 +78,8 @@ pub struct Settings {
     pub queue: Option<usize>,
     /// How long each of them may; none: no limit.
     pub queue_time: Option<Duration>,
+    /// Bytes a second at which clients must take responses; 0 is no limit.
+    pub response_rate: u64,
 }
 
 /// The workers and the requests that wait for one.
@@ -107,6 +111,7 @@ pub struct Dispatch {
     memory: Rc<Cell<u64>>,
     /// Where responses wait that are too large for memory.
     room: Rc<Room>,
+    readers: Readers,
     /// Whether times are kept for the access log.
     timed: bool,
 }
@@ -141,6 +146,7 @@ impl Dispatch {
             deserted: Cell::new(false),
             memory: Rc::default(),
             room,
+            readers: Readers::default(),
             timed,
         }
     }
@@ -152,15 +158,17 @@ impl Dispatch {
 
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
-        let backlog = Backlog::new(&self.memory, &self.room);
-        let state = Rc::new(InFlight::new(request, backlog));
+        let backlog = Backlog::new(&self.memory, &self.room, request.endpoints.client());
+        let memory = self.room.heads().holder(None).take(request.size());
+        let fits = memory.is_some();
+        let state = Rc::new(InFlight::new(request, backlog, memory));
         if self.deserted.get() {
             state.finish(Event::Failed);
         } else {
             if let Some(board) = &self.settings.board {
                 board.submitted();
             }
-            if self.has_place() {
+            if self.has_place(fits) {
                 let call = Call::Request(Rc::clone(&state));
                 self.queue.borrow_mut().push(call);
             } else {
@@ -474,6 +482,8 @@ impl Dispatch {
 
     /// Nobody waits for this response any more.
     fn client_gone(self: &Rc<Self>, state: &Rc<InFlight>) {
+        // What came in and was not taken.
+        state.forget_parts();
         let Some((number, id)) = self.withdraw(&Call::Request(Rc::clone(state))) else {
             return;
         };
@@ -485,8 +495,6 @@ impl Dispatch {
         if state.answer() {
             self.reply(number, id, None);
         }
-        // What came in and was not taken.
-        state.forget_parts();
     }
 
     /// Nobody waits for the end of this call any more. Returns the worker that has claimed it, and its id there.

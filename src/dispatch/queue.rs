@@ -10,6 +10,7 @@ use super::Dispatch;
 use super::call::Call;
 use super::exchange::{Event, InFlight};
 use crate::log::limited;
+use crate::scoreboard::refusals::Refusal;
 
 /// Calls that no worker has, in the order in which they came.
 #[derive(Debug, Default)]
@@ -71,19 +72,31 @@ impl Queue {
 }
 
 impl Dispatch {
-    /// Whether one more request may wait, if no worker is idle.
-    pub(super) fn has_place(&self) -> bool {
-        let full = self
+    /// Whether one more request may wait, if no worker is idle; `fits`: there is memory for it.
+    pub(super) fn has_place(&self, fits: bool) -> bool {
+        if self.workers.borrow().idle() > 0 {
+            return true;
+        }
+        if self
             .settings
             .queue
-            .is_some_and(|most| self.waiting() >= most && self.workers.borrow().idle() == 0);
-        if full {
+            .is_some_and(|most| self.waiting() >= most)
+        {
+            self.overloaded();
             limited!(
                 Warn,
                 "too many requests wait for a worker: 503 until there are fewer"
             );
+            return false;
         }
-        !full
+        if !fits {
+            self.overloaded();
+            limited!(
+                Warn,
+                "requests that wait for a worker have taken their memory: 503 to the largest"
+            );
+        }
+        fits
     }
 
     /// While requests wait: answers those that have waited too long.
@@ -111,6 +124,7 @@ impl Dispatch {
         late.extend(self.workers.borrow_mut().take_submitted_before(before));
         for state in late {
             self.waited(&state, now);
+            self.overloaded();
             limited!(
                 Warn,
                 "a request has waited too long for a worker: 503 until there are fewer"
@@ -156,5 +170,12 @@ impl Dispatch {
             Some(Call::Request(state)) => Some(state.request.finished),
             Some(Call::Verify(_)) | None => None,
         });
+    }
+
+    /// A request is answered with 503, because too many wait.
+    fn overloaded(&self) {
+        if let Some(board) = &self.settings.board {
+            board.counts(Refusal::Request);
+        }
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -159,6 +160,7 @@ impl World {
             tell_load: random.one_in(2),
             queue: random.one_in(2).then_some(10),
             queue_time: random.one_in(2).then_some(Duration::from_secs(3)),
+            response_rate: 0,
         };
         let timed = random.one_in(2);
         let dispatch = Rc::new(Dispatch::new(settings, room, report, timed));
@@ -539,7 +541,7 @@ impl World {
         }
         let at = self.random.below(self.clients.len());
         if self.random.one_in(10) {
-            self.clients[at].exchange.pauses();
+            self.clients[at].exchange.pauses(Waker::noop());
         }
         for _ in 0..=self.random.below(8) {
             let client = &mut self.clients[at];

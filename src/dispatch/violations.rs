@@ -61,6 +61,7 @@ impl World {
             tell_load: false,
             queue: None,
             queue_time: None,
+            response_rate: 0,
         };
         let room = Rc::new(Room::new(spool::Settings {
             folder: None,

@@ -5,5 +5,4 @@
 pub mod error;
 pub mod h1;
 pub mod limits;
-pub mod pace;
 pub mod timer;

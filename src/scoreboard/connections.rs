@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use super::refusals::Refusal;
 use super::{ACCEPTED, Board, CONNECTIONS};
 
 /// What a connection does.
@@ -60,6 +61,15 @@ impl Connection {
         if let Some(board) = self.board.as_ref().filter(|_| before != state) {
             board.change(CONNECTIONS + before as usize, -1);
             board.change(CONNECTIONS + state as usize, 1);
+        }
+    }
+}
+
+impl Connection {
+    /// Something was refused to its client.
+    pub fn counts(&self, refusal: Refusal) {
+        if let Some(board) = &self.board {
+            board.counts(refusal);
         }
     }
 }

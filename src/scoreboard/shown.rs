@@ -36,7 +36,8 @@ impl Status {
              {}\n\
              connections: {} open, {} accepted ({})\n\
              requests: {} so far, {} in work, {} waiting for a worker{first}\n\
-             waits lately: {:.1} ms by the mean, {:.1} ms at most, of {} requests\n\n",
+             waits lately: {:.1} ms by the mean, {:.1} ms at most, of {} requests\n\
+             refused: {} rests of responses (read too slowly), {} contents (no room), {} requests (too many wait)\n\n",
             self.master,
             self.core,
             mib(self.core_rss),
@@ -51,6 +52,9 @@ impl Status {
             self.waits.mean * 1e3,
             self.waits.longest * 1e3,
             self.waits.requests,
+            self.refusals.responses,
+            self.refusals.contents,
+            self.refusals.requests,
         );
         text += "    PID  GEN  STATE    REQUESTS     AGE  RSS/MiB  SINCE  REQUEST\n";
         for worker in &self.workers {
@@ -83,6 +87,7 @@ impl Status {
             "{{\"master\":{},\"core\":{},\"core_rss\":{},\"up\":{:.3},\"reload\":{},\"connections\":{},\
              \"connection_states\":{{{}}},\"accepted\":{},\"requests\":{},\"queued\":{},\"oldest_wait\":{:.3},\
              \"total_wait\":{:.6},\"lately\":{{\"requests\":{},\"mean_wait\":{:.6},\"longest_wait\":{:.6}}},\
+             \"refused\":{{\"responses\":{},\"contents\":{},\"requests\":{}}},\
              \"workers\":[{}]}}",
             self.master,
             self.core,
@@ -99,6 +104,9 @@ impl Status {
             self.waits.requests,
             self.waits.mean,
             self.waits.longest,
+            self.refusals.responses,
+            self.refusals.contents,
+            self.refusals.requests,
             workers.join(",")
         )
     }

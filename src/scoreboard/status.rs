@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 
 use super::connections::STATES;
+use super::refusals::Refusals;
 use super::reloads::Reloads;
 use super::waits::Waits;
 use super::{
@@ -37,6 +38,8 @@ pub struct Status {
     pub oldest: f64,
     /// How long those have waited that wait no more.
     pub waits: Waits,
+    /// What was refused because a bound was reached.
+    pub refusals: Refusals,
     /// How reloads have ended.
     pub reloads: Reloads,
     /// The workers, the oldest first.
@@ -133,6 +136,7 @@ fn understand(memory: &Mapping) -> Option<Status> {
             0.0
         },
         waits: Waits::read(header, now),
+        refusals: Refusals::read(header),
         reloads: Reloads::read(memory, now),
         workers,
     })

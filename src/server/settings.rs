@@ -59,6 +59,7 @@ pub fn core(config: &Config) -> core::Settings {
             tell_load: sizes(config).is_some(),
             queue: limits.queue.map(|queue| queue.get() as usize),
             queue_time: limits.queue_time,
+            response_rate: limits.response_rate.map_or(0, NonZeroU64::get),
         },
         admission: admission::Settings {
             all: limits.connections,

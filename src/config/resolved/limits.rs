@@ -21,6 +21,8 @@ pub struct Limits {
     pub fields: usize,
     /// Bytes a second that content must come at; none: no limit
     pub content_rate: Option<NonZeroU64>,
+    /// Bytes a second at which clients must take responses; none: no limit
+    pub response_rate: Option<NonZeroU64>,
     /// Connections at a time; none: as many as descriptors allow
     pub connections: Option<NonZeroU32>,
     /// Connections of one address at a time; none: no limit
@@ -55,6 +57,7 @@ pub(super) fn limits(said: &options::Limits) -> Result<Limits> {
         field_section: memory("max_header_size", said.field_section)?,
         fields: said.fields as usize,
         content_rate: NonZeroU64::new(said.content_rate),
+        response_rate: NonZeroU64::new(said.response_rate),
         connections: NonZeroU32::new(said.connections),
         connections_per_address: NonZeroU32::new(said.connections_per_address),
         queue: NonZeroU32::new(said.queue),
@@ -102,14 +105,15 @@ mod tests {
     }
 
     #[test]
-    fn defaults_bound_everything_but_content() {
+    fn defaults_bound_everything() {
         let limits = said(&[]).unwrap();
-        assert_eq!(limits.content, None);
+        assert_eq!(limits.content, NonZeroU64::new(1 << 30));
         assert_eq!(
             (limits.target, limits.field_section, limits.fields),
             (16 << 10, 64 << 10, 128)
         );
         assert_eq!(limits.content_rate, NonZeroU64::new(500));
+        assert_eq!(limits.response_rate, NonZeroU64::new(500));
         assert_eq!(limits.queue, NonZeroU32::new(10_000));
         assert_eq!(limits.queue_time, Some(Duration::from_secs(60)));
         assert_eq!(limits.spool, NonZeroU64::new(4 << 30));

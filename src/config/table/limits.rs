@@ -11,10 +11,11 @@ pub(super) static CATEGORY: Category = Category {
             aliases: &["max_body_size"],
             kind: Kind::Bytes(|options, size| options.limits.content = size),
             value: "SIZE",
-            preset: Preset::Value("0"),
+            preset: Preset::Value("1G"),
             short: "longest content of a request; 0: no limit",
-            long: "The longest content of a request, in bytes; K, M and G may stand behind the number. What is longer \
-                   is answered with 413, before it is read where its length is announced. 0 is no limit.",
+            long: "The longest content of a request, in bytes; K, M and G may follow the number. Longer content is \
+                   answered with 413, before it is read where its length is announced. 0 is no limit. C<max_spool> limits \
+                   content as well: one request may have a quarter of it, which is 1 GiB by default.",
             entry: Entry::All,
         },
         Opt {
@@ -60,8 +61,23 @@ pub(super) static CATEGORY: Category = Category {
             value: "SIZE",
             preset: Preset::Value("500"),
             short: "bytes a second content must come at; 0: no limit",
-            long: "How many bytes a second the content of a request must come at on average, from its 20th second on. \
-                   A slower client is answered with 408. C<timeout> ends content that stops altogether. 0 is no limit.",
+            long: "How many bytes a second the content of a request must come at in the last minute, from its 20th second \
+                   on. A slower client is answered with 408. C<timeout> ends content that stops altogether. 0 is no limit.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "min_response_rate",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Bytes(|options, rate| options.limits.response_rate = rate),
+            value: "SIZE",
+            preset: Preset::Value("500"),
+            short: "bytes a second a client must read; 0: no limit",
+            long: "How many bytes a second a client must take of a response that waits for it. One that has taken less in \
+                   the last minute, and 64 KiB less than that (the kernel takes content in such pieces), is cut: the connection \
+                   is reset, the log and the status tell. It limits nothing while the app is what the client waits for. 0 is \
+                   no limit. Whatever the rate is, the slowest clients are cut while requests wait for a worker and \
+                   C<max_spool> has no room for responses, and a client that keeps a worker waiting for 5 seconds then.",
             entry: Entry::All,
         },
         Opt {
@@ -138,9 +154,13 @@ pub(super) static CATEGORY: Category = Category {
             value: "SIZE",
             preset: Preset::Value("4G"),
             short: "space in spool-dir for all of it; 0: no limit",
-            long: "How much space the content in C<spool_dir> may take in all. A request that needs more is answered \
-                   with 507, as where the disk is full; one that announces more than all of it, before it is read. A response waits for its client, and its worker with it. 0 is \
-                   no limit.",
+            long: "How much space the content in C<spool_dir> may take in all: one half is for content of requests, the \
+                   other for responses. Of each half nobody may have more than is left for all others: one request \
+                   or one client's address alone half of it (a quarter of C<max_spool>), two a third each, and so on. So there is \
+                   room for small content however many clients want much. Addresses of the loopback network and Unix sockets are \
+                   those of proxies and have no share as a whole, only each of their requests. Content for \
+                   which there is no room is answered with 507, before it is read where its length is announced. A response \
+                   without room waits for its client, and its worker with it; C<min_response_rate> says how long. 0 is no limit.",
             entry: Entry::All,
         },
         Opt {

@@ -1,5 +1,8 @@
 //! What the access log tells of the request in work: counted on its way in and out.
 
+use std::cell::Cell;
+use std::mem;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::connection::Close;
@@ -30,6 +33,8 @@ pub(super) struct Account {
     first_byte: Option<Instant>,
     /// Bytes that the client's socket has taken.
     sent: u64,
+    /// The same of all requests, for whoever looks after slow readers.
+    pub(super) taken: Rc<Cell<u64>>,
     /// Bytes of heads and framing.
     framing: u64,
     status: Option<u16>,
@@ -81,6 +86,7 @@ impl Account {
                 read: self.read,
                 before: self.before,
                 at_begin: self.at_begin,
+                taken: mem::take(&mut self.taken),
                 started,
                 began: Some(Instant::now()),
                 ..Account::default()
@@ -96,6 +102,7 @@ impl Account {
     /// Bytes were written to the client.
     pub(super) fn wrote(&mut self, bytes: u64) {
         self.sent += bytes;
+        self.taken.set(self.taken.get() + bytes);
         if self.kept && self.first_byte.is_none() {
             self.first_byte = Some(Instant::now());
         }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -28,9 +29,11 @@ use crate::net::stream::Stream;
 use crate::net::ticks::Ticks;
 use crate::net::waiters::Waiters;
 use crate::scoreboard::connections::{Connection as Shown, State};
+use crate::scoreboard::refusals::Refusal;
 use crate::semantics::date::{DateCache, seconds_now};
 use crate::semantics::message::{Endpoints, Request, RequestHead, Timestamp, Tls};
 use crate::semantics::status;
+use crate::share::Taken;
 use crate::site::{self, Decision, Site};
 use crate::spool::Room;
 
@@ -165,6 +168,8 @@ pub(super) struct Connection {
     pub(super) lent: bool,
     /// The method of the request that is being read: what refuses a HEAD has no content.
     method: Method,
+    /// Memory of a head that has come in part.
+    head_memory: Option<Taken>,
 }
 
 impl Connection {
@@ -183,6 +188,7 @@ impl Connection {
             running_on: Vec::new(),
             lent: false,
             method: Method::Other,
+            head_memory: None,
         }
     }
 
@@ -254,6 +260,7 @@ impl Connection {
         };
         self.shown.does(State::Processing);
         let exchange = self.context.dispatch.submit(request);
+        exchange.is_counted_by(Rc::clone(&self.account.taken));
         if self.account.kept {
             *known = Known::Whole(exchange.witness());
         }
@@ -318,7 +325,10 @@ impl Connection {
                 .reader
                 .read(&mut self.buffer, &self.context.settings.limits)
             {
-                Ok(Some(head)) => return Ok((head, started)),
+                Ok(Some(head)) => {
+                    self.head_memory = None;
+                    return Ok((head, started));
+                }
                 // Nothing but empty lines came: no request has begun.
                 Ok(None) if self.buffer.is_empty() && started != Timestamp::default() => {
                     started = Timestamp::default();
@@ -327,7 +337,8 @@ impl Connection {
                         self.timer.set(wait);
                     }
                 }
-                Ok(None) => {}
+                Ok(None) if self.keeps_head() => {}
+                Ok(None) => return Err(self.refuse_head().await),
                 Err(error) => return Err(self.refuse(error.status(), &error).await),
             }
             let idle = started == Timestamp::default();
@@ -360,6 +371,35 @@ impl Connection {
                 Err(_) => return Err(self.refuse(408, "the head took too long").await),
             }
         }
+    }
+
+    /// Whose connection it is, where clients have shares.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.origin.endpoints.client()
+    }
+
+    /// Whether there is memory for the part of a head that has come.
+    fn keeps_head(&mut self) -> bool {
+        let needed = self.buffer.capacity() as u64;
+        if self.buffer.is_empty() {
+            return true;
+        }
+        let memory = self.head_memory.get_or_insert_with(|| {
+            let holder = self.context.room.heads().holder(None);
+            Taken::nothing(&holder)
+        });
+        memory.grow(needed.saturating_sub(memory.amount()))
+    }
+
+    /// Heads that do not end have taken their memory: those that want most of it are refused.
+    async fn refuse_head(&mut self) -> Close {
+        self.shown.counts(Refusal::Request);
+        limited!(
+            Warn,
+            "heads that do not end have taken their memory: 503 to the largest"
+        );
+        self.head_memory = None;
+        self.refuse(503, "heads have taken their memory").await
     }
 
     /// Answers what can't be served, and ends the connection.
@@ -438,6 +478,8 @@ impl Connection {
 
     /// Reads what nobody wants, until the client ends.
     async fn discard(&mut self) {
+        // What was refused may be large.
+        self.buffer = BytesMut::new();
         loop {
             self.buffer.clear();
             self.buffer.reserve(READ);

@@ -1,6 +1,7 @@
 //! A request's content on its way in: its framing, its pace, and where it is kept.
 
 use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncReadExt;
@@ -10,11 +11,15 @@ use super::connection::{Close, Connection, READ};
 use super::framing::{Facts, Framing};
 use super::write;
 use crate::channel::INLINE_CONTENT;
-use crate::http::pace::Pace;
 use crate::log::limited;
+use crate::pace::Pace;
 use crate::scoreboard::connections::State;
+use crate::scoreboard::refusals::Refusal;
 use crate::semantics::message::Content;
 use crate::spool::{Kept, Spool};
+
+/// How long content may come more slowly than `min_content_rate` wants: what is short is read in any case.
+const GRACE: Duration = Duration::from_secs(20);
 
 impl Connection {
     /// Reads more into the buffer; content that comes too slowly ends the connection.
@@ -22,7 +27,7 @@ impl Connection {
         self.shown.does(State::Reading);
         self.buffer.reserve(READ);
         let timeout = self.context.settings.timeout;
-        self.timer.set(pace.patience(timeout));
+        self.timer.set(pace.patience(timeout, Instant::now()));
         match self
             .timer
             .limit(self.stream.read_buf(&mut self.buffer))
@@ -31,7 +36,7 @@ impl Connection {
             Ok(Ok(0) | Err(_)) => Err(Close::Lost),
             Ok(Ok(read)) => {
                 self.account.read += read as u64;
-                pace.count(read);
+                pace.count(read as u64, Instant::now());
                 Ok(())
             }
             Err(_) => Err(self.refuse(408, "the content came too slowly").await),
@@ -43,15 +48,20 @@ impl Connection {
         &mut self,
         facts: &Facts,
     ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
-        if let Framing::Length(length) = facts.content {
-            self.announced(length).await?;
+        if let Framing::Length(length) = facts.content
+            && let Err(error) = self.context.room.has_room(length, self.client())
+        {
+            return Err(self.cannot_keep(error).await);
         }
         // A client that has begun to send needs no permission (RFC 9110 section 10.1.1).
         if facts.expects_continue && self.buffer.is_empty() {
             self.account.frames(write::CONTINUE.len());
             self.write_all(&mut [IoSlice::new(write::CONTINUE)]).await?;
         }
-        let mut pace = Pace::new(self.context.settings.content_rate);
+        if let Framing::None = facts.content {
+            return Ok((Content::Empty, None, None));
+        }
+        let mut pace = Pace::new(self.context.settings.content_rate, GRACE, Instant::now());
         match facts.content {
             Framing::None => Ok((Content::Empty, None, None)),
             Framing::Length(length) if length <= INLINE_CONTENT as u64 => {
@@ -116,7 +126,7 @@ impl Connection {
     }
 
     fn spool(&self) -> Spool {
-        Spool::new(INLINE_CONTENT, &self.context.room)
+        Spool::new(INLINE_CONTENT, &self.context.room, self.client())
     }
 
     async fn push(&mut self, spool: &mut Spool, piece: Bytes) -> Result<(), Close> {
@@ -131,7 +141,7 @@ impl Connection {
         spool: Spool,
     ) -> Result<(Content, Option<u64>, Option<Kept>), Close> {
         let length = spool.length();
-        match spool.finish() {
+        match spool.finish().await {
             Ok((content, kept)) => Ok((content, Some(length), Some(kept))),
             Err(error) => Err(self.cannot_keep(error).await),
         }
@@ -144,6 +154,7 @@ impl Connection {
             (io::ErrorKind::OutOfMemory, _) | (_, Some(libc::EMFILE | libc::ENFILE)) => 503,
             _ => 500,
         };
+        self.shown.counts(Refusal::Content);
         limited!(
             Error,
             "a request's content can't be kept, {status}: {error}"

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::iter;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::connection::{Close, Connection};
@@ -71,9 +72,12 @@ impl<'a> Response<'a> {
     pub(super) async fn write(self, exchange: &Exchange) -> Result<bool, Close> {
         let mut writing = pin!(self.write_parts(exchange));
         poll_fn(|context| {
+            if exchange.is_cut() {
+                return Poll::Ready(Err(Close::Cut));
+            }
             let written = writing.as_mut().poll(context);
             if written.is_pending() {
-                exchange.pauses();
+                exchange.pauses(context.waker());
             }
             written
         })

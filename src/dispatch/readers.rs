@@ -1,0 +1,235 @@
+//! Clients that take their responses slowly: the slowest are cut where they keep others from being served.
+//!
+//! A slow reader costs memory, room on the disk and, where its share of both is used up, a worker that waits. So it must keep a
+//! least rate (`min_response_rate`). While requests wait and no worker is idle, two more things hold: a response for which there
+//! is no room takes that of the slowest, and no worker waits longer than [`LONGEST_WAIT`] for a client that takes nothing of what
+//! it has sent.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_local;
+
+use super::Dispatch;
+use super::exchange::InFlight;
+use crate::log::limited;
+use crate::pace::Pace;
+use crate::scoreboard::refusals::Refusal;
+
+/// How often slow readers are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a response may take longer than its least rate wants, at its beginning.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// A socket takes more when about so much of what it has is gone.
+const PIECE: u64 = 64 * 1024;
+
+/// A rate is that of so many seconds at most.
+const MINUTE: f64 = 60.0;
+
+/// How long a worker waits for a client while requests wait for a worker: until a client that takes 26 KB a second has taken
+/// half of what a worker may send ahead.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// A reader that was seen for less than this is not known to be slow.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// Between two readers that are cut to make room: the first gives its room back meanwhile.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// Memory that responses may hold before their slowest readers are cut even though no request waits.
+const MEMORY: u64 = 96 * 1024 * 1024;
+
+/// What a request in flight knows of who reads its response.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// Bytes that its connection has taken, in all; counted there.
+    taken: OnceCell<Rc<Cell<u64>>>,
+    /// It is among those that are looked at.
+    listed: Cell<bool>,
+    cut: Cell<bool>,
+    /// Who writes the response, while it waits for the client.
+    writer: RefCell<Option<Waker>>,
+    /// Since when its worker waits for the client.
+    blocked: Cell<Option<Instant>>,
+}
+
+impl Reader {
+    pub(super) fn is_counted_by(&self, taken: Rc<Cell<u64>>) {
+        // There is one connection.
+        let _ = self.taken.set(taken);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.get()
+    }
+
+    /// The one who writes waits for the client.
+    pub(super) fn waits(&self, writer: &Waker) {
+        let mut own = self.writer.borrow_mut();
+        if !own.as_ref().is_some_and(|own| own.will_wake(writer)) {
+            *own = Some(writer.clone());
+        }
+    }
+
+    /// Its worker may send more.
+    pub(super) fn credited(&self) {
+        self.blocked.set(None);
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.get().map_or(0, |taken| taken.get())
+    }
+}
+
+/// A slow reader that is looked at.
+#[derive(Debug)]
+struct Listed {
+    state: Weak<InFlight>,
+    since: Instant,
+    looked: Instant,
+    /// What it had taken then.
+    taken: u64,
+    /// Bytes a second, lately.
+    rate: f64,
+    pace: Pace,
+}
+
+impl Listed {
+    fn look(&mut self, state: &InFlight, now: Instant) {
+        let taken = state.reader.taken();
+        let more = taken.saturating_sub(self.taken);
+        let passed = now.duration_since(self.looked).as_secs_f64();
+        let age = now.duration_since(self.since).as_secs_f64();
+        if passed > 0.0 {
+            let share = passed / age.min(MINUTE);
+            self.rate += (more as f64 / passed - self.rate) * share;
+        }
+        self.pace.count(more, now);
+        self.taken = taken;
+        self.looked = now;
+    }
+
+    fn is_known(&self, now: Instant) -> bool {
+        now.duration_since(self.since) >= KNOWN
+    }
+}
+
+/// All slow readers.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    listed: RefCell<Vec<Listed>>,
+    watching: Cell<bool>,
+    last_cut: Cell<Option<Instant>>,
+}
+
+impl Dispatch {
+    /// The client of this response does not take at once what there is: it is looked at until it does.
+    pub(super) fn reads_slowly(self: &Rc<Self>, state: &Rc<InFlight>) {
+        if state.reader.listed.replace(true) {
+            return;
+        }
+        let now = super::now();
+        let rate = self.settings.response_rate;
+        self.readers.listed.borrow_mut().push(Listed {
+            state: Rc::downgrade(state),
+            since: now,
+            looked: now,
+            taken: state.reader.taken(),
+            rate: 0.0,
+            pace: Pace::new(rate, GRACE, now).in_pieces(PIECE),
+        });
+        if !self.readers.watching.replace(true) {
+            let dispatch = Rc::clone(self);
+            spawn_local(async move {
+                while !dispatch.readers.listed.borrow().is_empty() {
+                    tokio::time::sleep(TICK).await;
+                    dispatch.look_at_readers();
+                }
+                dispatch.readers.watching.set(false);
+            });
+        }
+    }
+
+    fn look_at_readers(&self) {
+        let now = super::now();
+        let crowded = self.is_crowded();
+        self.readers.listed.borrow_mut().retain_mut(|listed| {
+            let Some(state) = listed.state.upgrade() else {
+                return false;
+            };
+            if !state.is_slow() || state.reader.is_cut() {
+                state.reader.listed.set(false);
+                return false;
+            }
+            listed.look(&state, now);
+            if listed.pace.is_late(now) {
+                self.cut(&state);
+                limited!(
+                    Warn,
+                    "a response is cut: its client is slower than min_response_rate"
+                );
+            } else if crowded && is_blocked(&state, now) {
+                self.cut(&state);
+                limited!(
+                    Warn,
+                    "a response is cut: its client keeps a worker while requests wait for one"
+                );
+            }
+            true
+        });
+    }
+
+    /// There is no room for a response, or its file can't be written: where others wait for it, the slowest reader gives its
+    /// own.
+    pub(super) fn make_room(&self) {
+        let now = super::now();
+        let last = self.readers.last_cut.get();
+        let soon = last.is_some_and(|last| now.duration_since(last) < INTERVAL);
+        if soon || !(self.is_crowded() || self.memory.get() > MEMORY) {
+            return;
+        }
+        let listed = self.readers.listed.borrow();
+        let slow = listed.iter().filter(|listed| listed.is_known(now));
+        let slow = slow.filter_map(|listed| Some((listed.rate, listed.state.upgrade()?)));
+        let slow = slow.filter(|(_, state)| !state.reader.is_cut() && state.backlog.holds_much());
+        if let Some((_, state)) = slow.min_by(|(one, _), (other, _)| one.total_cmp(other)) {
+            self.readers.last_cut.set(Some(now));
+            self.cut(&state);
+            limited!(
+                Warn,
+                "a response is cut: its client is the slowest, and there is no room for others"
+            );
+        }
+    }
+
+    /// Requests wait, and no worker is idle.
+    fn is_crowded(&self) -> bool {
+        self.waiting() > 0 && self.workers.borrow().idle() == 0
+    }
+
+    /// Ends a response before its end.
+    fn cut(&self, state: &InFlight) {
+        state.reader.cut.set(true);
+        if let Some(writer) = state.reader.writer.take() {
+            writer.wake();
+        }
+        if let Some(board) = &self.settings.board {
+            board.counts(Refusal::Response);
+        }
+    }
+}
+
+/// Whether the worker has waited for this client long enough.
+fn is_blocked(state: &InFlight, now: Instant) -> bool {
+    if !state.waits_for_client() {
+        state.reader.blocked.set(None);
+        return false;
+    }
+    let since = state.reader.blocked.get().unwrap_or(now);
+    state.reader.blocked.set(Some(since));
+    now.duration_since(since) >= LONGEST_WAIT
+}

@@ -1,0 +1,143 @@
+# Nobody holds what others need: places for connections, space for content and responses, memory for heads, workers.
+use strict;
+use warnings;
+
+use Socket      qw(SOL_SOCKET SO_RCVBUF);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use Gepok::Test;
+
+gepok_only();
+
+my $APP = <<'END';
+my $piece = 'x' x 65536;
+sub {
+    my $env = shift;
+    if ($env->{PATH_INFO} eq '/large') {
+        return sub {
+            my $writer = shift->([200, ['Content-Length' => 160 * length $piece]]);
+            $writer->write($piece) for 1 .. 160;
+            $writer->close;
+        };
+    }
+    my ($length, $input) = (0, $env->{'psgi.input'});
+    while (my $got = $input->read(my $bytes, 65536)) { $length += $got }
+    return [200, [], [$length]];
+};
+END
+
+my $SLOW = $ENV{GEPOK_TEST_SLOW} // 1;
+
+sub start {
+    my ($entry, %options) = @_;
+    my $server = server(entry => $entry, app => $APP, options => {start_servers => 1, status_path => '/status', %options});
+    soon { $server->get('/')->status == 200 };
+    return $server;
+}
+
+# How many responses, contents and requests the server has refused.
+sub refused {
+    my $server = shift;
+    return json($server->get('/status?json')->content)->{refused};
+}
+
+# Clients of a large response that read nothing of it.
+sub readers {
+    my ($server, $count) = @_;
+    return map {
+        my $client = $server->connect;
+        setsockopt $client->socket, SOL_SOCKET, SO_RCVBUF, 4096;
+        $client->send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+        $client;
+    } 1 .. $count;
+}
+
+check 'a free place is for the listener whose clients wait' => sub {
+    plan skip_all => 'openssl is not installed' if system('command -v openssl >/dev/null 2>&1') != 0;
+    my $port   = Gepok::Test::free_port();
+    my %https  = (https_ports => "127.0.0.1:$port", ssl_self_signed => 1);
+    my $server = server(app => $APP, options => {start_servers => 1, max_connections => 2, %https});
+    my $plain  = sub { $server->connect };
+    # Plain HTTP there is answered with 400, by which a test without TLS sees that it was accepted.
+    my $secure = sub { Gepok::Test::Connection->new(port => $port) };
+    my $asks   = sub { my $client = $_[0]->(); $client->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"); $client };
+    soon { eval { $server->get('/')->status } };
+    for my $round (1 .. 3) {
+        for my $case ([$plain, $secure, 400], [$plain, $plain, 200]) {
+            my ($first, $last, $status) = @$case;
+            my @open = map { $asks->($first) } 1 .. 2;
+            $_->response for @open;
+            my $waits = $asks->($last);
+            ok $waits->silent(0.3), 'who comes when all places are taken waits, on whichever port';
+            (shift @open)->close;
+            is $waits->response->status, $status, 'and is served when one is free';
+            $_->close for @open, $waits;
+        }
+    }
+};
+
+# 20 clients want 80 MiB of the 32 MiB that requests have, and hold what they get.
+each_entry {
+    my $server = start($_[0], max_spool => '64M');
+    my @held   = map { $server->connect } 1 .. 20;
+    for my $client (@held) {
+        $client->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " . (4 << 20) . "\r\n\r\n" . 'x' x ((4 << 20) - 1));
+    }
+    ok soon { refused($server)->{contents} >= 10 }, 'those who come last are refused';
+    is $server->post('/', 'x' x 2_000_000)->content, 2_000_000, 'an upload of 2 MB is taken' for 1 .. 3;
+    my @lines = $server->log =~ /content can't be kept/g;
+    is scalar @lines, 1, 'the log has one line';
+};
+
+check 'what can never be kept is refused at the head' => sub {
+    my $server = start('bin');
+    my $answer = sub {
+        my $client = $server->connect;
+        $client->send("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: $_[0]\r\n\r\n");
+        return $client->head->status;
+    };
+    is $answer->(4 << 30),   413, '4 GiB are more than max_content';
+    is $answer->(2_000_000), 100, '2 MB are welcome';
+};
+
+# One worker, and room for two of the responses: it must not wait for those who read nothing.
+each_entry {
+    my $server  = start($_[0], max_spool => '64M', max_clients => 1);
+    my @readers = readers($server, 12);
+    my $began   = time;
+    ok soon { refused($server)->{responses} > 0 }, 'the slowest are cut';
+    is $server->get('/')->content, 0, 'and others are served';
+    cmp_ok time - $began, '<', 15 * $SLOW, 'soon';
+    like $server->log, qr/a response is cut: its client/, 'the log tells';
+};
+
+check 'without room on the disk a worker waits for a client only while nobody needs it' => sub {
+    my $server  = start('bin', max_spool => '1M', max_clients => 1);
+    my ($reader) = readers($server, 1);
+    sleep 1;
+    is refused($server)->{responses}, 0, 'nobody waits';
+    is $server->get('/')->content, 0, 'who waits is served';
+    is refused($server)->{responses}, 1, 'since the reader was cut';
+    ok soon { !defined eval { $reader->response } }, 'which sees that its response is not whole';
+};
+
+check 'min_response_rate' => sub {
+    my $server   = start('bin', min_response_rate => '1M');
+    my ($reader) = readers($server, 1);
+    ok soon(sub { refused($server)->{responses} == 1 }, 60), 'a reader that takes nothing is cut';
+    like $server->log, qr/slower than min_response_rate/, 'and the log says why';
+};
+
+# 79 KiB each, which is more than 64 MiB in all.
+check 'heads that do not end' => sub {
+    my $server = start('bin');
+    my $head   = 'GET /' . 'a' x 16_000 . " HTTP/1.1\r\nHost: x\r\n" . join '', map { "X-$_: " . 'x' x 1000 . "\r\n" } 1 .. 62;
+    my @heads  = map { my $client = $server->connect; $client->send($head); $client } 1 .. 900;
+    ok soon { refused($server)->{requests} > 0 }, 'the largest are refused when there are too many';
+    is $server->get('/')->content, 0, 'and others are served';
+    my @lines = $server->log =~ /heads that do not end/g;
+    is scalar @lines, 1, 'the log has one line';
+};
+
+done_testing;
