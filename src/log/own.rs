@@ -156,7 +156,9 @@ fn write_at_once(to: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
 /// Waits until a descriptor takes bytes, or has an error to tell.
 fn takes_bytes(to: BorrowedFd<'_>, within: Duration) -> bool {
     let mut wanted = [PollFd::new(to, PollFlags::POLLOUT)];
-    let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::ZERO);
+    // poll(2) counts whole milliseconds: rounded up, so that it never returns before the time is over.
+    let milliseconds = within.as_nanos().div_ceil(1_000_000);
+    let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
     poll(&mut wanted, timeout).is_ok_and(|ready| ready > 0)
 }
 
