@@ -18,7 +18,8 @@ my %needs = (anyevent => 'AnyEvent::Handle', ioasync => 'IO::Async::Stream');
 sub echoes {
     my ($server, $name, $kind) = @_;
     if ($needs{$name} && !eval "require $needs{$name}; 1") {
-        return pass "$needs{$name} is missing: script/test installs it";
+        SKIP: { skip "$needs{$name} is missing: script/test installs it", 1 }
+        return;
     }
     for my $early ('', "early\n") {
         my $client = $server->connect($kind);

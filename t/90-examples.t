@@ -77,7 +77,7 @@ my %needs = ('websocket-chat.psgi' => 'Mojo::UserAgent', 'dancer2.psgi' => 'Danc
 for my $example (@examples) {
     check $example => sub {
         my $module = $needs{$example};
-        if ($module && !eval "require $module; 1") { return pass "$module is missing: script/test installs it" }
+        if ($module && !eval "require $module; 1") { plan skip_all => "$module is missing: script/test installs it" }
         # One worker: the guest book lives in the memory of one process.
         my $server = server(app => root() . "/examples/$example", options => {start_servers => 1});
         $tests{$example}->($server);
@@ -86,8 +86,8 @@ for my $example (@examples) {
 }
 
 check 'the chat over TLS' => sub {
-    if (!eval { require Mojo::UserAgent; 1 }) { return pass 'Mojo::UserAgent is missing: script/test installs it' }
-    if (!Gepok::Test::TLS::usable()) { return pass 'IO::Socket::SSL is not installed' }
+    if (!eval { require Mojo::UserAgent; 1 }) { plan skip_all => 'Mojo::UserAgent is missing: script/test installs it' }
+    if (!Gepok::Test::TLS::usable()) { plan skip_all => 'IO::Socket::SSL is not installed' }
     my $server = Gepok::Test::TLS::https(app => root() . '/examples/websocket-chat.psgi', options => {ssl_self_signed => 1});
     chat($server, "wss://127.0.0.1:$server->{port}/");
 };
@@ -95,7 +95,7 @@ check 'the chat over TLS' => sub {
 # A unit that some systemd in use does not know is ignored in part, with a line that nobody reads.
 check 'the units are those of any systemd' => sub {
     my ($status) = run_command(['systemd-analyze', '--version']);
-    return pass 'systemd-analyze (systemd) is missing' if $status // 1;
+    plan skip_all => 'systemd-analyze (systemd) is missing' if $status // 1;
     my $folder = scratch();
     for my $name ('gepok.service', 'gepok-hardened.service', 'gepok.socket') {
         open my $in, '<', root() . "/examples/$name" or die "$name: $!";
