@@ -10,13 +10,6 @@ use Gepok::Test;
 
 gepok_only();
 
-sub send_request {
-    my ($server, $target) = @_;
-    my $client = $server->connect;
-    $client->send("GET $target HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    return $client;
-}
-
 check 'INT is no accident' => sub {
     for my $workers (0, 2) {
         my $server = server(app => 'sub { [200, [], ["ok"]] }', options => {start_servers => $workers});

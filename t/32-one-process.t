@@ -9,11 +9,16 @@ use Gepok::Test;
 
 gepok_only();
 
-sub send_request {
-    my ($server, $target) = @_;
-    my $client = $server->connect;
-    $client->send("GET $target HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    return $client;
+# TERM lets a request finish. The app says by "$go-started" that it has begun, and waits for the file $go.
+sub term_waits {
+    my ($server, $go, $target) = @_;
+    my $client = send_request($server, $target);
+    ok soon { -e "$go-started" }, 'a request is in progress';
+    $server->signal('TERM');
+    ok $client->silent(0.2), 'TERM waits for it';
+    open my $file, '>', $go or die $!;
+    is $client->response->content, 'finished', 'the response is whole';
+    is $server->wait_exit, 0, 'status 0';
 }
 
 # What CGI::Compile does around each call, and others.
@@ -42,13 +47,7 @@ APP
             is $server->get("/?&$local")->content, $server->pid, 'the one process answers';
             $server->signal('HUP');
             is $server->get("/?&$local")->content, $server->pid, 'HUP does not end it';
-            my $client = send_request($server, "/?$go&$local");
-            ok soon { -e "$go-started" }, 'a request is in progress';
-            $server->signal('TERM');
-            ok $client->silent(0.2), 'TERM waits for it';
-            open my $file, '>', $go or die $!;
-            is $client->response->content, 'finished', 'the response is whole';
-            is $server->wait_exit, 0, 'status 0';
+            term_waits($server, $go, "/?$go&$local");
         };
     };
 }
@@ -65,14 +64,8 @@ sub {
     return [200, [], ['finished']];
 }
 APP
-    my $go     = $server->folder . '/go';
-    my $client = send_request($server, "/?$go");
-    ok soon { -e "$go-started" }, 'a request is in progress';
-    $server->signal('TERM');
-    ok $client->silent(0.2), 'TERM waits for it';
-    open my $file, '>', $go or die $!;
-    is $client->response->content, 'finished', 'the response is whole';
-    is $server->wait_exit, 0, 'status 0';
+    my $go = $server->folder . '/go';
+    term_waits($server, $go, "/?$go");
 };
 
 # `sleep` returns at a signal; a loop in C, as in a database's library, does not.

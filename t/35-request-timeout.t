@@ -42,7 +42,8 @@ sub {
 };
 APP
 
-sub send_request {
+# Leaves the connection open, unlike send_request.
+sub send_get {
     my ($server, $target) = @_;
     my $client = $server->connect;
     $client->send("GET $target HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -57,7 +58,7 @@ for my $entry (qw(plackup bin)) { check "through $entry" => sub {
     my $pids = sub {
         my %pids;
         soon {
-            %pids = map { $_->response->content => 1 } map { send_request($server, '/work/0.2') } 1, 2;
+            %pids = map { $_->response->content => 1 } map { send_get($server, '/work/0.2') } 1, 2;
             keys %pids == 2;
         } or die "there are no two workers\n";
         return %pids;
@@ -74,8 +75,8 @@ for my $entry (qw(plackup bin)) { check "through $entry" => sub {
         my %before = $pids->();
         my $length = length $server->log;
         my $began  = time;
-        my $client = send_request($server, $target);
-        my $other  = send_request($server, '/work/0.8');
+        my $client = send_get($server, $target);
+        my $other  = send_get($server, '/work/0.8');
         is $other->response->status, 200, "$target: the other worker's client does not notice";
         is $client->response->status, 504, 'the request is answered';
         my $took = time - $began;
@@ -98,7 +99,7 @@ for my $entry (qw(plackup bin)) { check "through $entry" => sub {
 my $server = server(app => $APP, options => {start_servers => 1, max_clients => 1, request_timeout => 2});
 
 check 'behind the head' => sub {
-    my $client = send_request($server, '/late');
+    my $client = send_get($server, '/late');
     $client->head;
     my ($pid) = $client->chunk =~ /(\d+)/;
     my $began = time;
@@ -109,14 +110,14 @@ check 'behind the head' => sub {
 
 check 'requests behind a hung one' => sub {
     $server->get('/') for 1 .. 50;
-    my @clients = map { send_request($server, $_ == 3 ? '/spin' : '/') } 1 .. 10;
+    my @clients = map { send_get($server, $_ == 3 ? '/spin' : '/') } 1 .. 10;
     my %status;
     $status{$_->response->status}++ for @clients;
     is_deeply \%status, {200 => 9, 504 => 1}, 'are served by its successor';
 };
 
 check 'progress' => sub {
-    my $response = send_request($server, '/slow')->response;
+    my $response = send_get($server, '/slow')->response;
     is $response->content, '......', 'a stream may take long as a whole';
     my ($pid) = $server->get('/')->content;
     is $server->get('/cleanup')->content, $pid, 'so may what is done';
@@ -128,7 +129,7 @@ check "the client's socket" => sub {
     my $server = server(
         app     => 'sub { my $io = $_[0]{"psgix.io"}; syswrite $io, "HTTP/1.0 200 OK\r\n\r\n"; sleep 3; syswrite $io, $$; [] }',
         options => {start_servers => 1, max_clients => 1, request_timeout => 1});
-    like send_request($server, '/')->rest, qr/\r\n\r\n\d+\z/, 'an app that has it may be as silent as it likes';
+    like send_get($server, '/')->rest, qr/\r\n\r\n\d+\z/, 'an app that has it may be as silent as it likes';
 };
 
 check 'without the option' => sub {

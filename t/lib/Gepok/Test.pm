@@ -26,7 +26,7 @@ use Gepok::Test::Server;
 
 our @EXPORT = qw(
     server each_entry check entries default_entry server_name is_gepok gepok_only
-    root app_file json soon alive catches pipelined free_port scratch run_command
+    root app_file json soon alive catches pipelined send_request free_port scratch run_command
 );
 
 my $ROOT = Cwd::abs_path(File::Spec->catdir(dirname(__FILE__), (File::Spec->updir) x 3));
@@ -94,6 +94,14 @@ sub built {
 
 # The path of one of the applications in t/apps.
 sub app_file { "$ROOT/t/apps/$_[0].psgi" }
+
+# Sends a GET for the target, whose response ends the connection. Returns the client, which can wait for it.
+sub send_request {
+    my ($server, $target) = @_;
+    my $client = $server->connect;
+    $client->send("GET $target HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    return $client;
+}
 
 # What an application sent as JSON; bytes come back as bytes.
 sub json { JSON::PP->new->latin1->decode($_[0]) }
