@@ -137,6 +137,11 @@ impl Held {
             of: Rc::clone(of),
         }
     }
+
+    pub(crate) fn grow(&mut self, bytes: u64) {
+        self.of.set(self.of.get() + bytes);
+        self.bytes += bytes;
+    }
 }
 
 impl Drop for Held {

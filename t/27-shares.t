@@ -14,12 +14,25 @@ my $APP = <<'END';
 my $piece = 'x' x 65536;
 sub {
     my $env = shift;
+    if ($env->{PATH_INFO} eq '/bytes') {
+        return sub {
+            my $writer = shift->([200, ['Content-Length' => 2_000_000]]);
+            $writer->write(chr $_ % 256) for 1 .. 2_000_000;
+            $writer->close;
+        };
+    }
     if ($env->{PATH_INFO} eq '/large') {
         return sub {
             my $writer = shift->([200, ['Content-Length' => 160 * length $piece]]);
             $writer->write($piece) for 1 .. 160;
             $writer->close;
         };
+    }
+    # In work until the test says so.
+    if (my ($file) = $env->{PATH_INFO} =~ m{^/hold(/.*)}) {
+        open my $begun, '>', "$file-begun" or die $!;
+        my $limit = time + 60;
+        select undef, undef, undef, 0.01 until -e "$file-go" || time > $limit;
     }
     my ($length, $input) = (0, $env->{'psgi.input'});
     while (my $got = $input->read(my $bytes, 65536)) { $length += $got }
@@ -122,6 +135,20 @@ check 'without room on the disk a worker waits for a client only while nobody ne
     ok soon { !defined eval { $reader->response } }, 'which sees that its response is not whole';
 };
 
+# Each piece costs the core some hundred bytes of memory, and a write to the disk.
+check 'a response in pieces of one byte, and a client that does not read' => sub {
+    my $server = start('bin', max_clients => 1);
+    my $client = $server->connect;
+    setsockopt $client->socket, SOL_SOCKET, SO_RCVBUF, 65536;
+    $client->send("GET /bytes HTTP/1.1\r\nHost: x\r\n\r\n");
+    is $server->get('/')->content, 0, 'the worker is free soon';
+    my ($core) = $server->descendants;
+    open my $file, '<', "/proc/$core/status" or die $!;
+    my ($peak) = join('', <$file>) =~ /^VmHWM:\s+(\d+) kB/m;
+    cmp_ok $peak, '<', 64 * 1024, 'the core has gathered them';
+    ok $client->response->content eq join('', map { chr $_ % 256 } 1 .. 2_000_000), 'the response is whole';
+};
+
 check 'min_response_rate' => sub {
     my $server   = start('bin', min_response_rate => '1M');
     my ($reader) = readers($server, 1);
@@ -129,10 +156,26 @@ check 'min_response_rate' => sub {
     like $server->log, qr/slower than min_response_rate/, 'and the log says why';
 };
 
-# 79 KiB each, which is more than 64 MiB in all.
+# 79 KiB, of which 900 are more than 64 MiB.
+my $head = 'GET /' . 'a' x 16_000 . " HTTP/1.1\r\nHost: x\r\n" . join '', map { "X-$_: " . 'x' x 1000 . "\r\n" } 1 .. 62;
+
+check 'requests that wait for a worker' => sub {
+    my $folder = scratch();
+    my $server = start('bin', max_clients => 1);
+    my $held   = $server->connect;
+    $held->send("GET /hold$folder/file HTTP/1.1\r\nHost: x\r\n\r\n");
+    soon { -e "$folder/file-begun" } or die "the app was not called\n";
+    my @large = map { my $client = $server->connect; $client->send("$head\r\n"); $client } 1 .. 900;
+    ok soon { refused($server)->{requests} > 0 }, 'the largest are refused when they have taken their memory';
+    my $small = $server->connect;
+    $small->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    open my $go, '>', "$folder/file-go" or die $!;
+    is $small->response->status, 200, 'one that needs little waits and is served';
+    is $large[0]->response->status, 200, 'and so is a large one that came in time';
+};
+
 check 'heads that do not end' => sub {
     my $server = start('bin');
-    my $head   = 'GET /' . 'a' x 16_000 . " HTTP/1.1\r\nHost: x\r\n" . join '', map { "X-$_: " . 'x' x 1000 . "\r\n" } 1 .. 62;
     my @heads  = map { my $client = $server->connect; $client->send($head); $client } 1 .. 900;
     ok soon { refused($server)->{requests} > 0 }, 'the largest are refused when there are too many';
     is $server->get('/')->content, 0, 'and others are served';

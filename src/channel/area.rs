@@ -98,6 +98,24 @@ impl Chunk {
         }
     }
 
+    /// Appends bytes, unless there is a copy of it or it would be longer than `most`. Returns whether it has.
+    pub fn append(&mut self, more: &[u8], most: usize) -> bool {
+        if self.lent || self.bytes.len() + more.len() > most {
+            return false;
+        }
+        match std::mem::take(&mut self.bytes).try_into_mut() {
+            Ok(mut bytes) => {
+                bytes.extend_from_slice(more);
+                self.bytes = bytes.freeze();
+                true
+            }
+            Err(bytes) => {
+                self.bytes = bytes;
+                false
+            }
+        }
+    }
+
     /// Drops so many bytes at its beginning, at most all.
     pub fn advance(&mut self, count: usize) {
         self.bytes.advance(count);

@@ -37,6 +37,12 @@ const DISK: u64 = 1024 * 1024 * 1024;
 /// From this size on the next piece goes to a new file: the old one gives its space back with its last piece.
 const SEGMENT: u64 = 64 * 1024 * 1024;
 
+/// Pieces up to this size are gathered while their client takes its time ...
+const SMALL: usize = 4 * 1024;
+
+/// ... and make one of this size at most.
+const GATHER: usize = 64 * 1024;
+
 /// A part of a response in its queue.
 #[derive(Debug)]
 pub(super) enum Part {
@@ -62,6 +68,17 @@ impl Part {
             Part::Memory(piece, credit) => (Event::Chunk(piece), credit),
             Part::Stored(stored) => stored.take(),
         }
+    }
+}
+
+impl Piece {
+    /// Appends a small piece. Returns whether it has.
+    fn append(&mut self, content: &[u8]) -> bool {
+        let appended = content.len() <= SMALL && self.chunk.append(content, GATHER);
+        if let (true, Some(held)) = (appended, &mut self._held) {
+            held.iter_mut().for_each(|of| of.grow(content.len() as u64));
+        }
+        appended
     }
 }
 
@@ -145,13 +162,8 @@ impl Backlog {
     /// Takes a piece of content: the part to queue, what is credited at once, and whether [`Self::write`] must run.
     pub(super) fn accept(&self, mut content: Chunk) -> (Part, u64, bool) {
         let length = content.bytes().len() as u64;
-        let allowed = if self.total.get() < PLENTY {
-            MEMORY
-        } else {
-            LITTLE_MEMORY
-        };
+        let fits = self.fits(length);
         let memory = self.memory.get_or_init(Rc::default);
-        let fits = memory.get() + length <= allowed;
         if !fits {
             // It may wait for the disk.
             content.keep();
@@ -171,6 +183,36 @@ impl Backlog {
         (Part::Memory(piece, later), now, false)
     }
 
+    /// Appends content to a part that waits, if both are small, since each part costs memory and a write of its own. Returns what
+    /// is credited now, or nothing where it is to be a part by itself.
+    pub(super) fn gather(&self, last: &mut Part, content: &[u8]) -> Option<u64> {
+        let length = content.len() as u64;
+        let fits = self.fits(length);
+        match last {
+            Part::Memory(piece, later) if fits == (*later == 0) => {
+                let (now, then) = if fits { (length, 0) } else { (0, length) };
+                piece.append(content).then(|| {
+                    *later += then;
+                    now
+                })
+            }
+            Part::Stored(stored) => match &mut *stored.0.borrow_mut() {
+                Storage::Memory(piece) => piece.append(content).then_some(0),
+                Storage::Disk(_) | Storage::Taken => None,
+            },
+            Part::Memory(..) | Part::Event(..) => None,
+        }
+    }
+
+    /// Whether the response may hold so much more memory.
+    fn fits(&self, length: u64) -> bool {
+        let allowed = match self.total.get() < PLENTY {
+            true => MEMORY,
+            false => LITTLE_MEMORY,
+        };
+        self.memory.get_or_init(Rc::default).get() + length <= allowed
+    }
+
     /// Whether it would be worth while to cut it: it holds room on the disk, or memory that should be there.
     pub(super) fn holds_much(&self) -> bool {
         self.on_disk.get().is_some()
@@ -183,9 +225,11 @@ impl Backlog {
     pub(super) async fn write(&self, credit: impl Fn(u64)) -> io::Result<()> {
         while let Some((stored, content)) = self.next_waiting() {
             let length = content.len() as u64;
-            let (file, offset, space) = self.write_piece(content).await?;
+            // While this copy is there, nothing is appended to the piece.
+            let (file, offset, space) = self.write_piece(content.clone()).await?;
             self.spill.borrow_mut().waiting.pop_front();
             let mut place = stored.0.borrow_mut();
+            drop(content);
             if matches!(*place, Storage::Memory(_)) {
                 let slice = FileSlice::new(file, offset, length).holding(space);
                 *place = Storage::Disk(slice);
@@ -269,6 +313,43 @@ mod tests {
             (Event::File(slice), 0) => slice,
             (event, credit) => panic!("{event:?} and credit of {credit}"),
         }
+    }
+
+    #[test]
+    fn small_pieces_become_one_and_are_counted() {
+        let room = Rc::new(Room::new(spool::Settings {
+            folder: None,
+            limit: None,
+        }));
+        let backlog = Backlog::new(&Rc::default(), &room, None);
+        let (mut part, now, _) = backlog.accept(Bytes::from(vec![b'a'; 10]).into());
+        assert_eq!(now, 10);
+        for _ in 0..1000 {
+            assert_eq!(backlog.gather(&mut part, b"b"), Some(1));
+        }
+        assert_eq!(backlog.gather(&mut part, &[0; SMALL + 1]), None);
+        assert_eq!(backlog.total.get(), 1010);
+        let (event, credit) = part.take();
+        assert!(matches!(&event, Event::Chunk(piece) if piece.as_ref().len() == 1010));
+        assert_eq!(credit, 0);
+        drop(event);
+        assert_eq!(backlog.total.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn pieces_that_wait_for_the_disk_are_written_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let (backlog, _memory) = full(folder.path());
+        let (mut part, _, start) = backlog.accept(Bytes::from(vec![1; 10]).into());
+        assert!(start);
+        assert_eq!(backlog.gather(&mut part, &[2; 10]), Some(0));
+        let credited = Cell::new(0);
+        let count = |amount| credited.set(credited.get() + amount);
+        backlog.write(count).await.unwrap();
+        assert_eq!(credited.get(), 20, "once, when it is on the disk");
+        assert_eq!(backlog.gather(&mut part, &[3; 10]), None);
+        let (event, _) = part.take();
+        assert!(matches!(event, Event::File(slice) if slice.length == 20));
     }
 
     #[tokio::test]

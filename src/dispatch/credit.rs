@@ -30,11 +30,15 @@ impl Dispatch {
             self.give_credit(number, id, length);
             return Ok(());
         }
-        if state.is_slow() {
-            content.keep();
-        }
         let ahead = &state.backlog.ahead;
         ahead.set(ahead.get() + length);
+        if state.is_slow() {
+            if let Some(credit) = state.gather(content.bytes()) {
+                self.credit(&state, credit);
+                return Ok(());
+            }
+            content.keep();
+        }
         let (part, credit, start) = state.backlog.accept(content);
         self.credit(&state, credit);
         if start {

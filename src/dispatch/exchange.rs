@@ -204,7 +204,15 @@ impl InFlight {
         self.slow.get()
     }
 
+    /// Appends content to the last part, if both are small: what is credited now.
+    pub(super) fn gather(&self, content: &[u8]) -> Option<u64> {
+        let mut parts = self.parts.borrow_mut();
+        self.backlog.gather(parts.back_mut()?, content)
+    }
+
+    /// Nobody reads any more.
     pub(super) fn forget_parts(&self) {
+        self.slow.set(false);
         self.parts.borrow_mut().clear();
     }
 }
