@@ -18,7 +18,8 @@ my $SLACK = 3;
 
 my $APP = 'sub { sleep 30 if $_[0]{PATH_INFO} eq "/slow"; [200, [], [$$]] }';
 
-sub core_of { Gepok::Test::Faults::core_of($_[0]) }
+# The port is bound before the core is there.
+sub core_of { my $server = shift; soon { eval { Gepok::Test::Faults::core_of($server) } } }
 sub answers { my $got = eval { $_[0]->get('/') }; $got && $got->status == 200 }
 
 # A connection whose request a worker has in hand.
@@ -137,6 +138,8 @@ for my $signal (qw(TERM INT)) {
         my ($name, $hang) = @$row;
         check "$signal while this hangs: $name" => sub {
             my $server = server(app => $APP, options => {start_servers => 2, graceful_timeout => 1, log_level => 'info'});
+            core_of($server);
+            soon { $server->descendants == 3 };
             $server->{known} = {map { $_ => 1 } $server->descendants};
             my $kept  = $hang->($server);
             my @all   = $server->descendants;

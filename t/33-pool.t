@@ -103,16 +103,22 @@ check 'idle' => sub {
     my @work = begin($server, 4);
     is finish(@work), '200 200 200 200', 'it has served';
     ok soon { workers($server) == 3 }, 'and is back at its size';
-    my $all = sub { join ', ', map { "$_: " . done($_) } $server->pid, sort { $a <=> $b } $server->descendants };
+    my ($core, @workers) = $server->descendants;
+    my $all = sub { join ', ', map { "$_: " . done($_) } sort { $a <=> $b } @workers };
     # Timers of what was may still run out.
     my ($before, $after);
+    my $woken = sub { my $sum = 0; $sum += (split ' ', done($_))[2] for $server->pid, $core; $sum };
+    my $heartbeats;
     my $still = soon {
-        $before = $all->();
-        sleep 1;
-        ($after = $all->()) eq $before;
+        ($before, $heartbeats) = ($all->(), $woken->());
+        sleep 2;
+        $heartbeats = $woken->() - $heartbeats;
+        ($after = $all->()) eq $before && $heartbeats <= 12;
     };
-    ok $still, 'then no process is woken within a second'
+    ok $still, 'then no worker is woken'
         or diag "$before\n$after";
+    # Each second the master asks and the core answers.
+    cmp_ok $heartbeats, '<=', 12, 'and master and core only for the heartbeat';
 };
 
 done_testing;

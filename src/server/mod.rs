@@ -25,8 +25,7 @@ use crate::process::control::{LogFiles, MasterEnd, ToCore};
 use crate::process::daemon::instead_of_terminal;
 use crate::process::fork::{self, Forked};
 use crate::process::handover::{self, Handover, KeptFile, Program, Purpose};
-use crate::process::last_words::LastWords;
-use crate::process::master::{self, Ended, Roles};
+use crate::process::master::{self, Ended, NewWorker, Roles};
 use crate::process::notify::Notifier;
 use crate::process::origin::Origin;
 use crate::process::signal;
@@ -415,13 +414,13 @@ impl Roles for Server<'_> {
         }
     }
 
-    fn worker(
-        &mut self,
-        number: u32,
-        generation: u32,
-        channel: Descriptors,
-        words: LastWords,
-    ) -> i32 {
+    fn worker(&mut self, worker: NewWorker) -> i32 {
+        let NewWorker {
+            number,
+            generation,
+            channel,
+            words,
+        } = worker;
         // Its files are the core's.
         self.logs.leave();
         self.show(b"child");

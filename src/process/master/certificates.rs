@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::Master;
-use super::stop::Phase;
 
 /// How long to wait before files that could not be read are tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -41,7 +40,7 @@ impl Master<'_> {
 
     /// When files are to be tried again.
     pub(super) fn next_reading(&self) -> Option<Instant> {
-        let running = self.phase == Phase::Running;
+        let running = self.shutdown.is_running();
         self.unread
             .as_ref()
             .filter(|_| running)

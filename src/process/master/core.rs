@@ -15,11 +15,9 @@ use super::super::fork::{self, Forked};
 use super::super::heartbeat::{Beat, Heartbeat};
 use super::super::notify::Notifier;
 use super::super::signal;
-use super::leaving::Ending;
 use super::signals::{STOP_SIGNALS, STOPS};
-use super::stop::Phase;
-use super::workers::State;
-use super::{FAST_STOP, Master, RESPAWN_PAUSE, Roles, await_deaths};
+use super::worker::{Ending, State};
+use super::{ExitStatus, FAST_STOP, Master, RESPAWN_PAUSE, Roles, await_deaths};
 
 /// How long a core may take until it says that it is ready.
 const START: Duration = Duration::from_secs(10);
@@ -263,23 +261,32 @@ impl Core {
         self.life == Life::Gone
     }
 
-    /// Waits for a core that is leaving, and kills it when its time is over.
-    fn await_end(&mut self) {
-        if let Life::Leaving { until } = self.life {
-            await_deaths(&[self.pid], until);
-            self.kill();
+    /// Waits for a core that is leaving by itself, and kills it when its time is over. Returns how it ended; nothing when the
+    /// kernel still holds it.
+    fn await_exit(&mut self, until: Instant) -> Option<ExitStatus> {
+        if self.life == Life::Gone {
+            return None;
+        }
+        match await_deaths(&[self.pid], until).pop() {
+            Some((_, status)) => {
+                self.life = Life::Gone;
+                Some(status)
+            }
+            None => self.kill(),
         }
     }
 
-    /// Ends it at once, and returns how it ended; nothing when the kernel still holds it.
-    fn kill(&mut self) -> Option<nix::Result<WaitStatus>> {
+    /// Ends it at once. Returns as [`Core::await_exit`].
+    fn kill(&mut self) -> Option<ExitStatus> {
         if self.life == Life::Gone {
             return None;
         }
         self.life = Life::Gone;
         let _ = kill(self.pid, Signal::SIGKILL);
         let until = Instant::now() + FAST_STOP / 2;
-        await_deaths(&[self.pid], until).pop().map(|(_, how)| how)
+        await_deaths(&[self.pid], until)
+            .pop()
+            .map(|(_, status)| status)
     }
 }
 
@@ -346,7 +353,7 @@ impl Master<'_> {
 
     /// When a core is to be started in place of one that is gone.
     pub(super) fn next_core(&self) -> Option<Instant> {
-        let missing = self.core.life == Life::Gone && self.phase == Phase::Running;
+        let missing = self.core.life == Life::Gone && self.shutdown.is_running();
         // One that lived only for a moment has a successor after a pause.
         missing.then(|| self.core.born + RESPAWN_PAUSE)
     }
@@ -355,15 +362,17 @@ impl Master<'_> {
     /// call and leave, because their channels are closed, and are replaced.
     fn core_ended(&mut self, end: CoreEnd) {
         let was_starting = matches!(self.core.life, Life::Starting { .. });
-        let how = match (end, self.core.kill()) {
-            (CoreEnd::Closed, status) => {
-                fork::how_it_ended(status.unwrap_or(Err(nix::Error::ECHILD)))
-            }
-            (CoreEnd::Silent, _) => "did not answer for 3 seconds and was killed".to_owned(),
-            (CoreEnd::NotReady, _) => "was not ready in time and was killed".to_owned(),
-            (CoreEnd::Unheard(error), _) => format!("was killed: {error}"),
+        let status = match end {
+            CoreEnd::Closed => self.core.await_exit(Instant::now() + FAST_STOP),
+            _ => self.core.kill(),
         };
-        if self.phase != Phase::Running {
+        let how = match end {
+            CoreEnd::Closed => fork::how_it_ended(status.unwrap_or(Err(nix::Error::ECHILD))),
+            CoreEnd::Silent => "did not answer for 3 seconds and was killed".to_owned(),
+            CoreEnd::NotReady => "was not ready in time and was killed".to_owned(),
+            CoreEnd::Unheard(error) => format!("was killed: {error}"),
+        };
+        if !self.shutdown.is_running() {
             ::log::error!("the core {how}");
             // There is nobody left to serve.
             return self.end_workers();
@@ -372,8 +381,8 @@ impl Master<'_> {
             return self.fail(format!("can't start a new core: it {how}"));
         }
         ::log::error!("the core {how}; a new one is started");
-        if let Some(change) = self.change.take() {
-            self.tell_failure("reload", "the core died meanwhile", change.asked);
+        if let Some(asked) = self.reload.cancel(self.settings.board.last_asked()) {
+            self.tell_failure("reload", "the core died meanwhile", asked);
         }
         let until = Instant::now() + self.settings.graceful_timeout;
         for worker in &mut self.workers {
@@ -395,14 +404,14 @@ impl Master<'_> {
     /// A stop does not wait for the core's answers.
     pub(super) fn let_stops_interrupt(&mut self) {
         // Without it, a stop waits for some seconds.
-        if let Ok(socket) = self.notes.try_clone() {
+        if let Ok(socket) = self.signals.notes() {
             self.core.control.interrupt_by(socket, STOPS);
         }
     }
 
     /// A core that follows another one has opened what it needs.
     fn core_ready(&mut self) {
-        if self.phase == Phase::Running {
+        if self.shutdown.is_running() {
             self.reread();
             // A core that has died again shows in `wait`.
             let _ = self.accept();
@@ -412,6 +421,8 @@ impl Master<'_> {
     /// Ends the core within a limited time, however it is.
     pub(super) fn end_core(&mut self) {
         self.core.dismiss();
-        self.core.await_end();
+        if let Life::Leaving { until } = self.core.life {
+            self.core.await_exit(until);
+        }
     }
 }

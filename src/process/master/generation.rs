@@ -10,52 +10,24 @@ use nix::sys::signal::{Signal, kill};
 
 use super::super::control::ToCore;
 use super::super::notify::Notifier;
-use super::leaving::Ending;
-use super::workers::{State, Worker};
+use super::reload::{Ended, Failure};
+use super::worker::{Ending, State, Worker};
 use super::{FAST_STOP, Master};
-
-/// A generation that is being tried.
-#[derive(Debug)]
-pub(super) struct Change {
-    /// Its number.
-    pub(super) generation: u32,
-    /// The last of those reloads that it stands for, by its number on the scoreboard.
-    pub(super) asked: u64,
-}
-
-impl Worker {
-    /// Whether it is tried, and no client's request comes to it yet.
-    pub(super) fn is_candidate(&self) -> bool {
-        self.candidate && !matches!(self.state, State::Serving | State::Leaving)
-    }
-}
 
 impl Master<'_> {
     /// Begins a new generation, or notes that one more is wanted behind that which is being tried.
     pub(super) fn reload(&mut self) {
         self.tell(Notifier::reloading);
         self.settings.board.reload_asked();
-        self.not_reread = self.reread();
-        if self.change.is_some() {
-            self.reload_again = true;
-        } else {
-            self.begin_change();
-        }
-    }
-
-    fn begin_change(&mut self) {
-        self.reload_again = false;
-        self.change = Some(Change {
-            generation: self.generation + 1,
-            asked: self.settings.board.last_asked(),
-        });
+        let not_read = self.reread();
+        self.reload.ask(self.settings.board.last_asked(), not_read);
     }
 
     /// How many candidates there are to be now.
     pub(super) fn candidates_wanted(&self) -> usize {
-        match &self.change {
+        match self.reload.candidates() {
             None => 0,
-            Some(_) if self.settings.spawn_interval.is_zero() => self.wanted,
+            Some(_) if self.settings.spawn_interval.is_zero() => self.size.wanted(),
             Some(_) => 1,
         }
     }
@@ -84,12 +56,13 @@ impl Master<'_> {
 
     /// A worker has loaded the app. The first one to do so ends the start.
     fn begin(&mut self) {
-        if std::mem::replace(&mut self.begun, true) {
+        if !self.births.serves() {
             return;
         }
         match self.roles.serving(&mut self.core.control) {
             Ok(()) => {
-                self.settings.board.reload_ended(self.generation, None, 0);
+                let board = &self.settings.board;
+                board.reload_ended(self.reload.serving(), None, 0);
                 self.tell(Notifier::ready);
             }
             Err(message) => self.fail(message),
@@ -104,7 +77,7 @@ impl Master<'_> {
                 let worker = self.workers.iter().find(|w| w.number == number);
                 if worker.is_some_and(Worker::is_candidate) {
                     self.abandon(number);
-                    self.change_failed(&why);
+                    self.candidate_failed(&why);
                 }
             }
         }
@@ -125,16 +98,13 @@ impl Master<'_> {
             .filter(|worker| worker.state == State::Passed)
             .map(|worker| worker.number)
             .collect();
-        let Some(Change { generation, .. }) = self.change else {
-            return;
-        };
-        if passed.len() < self.candidates_wanted() {
+        if self.reload.candidates().is_none() || passed.len() < self.candidates_wanted() {
             return;
         }
         if self.tell_verdict() {
             return;
         }
-        self.generation = generation;
+        self.reload.admit();
         for &number in &passed {
             self.core.tell(ToCore::Admit(number));
         }
@@ -151,52 +121,51 @@ impl Master<'_> {
         }
         old.into_iter().for_each(|number| self.retire(number));
         if self.old_ones().next().is_none() {
-            self.end_change();
+            self.finish_reload();
         }
         // The number may have become less meanwhile.
-        self.want(self.wanted);
+        self.want(self.size.wanted());
     }
 
     /// Workers that are to make way for the generation that serves now.
     fn old_ones(&self) -> impl Iterator<Item = &Worker> {
+        let serving = self.reload.serving();
         self.active()
-            .filter(|worker| worker.generation < self.generation && !worker.is_candidate())
+            .filter(move |worker| worker.generation < serving && !worker.is_candidate())
     }
 
-    fn end_change(&mut self) {
-        let asked = self.change.take().map_or(0, |change| change.asked);
-        ::log::info!("generation {} serves", self.generation);
-        let not_reread = self.not_reread.as_deref();
+    fn finish_reload(&mut self) {
         let board = &self.settings.board;
-        board.reload_ended(self.generation, not_reread, asked);
-        self.change_over();
+        let Some(ended) = self.reload.finish(board.last_asked()) else {
+            return;
+        };
+        let generation = self.reload.serving();
+        ::log::info!("generation {generation} serves");
+        board.reload_ended(generation, self.reload.not_read(), ended.asked);
+        self.tell_end(&ended);
     }
 
     /// A candidate has failed, which is dead or has been given up.
-    pub(super) fn change_failed(&mut self, why: &str) {
-        self.not_before = Instant::now() + self.settings.err_respawn_interval;
-        let Some(change) = &self.change else {
-            return;
-        };
-        if self.settings.verdict.is_some() {
-            return self.fail(format!("the app can't serve: {why}"));
+    pub(super) fn candidate_failed(&mut self, why: &str) {
+        self.births.pause(self.settings.err_respawn_interval);
+        match self.reload.fail(self.settings.board.last_asked()) {
+            Failure::NoReload => {}
+            _ if self.settings.verdict.is_some() => {
+                self.fail(format!("the app can't serve: {why}"));
+            }
+            Failure::OneWorker => ::log::error!("a new worker failed: {why}"),
+            Failure::Reload(ended) => {
+                ::log::error!("the reload failed, and nothing has changed: {why}");
+                self.tell_failure("reload", why, ended.asked);
+                self.abandon_candidates();
+                self.tell_end(&ended);
+            }
         }
-        // Behind the first workers that are good, one that fails is an accident of its own.
-        if self.generation == change.generation {
-            ::log::error!("a new worker failed: {why}");
-            return;
-        }
-        let asked = change.asked;
-        ::log::error!("the reload failed, and nothing has changed: {why}");
-        self.tell_failure("reload", why, asked);
-        self.give_up_change();
-        self.change_over();
     }
 
-    fn change_over(&mut self) {
-        if self.reload_again {
-            self.begin_change();
-        } else {
+    /// The service manager waits for the last of several reloads.
+    fn tell_end(&self, ended: &Ended) {
+        if !ended.again {
             self.tell(Notifier::ready);
         }
     }
@@ -205,12 +174,17 @@ impl Master<'_> {
     pub(super) fn tell_failure(&self, what: &str, why: &str, asked: u64) {
         let why = format!("the {what} failed: {why}");
         let board = &self.settings.board;
-        board.reload_ended(self.generation, Some(&why), asked);
+        board.reload_ended(self.reload.serving(), Some(&why), asked);
+    }
+
+    /// Gives up the reload in progress.
+    pub(super) fn give_up_reload(&mut self) {
+        self.reload.cancel(self.settings.board.last_asked());
+        self.abandon_candidates();
     }
 
     /// Ends those that are being tried.
-    pub(super) fn give_up_change(&mut self) {
-        self.change = None;
+    fn abandon_candidates(&mut self) {
         let candidates = self.workers.iter().filter(|worker| worker.is_candidate());
         let candidates: Vec<u32> = candidates.map(|worker| worker.number).collect();
         candidates

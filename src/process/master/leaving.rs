@@ -6,27 +6,7 @@ use nix::sys::signal::{Signal, kill};
 
 use super::super::hung::Hung;
 use super::Master;
-use super::workers::{State, Worker};
-
-/// How a worker ends.
-#[derive(Debug)]
-pub(super) enum Ending {
-    /// It has said that it leaves, and is killed if it is still there at this time.
-    Leaving(Instant),
-    /// Nobody waits for it: it is killed without a word if it is still there at this time.
-    Abandoned(Instant),
-    /// It makes no progress, and is being killed.
-    Hung(Hung),
-}
-
-impl Ending {
-    fn until(&self) -> Instant {
-        match self {
-            Ending::Leaving(until) | Ending::Abandoned(until) => *until,
-            Ending::Hung(hung) => hung.until(),
-        }
-    }
-}
+use super::worker::{Ending, State, Worker};
 
 impl Master<'_> {
     pub(super) fn worker(&mut self, number: u32) -> Option<&mut Worker> {
@@ -42,7 +22,7 @@ impl Master<'_> {
         worker.state = State::Leaving;
         worker.ending.get_or_insert(Ending::Leaving(until));
         if tried {
-            self.change_failed("a new worker has left before it served");
+            self.candidate_failed("a new worker has left before it served");
         }
     }
 
@@ -53,10 +33,10 @@ impl Master<'_> {
         };
         let tried = worker.is_candidate();
         ::log::error!("a new worker can't serve: {why}");
-        self.not_before = Instant::now() + self.settings.err_respawn_interval;
+        self.births.pause(self.settings.err_respawn_interval);
         self.abandon(number);
         if tried {
-            self.change_failed(why);
+            self.candidate_failed(why);
         }
     }
 
@@ -72,7 +52,7 @@ impl Master<'_> {
             worker.ending = Some(Ending::Hung(Hung::ask(worker.pid)));
         }
         if tried {
-            self.change_failed("a new worker hangs");
+            self.candidate_failed("a new worker hangs");
         }
     }
 
@@ -87,7 +67,7 @@ impl Master<'_> {
         worker.ending = Some(Ending::Leaving(until));
         let _ = kill(worker.pid, Signal::SIGKILL);
         if tried {
-            self.change_failed("a new worker has broken its channel");
+            self.candidate_failed("a new worker has broken its channel");
         }
     }
 

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,34 +13,38 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use self::births::Births;
 use self::certificates::Unread;
 use self::core::Core;
-use self::generation::Change;
-use self::predecessor::Predecessor;
-use self::restart::Trial;
-use self::signals::TAKEN;
-use self::stop::Phase;
-use self::workers::Worker;
+use self::predecessor::Predecessors;
+use self::reload::Reload;
+use self::restart::Restart;
+use self::signals::{Signals, TAKEN};
+use self::size::Size;
+use self::stop::Shutdown;
+use self::worker::Worker;
 use super::control::MasterEnd;
 use super::fork::Forked;
 use super::handover::{Handover, Program};
 use super::last_words::LastWords;
 use super::notify::Notifier;
-use super::pool::{Pool, Sizes};
-use super::signal::{self, Saved};
-use super::terminal::Terminal;
+use super::pool::Sizes;
+use super::signal;
 use crate::channel::Descriptors;
 use crate::scoreboard::Board;
 
+mod births;
 mod certificates;
 mod core;
 mod generation;
 mod leaving;
 mod predecessor;
+mod reload;
 mod restart;
 mod signals;
 mod size;
 mod stop;
+mod worker;
 mod workers;
 
 /// A core that lived shorter than this has a successor only after a pause.
@@ -98,13 +101,20 @@ pub trait Roles {
     fn handed_over(&self) -> Handover;
 
     /// A worker's life, in the worker's process. Returns its exit status. Why it can't begin it tells by `words`.
-    fn worker(
-        &mut self,
-        number: u32,
-        generation: u32,
-        channel: Descriptors,
-        words: LastWords,
-    ) -> i32;
+    fn worker(&mut self, worker: NewWorker) -> i32;
+}
+
+/// What a new worker is born with.
+#[derive(Debug)]
+pub struct NewWorker {
+    /// Its number among all workers.
+    pub number: u32,
+    /// Which loading of the app it serves.
+    pub generation: u32,
+    /// Its end of the channel.
+    pub channel: Descriptors,
+    /// Where it says why it can't begin.
+    pub words: LastWords,
 }
 
 /// How many workers, how they come and go, and how long to wait for them.
@@ -147,47 +157,22 @@ pub enum Ended {
     Worker(i32),
 }
 
+/// The master: its parts, each of which owns what it changes, and the workers. What concerns several parts is done here and in
+/// the modules of what has happened.
 struct Master<'a> {
     roles: &'a mut dyn Roles,
     settings: Settings,
     workers: Vec<Worker>,
-    /// How many workers there are to be. What changes it, is followed at once.
-    wanted: usize,
-    /// The policy that moves their number, where it is not fixed.
-    pool: Option<Pool>,
+    size: Size,
+    births: Births,
     core: Core,
-    /// What it lacks.
+    /// Certificates that the core lacks.
     unread: Option<Unread>,
-    /// The generation that serves.
-    generation: u32,
-    /// The generation that is to follow, while it is being tried.
-    change: Option<Change>,
-    /// HUP came meanwhile.
-    reload_again: bool,
-    /// What the last reload could not read anew.
-    not_reread: Option<String>,
-    /// Some worker has served: failures are no longer the start's.
-    begun: bool,
-    /// Workers that have left before that.
-    stillborn: u32,
-    next_number: u32,
-    /// Cores that the program before has started.
-    predecessors: Vec<Predecessor>,
-    /// Other children of it.
-    children: Vec<Pid>,
-    /// The new program, while it is tried.
-    trial: Option<Trial>,
-    /// That has gone well.
-    tried: bool,
-    /// Nobody is born before this time.
-    not_before: Instant,
-    phase: Phase,
-    /// Why the server can't go on.
-    failure: Option<String>,
-    saved: Saved,
-    terminal: Terminal,
-    notes: UnixStream,
-    notes_end: UnixStream,
+    reload: Reload,
+    restart: Restart,
+    predecessors: Predecessors,
+    shutdown: Shutdown,
+    signals: Signals,
 }
 
 /// Runs the server. Returns in the master when all has stopped, and in each worker when it is to exit.
@@ -201,44 +186,28 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     // Ignored by the app at load time, it would make waitpid fail.
     signal::set_default(Signal::SIGCHLD).map_err(start)?;
     let core = Core::start(roles).map_err(|error| format!("can't start the core: {error}"))?;
-    let (notes, notes_end) = UnixStream::pair().map_err(start)?;
-    notes.set_nonblocking(true).map_err(start)?;
     let handover = &settings.handover;
     let trial = settings.verdict.is_some();
-    let predecessors = Predecessor::all(handover);
+    let predecessors = Predecessors::new(handover);
     let mut master = Master {
         roles,
         workers: Vec::new(),
-        wanted: settings.workers,
-        pool: settings.pool.map(Pool::new),
+        size: Size::new(settings.workers, settings.pool),
+        births: Births::new(handover.next_number, !predecessors.is_empty()),
         core,
         unread: None,
-        generation: handover.generation + u32::from(!trial),
-        // A trial's only worker must do what each new one must.
-        change: trial.then_some(Change {
-            generation: 1,
-            asked: 0,
-        }),
-        reload_again: false,
-        not_reread: None,
-        begun: !predecessors.is_empty(),
-        stillborn: 0,
-        next_number: handover.next_number.max(1),
-        children: handover.children.clone(),
+        reload: match trial {
+            true => Reload::of_trial(handover.generation),
+            false => Reload::new(handover.generation + 1),
+        },
+        restart: Restart::default(),
         predecessors,
-        trial: None,
-        tried: false,
-        not_before: Instant::now(),
-        phase: Phase::Running,
-        failure: None,
-        saved,
-        terminal: Terminal::find(),
-        notes,
-        notes_end,
+        shutdown: Shutdown::new(),
+        signals: Signals::new(saved).map_err(start)?,
         settings,
     };
     master.let_stops_interrupt();
-    master.take_signals().map_err(start)?;
+    master.signals.take().map_err(start)?;
     signal::release().map_err(start)?;
     let begun = master.read_first_certificates();
     let begun = match trial || !master.predecessors.is_empty() {
@@ -278,7 +247,7 @@ fn await_deaths(pids: &[Pid], until: Instant) -> Vec<(Pid, ExitStatus)> {
 impl Master<'_> {
     fn live(mut self) -> Result<Ended, String> {
         // Deaths during a change of the program were told to nobody.
-        self.reap_predecessors();
+        self.predecessors.reap();
         loop {
             if let Some(birth) = self.fill_up() {
                 return Ok(Ended::Worker(self.become_worker(birth)));
@@ -286,19 +255,30 @@ impl Master<'_> {
             self.wait();
             self.obey_signals();
             self.run_due_timers();
-            if self.tried && self.core.serves() {
+            if self.restart.is_good() && self.core.serves() {
                 self.become_program();
             }
             let none = self.workers.is_empty() && self.predecessors.is_empty();
-            if matches!(self.phase, Phase::Stopping { .. }) && none {
+            if self.shutdown.is_stopping() && none {
                 self.finish();
-                return self.failure.map_or(Ok(Ended::Master), Err);
+                return self.shutdown.result().map(|()| Ended::Master);
             }
         }
     }
 
-    /// Waits for a signal, a word of the core, or the time when something is due.
+    /// Waits for a signal, a word of a core, or the time when something is due.
     fn wait(&mut self) {
+        for pid in self.speakers() {
+            if pid == self.core.pid {
+                self.hear_core();
+            } else {
+                self.predecessors.hear(pid);
+            }
+        }
+    }
+
+    /// The cores that have said something. Waits for one, or for anything else that is due.
+    fn speakers(&self) -> Vec<Pid> {
         let timeout = match self.next_due() {
             _ if self.core.control.has_heard() => PollTimeout::ZERO,
             None => PollTimeout::NONE,
@@ -307,47 +287,38 @@ impl Master<'_> {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
         };
-        let predecessors = self
-            .predecessors
-            .iter()
-            .map(|predecessor| &predecessor.core);
-        let cores = || {
-            let cores = [&self.core].into_iter().chain(predecessors.clone());
-            cores.filter_map(|core| Some((core, core.speaks()?)))
-        };
-        let mut polled = vec![PollFd::new(self.notes.as_fd(), PollFlags::POLLIN)];
-        polled.extend(cores().map(|(_, socket)| PollFd::new(socket, PollFlags::POLLIN)));
+        let cores = [&self.core].into_iter().chain(self.predecessors.cores());
+        let cores = cores.filter_map(|core| Some((core, core.speaks()?)));
+        let (cores, sockets): (Vec<_>, Vec<_>) = cores.unzip();
+        let sockets = [self.signals.as_fd()].into_iter().chain(sockets);
+        let mut polled: Vec<_> = sockets
+            .map(|socket| PollFd::new(socket, PollFlags::POLLIN))
+            .collect();
         let polls = poll(&mut polled, timeout).is_ok();
         let spoke = polled
             .iter()
             .skip(1)
             .map(|polled| polls && polled.any().unwrap_or(false));
-        let speakers = cores()
-            .zip(spoke)
-            .filter(|((core, _), spoke)| *spoke || core.control.has_heard());
-        let speakers: Vec<Pid> = speakers.map(|((core, _), _)| core.pid).collect();
-        for pid in speakers {
-            if pid == self.core.pid {
-                self.hear_core();
-            } else {
-                self.hear_predecessor(pid);
-            }
-        }
+        let cores = cores.into_iter().zip(spoke);
+        cores
+            .filter(|(core, spoke)| *spoke || core.control.has_heard())
+            .map(|(core, _)| core.pid)
+            .collect()
     }
 
     /// When something is due next, whatever signals and words come.
     fn next_due(&self) -> Option<Instant> {
-        let birth = self.is_birth_due().then_some(self.not_before);
+        let birth = self.is_birth_due().then_some(self.births.due());
         let notifier = self.settings.notifier.as_ref();
         let dues = [
             birth,
             notifier.and_then(Notifier::next_sign),
             self.core.due(),
             self.next_core(),
-            self.phase.due(),
+            self.shutdown.due(),
             self.next_ending(),
             self.next_shrink(),
-            self.next_predecessor(),
+            self.predecessors.due(),
             self.next_reading(),
         ];
         dues.into_iter().flatten().min()

@@ -11,7 +11,7 @@ use super::super::fork;
 use super::super::handover::{self, Handover, OldCore, OldWorker};
 use super::super::notify::Notifier;
 use super::core::{Core, Heard};
-use super::workers::State;
+use super::worker::State;
 use super::{FAST_STOP, Master};
 use crate::channel::Descriptors;
 
@@ -52,14 +52,6 @@ impl Predecessor {
             gave_way: core.gives_way,
             drained: false,
         }
-    }
-
-    /// All that were handed over.
-    pub(super) fn all(handover: &Handover) -> Vec<Predecessor> {
-        let cores = handover.cores.iter();
-        cores
-            .map(|core| Predecessor::new(core, &handover.workers))
-            .collect()
     }
 
     /// What is told of it to the next program.
@@ -215,26 +207,145 @@ impl Predecessor {
     }
 }
 
-impl Master<'_> {
-    pub(super) fn hear_predecessor(&mut self, pid: Pid) {
-        if let Some(predecessor) = self
-            .predecessors
-            .iter_mut()
-            .find(|predecessor| predecessor.core.pid == pid)
-        {
-            predecessor.hear_all();
+/// All cores that the program before has started, and its other children.
+#[derive(Debug)]
+pub(super) struct Predecessors {
+    all: Vec<Predecessor>,
+    /// To be buried, and nothing else.
+    children: Vec<Pid>,
+}
+
+impl Predecessors {
+    /// Those that were handed over.
+    pub(super) fn new(handover: &Handover) -> Self {
+        let cores = handover.cores.iter();
+        Predecessors {
+            all: cores
+                .map(|core| Predecessor::new(core, &handover.workers))
+                .collect(),
+            children: handover.children.clone(),
         }
-        self.end_predecessors();
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn cores(&self) -> impl Iterator<Item = &Core> + Clone {
+        self.all.iter().map(|predecessor| &predecessor.core)
+    }
+
+    /// What is told of them to the next program.
+    pub(super) fn tell(&self, handover: &mut Handover) {
+        handover.children.extend(&self.children);
+        for predecessor in &self.all {
+            predecessor.tell(handover);
+        }
+    }
+
+    /// The core of this process has spoken.
+    pub(super) fn hear(&mut self, pid: Pid) {
+        let mut all = self.all.iter_mut();
+        if let Some(predecessor) = all.find(|predecessor| predecessor.core.pid == pid) {
+            predecessor.hear_all();
+        }
+        self.end_idle();
+    }
+
+    /// Whether one still serves as before.
+    pub(super) fn is_one_serving(&self) -> bool {
+        self.all
+            .iter()
+            .any(|predecessor| predecessor.until.is_none())
+    }
+
+    /// They answer what has come, up to this time.
+    pub(super) fn give_way(&mut self, until: Instant) {
+        for predecessor in &mut self.all {
+            predecessor.give_way(until);
+        }
+    }
+
+    /// They leave at once.
+    pub(super) fn dismiss(&mut self) {
+        for predecessor in &mut self.all {
+            predecessor.dismiss(Signal::SIGTERM);
+        }
+        self.end_idle();
+    }
+
+    pub(super) fn is_one_deserted(&self) -> bool {
+        self.all.iter().any(Predecessor::is_deserted)
+    }
+
+    /// One that needs a worker: its own may have come to their ends, and only this program can start others.
+    pub(super) fn deserted(&mut self) -> Option<&mut Predecessor> {
+        self.all
+            .iter_mut()
+            .find(|predecessor| predecessor.is_deserted())
+    }
+
+    /// When one has something to do by the clock.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.all.iter().filter_map(Predecessor::due).min()
+    }
+
+    pub(super) fn check(&mut self, now: Instant) {
+        for predecessor in &mut self.all {
+            predecessor.check(now);
+        }
+        self.end_idle();
+    }
+
+    /// Takes the exit status of those that are dead. Whether a worker has failed.
+    pub(super) fn reap(&mut self) -> bool {
+        let workers = self.all.iter().flat_map(|predecessor| &predecessor.workers);
+        let others = self.children.iter().copied();
+        let all: Vec<Pid> = workers.map(|worker| worker.pid).chain(others).collect();
+        let mut failed = false;
+        for pid in all {
+            failed |= match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => false,
+                Ok(status) => self.bury(pid, status),
+                Err(_) => self.bury(pid, WaitStatus::Exited(pid, 0)),
+            };
+        }
+        self.end_idle();
+        failed
+    }
+
+    /// A child has died that is none of this program's. Whether it was a worker that has failed.
+    pub(super) fn bury(&mut self, pid: Pid, status: WaitStatus) -> bool {
+        self.children.retain(|&child| child != pid);
+        let mut was_worker = false;
+        for predecessor in &mut self.all {
+            // That it is drained it says before its workers leave.
+            predecessor.hear_all();
+            was_worker |= predecessor.bury(pid, status);
+        }
+        self.end_idle();
+        was_worker && !matches!(status, WaitStatus::Exited(_, 0))
+    }
+
+    /// Their processes, which are the caller's to end.
+    pub(super) fn forget(&mut self) -> Vec<Pid> {
+        let all = self.all.drain(..);
+        all.flat_map(|predecessor| predecessor.pids().collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Ends those that have nothing left to do.
+    fn end_idle(&mut self) {
+        let now = Instant::now();
+        self.all.retain_mut(|predecessor| !predecessor.is_over(now));
+    }
+}
+
+impl Master<'_> {
     /// When enough workers serve, clients come to them, and the cores before give way.
     pub(super) fn take_over(&mut self) {
         let serving = self.workers.iter().filter(|w| w.state == State::Serving);
-        let waiting = self
-            .predecessors
-            .iter()
-            .any(|predecessor| predecessor.until.is_none());
-        if !waiting || serving.count() < self.wanted {
+        if !self.predecessors.is_one_serving() || serving.count() < self.size.wanted() {
             return;
         }
         if let Err(message) = self.accept() {
@@ -242,80 +353,12 @@ impl Master<'_> {
             ::log::error!("{message}");
             return;
         }
-        self.predecessors_give_way();
-        ::log::info!("generation {} serves", self.generation);
-        let board = &self.settings.board;
-        board.reload_ended(self.generation, None, board.last_asked());
-        self.tell(Notifier::ready);
-    }
-
-    pub(super) fn predecessors_give_way(&mut self) {
         let until = Instant::now() + self.settings.graceful_timeout;
-        for predecessor in &mut self.predecessors {
-            predecessor.give_way(until);
-        }
-    }
-
-    pub(super) fn dismiss_predecessors(&mut self) {
-        for predecessor in &mut self.predecessors {
-            predecessor.dismiss(Signal::SIGTERM);
-        }
-        self.end_predecessors();
-    }
-
-    /// Which of them needs a worker: their own may have come to their ends, and only this program can start others.
-    pub(super) fn deserted(&self) -> Option<usize> {
-        self.predecessors.iter().position(Predecessor::is_deserted)
-    }
-
-    /// When one has something to do by the clock.
-    pub(super) fn next_predecessor(&self) -> Option<Instant> {
-        self.predecessors.iter().filter_map(Predecessor::due).min()
-    }
-
-    pub(super) fn check_predecessors(&mut self) {
-        let now = Instant::now();
-        for predecessor in &mut self.predecessors {
-            predecessor.check(now);
-        }
-        self.end_predecessors();
-    }
-
-    /// Takes the exit status of those that are dead.
-    pub(super) fn reap_predecessors(&mut self) {
-        let workers = self
-            .predecessors
-            .iter()
-            .flat_map(|predecessor| &predecessor.workers);
-        let others = self.children.iter().copied();
-        let all: Vec<Pid> = workers.map(|worker| worker.pid).chain(others).collect();
-        for pid in all {
-            match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => {}
-                Ok(status) => self.bury_predecessor(pid, status),
-                Err(_) => self.bury_predecessor(pid, WaitStatus::Exited(pid, 0)),
-            }
-        }
-        self.end_predecessors();
-    }
-
-    /// A child has died that is none of this program's.
-    pub(super) fn bury_predecessor(&mut self, pid: Pid, status: WaitStatus) {
-        self.children.retain(|&child| child != pid);
-        for predecessor in &mut self.predecessors {
-            // That it is drained it says before its workers leave.
-            predecessor.hear_all();
-            if predecessor.bury(pid, status) && !matches!(status, WaitStatus::Exited(_, 0)) {
-                self.not_before = Instant::now() + self.settings.err_respawn_interval;
-            }
-        }
-        self.end_predecessors();
-    }
-
-    /// Ends those that have nothing left to do.
-    fn end_predecessors(&mut self) {
-        let now = Instant::now();
-        self.predecessors
-            .retain_mut(|predecessor| !predecessor.is_over(now));
+        self.predecessors.give_way(until);
+        let generation = self.reload.serving();
+        ::log::info!("generation {generation} serves");
+        let board = &self.settings.board;
+        board.reload_ended(generation, None, board.last_asked());
+        self.tell(Notifier::ready);
     }
 }

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
+use std::mem;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::time::Instant;
 
@@ -15,25 +16,82 @@ use super::super::fork::{self, Forked};
 use super::super::handover::{Handover, OldCore, OldWorker, Program};
 use super::super::notify::Notifier;
 use super::super::signal;
-use super::signals::TAKEN;
-use super::stop::Phase;
-use super::workers::State;
-use super::{FAST_STOP, Master, await_deaths};
+use super::worker::State;
+use super::{ExitStatus, FAST_STOP, Master, await_deaths};
 
 /// What a trial says when all is well.
 const GOOD: u8 = b'G';
 
+/// How far a restart is.
+#[derive(Debug, Default)]
+pub(super) enum Restart {
+    #[default]
+    Idle,
+    /// A child tries the new program.
+    Trying(Trial),
+    /// It has found the program good: this process becomes it.
+    Good,
+}
+
 /// A child that tries the new program.
 #[derive(Debug)]
 pub(super) struct Trial {
-    pub(super) pid: Pid,
+    pid: Pid,
     verdict: PipeReader,
+}
+
+impl Trial {
+    /// Whether the program is good, from what the child has said and how it ended; or why not.
+    fn judge(mut self, status: ExitStatus) -> Result<(), String> {
+        let mut word = [0];
+        let spoke = matches!(self.verdict.read(&mut word), Ok(1)) && word[0] == GOOD;
+        match status {
+            Ok(WaitStatus::Exited(_, 0)) if spoke => Ok(()),
+            Ok(WaitStatus::Exited(_, status)) => Err(format!(
+                "its trial exited with status {status}; its log lines say why"
+            )),
+            status => Err(format!("its trial {}", fork::how_it_ended(status))),
+        }
+    }
+}
+
+impl Restart {
+    /// The trial's process.
+    pub(super) fn trial(&self) -> Option<Pid> {
+        match self {
+            Restart::Trying(trial) => Some(trial.pid),
+            Restart::Idle | Restart::Good => None,
+        }
+    }
+
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self, Restart::Good)
+    }
+
+    /// The trial has ended. Returns why the restart has failed, if it has.
+    fn trial_ended(&mut self, status: ExitStatus) -> Result<(), String> {
+        match mem::take(self) {
+            Restart::Trying(trial) => trial.judge(status).map(|()| *self = Restart::Good),
+            other => {
+                *self = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Nothing becomes of it.
+    pub(super) fn cancel(&mut self) {
+        if let Restart::Trying(trial) = mem::take(self) {
+            let _ = kill(trial.pid, Signal::SIGKILL);
+            await_deaths(&[trial.pid], Instant::now() + FAST_STOP / 2);
+        }
+    }
 }
 
 impl Master<'_> {
     /// Begins a trial of the program, in place of one that goes on.
-    pub(super) fn restart(&mut self) {
-        self.give_up_trial();
+    pub(super) fn begin_restart(&mut self) {
+        self.restart.cancel();
         self.settings.board.reload_asked();
         let Some(program) = self.settings.program.clone() else {
             let why = "how this process was started can't be told, so it can't begin anew";
@@ -42,7 +100,7 @@ impl Master<'_> {
         };
         self.tell(Notifier::reloading);
         match self.start_trial(&program) {
-            Ok(trial) => self.trial = Some(trial),
+            Ok(trial) => self.restart = Restart::Trying(trial),
             Err(error) => self.restart_failed(&format!("a trial can't be started: {error}")),
         }
     }
@@ -61,7 +119,7 @@ impl Master<'_> {
                     ..self.roles.handed_over()
                 };
                 handover.keep_open(true);
-                let ready = fork::die_with(master).and_then(|()| self.saved.restore(&TAKEN));
+                let ready = fork::die_with(master).and_then(|()| self.signals.restore());
                 let error = match ready {
                     Ok(()) => program.run(&handover),
                     Err(error) => error,
@@ -85,31 +143,17 @@ impl Master<'_> {
 
     /// Takes the exit status of a trial that is over.
     pub(super) fn reap_trial(&mut self) {
-        if let Some(trial) = &self.trial {
-            match waitpid(trial.pid, Some(WaitPidFlag::WNOHANG)) {
+        if let Some(trial) = self.restart.trial() {
+            match waitpid(trial, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => {}
                 status => self.trial_ended(status),
             }
         }
     }
 
-    pub(super) fn trial_ended(&mut self, status: nix::Result<WaitStatus>) {
-        let Some(mut trial) = self.trial.take() else {
-            return;
-        };
-        let mut word = [0];
-        let spoke = matches!(trial.verdict.read(&mut word), Ok(1)) && word[0] == GOOD;
-        match status {
-            Ok(WaitStatus::Exited(_, 0)) if spoke => self.tried = true,
-            Ok(WaitStatus::Exited(_, status)) => {
-                self.restart_failed(&format!(
-                    "its trial exited with status {status}; its log lines say why"
-                ));
-            }
-            status => {
-                let how = fork::how_it_ended(status);
-                self.restart_failed(&format!("its trial {how}"));
-            }
+    pub(super) fn trial_ended(&mut self, status: ExitStatus) {
+        if let Err(why) = self.restart.trial_ended(status) {
+            self.restart_failed(&why);
         }
     }
 
@@ -119,17 +163,9 @@ impl Master<'_> {
         self.tell(Notifier::ready);
     }
 
-    pub(super) fn give_up_trial(&mut self) {
-        self.tried = false;
-        if let Some(trial) = self.trial.take() {
-            let _ = kill(trial.pid, Signal::SIGKILL);
-            await_deaths(&[trial.pid], Instant::now() + FAST_STOP / 2);
-        }
-    }
-
     /// Becomes the program that was tried. Returns if it can't, and then nothing has changed.
     pub(super) fn become_program(&mut self) {
-        self.tried = false;
+        self.restart = Restart::Idle;
         let Some(program) = self.settings.program.clone() else {
             return;
         };
@@ -141,8 +177,8 @@ impl Master<'_> {
         while self.core.control.has_heard() {
             self.hear_core();
         }
-        if self.phase == Phase::Running && self.core.serves() {
-            self.give_up_change();
+        if self.shutdown.is_running() && self.core.serves() {
+            self.give_up_reload();
             let error = self.hand_over_to(&program);
             self.restart_failed(&error.to_string());
         }
@@ -154,11 +190,10 @@ impl Master<'_> {
     fn hand_over_to(&mut self, program: &Program) -> io::Error {
         let folder = env::current_dir();
         let mut handover = Handover {
-            generation: self.generation,
-            next_number: self.next_number,
+            generation: self.reload.serving(),
+            next_number: self.births.next_number(),
             ..self.roles.handed_over()
         };
-        handover.children.extend(&self.children);
         handover.cores.push(OldCore {
             pid: self.core.pid,
             control: self.core.raw_control(),
@@ -173,18 +208,17 @@ impl Master<'_> {
                 core,
                 leaves: worker.state == State::Leaving,
             }));
-        self.predecessors
-            .iter()
-            .for_each(|predecessor| predecessor.tell(&mut handover));
+        self.predecessors.tell(&mut handover);
         let run = || -> io::Result<io::Error> {
-            self.saved.restore(&TAKEN)?;
+            self.signals.restore()?;
             handover.keep_open(true);
             Ok(program.run(&handover))
         };
         let error = run().unwrap_or_else(|error| error);
         handover.keep_open(false);
         let back = self
-            .take_signals()
+            .signals
+            .take()
             .and_then(|()| env::set_current_dir(folder?));
         if let Err(error) = back {
             ::log::error!("{error}");

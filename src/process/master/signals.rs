@@ -1,13 +1,14 @@
 //! Signals to the master: which it takes, the bytes that they become, and what follows.
 
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
 
-use super::super::signal::{self, Note};
+use super::super::signal::{self, Note, Saved};
+use super::super::terminal::Terminal;
 use super::Master;
-use super::stop::Phase;
 
 /// Signals that the master takes over: those that move servers, and two that would harm it.
 pub(super) const TAKEN: [Signal; 10] = {
@@ -22,8 +23,30 @@ pub(super) const STOP_SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGQUIT, 
 /// The notes of signals that stop the server: they end the wait for an answer of the core.
 pub(super) const STOPS: &[u8] = b"TI";
 
-impl Master<'_> {
-    pub(super) fn take_signals(&self) -> io::Result<()> {
+/// The signals that the master has taken over, and what they were before.
+#[derive(Debug)]
+pub(super) struct Signals {
+    saved: Saved,
+    terminal: Terminal,
+    notes: UnixStream,
+    notes_end: UnixStream,
+}
+
+impl Signals {
+    /// Nothing is taken yet. `saved`: what the program had them do.
+    pub(super) fn new(saved: Saved) -> io::Result<Self> {
+        let (notes, notes_end) = UnixStream::pair()?;
+        notes.set_nonblocking(true)?;
+        Ok(Signals {
+            saved,
+            terminal: Terminal::find(),
+            notes,
+            notes_end,
+        })
+    }
+
+    /// Has each signal send its note.
+    pub(super) fn take(&self) -> io::Result<()> {
         let socket = self.notes_end.as_raw_fd();
         for (signal, bytes) in [
             (Signal::SIGTERM, b"T"),
@@ -43,10 +66,41 @@ impl Master<'_> {
         signal::disregard(Signal::SIGPIPE)
     }
 
+    /// Gives the program its signals back.
+    pub(super) fn restore(&self) -> io::Result<()> {
+        self.saved.restore(&TAKEN)
+    }
+
+    /// What the program had signals do, in a process that has no use for the notes.
+    pub(super) fn into_saved(self) -> Saved {
+        self.saved
+    }
+
+    /// Where notes arrive.
+    pub(super) fn notes(&self) -> io::Result<UnixStream> {
+        self.notes.try_clone()
+    }
+
+    fn take_notes(&mut self) -> Vec<u8> {
+        let mut notes = [0; 256];
+        match self.notes.read(&mut notes) {
+            Ok(count) => notes[..count].to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.notes.as_fd()
+    }
+}
+
+impl Master<'_> {
     /// Does what the signals say that have come.
     pub(super) fn obey_signals(&mut self) {
-        for note in self.take_notes() {
-            let running = self.phase == Phase::Running;
+        for note in self.signals.take_notes() {
+            let running = self.shutdown.is_running();
             match note {
                 b'C' => {
                     self.hear_all();
@@ -54,16 +108,16 @@ impl Master<'_> {
                     self.roles.look_after_children(&mut self.core.control);
                 }
                 b'I' => self.stop_fast(),
-                b'T' if running || self.phase.is_slow() => self.drain(),
+                b'T' if running || self.shutdown.is_rolling() => self.drain(),
                 // start_server says it again at its own next HUP: that is no hurry.
                 b'T' if self.settings.has_successor => {}
                 b'T' => self.stop_fast(),
                 b'1' if running => self.start_rolling_stop(),
                 b'X' if running => self.hang_up(),
-                b'L' if running && self.terminal.has_hung_up() => self.hang_up(),
-                b'H' | b'L' if running && self.settings.reload_on_hup => self.restart(),
+                b'L' if running && self.signals.terminal.has_hung_up() => self.hang_up(),
+                b'H' | b'L' if running && self.settings.reload_on_hup => self.begin_restart(),
                 b'H' | b'L' if running => self.reload(),
-                b'2' if running => self.restart(),
+                b'2' if running => self.begin_restart(),
                 b'+' if running => self.shift(true),
                 b'-' if running => self.shift(false),
                 _ => {}
@@ -73,17 +127,9 @@ impl Master<'_> {
 
     /// The terminal has gone: a server in the foreground goes with it, as any program does, unless it was started by nohup.
     fn hang_up(&mut self) {
-        if !self.saved.ignored(Signal::SIGHUP) {
+        if !self.signals.saved.ignored(Signal::SIGHUP) {
             ::log::info!("the terminal has hung up");
             self.drain();
-        }
-    }
-
-    fn take_notes(&mut self) -> Vec<u8> {
-        let mut notes = [0; 256];
-        match self.notes.read(&mut notes) {
-            Ok(count) => notes[..count].to_vec(),
-            Err(_) => Vec::new(),
         }
     }
 }

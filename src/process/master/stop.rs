@@ -9,8 +9,7 @@ use nix::sys::signal::{Signal, kill};
 
 use super::super::control::ToCore;
 use super::super::notify::Notifier;
-use super::signals::TAKEN;
-use super::workers::State;
+use super::worker::State;
 use super::{FAST_STOP, Master, await_deaths};
 
 /// Where the server is in its life.
@@ -31,10 +30,43 @@ pub(super) enum Phase {
     },
 }
 
-impl Phase {
-    /// When something is due, whoever is silent.
-    pub(super) fn due(self) -> Option<Instant> {
-        match self {
+/// The stop of the server: its phases follow each other in the order above, and none comes back.
+#[derive(Debug)]
+pub(super) struct Shutdown {
+    phase: Phase,
+    /// Why the server can't go on.
+    failure: Option<String>,
+}
+
+impl Shutdown {
+    pub(super) fn new() -> Self {
+        Shutdown {
+            phase: Phase::Running,
+            failure: None,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Whether workers are only waited for.
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. })
+    }
+
+    /// Whether it is a stop that is in no hurry.
+    pub(super) fn is_rolling(&self) -> bool {
+        matches!(self.phase, Phase::RollingStop { .. })
+    }
+
+    /// When something is due by the clock.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.phase {
             Phase::Running => None,
             Phase::RollingStop { next: due }
             | Phase::Draining { until: due }
@@ -42,9 +74,48 @@ impl Phase {
         }
     }
 
-    /// Whether it is a stop that is in no hurry.
-    pub(super) fn is_slow(self) -> bool {
-        matches!(self, Phase::RollingStop { .. })
+    /// The next worker is told to leave at this time.
+    fn roll(&mut self, next: Instant) {
+        if self.is_running() || self.is_rolling() {
+            self.phase = Phase::RollingStop { next };
+        }
+    }
+
+    /// The core has until then to finish what is in work.
+    fn drain(&mut self, until: Instant) {
+        if self.is_running() || self.is_rolling() {
+            self.phase = Phase::Draining { until };
+        }
+    }
+
+    /// The core has finished. Whether it was to.
+    fn drained(&mut self) -> bool {
+        match self.phase {
+            Phase::Draining { until } => {
+                self.phase = Phase::Stopping { until };
+                true
+            }
+            Phase::Running | Phase::RollingStop { .. } | Phase::Stopping { .. } => false,
+        }
+    }
+
+    /// Workers have until then. A limit that was set before is never put off.
+    fn stop(&mut self, until: Instant) {
+        let until = match self.phase {
+            Phase::Stopping { until: before } => before.min(until),
+            Phase::Running | Phase::RollingStop { .. } | Phase::Draining { .. } => until,
+        };
+        self.phase = Phase::Stopping { until };
+    }
+
+    /// The first reason counts.
+    fn fail(&mut self, why: String) {
+        self.failure.get_or_insert(why);
+    }
+
+    /// How the server has ended.
+    pub(super) fn result(self) -> Result<(), String> {
+        self.failure.map_or(Ok(()), Err)
     }
 }
 
@@ -64,10 +135,10 @@ impl Master<'_> {
         let now = Instant::now();
         self.check_core();
         self.kill_overdue();
-        self.check_predecessors();
+        self.predecessors.check(now);
         self.shrink();
         self.read_unread();
-        match self.phase {
+        match self.shutdown.phase() {
             Phase::RollingStop { next } if now >= next => self.stop_next_worker(),
             Phase::Draining { until } if now >= until => {
                 ::log::warn!("requests were still being served after graceful_timeout");
@@ -81,8 +152,8 @@ impl Master<'_> {
     /// Lets one worker go for each `spawn_interval`, while others take over their share; then drains.
     pub(super) fn start_rolling_stop(&mut self) {
         self.tell(Notifier::stopping);
-        self.give_up_trial();
-        self.give_up_change();
+        self.restart.cancel();
+        self.give_up_reload();
         self.stop_next_worker();
     }
 
@@ -92,9 +163,7 @@ impl Master<'_> {
         match serving[..] {
             [first, _, ..] if !interval.is_zero() => {
                 self.retire(first);
-                self.phase = Phase::RollingStop {
-                    next: Instant::now() + interval,
-                };
+                self.shutdown.roll(Instant::now() + interval);
             }
             _ => self.drain(),
         }
@@ -103,12 +172,11 @@ impl Master<'_> {
     /// Accepts nothing more and finishes what is in work.
     pub(super) fn drain(&mut self) {
         self.tell(Notifier::stopping);
-        self.give_up_trial();
-        self.give_up_change();
-        self.predecessors_give_way();
-        self.phase = Phase::Draining {
-            until: Instant::now() + self.settings.graceful_timeout,
-        };
+        self.restart.cancel();
+        self.give_up_reload();
+        let until = Instant::now() + self.settings.graceful_timeout;
+        self.predecessors.give_way(until);
+        self.shutdown.drain(until);
         self.roles.stop_listening();
         if !self.core.serves() {
             // There is nobody left to serve.
@@ -122,16 +190,15 @@ impl Master<'_> {
 
     /// The core has finished all requests, and has told the workers to leave.
     pub(super) fn drained(&mut self) {
-        if let Phase::Draining { until } = self.phase {
-            self.phase = Phase::Stopping { until };
+        if self.shutdown.drained() {
             self.abandon_loading();
         }
     }
 
     pub(super) fn stop_fast(&mut self) {
         self.tell(Notifier::stopping);
-        self.give_up_trial();
-        self.dismiss_predecessors();
+        self.restart.cancel();
+        self.predecessors.dismiss();
         self.roles.stop_listening();
         self.core.dismiss();
         self.end_workers();
@@ -139,16 +206,14 @@ impl Master<'_> {
 
     /// No request is served any more: workers have a moment for their END blocks.
     pub(super) fn end_workers(&mut self) {
-        self.phase = Phase::Stopping {
-            until: Instant::now() + FAST_STOP,
-        };
+        self.shutdown.stop(Instant::now() + FAST_STOP);
         self.signal_workers(Signal::SIGTERM);
     }
 
     /// Ends everything, since there is no point in going on.
     pub(super) fn fail(&mut self, message: String) {
         ::log::debug!("the server can't go on: {message}");
-        self.failure.get_or_insert(message);
+        self.shutdown.fail(message);
         self.stop_fast();
     }
 
@@ -162,9 +227,7 @@ impl Master<'_> {
     fn kill_all(&mut self) {
         let workers = self.workers.drain(..).map(|worker| worker.pid);
         let mut pids: Vec<_> = workers.collect();
-        for predecessor in self.predecessors.drain(..) {
-            pids.extend(predecessor.pids());
-        }
+        pids.extend(self.predecessors.forget());
         for &pid in &pids {
             let _ = kill(pid, Signal::SIGKILL);
         }
@@ -182,7 +245,7 @@ impl Master<'_> {
     /// Ends the core and gives the app its signals back.
     pub(super) fn finish(&mut self) {
         self.end_core();
-        if let Err(error) = self.saved.restore(&TAKEN) {
+        if let Err(error) = self.signals.restore() {
             ::log::warn!("can't restore signals: {error}");
         }
     }

@@ -9,57 +9,20 @@ use nix::unistd::{Pid, getpid};
 
 use super::super::control::ToCore;
 use super::super::fork::{self, Forked};
-use super::super::last_words::{self, Heard, LastWords};
+use super::super::last_words::{self, Heard};
 use super::super::signal::{self, Saved};
-use super::Master;
-use super::leaving::Ending;
 use super::signals::TAKEN;
 use super::stop::Phase;
-use crate::channel::{self, Descriptors};
+use super::worker::{State, Worker};
+use super::{Master, NewWorker};
+use crate::channel;
 
 /// The first process of a system, or of a container.
 const INIT: Pid = Pid::from_raw(1);
 
-/// So many workers may leave of themselves before one has served.
-const MOST_STILLBORN: u32 = 3;
-
-/// A worker, as the master knows it.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) number: u32,
-    pub(super) pid: Pid,
-    /// Which loading of the app it serves: a reload begins a new one.
-    pub(super) generation: u32,
-    /// It was born to be tried before it gets requests.
-    pub(super) candidate: bool,
-    pub(super) state: State,
-    /// Where it says why it can't begin, until it has begun.
-    pub(super) words: Option<Heard>,
-    /// How it ends, if it may not take the time it likes for that.
-    pub(super) ending: Option<Ending>,
-}
-
-/// How far a worker is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// It loads the app.
-    Loading,
-    /// It answers `check_path`.
-    Checking,
-    /// It waits for the others that are tried.
-    Passed,
-    /// It gets requests.
-    Serving,
-    /// It was told to leave.
-    Leaving,
-}
-
-/// What a new worker is born with.
+/// A worker in its own process, before its first step.
 pub(super) struct Birth {
-    number: u32,
-    generation: u32,
-    channel: Descriptors,
-    words: LastWords,
+    worker: NewWorker,
     master: Pid,
 }
 
@@ -97,13 +60,17 @@ impl Master<'_> {
 
     /// Whether a worker is missing among those that serve. In a trial none does.
     fn is_one_missing(&self) -> bool {
-        self.settings.verdict.is_none() && self.active().count() - self.candidates() < self.wanted
+        self.settings.verdict.is_none()
+            && self.active().count() - self.candidates() < self.size.wanted()
     }
 
     /// Whether a worker is to be born as soon as may be.
     pub(super) fn is_birth_due(&self) -> bool {
-        let wanted = matches!(self.phase, Phase::Running | Phase::Draining { .. });
-        self.deserted().is_some()
+        let wanted = matches!(
+            self.shutdown.phase(),
+            Phase::Running | Phase::Draining { .. }
+        );
+        self.predecessors.is_one_deserted()
             || wanted
                 && self.core.serves()
                 && (self.is_one_missing() || self.candidates() < self.candidates_wanted())
@@ -111,14 +78,14 @@ impl Master<'_> {
 
     /// Starts the workers that are missing. In a new worker's process, returns its birth.
     pub(super) fn fill_up(&mut self) -> Option<Birth> {
-        while self.is_birth_due() && Instant::now() >= self.not_before {
+        while self.is_birth_due() && Instant::now() >= self.births.due() {
             let candidate = !self.is_one_missing();
             match self.start_worker(candidate) {
-                Ok(None) => self.not_before = Instant::now() + self.settings.spawn_interval,
+                Ok(None) => self.births.pause(self.settings.spawn_interval),
                 Ok(birth) => return birth,
                 Err(error) => {
                     ::log::error!("can't start a worker: {error}");
-                    self.not_before = Instant::now() + self.settings.err_respawn_interval;
+                    self.births.pause(self.settings.err_respawn_interval);
                 }
             }
         }
@@ -126,27 +93,25 @@ impl Master<'_> {
     }
 
     fn start_worker(&mut self, candidate: bool) -> io::Result<Option<Birth>> {
-        let number = self.next_number;
+        let number = self.births.next_number();
         let (core_side, channel) = channel::pair()?;
         let (heard, words) = last_words::pair()?;
         let master = getpid();
-        let generation = match &self.change {
-            Some(change) if candidate => change.generation,
-            _ => self.generation,
-        };
+        let candidates = self.reload.candidates().filter(|_| candidate);
+        let generation = candidates.unwrap_or(self.reload.serving());
         match self.roles.fork()? {
             Forked::Child => Ok(Some(Birth {
-                number,
-                generation,
-                channel,
-                words,
+                worker: NewWorker {
+                    number,
+                    generation,
+                    channel,
+                    words,
+                },
                 master,
             })),
             Forked::Parent(pid) => {
-                self.next_number += 1;
-                if let Some(predecessor) =
-                    self.deserted().and_then(|at| self.predecessors.get_mut(at))
-                {
+                self.births.started();
+                if let Some(predecessor) = self.predecessors.deserted() {
                     predecessor.lend(pid, number, core_side);
                     return Ok(None);
                 }
@@ -174,19 +139,17 @@ impl Master<'_> {
     pub(super) fn become_worker(self, birth: Birth) -> i32 {
         let Master {
             roles,
-            saved,
+            signals,
             core,
-            notes,
-            notes_end,
             settings,
             predecessors,
-            trial,
+            restart,
             ..
         } = self;
-        drop((core, notes, notes_end, settings, predecessors, trial));
+        drop((core, settings, predecessors, restart));
         roles.stop_listening();
-        match worker_signals(&saved, birth.master) {
-            Ok(()) => roles.worker(birth.number, birth.generation, birth.channel, birth.words),
+        match worker_signals(&signals.into_saved(), birth.master) {
+            Ok(()) => roles.worker(birth.worker),
             Err(error) => {
                 ::log::error!("a worker can't start: {error}");
                 1
@@ -203,11 +166,11 @@ impl Master<'_> {
 
     /// There are to be so many workers, one at least: those above it leave.
     pub(super) fn want(&mut self, wanted: usize) {
-        self.wanted = wanted.max(1);
+        self.size.set(wanted);
         let serving = self.active().filter(|worker| !worker.is_candidate());
         let surplus: Vec<u32> = serving
             .map(|worker| worker.number)
-            .skip(self.wanted)
+            .skip(self.size.wanted())
             .collect();
         surplus.into_iter().for_each(|number| self.retire(number));
     }
@@ -226,7 +189,9 @@ impl Master<'_> {
         for (worker, status) in dead {
             self.buried(worker, status);
         }
-        self.reap_predecessors();
+        if self.predecessors.reap() {
+            self.births.pause(self.settings.err_respawn_interval);
+        }
         self.reap_trial();
         if getpid() == INIT {
             self.reap_orphans();
@@ -243,19 +208,12 @@ impl Master<'_> {
             if let Some(at) = self.workers.iter().position(|worker| worker.pid == pid) {
                 let worker = self.workers.remove(at);
                 self.buried(worker, Ok(status));
-            } else if self.trial.as_ref().is_some_and(|trial| trial.pid == pid) {
+            } else if self.restart.trial() == Some(pid) {
                 self.trial_ended(Ok(status));
             } else {
-                self.bury_predecessor(pid, status);
+                self.predecessors.bury(pid, status);
             }
         }
-    }
-
-    /// Whether a death before anybody has served means that nobody will. A first TERM to a worker, which it obeys
-    /// when it has loaded the app, does not.
-    fn is_hopeless(&mut self, status: nix::Result<WaitStatus>) -> bool {
-        self.stillborn += 1;
-        !matches!(status, Ok(WaitStatus::Exited(_, 0))) || self.stillborn > MOST_STILLBORN
     }
 
     /// What follows from a worker's death.
@@ -265,26 +223,27 @@ impl Master<'_> {
         let how = fork::how_it_ended(status);
         // A fast stop ends those by TERM that load the app.
         let is_meant = worker.ending.is_some()
-            || matches!(self.phase, Phase::Stopping { .. })
+            || self.shutdown.is_stopping()
                 && matches!(status, Ok(WaitStatus::Signaled(_, Signal::SIGTERM, _)));
         let words = worker.words.take().and_then(Heard::read);
         if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && !is_meant && words.is_none() {
             ::log::warn!("worker {pid} {how}");
         }
-        if matches!(self.phase, Phase::Stopping { .. }) || worker.state == State::Leaving {
+        if self.shutdown.is_stopping() || worker.state == State::Leaving {
             return;
         }
         let young = worker.state == State::Loading;
+        let by_itself = matches!(status, Ok(WaitStatus::Exited(_, 0)));
         if worker.is_candidate() {
-            self.change_failed(
+            self.candidate_failed(
                 &words.unwrap_or_else(|| format!("a new worker {how} before it served")),
             );
-        } else if young && !self.begun && self.phase == Phase::Running && self.is_hopeless(status) {
+        } else if young && self.shutdown.is_running() && self.births.died_young(by_itself) {
             let why =
                 words.unwrap_or_else(|| format!("the first one {how}; its log lines say why"));
             self.fail(format!("no worker can serve: {why}"));
-        } else if young && !matches!(status, Ok(WaitStatus::Exited(_, 0))) {
-            self.not_before = Instant::now() + self.settings.err_respawn_interval;
+        } else if young && !by_itself {
+            self.births.pause(self.settings.err_respawn_interval);
             if let Some(why) = words {
                 ::log::error!("a new worker failed: {why}");
             }
