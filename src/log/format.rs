@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::time::{self, Conversion};
+use super::time;
 
 /// Formats by their names, as Apache's own configuration calls them.
 const NAMED: [(&str, &str); 4] = [
@@ -144,7 +144,7 @@ pub enum Shows {
     /// `%t`: when the request came, in brackets.
     Start,
     /// `%{...}t`: the same by strftime(3), or with `end` when the response was over.
-    Strftime(Vec<Conversion>, Moment),
+    Strftime(String, Moment),
     /// `%{sec}t` and others: since the epoch.
     Epoch(Unit, Moment),
     /// `%{msec_frac}t`, `%{usec_frac}t`: the fraction of the second.
@@ -436,8 +436,8 @@ fn time_of(format: &str) -> Result<Shows, FormatError> {
             if format.chars().any(char::is_control) {
                 return Err(FormatError::Control);
             }
-            let conversions = time::conversions(format).map_err(FormatError::Conversion)?;
-            Shows::Strftime(conversions, moment)
+            let format = time::strftime(format).map_err(FormatError::Conversion)?;
+            Shows::Strftime(format, moment)
         }
     })
 }
@@ -500,14 +500,8 @@ mod tests {
                 Shows::Fraction(Unit::Micros, Moment::End),
             ),
             ("%{begin}t", Shows::Start),
-            (
-                "%{%F}t",
-                Shows::Strftime(vec![Conversion::Date], Moment::Begin),
-            ),
-            (
-                "%{end:%T}t",
-                Shows::Strftime(vec![Conversion::Time], Moment::End),
-            ),
+            ("%{%F}t", Shows::Strftime("%F".to_owned(), Moment::Begin)),
+            ("%{end:%T}t", Shows::Strftime("%T".to_owned(), Moment::End)),
             ("%{SSL_PROTOCOL}x", Shows::TlsProtocol),
             ("%{QUEUE_TIME}x", Shows::Time(Span::Queue, Unit::Micros)),
             ("%{APP_TIME}x", Shows::Time(Span::App, Unit::Micros)),

@@ -141,12 +141,12 @@ impl Line<'_> {
             Shows::Status => put_optional(out, record.status.map(u64::from)),
             Shows::Transferred => put_number(out, record.received + record.sent),
             Shows::Start => out.extend_from_slice(&self.writer.clf),
-            Shows::Strftime(conversions, Moment::Begin) => {
-                self.writer.civil.put(out, conversions);
+            Shows::Strftime(format, Moment::Begin) => {
+                self.writer.civil.put(out, format);
             }
-            Shows::Strftime(conversions, Moment::End) => {
+            Shows::Strftime(format, Moment::End) => {
                 let civil = self.writer.zone.at(self.moment(Moment::End).seconds);
-                civil.put(out, conversions);
+                civil.put(out, format);
             }
             Shows::Epoch(unit, moment) => {
                 let at = self.moment(*moment);

@@ -49,7 +49,7 @@ fn write(level: &str, text: impl Display) {
 fn line(level: &str, text: impl Display) -> Vec<u8> {
     let mut line = vec![b'['];
     // UTC: the lines of all processes must be in one order, and local time may jump back.
-    Civil::of(Timestamp::now().seconds, 0).put_plain(&mut line);
+    Civil::utc(Timestamp::now().seconds).put_plain(&mut line);
     let pid = std::process::id();
     let text = text.to_string();
     let text = plain(&text);
