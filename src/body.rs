@@ -22,7 +22,7 @@ pub struct FileSlice {
     /// Number of bytes.
     pub length: u64,
     /// Disk space of ours that it holds until it is sent.
-    _held: Option<Taken>,
+    held: Option<Taken>,
 }
 
 impl FileSlice {
@@ -32,14 +32,19 @@ impl FileSlice {
             file,
             offset,
             length,
-            _held: None,
+            held: None,
         }
+    }
+
+    /// Whether it is a file of ours, which has taken what found no place in memory.
+    pub(crate) fn is_spooled(&self) -> bool {
+        self.held.is_some()
     }
 
     /// A slice that holds disk space until it is dropped.
     pub(crate) fn holding(self, held: Taken) -> Self {
         FileSlice {
-            _held: Some(held),
+            held: Some(held),
             ..self
         }
     }

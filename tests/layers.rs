@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("channel",   &["semantics", "log"]),
     ("process",   &["files", "lock", "scoreboard", "channel"]),
     ("dispatch",  &["scoreboard", "semantics", "log", "disk", "share", "pace", "spool", "body", "channel"]),
-    ("http",      &["scoreboard", "semantics", "log", "share", "pace", "spool", "body", "site", "net", "channel", "dispatch"]),
+    ("http",      &["scoreboard", "semantics", "log", "share", "pace", "spool", "body", "documents", "site", "net", "channel", "dispatch"]),
     ("worker",    &["scoreboard", "semantics", "channel", "process"]),
     ("core",      &["scoreboard", "semantics", "log", "spool", "site", "net", "channel", "process", "dispatch", "http"]),
     ("server",    &["files", "lock", "scoreboard", "config", "log", "documents", "site", "spool", "net", "channel", "process", "dispatch", "http", "worker", "core"]),

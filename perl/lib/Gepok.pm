@@ -51,6 +51,7 @@ my @ATTRIBUTES = qw(
     cache_control
     mime_types
     charset
+    file_ranges
     start_servers
     max_workers
     max_requests_per_child

@@ -149,6 +149,8 @@ pub struct Files {
     pub mime_types: Option<String>,
     /// `charset`; empty is none
     pub charset: String,
+    /// `file_ranges`
+    pub ranges: bool,
 }
 
 /// Who decides about a client's certificate, in place of the certificate authorities alone.

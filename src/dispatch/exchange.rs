@@ -16,7 +16,7 @@ use super::readers::Reader;
 use crate::body::FileSlice;
 use crate::channel::{CREDIT, Chunk};
 use crate::log::record::Call;
-use crate::semantics::message::{Request, ResponseHead};
+use crate::semantics::message::{Request, RequestHead, ResponseHead};
 use crate::share::Taken;
 use crate::spool::Held;
 
@@ -306,6 +306,11 @@ impl Exchange {
     /// Whether the response is complete for its client and its worker has not ended it.
     pub fn is_running_on(&self) -> bool {
         matches!(self.state.place.get(), Place::Complete { .. })
+    }
+
+    /// The head of the request.
+    pub fn head(&self) -> &RequestHead {
+        &self.state.request.head
     }
 
     /// Something that tells of the request when all is over.

@@ -30,6 +30,7 @@ pub mod answer;
 pub mod kinds;
 mod listing;
 mod look;
+pub mod of_app;
 mod open;
 mod path;
 mod style;

@@ -105,6 +105,7 @@ fn http(config: &Config) -> connection::Settings {
         },
         server: config.server.clone().map(Bytes::from),
         psgix_io: config.psgix_io,
+        file_ranges: config.files.ranges,
         content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),
     }
 }

@@ -26,6 +26,8 @@ pub struct Files {
     pub mime_types: Option<PathBuf>,
     /// The charset of texts; empty is none
     pub charset: String,
+    /// Whether files that the app sends get conditional requests and ranges
+    pub ranges: bool,
 }
 
 /// A directory whose files are served.
@@ -115,6 +117,7 @@ pub(super) fn files(options: &Options) -> Result<Files> {
             _ => None,
         },
         charset: charset(&said.charset)?,
+        ranges: said.ranges,
     })
 }
 

@@ -89,6 +89,8 @@ pub struct Settings {
     pub server: Option<Bytes>,
     /// Whether apps may have a client's socket (`psgix.io`).
     pub psgix_io: bool,
+    /// Whether files that apps send get conditional requests and ranges.
+    pub file_ranges: bool,
     /// Bytes a second that content must come at, from the 20th second on; 0 is no limit.
     pub content_rate: u64,
 }

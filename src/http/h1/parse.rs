@@ -56,7 +56,8 @@ impl HeadReader {
     /// at the front of `buf`.
     ///
     /// What can't become a valid head is refused as soon as that is seen, not when its end has come. Fields
-    /// named `Proxy` are dropped (an env's HTTP_PROXY would be taken for a setting), and those with `_` in
+    /// named `Proxy` are dropped (an env's HTTP_PROXY would be taken for a setting), those by which a proxy tells how to offload
+    /// files, and those with `_` in
     /// their names unless `Limits::underscore_names` is set.
     pub fn read(
         &mut self,
@@ -227,6 +228,11 @@ fn parse_fields(
                 "the header field {} was dropped: apps take HTTP_PROXY for a setting",
                 field.name
             );
+        } else if is_for_offload(name) {
+            ::log::debug!(
+                "the header field {} was dropped: it would choose how apps offload files",
+                field.name
+            );
         } else if !limits.underscore_names && name.contains(&b'_') {
             ::log::debug!(
                 "the header field {} was dropped: option 'underscores_in_headers' lets it in",
@@ -240,6 +246,18 @@ fn parse_fields(
         }
     }
     Ok(lines)
+}
+
+/// Whether an app would take this field for the word of its own proxy about the offloading of files: a client that sends it could
+/// read any file (CVE-2026-7381). In the env `_` and `-` are one.
+fn is_for_offload(name: &[u8]) -> bool {
+    let is = |field: &[u8]| {
+        name.iter().zip(field).all(|(&a, &b)| {
+            let a = if a == b'_' { b'-' } else { a };
+            a.eq_ignore_ascii_case(&b)
+        })
+    };
+    name.len() == 15 && (is(b"x-sendfile-type") || is(b"x-accel-mapping"))
 }
 
 #[cfg(test)]
@@ -326,6 +344,7 @@ mod tests {
             ("absolute form", "GET http://h/ HTTP/1.1\r\n\r\n", "GET http://h/ HTTP/1.1"),
             ("_ dropped", "GET / HTTP/1.1\r\nX_A: 1\r\nX-A: 2\r\n_: 3\r\n\r\n", "GET / HTTP/1.1|X-A=2"),
             ("Content_Length dropped", "GET / HTTP/1.1\r\nContent_Length: 1\r\n\r\n", "GET / HTTP/1.1"),
+            ("Offload dropped", "GET / HTTP/1.1\r\nX-SendFile-Type: x\r\nX-Accel-Mapping: /=/\r\nX-Accel-Mappings: y\r\n\r\n", "GET / HTTP/1.1|X-Accel-Mappings=y"),
             ("Proxy dropped", "GET / HTTP/1.1\r\npRoXy: x\r\nProxy-A: y\r\n\r\n", "GET / HTTP/1.1|Proxy-A=y"),
             ("content follows", "POST / HTTP/1.1\r\nA: b\r\n\r\n", "POST / HTTP/1.1|A=b"),
         ] {
@@ -553,7 +572,7 @@ mod tests {
             underscore_names: true,
             ..Limits::default()
         };
-        let bytes = b"GET / HTTP/1.1\r\nX_A: 1\r\nProxy: 2\r\n\r\n";
+        let bytes = b"GET / HTTP/1.1\r\nX_A: 1\r\nProxy: 2\r\nX_Sendfile_Type: 3\r\n\r\n";
         let heads = read_in_steps(bytes, 9, &limits).unwrap();
         assert_eq!(show_all(&heads), ["GET / HTTP/1.1|X_A=1"]);
     }

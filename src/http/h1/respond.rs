@@ -15,6 +15,7 @@ use super::presence::{Change, Presence};
 use super::write::{self, Encoder, Frame};
 use crate::body::{FileSlice, Part};
 use crate::dispatch::{Event, Exchange, Piece};
+use crate::documents::{self, of_app};
 use crate::http::error::{Error, ResponseError};
 use crate::http::timer::Elapsed;
 use crate::log::limited;
@@ -86,8 +87,10 @@ impl<'a> Response<'a> {
 
     async fn write_parts(mut self, exchange: &Exchange) -> Result<bool, Close> {
         let mut persistent = self.facts.persistent;
+        // What came along with the head.
+        let mut along = None;
         loop {
-            let event = match exchange.next_here() {
+            let event = match along.take().or_else(|| exchange.next_here()) {
                 Some(event) => event,
                 None => {
                     // What is there goes out before we wait for more.
@@ -112,15 +115,35 @@ impl<'a> Response<'a> {
                         Err(error) => limited!(Error, "an interim response was dropped: {error}"),
                     }
                 }
-                Event::Head(head, length) => match self.head(&head, length) {
-                    Ok(persists) => persistent = persists,
-                    Err(error) => {
-                        limited!(Error, "a response can't be sent: {error}");
-                        // The client is there, and gets no more of this response.
-                        exchange.complete();
-                        return self.canned(500).await;
+                Event::Head(head, length) => {
+                    if let Some(length) = self.expects_file(exchange, &head, length) {
+                        let next = match exchange.next_here() {
+                            Some(next) => next,
+                            None => {
+                                self.flush().await?;
+                                self.next(exchange).await?
+                            }
+                        };
+                        if let Event::File(slice) = &next
+                            && let Some(documents::Answer { head, body }) =
+                                of_app::answer(exchange.head(), &head, slice, length)
+                        {
+                            // The client gets no more of this response.
+                            exchange.complete();
+                            return self.own(site::Response { head, body }).await;
+                        }
+                        along = Some(next);
                     }
-                },
+                    match self.head(&head, length) {
+                        Ok(persists) => persistent = persists,
+                        Err(error) => {
+                            limited!(Error, "a response can't be sent: {error}");
+                            // The client is there, and gets no more of this response.
+                            exchange.complete();
+                            return self.canned(500).await;
+                        }
+                    }
+                }
                 Event::Chunk(piece) if self.codes_itself() => {
                     let passed = self.own_chunks(piece.as_ref());
                     // The worker has its memory back before the client takes what is copied.
@@ -178,6 +201,17 @@ impl<'a> Response<'a> {
                 }
             }
         }
+    }
+
+    /// The length of the file that is to follow this head, if the client gets conditions and ranges for it from us.
+    fn expects_file(
+        &self,
+        exchange: &Exchange,
+        head: &ResponseHead,
+        length: Option<u64>,
+    ) -> Option<u64> {
+        let ours = self.connection.context.settings.file_ranges && self.fetched.is_none();
+        ours.then(|| of_app::expected(exchange.head(), head, length))?
     }
 
     /// Writes a response of the server's own. Returns whether the connection persists.
