@@ -57,7 +57,7 @@ pub(super) fn read_tls(master: &Rc<Master>, tls: Option<&Rc<tls::Server>>, files
 /// Goes on in log files that were opened anew.
 pub(super) fn take_logs(context: &Context, files: LogFiles) {
     if let Some(errors) = files.errors
-        && let Err(error) = fork::replace_standard(errors.as_fd(), 2)
+        && let Err(error) = fork::replace_standard(errors.as_fd(), fork::Standard::Error)
     {
         ::log::error!("can't take the new error log: {error}");
     }

@@ -109,8 +109,8 @@ impl Background {
     /// When /dev/null can't be opened.
     pub fn leave_standard(&self) -> io::Result<()> {
         let nothing = nothing()?;
-        fork::replace_standard(nothing.as_fd(), 0)?;
-        fork::replace_standard(nothing.as_fd(), 1)
+        fork::replace_standard(nothing.as_fd(), fork::Standard::Input)?;
+        fork::replace_standard(nothing.as_fd(), fork::Standard::Output)
     }
 
     /// An error log is about to become standard error.
@@ -129,7 +129,9 @@ impl Background {
     /// Before last words: standard error is again what it was. Whether it was something else.
     pub fn take_standard_error_back(&mut self) -> bool {
         let before = self.before.take();
-        before.is_some_and(|before| fork::replace_standard(before.as_fd(), 2).is_ok())
+        before.is_some_and(|before| {
+            fork::replace_standard(before.as_fd(), fork::Standard::Error).is_ok()
+        })
     }
 
     /// Lets go of the terminal, and of the process that waits.
@@ -138,7 +140,7 @@ impl Background {
     /// When /dev/null can't be opened.
     pub fn ready(self) -> io::Result<()> {
         if let Some(nothing) = instead_of_terminal()? {
-            fork::replace_standard(nothing.as_fd(), 2)?;
+            fork::replace_standard(nothing.as_fd(), fork::Standard::Error)?;
         }
         if let Some(mut telling) = self.telling {
             prctl::set_pdeathsig(None)?;

@@ -54,7 +54,10 @@ pub fn die_with(parent: Pid) -> io::Result<()> {
 }
 
 /// Closes every descriptor above 2 but those to `keep`.
-pub fn close_all_but(keep: &[RawFd]) {
+///
+/// # Safety
+/// No value of this thread that owns or borrows one of the others may use it afterwards: it is leaked, or never touched again.
+pub unsafe fn close_all_but(keep: &[RawFd]) {
     let mut keep: Vec<u32> = keep
         .iter()
         .filter_map(|&fd| u32::try_from(fd).ok())
@@ -94,8 +97,11 @@ pub fn unshare_descriptors() -> io::Result<()> {
 }
 
 /// Closes a descriptor of this thread whose owner lives in another one, with descriptors of its own.
-pub fn close_copy(descriptor: RawFd) {
-    // SAFETY: the number has no owner in this thread: the value was moved to the other one.
+///
+/// # Safety
+/// The number has no owner in this thread: the value was moved to the other one.
+pub unsafe fn close_copy(descriptor: RawFd) {
+    // SAFETY: the caller's promise.
     unsafe { libc::close(descriptor) };
 }
 
@@ -145,13 +151,24 @@ pub fn open_standard() -> io::Result<()> {
     }
 }
 
-/// Gives `target` (0, 1 or 2) what `source` is.
+/// A standard descriptor, which no value owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standard {
+    /// Standard input.
+    Input = 0,
+    /// Standard output.
+    Output = 1,
+    /// Standard error.
+    Error = 2,
+}
+
+/// Gives `target` what `source` is.
 ///
 /// # Errors
 /// What dup2 says.
-pub fn replace_standard(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
+pub fn replace_standard(source: BorrowedFd<'_>, target: Standard) -> io::Result<()> {
     use std::os::fd::{AsRawFd, FromRawFd};
-    debug_assert!((0..=2).contains(&target));
+    let target = target as RawFd;
     // SAFETY: a standard descriptor is borrowed for the call only and never closed by this value.
     let mut standard = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(target) });
     debug_assert_ne!(source.as_raw_fd(), target);

@@ -250,6 +250,17 @@ impl Handover {
         }
     }
 
+    /// Where the verdict on this program is awaited, if it is only tried.
+    pub fn take_trial(&mut self) -> Option<OwnedFd> {
+        self.trial.take().map(own)
+    }
+
+    /// The cores that still serve, each with the master's end of its socket.
+    pub fn take_cores(&mut self) -> Vec<(OldCore, OwnedFd)> {
+        let cores = self.cores.drain(..);
+        cores.map(|core| (core, own(core.control))).collect()
+    }
+
     /// The socket that stands for this place, which is the caller's from now on.
     pub fn take_socket(&mut self, place: &str) -> Option<OwnedFd> {
         let at = self.sockets.iter().position(|(_, known)| known == place)?;
@@ -318,7 +329,7 @@ impl Handover {
 }
 
 /// A descriptor that the program before has left to this one.
-pub fn own(fd: RawFd) -> OwnedFd {
+fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: it was handed over by its number, and each number is taken once.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

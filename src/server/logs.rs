@@ -171,7 +171,7 @@ impl Logs {
     /// What dup2 says.
     pub(super) fn take_standard_error(&self) -> io::Result<()> {
         match &self.errors {
-            Some(errors) => fork::replace_standard(errors.file.as_fd(), 2),
+            Some(errors) => fork::replace_standard(errors.file.as_fd(), fork::Standard::Error),
             None => Ok(()),
         }
     }
@@ -276,7 +276,7 @@ impl Logs {
             let errors = errors.clone().map(|path| Errors::open(path, None));
             let errors = errors.transpose()?;
             if let Some(errors) = &errors {
-                fork::replace_standard(errors.file.as_fd(), 2)?;
+                fork::replace_standard(errors.file.as_fd(), fork::Standard::Error)?;
             }
             let access = match &access {
                 Some(destination) => destination.open().with_context(|| cannot(destination))?,

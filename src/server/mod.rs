@@ -306,7 +306,7 @@ impl Server<'_> {
             has_successor: self.is_supervised(),
             program: self.program.take(),
             reload_on_hup: reload.reload_on_hup,
-            verdict: self.handover.trial.take().map(handover::own),
+            verdict: self.handover.take_trial(),
             handover: mem::take(&mut self.handover),
             notifier: Notifier::from_environment().filter(|_| !trial),
             board,
@@ -475,14 +475,16 @@ impl Roles for Server<'_> {
 /// What makes a process the core: nothing of the app's is kept open, no key can be read from its memory,
 /// and no signal moves it.
 fn core_process(keep: &[i32], daemon: &Daemon, master: Pid) -> io::Result<()> {
-    fork::close_all_but(keep);
+    // SAFETY: this process is the core from now on: it uses nothing but what is kept, and leaves by _exit, so that no
+    // owner of another number closes it.
+    unsafe { fork::close_all_but(keep) };
     drop_privileges(daemon, master)?;
     let nothing = std::fs::File::options()
         .read(true)
         .write(true)
         .open("/dev/null")?;
-    fork::replace_standard(nothing.as_fd(), 0)?;
-    fork::replace_standard(nothing.as_fd(), 1)?;
+    fork::replace_standard(nothing.as_fd(), fork::Standard::Input)?;
+    fork::replace_standard(nothing.as_fd(), fork::Standard::Output)?;
     nix::sys::prctl::set_dumpable(false)?;
     // Nothing it could be made to run gains what it lacks.
     nix::sys::prctl::set_no_new_privs()?;

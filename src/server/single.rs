@@ -1,7 +1,5 @@
 //! One process (`start_servers 0`): the core on a thread beside the one that runs the app.
 
-#![forbid(unsafe_code)]
-
 use std::fs::File;
 use std::io;
 use std::mem;
@@ -132,7 +130,10 @@ impl Server<'_> {
         })?
         .context("can't start the core's thread")?;
         if let Ok(Table::Own) = table.recv() {
-            moved.into_iter().for_each(fork::close_copy);
+            for descriptor in moved {
+                // SAFETY: their owners were moved into the closure that is the core's thread, which has its own table.
+                unsafe { fork::close_copy(descriptor) };
+            }
         }
         match control.hear()? {
             Some(ToMaster::Ready) => Ok(core),
@@ -158,10 +159,11 @@ fn own_descriptors(keep: &[RawFd]) -> io::Result<Table> {
         ::log::info!("processes that the app forks hold the clients' sockets: {error}");
         return Ok(Table::Shared);
     }
-    fork::close_all_but(keep);
+    // SAFETY: the thread has a table of its own by now, and its values own nothing but what is kept.
+    unsafe { fork::close_all_but(keep) };
     let nothing = File::options().read(true).write(true).open("/dev/null")?;
-    fork::replace_standard(nothing.as_fd(), 0)?;
-    fork::replace_standard(nothing.as_fd(), 1)?;
+    fork::replace_standard(nothing.as_fd(), fork::Standard::Input)?;
+    fork::replace_standard(nothing.as_fd(), fork::Standard::Output)?;
     Ok(Table::Own)
 }
 

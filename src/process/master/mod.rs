@@ -186,9 +186,10 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
     // Ignored by the app at load time, it would make waitpid fail.
     signal::set_default(Signal::SIGCHLD).map_err(start)?;
     let core = Core::start(roles).map_err(|error| format!("can't start the core: {error}"))?;
+    let mut settings = settings;
+    let predecessors = Predecessors::new(&mut settings.handover);
     let handover = &settings.handover;
     let trial = settings.verdict.is_some();
-    let predecessors = Predecessors::new(handover);
     let mut master = Master {
         roles,
         workers: Vec::new(),

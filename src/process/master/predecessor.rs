@@ -1,5 +1,6 @@
 //! Cores that the program before has started (USR2): they serve until this program's own workers do, and then give way.
 
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
@@ -8,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::super::control::{MasterEnd, ToCore, ToMaster};
 use super::super::fork;
-use super::super::handover::{self, Handover, OldCore, OldWorker};
+use super::super::handover::{Handover, OldCore, OldWorker};
 use super::super::notify::Notifier;
 use super::core::{Core, Heard};
 use super::worker::State;
@@ -37,10 +38,10 @@ pub(super) struct PredecessorWorker {
 }
 
 impl Predecessor {
-    fn new(core: &OldCore, workers: &[OldWorker]) -> Predecessor {
+    fn new(core: OldCore, control: OwnedFd, workers: &[OldWorker]) -> Predecessor {
         let own = workers.iter().filter(|worker| worker.core == core.pid);
         Predecessor {
-            core: Core::of_predecessor(core.pid, MasterEnd::new(handover::own(core.control))),
+            core: Core::of_predecessor(core.pid, MasterEnd::new(control)),
             workers: own
                 .map(|worker| PredecessorWorker {
                     pid: worker.pid,
@@ -217,11 +218,11 @@ pub(super) struct Predecessors {
 
 impl Predecessors {
     /// Those that were handed over.
-    pub(super) fn new(handover: &Handover) -> Self {
-        let cores = handover.cores.iter();
+    pub(super) fn new(handover: &mut Handover) -> Self {
+        let cores = handover.take_cores().into_iter();
         Predecessors {
             all: cores
-                .map(|core| Predecessor::new(core, &handover.workers))
+                .map(|(core, control)| Predecessor::new(core, control, &handover.workers))
                 .collect(),
             children: handover.children.clone(),
         }
