@@ -77,7 +77,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What the process shall do once the server has ended, told to the C entry that has no frame of Rust's below it.
+/// What the process has to do once the server has ended. The C entry does it, with no Rust frame below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Return to the Perl code that started the server.
@@ -113,7 +113,7 @@ impl Perl {
         self.raw
     }
 
-    /// The failure behind an outcome that is not `GP_OK`.
+    /// The failure that an outcome other than `GP_OK` stands for.
     pub(crate) fn failure(self, outcome: gp_outcome) -> Failure {
         match outcome {
             gp_outcome::GP_EXIT => {
@@ -172,7 +172,7 @@ impl Perl {
         }
     }
 
-    /// Makes the next `rand` seed itself anew: forked workers would all draw the same numbers.
+    /// Makes the next `rand` seed itself again: forked workers would all draw the same numbers.
     pub fn reseed(self) {
         // SAFETY: `attach`'s promise.
         unsafe { perl_sys::gp_reseed(self.raw) }

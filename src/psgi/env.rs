@@ -69,13 +69,13 @@ fn text_of(address: IpAddr) -> (IpAddr, String) {
 pub(super) struct Builder {
     keys: Keys,
     entries: Vec<gp_entry>,
-    /// For each known key: where it stands in `entries`, plus one.
+    /// For each known key its index in `entries`, plus one.
     places: Box<[u16; SLOTS]>,
-    /// Names of the fields as env keys, one behind the other.
+    /// Names of the fields as env keys, one after the other.
     names: Vec<u8>,
-    /// Values that stand nowhere in the request.
+    /// Values that are not bytes of the request.
     made: Vec<Vec<u8>>,
-    /// The last client's address as text: behind a proxy, and on a kept connection, it is the next one's as well.
+    /// The last client's address as text. Behind a proxy, and on a kept connection, the next request has the same one.
     peer: (IpAddr, String),
     socket: Vec<u8>,
     /// The optional keys about TLS, where they are wanted.

@@ -1,4 +1,4 @@
-//! The packed facts behind `gepok.socket` and `gepok.httpd_socket`: addresses, and what TLS has told.
+//! The packed facts for `gepok.socket` and `gepok.httpd_socket`: addresses, and the results of the TLS handshake.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::semantics::message::{Endpoints, Request, Tls};
 use crate::worker::{Address, Listener};
 
-/// The packed facts behind `gepok.httpd_socket`; `perl/lib/Gepok/Socket.pm` reads them.
+/// The packed facts for `gepok.httpd_socket`; `perl/lib/Gepok/Socket.pm` reads them.
 pub(super) fn facts(listener: &Listener) -> Vec<u8> {
     let mut facts = Vec::new();
     match &listener.address {
@@ -25,7 +25,7 @@ pub(super) fn facts(listener: &Listener) -> Vec<u8> {
     facts
 }
 
-/// Appends the packed facts behind a connection's `gepok.socket`.
+/// Appends the packed facts for a connection's `gepok.socket`.
 pub(super) fn put_connection(facts: &mut Vec<u8>, listener: &Listener, request: &Request) {
     match &request.endpoints {
         Endpoints::Ip { peer, local } => {
@@ -63,7 +63,7 @@ fn put_tls(facts: &mut Vec<u8>, tls: &Tls) {
     }
 }
 
-/// Bytes behind their length, for `unpack 'N/a'`.
+/// Bytes preceded by their length, for `unpack 'N/a'`.
 pub(super) fn put_bytes(facts: &mut Vec<u8>, bytes: &[u8]) {
     facts.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     facts.extend_from_slice(bytes);

@@ -33,12 +33,12 @@ pub struct PsgiApp {
     app: Code,
     server: ServerFacts,
     env: env::Builder,
-    /// What C hands response parts to; its address is C's.
+    /// Receives the parts of a response from C, which has its address.
     sink: Rc<sink::Sink>,
     last_hook: Option<ChildExit>,
-    /// Who says which clients' certificates are good.
+    /// Decides which clients' certificates are accepted.
     verify_callback: Option<Code>,
-    /// What C was told of stays alive as long as the worker.
+    /// C uses these as long as the worker lives.
     _logger: Code,
     _access_log: Option<Code>,
 }
@@ -52,7 +52,7 @@ pub struct ChildExit {
 }
 
 impl PsgiApp {
-    /// Makes this process a worker that answers with `app` into `respond`. `access_log` is called behind each response.
+    /// Makes this process a worker that answers with `app` into `respond`. `access_log` is called after each response.
     pub fn new(
         app: Code,
         server: ServerFacts,
@@ -106,7 +106,7 @@ impl PsgiApp {
     }
 }
 
-/// The code behind `psgix.logger`, which drops what is below our own lines' level.
+/// The code for `psgix.logger`, which drops lines below the log level.
 fn logger(perl: Perl) -> Result<Code, Failure> {
     let level = ::log::max_level().as_str().to_lowercase();
     let make = format!("Gepok::Logger::logger('{level}')");
@@ -114,9 +114,8 @@ fn logger(perl: Perl) -> Result<Code, Failure> {
         .ok_or_else(|| Failure::Died("there is no logger".to_owned()))
 }
 
-/// Makes TERM end this worker behind the request in hand, and INT, QUIT and HUP do nothing: those reach every
-/// process of a terminal or a service at once, and only the master's word counts. Also lets the master ask where the
-/// app is.
+/// Makes TERM end this worker after the current request, and INT, QUIT and HUP do nothing: those reach every process of a
+/// terminal or a service at once, and only the master decides. Also lets the master ask for a backtrace.
 ///
 /// # Errors
 /// What magic of the app's on `%SIG` died with.

@@ -1,4 +1,4 @@
-//! The functions that C hands response parts to: they lead to a [`Respond`], and no panic gets out of them.
+//! The functions that C calls with the parts of a response: they forward them to a [`Respond`] and let no panic out.
 
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::raw::{c_int, c_void};
@@ -50,7 +50,7 @@ impl Sink {
     }
 }
 
-/// Runs `part` for the sink that C gave back; a panic in it is told as a lost response.
+/// Runs `part` for the sink that C passes back. A panic in it is reported as a lost response.
 ///
 /// # Safety
 /// `sink` must be from [`Sink::as_pointer`] of a living one.

@@ -16,7 +16,7 @@ const LAST_SECOND: i64 = 253_402_300_799;
 
 /// The IMF-fixdate of a time given in seconds since the epoch.
 ///
-/// Times before 1970 or behind the year 9999 are shown as the nearest one in between: a wrong clock must not
+/// Times before 1970 or after the year 9999 are shown as the nearest one in between: a wrong clock must not
 /// stop the server.
 pub fn imf_fixdate(seconds: i64) -> [u8; LENGTH] {
     let seconds = seconds.clamp(0, LAST_SECOND).unsigned_abs();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 pub struct Span {
     /// First byte.
     pub start: u32,
-    /// First byte behind it.
+    /// First byte after it.
     pub end: u32,
 }
 
@@ -155,7 +155,7 @@ pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
-/// The number that is written as one row of digits, with nothing before, behind or between them.
+/// The number that is written as one row of digits, with nothing before, after or between them.
 pub fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

@@ -18,9 +18,9 @@ pub enum TargetError {
     Scheme,
     /// The authority of the target can't be a host and port, or holds user information (RFC 9110 section 4.2.4).
     Authority,
-    /// A `%` in the path without two hexadecimal digits behind it.
+    /// A `%` in the path that two hexadecimal digits don't follow.
     PercentEncoding,
-    /// A zero byte in the path, encoded or not: C code behind an app would see a shorter path.
+    /// A zero byte in the path, encoded or not: C code called by an app would see a shorter path.
     Nul,
     /// The Host field can't be a host and port.
     Host,
@@ -72,7 +72,7 @@ pub struct Target<'a> {
     /// (asterisk form, authority form, and OPTIONS with a bare `http://host`), so that PATH_INFO is
     /// always as PSGI wants it.
     pub path: &'a [u8],
-    /// What stands between `?` and a fragment; empty if there is no query.
+    /// The part between `?` and a fragment; empty if there is no query.
     pub query: &'a [u8],
     /// Host and port of an absolute or authority form.
     pub authority: Option<&'a [u8]>,
@@ -203,12 +203,12 @@ fn is_ipv6(bytes: &[u8]) -> bool {
 
 fn is_reg_name(bytes: &[u8]) -> bool {
     let mut rest = bytes;
-    while let [first, behind @ ..] = rest {
+    while let [first, tail @ ..] = rest {
         rest = match first {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => behind,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => behind,
-            b'%' => match behind {
-                [a, b, behind @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => behind,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => tail,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => tail,
+            b'%' => match tail {
+                [a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => tail,
                 _ => return false,
             },
             _ => return false,
@@ -239,13 +239,13 @@ pub fn decode_path(raw: &[u8]) -> Result<Cow<'_, [u8]>, TargetError> {
     let mut decoded = Vec::with_capacity(raw.len());
     decoded.extend_from_slice(&raw[..first]);
     let mut rest = &raw[first..];
-    while let [byte, behind @ ..] = rest {
+    while let [byte, tail @ ..] = rest {
         if *byte != b'%' {
             decoded.push(*byte);
-            rest = behind;
+            rest = tail;
             continue;
         }
-        let [high, low, behind @ ..] = behind else {
+        let [high, low, tail @ ..] = tail else {
             return Err(TargetError::PercentEncoding);
         };
         match (hex_value(*high), hex_value(*low)) {
@@ -253,7 +253,7 @@ pub fn decode_path(raw: &[u8]) -> Result<Cow<'_, [u8]>, TargetError> {
             (Some(high), Some(low)) => decoded.push(high << 4 | low),
             _ => return Err(TargetError::PercentEncoding),
         }
-        rest = behind;
+        rest = tail;
     }
     Ok(Cow::Owned(decoded))
 }

@@ -9,7 +9,7 @@
 /* Files up to this are read here: cheaper than giving their descriptor to another process. */
 #define SMALL_FILE 16384
 
-/* Three digits, perhaps with a reason behind them, as other servers take it. Interim ones are psgix.informational's. */
+/* Three digits, optionally followed by a reason, as other servers accept it. Interim statuses belong to psgix.informational. */
 static UV read_status(pTHX_ SV *sv)
 {
     STRLEN len;
@@ -288,7 +288,7 @@ static void answer_file(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields,
         got += some;
     }
     if (length == 0 && got == most) {
-        /* There may be more, how much nobody knows. */
+        /* There may be more, of unknown length. */
         send_head(aTHX_ exchange, status, fields, count, -1);
         if (send_piece(aTHX_ exchange, (gp_slice){buffer, (size_t)got}))
             answer_lines(aTHX_ exchange, status, fields, count, body);
@@ -325,7 +325,7 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
 
     entry = av_fetch(av, 2, 0);
     body = entry ? gp_fetched(aTHX_ * entry) : &PL_sv_undef;
-    /* Its own reference: the app's code may change the array while the body is read. */
+    /* A reference is held: the app's code may change the array while the body is read. */
     body = sv_mortalcopy(body);
     if (SvROK(body) && SvTYPE(SvRV(body)) == SVt_PVAV && !SvOBJECT(SvRV(body))) {
         answer_array(aTHX_ exchange, status, fields, count, (AV *)SvRV(body));

@@ -9,7 +9,7 @@
 #include <signal.h>
 #include "shim.h"
 
-/* The interpreter behind an opaque pointer; nothing where perl has only one. */
+/* The interpreter as an opaque pointer; unused if perl has only one. */
 #ifdef MULTIPLICITY
 #define GP_PERL(perl) dTHXa((PerlInterpreter *)(perl))
 #define GP_OPAQUE ((gp_perl *)aTHX)
@@ -51,7 +51,7 @@ typedef struct gp_subs {
 /* Address families of sockets, each with a class. */
 enum { GP_FAMILY_TCP, GP_FAMILY_UNIX, GP_FAMILIES };
 
-/* The client's socket as an app gets it: a handle that the next request takes again when nobody has used it. */
+/* The client's socket as an app gets it: a handle that the next request reuses if the app has not used it. */
 typedef struct gp_link gp_link;
 typedef struct gp_socket {
     GV *handle;

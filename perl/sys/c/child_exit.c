@@ -1,7 +1,7 @@
 /* The worker's last hook: called once, whichever way the worker leaves. */
 #include "boundary.h"
 
-/* Kept apart from `gp`: behind an exit it is needed when that is gone. */
+/* Kept apart from `gp`, because it is needed after an exit, when `gp` is gone. */
 static struct {
     SV *hook;
     SV *handler;

@@ -12,7 +12,7 @@ struct gp_frame {
     int completed;
 };
 
-/* Whether `work` came to its end is told by a mark, not by $@: a false exception is one, and asking an object may run code. */
+/* A flag tells whether `work` ran to its end, not $@: an exception may be false, and testing an object may run code. */
 static XSPROTO(xs_guarded)
 {
     dXSARGS;
@@ -60,7 +60,7 @@ static void leave_child(pTHX_ gp_outcome outcome)
 gp_outcome gp_guarded(pTHX_ gp_work work, void *argument)
 {
     struct gp_frame frame;
-    /* Set behind the setjmp and read behind a longjmp. */
+    /* Set after the setjmp and read after a longjmp. */
     volatile gp_outcome outcome = GP_BAD;
     const I32 scope = PL_scopestack_ix;
     int jump;
@@ -77,7 +77,7 @@ gp_outcome gp_guarded(pTHX_ gp_work work, void *argument)
     JMPENV_PUSH(jump);
     if (jump == 0) {
         dSP;
-        /* A stack of its own: otherwise `last` in the app would find a loop of our caller's and unwind through us. */
+        /* A new stack: otherwise `last` in the app would find a loop of our caller's and unwind through this frame. */
         PUSHSTACKi(PERLSI_UNKNOWN);
         ENTER;
         SAVETMPS;

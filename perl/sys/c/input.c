@@ -33,7 +33,7 @@ static GV *open_file(pTHX_ int fd)
     return gv;
 }
 
-/* Whether the shared handle is as it was made: nobody keeps, closed, reopened, blessed, tied it or put layers on it. */
+/* Whether the shared handle is as it was made: not kept, closed, reopened, blessed or tied, and without further layers. */
 static int untouched(pTHX_ GV *gv)
 {
     IO *io;
@@ -60,7 +60,7 @@ static GV *empty_input(pTHX)
     return (GV *)SvREFCNT_inc_simple_NN((SV *)gp.empty);
 }
 
-/* The handle behind psgi.input; a reference count of it is the caller's. */
+/* The handle for psgi.input. The caller owns a reference count. */
 SV *gp_input(pTHX_ const gp_request *request)
 {
     switch (request->content_kind) {

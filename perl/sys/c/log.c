@@ -1,4 +1,4 @@
-/* What an app's log gets behind a response: the hook access_log of a subclass, with what came and what went. */
+/* Calls the hook access_log of a subclass after a response, with the request and the response. */
 #include "boundary.h"
 
 /* Keeps a response for the hook. */

@@ -234,7 +234,7 @@ static gp_outcome settle(pTHX_ call *c)
     }
     if (env) {
         for (;; c->handler++) {
-            /* Counted anew each time, a handler may add another. */
+            /* The length is read each time, because a handler may add another. */
             AV *handlers = cleanup_handlers(aTHX_ env);
             if (!handlers || c->handler > av_len(handlers))
                 break;
@@ -248,7 +248,7 @@ static gp_outcome settle(pTHX_ call *c)
         if (gp_guarded(aTHX_ ask_commit, c) == GP_EXIT)
             return GP_EXIT;
     }
-    /* A single process has nobody to take its place. */
+    /* A single process has no successor. */
     leave = c->request->flags & GP_LAST || (c->commit && gp.worker.multiprocess);
     if (!leave)
         SINK.idle(SELF);

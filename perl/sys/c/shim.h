@@ -29,7 +29,7 @@ typedef enum gp_outcome {
     GP_DIED = 1,
     /** It called exit: the interpreter can't go on, gp_exit_status tells the status. */
     GP_EXIT = 2,
-    /** The worker shall leave after this request (psgix.harakiri, or GP_LAST). */
+    /** The worker exits after this request (psgix.harakiri, or GP_LAST). */
     GP_LEAVE = 3,
     /** The interpreter is in no state to run this (another thread, or a forked child). */
     GP_BAD = 4
@@ -116,7 +116,7 @@ typedef struct gp_request {
     const gp_entry *entries;
     /** Number of entries. */
     size_t entry_count;
-    /** Packed facts behind gepok.socket (Gepok::Socket). */
+    /** Packed facts for gepok.socket (Gepok::Socket). */
     gp_slice socket;
     /** gepok.connect_time */
     gp_time connected;
@@ -157,7 +157,7 @@ typedef struct gp_worker {
     gp_sink sink;
     /** Given back to the sink's functions. */
     void *self;
-    /** Packed facts behind gepok.httpd_socket, one for each listener. */
+    /** Packed facts for gepok.httpd_socket, one for each listener. */
     const gp_slice *listeners;
     /** Number of listeners. */
     size_t listener_count;
@@ -172,7 +172,7 @@ typedef struct gp_worker {
     int psgix_io;
     /** psgix.logger; the caller's until gp_close. */
     gp_sv *logger;
-    /** Called behind each response with the response, the client's socket and the entries of the env; may be NULL. The
+    /** Called after each response with the response, the client's socket and the entries of the env; may be NULL. The
      * caller's until gp_close. */
     gp_sv *access_log;
 } gp_worker;
@@ -187,7 +187,7 @@ typedef struct gp_hook {
 
 /** What a run of the server, or a command to one that runs, ended with. */
 typedef struct gp_served {
-    /** Nonzero: the process shall exit with `status`; zero: return to the Perl caller. */
+    /** Nonzero: the process has to exit with `status`; zero: return to the Perl caller. */
     int leave;
     /** Exit status where `leave` is set; a command's result. */
     int status;
@@ -263,7 +263,7 @@ gp_outcome gp_child_exit(gp_perl *perl, gp_sv *hook, gp_sv *handler, gp_sv *app)
 
 /** Forks as Perl's fork does; the child is a new process of ours, not one of the app's. Returns as fork(2). */
 int gp_fork(gp_perl *perl);
-/** Seeds rand anew. */
+/** Seeds rand again. */
 void gp_reseed(gp_perl *perl);
 
 #endif

@@ -259,7 +259,7 @@ void gp_signals_end(pTHX)
     }
 }
 
-/* TERM ends a worker behind the request in hand. INT, QUIT and HUP reach every process of a terminal or a service at
+/* TERM ends a worker after the current request. INT, QUIT and HUP reach every process of a terminal or a service at
  * once; there only the master's word counts. */
 static void take_signals(pTHX_ void *argument)
 {

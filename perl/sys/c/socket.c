@@ -1,6 +1,6 @@
 /* gepok.socket and psgix.io: a file handle that fetches the client's socket when it is first used.
  *
- * Its bottom layer stands where PerlIO's "unix" layer does in any socket's handle. The first call that needs a descriptor
+ * Its bottom layer takes the place of PerlIO's "unix" layer in other sockets' handles. The first call that needs a descriptor
  * asks for it and turns the layer into that one: from then on the handle is like any other. */
 #include "boundary.h"
 #include "perliol.h"
@@ -16,13 +16,13 @@ struct gp_link {
 /* The kind that a Unix socket's listener has in its facts; a client's has 'u'. */
 #define LISTENER 'l'
 
-/* A layer of ours is a "unix" layer with a pointer behind it, because it is to become one. */
+/* The layer is a "unix" layer followed by a pointer, because it turns into one. */
 static gp_link **link_of(PerlIO *f)
 {
     return (gp_link **)((char *)PerlIOBase(f) + PerlIO_unix.size);
 }
 
-/* Gives up the handle for the pool's part: the app alone shall keep the socket open. */
+/* Drops the pool's reference to the handle, so that only the app keeps the socket open. */
 static void forget(pTHX_ const gp_link *link)
 {
     int i;
@@ -127,7 +127,7 @@ static PerlIO *layer_dup(pTHX_ PerlIO *f, PerlIO *old, CLONE_PARAMS *param, int 
     return NULL;
 }
 
-/* Never defined under its name, so that nobody else can push it. */
+/* Not registered under its name, so that no other code can push it. */
 static PerlIO_funcs layer = {
     sizeof(PerlIO_funcs),
     "gepok",
@@ -207,7 +207,7 @@ static int untouched_end(PerlIO *f, U32 flags)
     return PerlIOValid(bottom) && PerlIOBase(bottom)->tab == &layer && !PerlIOValid(PerlIONext(bottom));
 }
 
-/* Whether the last request's handle can be the next one's: nobody keeps it, or a part of it, or has changed it. */
+/* Whether the next request can use the last one's handle: no part of it was kept or changed. */
 static int untouched(const gp_socket *socket, HV *stash)
 {
     GV *gv = socket->handle;
@@ -244,7 +244,7 @@ SV *gp_client_socket(pTHX_ const gp_request *request)
     return (SV *)socket->handle;
 }
 
-/* A listener's object: a handle of the same class with nothing behind it. */
+/* A listener's object: a handle of the same class without a descriptor. */
 SV *gp_listener_socket(pTHX_ gp_slice facts)
 {
     GV *gv = gp_new_handle(aTHX);

@@ -170,7 +170,7 @@ static XSPROTO(xs_close)
     XSRETURN_EMPTY;
 }
 
-/* A writer that nobody holds any more ends its response. While the app still runs that waits for the app's return,
+/* A writer that is destroyed ends its response. While the app still runs that waits for the app's return,
  * because the writer may be going just now by an exception that must cut the response instead. */
 static XSPROTO(xs_destroy)
 {

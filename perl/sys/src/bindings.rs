@@ -39,7 +39,7 @@ pub enum gp_outcome {
     GP_DIED = 1,
     #[doc = " It called exit: the interpreter can't go on, gp_exit_status tells the status."]
     GP_EXIT = 2,
-    #[doc = " The worker shall leave after this request (psgix.harakiri, or GP_LAST)."]
+    #[doc = " The worker exits after this request (psgix.harakiri, or GP_LAST)."]
     GP_LEAVE = 3,
     #[doc = " The interpreter is in no state to run this (another thread, or a forked child)."]
     GP_BAD = 4,
@@ -112,7 +112,7 @@ pub struct gp_request {
     pub entries: *const gp_entry,
     #[doc = " Number of entries."]
     pub entry_count: usize,
-    #[doc = " Packed facts behind gepok.socket (Gepok::Socket)."]
+    #[doc = " Packed facts for gepok.socket (Gepok::Socket)."]
     pub socket: gp_slice,
     #[doc = " gepok.connect_time"]
     pub connected: gp_time,
@@ -196,7 +196,7 @@ pub struct gp_worker {
     pub sink: gp_sink,
     #[doc = " Given back to the sink's functions."]
     pub self_: *mut ::std::os::raw::c_void,
-    #[doc = " Packed facts behind gepok.httpd_socket, one for each listener."]
+    #[doc = " Packed facts for gepok.httpd_socket, one for each listener."]
     pub listeners: *const gp_slice,
     #[doc = " Number of listeners."]
     pub listener_count: usize,
@@ -210,7 +210,7 @@ pub struct gp_worker {
     pub psgix_io: ::std::os::raw::c_int,
     #[doc = " psgix.logger; the caller's until gp_close."]
     pub logger: *mut gp_sv,
-    #[doc = " Called behind each response with the response, the client's socket and the entries of the env; may be NULL. The\n caller's until gp_close."]
+    #[doc = " Called after each response with the response, the client's socket and the entries of the env; may be NULL. The\n caller's until gp_close."]
     pub access_log: *mut gp_sv,
 }
 #[doc = " A named subroutine given to Gepok::_serve."]
@@ -226,7 +226,7 @@ pub struct gp_hook {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct gp_served {
-    #[doc = " Nonzero: the process shall exit with `status`; zero: return to the Perl caller."]
+    #[doc = " Nonzero: the process has to exit with `status`; zero: return to the Perl caller."]
     pub leave: ::std::os::raw::c_int,
     #[doc = " Exit status where `leave` is set; a command's result."]
     pub status: ::std::os::raw::c_int,
@@ -376,6 +376,6 @@ unsafe extern "C" {
     pub fn gp_fork(perl: *mut gp_perl) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    #[doc = " Seeds rand anew."]
+    #[doc = " Seeds rand again."]
     pub fn gp_reseed(perl: *mut gp_perl);
 }

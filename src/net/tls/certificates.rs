@@ -111,7 +111,7 @@ mod tests {
         let usable = |key: &CertifiedKey| std::ptr::eq(key, &*second);
         let chosen = all.choose(Some("a"), usable).unwrap();
         assert!(std::ptr::eq(chosen, &all.0[1]));
-        // Where none is usable, the handshake shall fail by the protocol's own words.
+        // If none is usable, the handshake fails with the protocol's alert.
         let chosen = all.choose(Some("b"), usable).unwrap();
         assert!(std::ptr::eq(chosen, &all.0[2]));
     }

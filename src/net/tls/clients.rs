@@ -25,7 +25,7 @@ pub(super) struct Verifier {
     judge: Judge,
     /// Chains and revocation lists; none where there are no authorities.
     chains: Option<Arc<dyn ClientCertVerifier>>,
-    /// What stands among the authorities is trusted as it is: so a client may have a certificate of its own making.
+    /// A certificate among the authorities is trusted as it is, so that a client may use a self-signed one.
     authorities: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -80,8 +80,7 @@ impl Verifier {
         })
     }
 
-    /// Why the authorities don't stand behind these certificates, the client's own first, though the handshake
-    /// has let them pass.
+    /// Why the authorities don't vouch for these certificates (the client's own first), although the handshake let them pass.
     pub(super) fn distrust(&self, certificates: &[CertificateDer<'_>]) -> Option<Error> {
         let (own, others) = certificates.split_first()?;
         if self.judge == Judge::Authorities {

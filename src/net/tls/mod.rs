@@ -1,5 +1,5 @@
-//! TLS for the server's connections: certificates, handshakes, and what they tell. Private keys live here alone,
-//! in the core.
+//! TLS for the server's connections: certificates, handshakes, and their results. Private keys exist only here, in the
+//! core.
 //!
 //! ```text
 //! files (opened by the master) → material (read and checked) → server → handshake → Stream::Tls
@@ -27,8 +27,8 @@ pub use self::server::{Accepted, Server};
 /// How TLS is spoken.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// For each certificate the host it is for, in lower case, empty for whoever asks for no other; none: the
-    /// certificate says it. Without any, a certificate is made in memory.
+    /// For each certificate the host it is for, in lower case: empty for clients that ask for no other host, None if the
+    /// certificate names the hosts. Without any, a certificate is made in memory.
     pub hosts: Vec<Option<String>>,
     /// Where certificates and keys are, for a core that opens them itself, because there is no master.
     pub files: Option<Files>,

@@ -1,4 +1,4 @@
-//! What all TLS connections of a server go by; changed as a whole, when the files are read again.
+//! The settings of all TLS connections, replaced as a whole when the files are read again.
 
 use std::cell::RefCell;
 use std::io;
