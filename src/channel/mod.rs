@@ -11,17 +11,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 mod area;
-pub mod claim;
+pub(crate) mod claim;
 mod codec;
-pub mod core_end;
+pub(crate) mod core_end;
 mod frame;
 #[doc(hidden)]
 pub mod fuzz;
 mod memory;
-pub mod message;
+pub(crate) mod message;
 mod open;
 mod outgoing;
-pub mod progress;
+pub(crate) mod progress;
 #[cfg(test)]
 pub(crate) mod raw;
 pub mod respond;
@@ -30,7 +30,7 @@ mod ring;
 mod ring_tests;
 mod sync;
 mod transfer;
-pub mod violation;
+pub(crate) mod violation;
 pub mod worker_end;
 
 pub use self::area::Chunk;

@@ -12,15 +12,16 @@
 
 #![forbid(unsafe_code)]
 
-pub mod address;
+pub(crate) mod address;
 pub mod attributes;
 pub mod cli;
-pub mod command;
-pub mod help;
+pub(crate) mod command;
+pub(crate) mod help;
 pub mod options;
-pub mod pod;
+#[cfg(test)]
+mod pod;
 pub mod resolved;
-pub mod socket_activation;
+pub(crate) mod socket_activation;
 pub mod table;
 
 pub use options::Options;

@@ -58,7 +58,7 @@ mod worker;
 mod workers;
 
 pub use self::exchange::{Event, Exchange, Piece, Witness};
-pub use self::report::{Load, Report};
+pub use self::report::Report;
 
 /// The longest interval at which the core looks again at a call that no worker begins.
 const LONGEST_LOOK: Duration = Duration::from_millis(50);

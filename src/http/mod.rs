@@ -5,4 +5,4 @@
 pub mod error;
 pub mod h1;
 pub mod limits;
-pub mod timer;
+pub(crate) mod timer;

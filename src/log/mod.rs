@@ -2,13 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-pub mod access;
-pub mod destination;
+pub(crate) mod access;
+pub(crate) mod destination;
 mod escape;
 pub mod format;
 pub(crate) mod limit;
 pub mod line;
-pub mod own;
+pub(crate) mod own;
 pub mod record;
 mod sink;
 mod target;

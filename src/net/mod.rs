@@ -2,13 +2,13 @@
 //!
 //! Knows no HTTP and no Perl.
 
-pub mod accept;
-pub mod admission;
+pub(crate) mod accept;
+pub(crate) mod admission;
 pub mod listen;
-pub mod scratch;
-pub mod sendfile;
+pub(crate) mod scratch;
+pub(crate) mod sendfile;
 mod shared;
-pub mod stream;
-pub mod ticks;
-pub mod tls;
-pub mod waiters;
+pub(crate) mod stream;
+pub(crate) mod ticks;
+pub(crate) mod tls;
+pub(crate) mod waiters;

@@ -3,20 +3,20 @@
 //! Knows no tokio, no HTTP and no Perl: what core and workers do is given as [`master::Roles`].
 
 pub mod control;
-pub mod daemon;
-pub mod fork;
-pub mod handover;
+pub(crate) mod daemon;
+pub(crate) mod fork;
+pub(crate) mod handover;
 mod heartbeat;
-pub mod hung;
-pub mod last_words;
+pub(crate) mod hung;
+pub(crate) mod last_words;
 mod log_files;
-pub mod master;
-pub mod notify;
-pub mod origin;
-pub mod pid_file;
-pub mod pool;
-pub mod privileges;
-pub mod signal;
-pub mod supervisor;
-pub mod terminal;
-pub mod title;
+pub(crate) mod master;
+pub(crate) mod notify;
+pub(crate) mod origin;
+pub(crate) mod pid_file;
+pub(crate) mod pool;
+pub(crate) mod privileges;
+pub(crate) mod signal;
+pub(crate) mod supervisor;
+pub(crate) mod terminal;
+pub(crate) mod title;

@@ -6,10 +6,10 @@
 
 pub mod accept;
 pub mod conditional;
-pub mod date;
+pub(crate) mod date;
 pub mod field;
 pub mod message;
 pub mod range;
-pub mod status;
+pub(crate) mod status;
 pub mod target;
-pub mod wording;
+pub(crate) mod wording;

@@ -39,7 +39,7 @@ mod daemon;
 mod documents;
 mod limits;
 mod logs;
-pub mod running;
+pub(crate) mod running;
 pub mod settings;
 mod single;
 mod spool_folder;

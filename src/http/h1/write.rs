@@ -461,6 +461,7 @@ impl Encoder {
     }
 
     /// Appends a piece with its frame to `out`; returns how much of it was taken.
+    #[cfg(test)]
     pub fn write(&mut self, out: &mut Vec<u8>, piece: &[u8]) -> usize {
         let frame = self.frame(piece.len());
         out.extend_from_slice(frame.prefix.as_bytes());
