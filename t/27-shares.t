@@ -125,15 +125,18 @@ each_entry {
     like $server->log, qr/a response is cut: its client/, 'the log tells';
 };
 
-check 'without room on the disk a worker waits for a client only while nobody needs it' => sub {
-    my $server  = start('bin', max_spool => '1M', max_clients => 1);
-    my ($reader) = readers($server, 1);
-    sleep 1;
-    is refused($server)->{responses}, 0, 'nobody waits';
-    is $server->get('/')->content, 0, 'who waits is served';
-    is refused($server)->{responses}, 1, 'since the reader was cut';
-    ok soon { !defined eval { $reader->response } }, 'which sees that its response is not whole';
-};
+for my $servers (0, 1) {
+    check "without room on the disk a worker waits for a client only while nobody needs it, start_servers $servers" => sub {
+        my $server  = start('bin', max_spool => '1M', start_servers => $servers, max_clients => 1);
+        my ($reader) = readers($server, 1);
+        # Long enough for a slow reader to be known as one.
+        sleep 1;
+        is refused($server)->{responses}, 0, 'nobody waits';
+        is $server->get('/')->content, 0, 'who waits is served';
+        is refused($server)->{responses}, 1, 'since the reader was cut';
+        ok soon { !defined eval { $reader->response } }, 'which sees that its response is not whole';
+    };
+}
 
 # Each piece costs the core some hundred bytes of memory, and a write to the disk.
 check 'a response in pieces of one byte, and a client that does not read' => sub {

@@ -85,37 +85,53 @@ impl Reader {
     }
 }
 
-/// A slow reader that is looked at.
+/// How fast a client takes its response, lately.
 #[derive(Debug)]
-struct Listed {
-    state: Weak<InFlight>,
+struct Rate {
     since: Instant,
     looked: Instant,
     /// What it had taken then.
     taken: u64,
-    /// Bytes a second, lately.
-    rate: f64,
-    pace: Pace,
+    /// Bytes a second.
+    value: f64,
 }
 
-impl Listed {
-    fn look(&mut self, state: &InFlight, now: Instant) {
-        let taken = state.reader.taken();
-        let more = taken.saturating_sub(self.taken);
-        let passed = now.duration_since(self.looked).as_secs_f64();
-        let age = now.duration_since(self.since).as_secs_f64();
-        if passed > 0.0 {
-            let share = passed / age.min(MINUTE);
-            self.rate += (more as f64 / passed - self.rate) * share;
+impl Rate {
+    fn new(taken: u64, now: Instant) -> Self {
+        Rate {
+            since: now,
+            looked: now,
+            taken,
+            value: 0.0,
         }
-        self.pace.count(more, now);
-        self.taken = taken;
-        self.looked = now;
     }
 
+    /// It has taken so much by now: how much that is more. The mean since the beginning, then that of about the last minute.
+    fn look(&mut self, taken: u64, now: Instant) -> u64 {
+        let more = taken.saturating_sub(self.taken);
+        let passed = now.duration_since(self.looked).as_secs_f64();
+        if passed > 0.0 {
+            let age = now.duration_since(self.since).as_secs_f64();
+            let weight = (passed / age.min(MINUTE)).min(1.0);
+            self.value += (more as f64 / passed - self.value) * weight;
+            self.taken = taken;
+            self.looked = now;
+        }
+        more
+    }
+
+    /// Whether it has been looked at for long enough.
     fn is_known(&self, now: Instant) -> bool {
         now.duration_since(self.since) >= KNOWN
     }
+}
+
+/// A slow reader that is looked at.
+#[derive(Debug)]
+struct Listed {
+    state: Weak<InFlight>,
+    rate: Rate,
+    pace: Pace,
 }
 
 /// All slow readers.
@@ -136,10 +152,7 @@ impl Dispatch {
         let rate = self.settings.response_rate;
         self.readers.listed.borrow_mut().push(Listed {
             state: Rc::downgrade(state),
-            since: now,
-            looked: now,
-            taken: state.reader.taken(),
-            rate: 0.0,
+            rate: Rate::new(state.reader.taken(), now),
             pace: Pace::new(rate, GRACE, now).in_pieces(PIECE),
         });
         if !self.readers.watching.replace(true) {
@@ -165,7 +178,8 @@ impl Dispatch {
                 state.reader.listed.set(false);
                 return false;
             }
-            listed.look(&state, now);
+            let more = listed.rate.look(state.reader.taken(), now);
+            listed.pace.count(more, now);
             if listed.pace.is_late(now) {
                 self.cut(&state);
                 limited!(
@@ -193,8 +207,8 @@ impl Dispatch {
             return;
         }
         let listed = self.readers.listed.borrow();
-        let slow = listed.iter().filter(|listed| listed.is_known(now));
-        let slow = slow.filter_map(|listed| Some((listed.rate, listed.state.upgrade()?)));
+        let slow = listed.iter().filter(|listed| listed.rate.is_known(now));
+        let slow = slow.filter_map(|listed| Some((listed.rate.value, listed.state.upgrade()?)));
         let slow = slow.filter(|(_, state)| !state.reader.is_cut() && state.backlog.holds_much());
         if let Some((_, state)) = slow.min_by(|(one, _), (other, _)| one.total_cmp(other)) {
             self.readers.last_cut.set(Some(now));
@@ -232,4 +246,34 @@ fn is_blocked(state: &InFlight, now: Instant) -> bool {
     let since = state.reader.blocked.get().unwrap_or(now);
     state.reader.blocked.set(Some(since));
     now.duration_since(since) >= LONGEST_WAIT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_that_of_the_last_minute() {
+        let start = Instant::now();
+        let mut rate = Rate::new(1000, start);
+        let mut taken = 1000;
+        let mut read = |rate: &mut Rate, seconds: std::ops::Range<u64>, bytes: u64| {
+            for second in seconds {
+                taken += bytes;
+                let now = start + Duration::from_secs(second);
+                assert_eq!(rate.look(taken, now), bytes);
+            }
+            rate.value
+        };
+        let fast = read(&mut rate, 1..600, 1_000_000);
+        assert!((fast - 1e6).abs() < 1.0, "{fast}");
+        let minute = read(&mut rate, 600..660, 0);
+        assert!(minute < 0.4 * 1e6, "{minute}");
+        let later = read(&mut rate, 660..1200, 0);
+        assert!(
+            later < 100.0,
+            "what it was long ago counts no more: {later}"
+        );
+        assert!(!Rate::new(0, start).is_known(start));
+    }
 }
