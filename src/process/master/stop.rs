@@ -250,3 +250,50 @@ impl Master<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The place of a phase in the order of a stop.
+    fn rank(phase: Phase) -> u8 {
+        match phase {
+            Phase::Running => 0,
+            Phase::RollingStop { .. } => 1,
+            Phase::Draining { .. } => 2,
+            Phase::Stopping { .. } => 3,
+        }
+    }
+
+    proptest! {
+        /// Protects: signals and deaths in any order bring a stop forward only, and none of them puts its end off.
+        #[test]
+        fn a_stop_only_goes_forward(steps in proptest::collection::vec((0..4u8, 0..100u64), 0..40)) {
+            let begin = Instant::now();
+            let mut shutdown = Shutdown::new();
+            for (step, seconds) in steps {
+                let before = shutdown.phase();
+                let until = begin + Duration::from_secs(seconds);
+                match step {
+                    0 => shutdown.roll(until),
+                    1 => shutdown.drain(until),
+                    2 => _ = shutdown.drained(),
+                    _ => shutdown.stop(until),
+                }
+                let after = shutdown.phase();
+                prop_assert!(rank(after) >= rank(before), "{before:?} to {after:?}");
+                match (before, after) {
+                    (Phase::Draining { until: before }, Phase::Draining { until: after })
+                    | (Phase::Stopping { until: before }, Phase::Stopping { until: after }) => {
+                        prop_assert!(after <= before, "put off");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
