@@ -64,9 +64,9 @@ impl Destination {
     ///
     /// # Errors
     /// Names what is wrong.
-    pub fn parse(text: &str, name: &str) -> Result<Option<Destination>, String> {
+    pub fn parse(text: &str, name: &str) -> Result<Option<Destination>, DestinationError> {
         if text.contains('\0') {
-            return Err(format!("'{}' has a zero byte", text.escape_debug()));
+            return Err(DestinationError::ZeroByte(text.to_owned()));
         }
         Ok(match text {
             "" => None,
@@ -76,7 +76,7 @@ impl Destination {
             _ => Some(
                 match (text.strip_prefix('|'), text.strip_prefix("syslog:")) {
                     (Some(command), _) if command.trim().is_empty() => {
-                        return Err("there is no command behind '|'".to_owned());
+                        return Err(DestinationError::NoCommand);
                     }
                     (Some(command), _) => Destination::Command(command.trim().to_owned()),
                     (_, Some(how)) => Destination::Syslog(syslog(how, name)?),
@@ -113,7 +113,42 @@ impl fmt::Display for Destination {
     }
 }
 
-fn syslog(how: &str, name: &str) -> Result<Syslog, String> {
+/// Why a text is no destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DestinationError {
+    /// No path and no command has a zero byte.
+    ZeroByte(String),
+    /// Nothing follows `|`.
+    NoCommand,
+    /// Not a facility of syslog.
+    Facility(String),
+    /// Not a tag of syslog.
+    Tag(String),
+    /// Neither a facility, a tag nor a server of syslog.
+    SyslogItem(String),
+}
+
+impl fmt::Display for DestinationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DestinationError::ZeroByte(text) => {
+                write!(f, "'{}' has a zero byte", text.escape_debug())
+            }
+            DestinationError::NoCommand => f.write_str("there is no command behind '|'"),
+            DestinationError::Facility(name) => write!(f, "'{name}' is no facility of syslog"),
+            DestinationError::Tag(tag) => {
+                write!(f, "'{}' is no tag of syslog", tag.escape_debug())
+            }
+            DestinationError::SyslogItem(item) => {
+                write!(f, "'{}' says nothing about syslog", item.escape_debug())
+            }
+        }
+    }
+}
+
+impl std::error::Error for DestinationError {}
+
+fn syslog(how: &str, name: &str) -> Result<Syslog, DestinationError> {
     let mut syslog = Syslog {
         // As nginx has it.
         facility: 23,
@@ -130,21 +165,18 @@ fn syslog(how: &str, name: &str) -> Result<Syslog, String> {
                 let number = FACILITIES.iter().position(|known| *known == facility);
                 let number = number.filter(|_| !facility.is_empty());
                 syslog.facility =
-                    number.ok_or_else(|| format!("'{facility}' is no facility of syslog"))? as u8;
+                    number.ok_or_else(|| DestinationError::Facility(facility.to_owned()))? as u8;
             }
             ("tag", tag) => {
                 let plain = |byte: u8| byte.is_ascii_graphic() && !b":[]".contains(&byte);
                 if tag.is_empty() || tag.len() > 48 || !tag.bytes().all(plain) {
-                    return Err(format!("'{}' is no tag of syslog", tag.escape_debug()));
+                    return Err(DestinationError::Tag(tag.to_owned()));
                 }
                 syslog.tag = tag.to_owned();
             }
             ("server", path) if path.starts_with('/') => syslog.server = PathBuf::from(path),
             _ => {
-                return Err(format!(
-                    "'{}' says nothing about syslog",
-                    item.escape_debug()
-                ));
+                return Err(DestinationError::SyslogItem(item.to_owned()));
             }
         }
     }
@@ -202,7 +234,8 @@ mod tests {
             ("syslog:server=x", "'server=x' says nothing about syslog"),
             ("a\0b", "'a\\0b' has a zero byte"),
         ] {
-            assert_eq!(Destination::parse(text, "x"), Err(error.to_owned()));
+            let refused = Destination::parse(text, "x").unwrap_err();
+            assert_eq!(refused.to_string(), error);
         }
     }
 

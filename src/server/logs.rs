@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use nix::unistd::Pid;
 
 use crate::config::Config;
@@ -77,18 +77,18 @@ impl Logs {
         let logging = &config.logging;
         let access = "option 'access_log_path'";
         let format = Format::parse(&logging.access_format).context("option 'access_log_format'")?;
-        let destination = match &logging.access {
-            LogPlace::None => None,
-            LogPlace::StandardError => Some(Destination::Stderr),
-            LogPlace::Path(text) => Destination::parse(text, &config.name)
-                .map_err(|message| anyhow!(message))
-                .context(access)?
-                .map(|destination| match destination {
-                    Destination::File(path) => Destination::File(origin.path(path)),
-                    other => other,
-                }),
-            LogPlace::Usual(name) => Some(Destination::File(usual(name, origin))),
-        };
+        let destination =
+            match &logging.access {
+                LogPlace::None => None,
+                LogPlace::StandardError => Some(Destination::Stderr),
+                LogPlace::Path(text) => Destination::parse(text, &config.name)
+                    .context(access)?
+                    .map(|destination| match destination {
+                        Destination::File(path) => Destination::File(origin.path(path)),
+                        other => other,
+                    }),
+                LogPlace::Usual(name) => Some(Destination::File(usual(name, origin))),
+            };
         let errors = match &logging.errors {
             LogPlace::None | LogPlace::StandardError => None,
             LogPlace::Path(path) => Some(origin.path(path)),
