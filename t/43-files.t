@@ -260,6 +260,19 @@ check 'unreadable files' => sub {
     is $server->get('/locked.txt')->status, 403;
 };
 
+# Protects: what the kernel can't copy to the socket is read, for each kind of response.
+check 'over TLS' => sub {
+    require Gepok::Test::TLS;
+    plan skip_all => 'IO::Socket::SSL is not installed' if !Gepok::Test::TLS::usable();
+    plan skip_all => 'curl is missing' if !grep { -x "$_/curl" } split /:/, $ENV{PATH};
+    my $server = Gepok::Test::TLS::https(app => $APP, options => {start_servers => 1, ssl_self_signed => 1, documents => $public});
+    my $get    = sub { my (undef, $text) = run_command(['curl', '-sk', @_[1 .. $#_], "https://127.0.0.1:$server->{port}$_[0]"]); $text };
+    is $get->('/a.txt'), join('', 'a' .. 'z');
+    is length $get->('/big.bin'), 300_000;
+    is $get->('/big.bin', '-r', '299999-'), 'x';
+    like $get->('/big.bin', '-r', '0-0,9-9'), qr{Content-Range: bytes 9-9/300000\r\n\r\nx\r\n--};
+};
+
 # Protects: a client never takes a part of a file for the whole.
 check 'a file that shrinks cuts the connection' => sub {
     my $huge = "$public/huge.bin";

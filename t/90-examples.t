@@ -35,6 +35,15 @@ my %tests = (
         is $response->content, sha256_hex($content) . "  f.bin\n500000 bytes\n", 'tells the checksum';
         is $server->post('/', '')->status, 400, 'complains about a form without a file';
     },
+    'files.psgi' => sub {
+        my $server = shift;
+        like $server->get('/')->content, qr/<title>Files/, 'the page is a file';
+        is $server->get('/style.css')->field('Content-Type'), 'text/css; charset=utf-8', 'so is the style sheet';
+        is $server->get('/nothing')->content, "There is no such page.\n", 'the app has the rest';
+        my $part = $server->get('/download', Range => 'bytes=0-5');
+        is $part->status, 206, 'a part of what the app sends';
+        is $part->content, "1\n2\n3\n";
+    },
     'early-hints.psgi' => sub {
         my $server = shift;
         my $client = $server->connect;
@@ -73,13 +82,14 @@ my %tests = (
 my @examples = map { basename($_) } glob root() . '/examples/*.psgi';
 is_deeply \@examples, [sort keys %tests], 'each example has its test';
 
+my %options = ('files.psgi' => {documents => root() . '/examples/files'});
 my %needs = ('websocket-chat.psgi' => 'Mojo::UserAgent', 'dancer2.psgi' => 'Dancer2', 'mojolicious.psgi' => 'Mojolicious');
 for my $example (@examples) {
     check $example => sub {
         my $module = $needs{$example};
         if ($module && !eval "require $module; 1") { plan skip_all => "$module is missing: script/test installs it" }
         # One worker: the guest book lives in the memory of one process.
-        my $server = server(app => root() . "/examples/$example", options => {start_servers => 1});
+        my $server = server(app => root() . "/examples/$example", options => {start_servers => 1, %{$options{$example} // {}}});
         $tests{$example}->($server);
         unlike $server->log, qr/ at \S+ line \d+/, 'without a warning' or diag $server->log;
     };

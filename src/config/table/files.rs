@@ -140,7 +140,7 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::Value("1"),
             short: "conditional requests and ranges for files that apps send",
             long: "Answers conditional requests and ranges for the files that an app sends: where a response to GET has the status 200, \
-                   a file handle as its body (as those of Plack::App::File and of frameworks that send files), \
+                   a handle of a file of more than 16 KiB as its body (as Plack::App::File and frameworks give), \
                    C<Content-Length> and C<ETag> or C<Last-Modified>. So browsers can seek in videos and resume downloads. A \
                    response with C<Accept-Ranges>, C<Content-Range> or C<Content-Encoding> stays as it is.",
             entry: Entry::All,
