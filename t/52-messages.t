@@ -243,7 +243,7 @@ check 'commands' => sub {
     mistake("`reload` or `restart` with an app that can't serve", [],
         command => [$bin, 'reload', '--pid-path', "$folder/changing"], status => 1);
     is $changing->get('/')->content, 'hello', 'which serves on';
-    mistake('an app behind the command', [], command => [$bin, 'stop', 'app.psgi']);
+    mistake('an app after the command', [], command => [$bin, 'stop', 'app.psgi']);
 };
 
 is_deeply [grep { !$tested{$_} } sort keys %documented], [], 'every row of docs/messages.md was tried';

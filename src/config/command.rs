@@ -1,11 +1,11 @@
-//! The words in front of the binary's options that control a running server.
+//! The words before the binary's options that control a running server.
 
 /// What to do with a server that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Finish what is in work, and end
+    /// Finish the requests being served, and end
     Stop,
-    /// Begin anew in place, with the same sockets
+    /// Restart in place, with the same sockets
     Restart,
     /// Replace the workers, read certificates again, reopen log files
     Reload,
@@ -18,22 +18,22 @@ pub const COMMANDS: [(Command, &str, &str); 4] = [
     (
         Command::Stop,
         "stop",
-        "end the server that holds the pid file, and wait until it has ended",
+        "stop the server that holds the pid file, and wait until it has ended",
     ),
     (
         Command::Restart,
         "restart",
-        "have it begin anew in place, program too (USR2), and wait for it",
+        "restart in place, with a new program, options and app (USR2), and wait for it",
     ),
     (
         Command::Reload,
         "reload",
-        "have it replace workers, reopen files (HUP), and wait for it",
+        "replace workers, reopen files (HUP), and wait for it",
     ),
     (
         Command::Status,
         "status",
-        "tell whether it runs, and how it does",
+        "print whether it runs, and its load",
     ),
 ];
 

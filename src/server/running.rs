@@ -149,14 +149,14 @@ impl Running {
         self.signal(Signal::SIGHUP)
     }
 
-    /// Has it begin anew in place (USR2).
+    /// Restarts it in place (USR2).
     ///
     /// # Errors
     /// When it can't be signalled, or would die of the signal, as one process does.
     pub fn restart(&self) -> Result<(), ControlError> {
         self.signal(None)?;
         if !handles(self.pid(), Signal::SIGUSR2) {
-            let why = "it can't begin anew in place, so stop it and start it";
+            let why = "it can't restart in place, so stop it and start it";
             return Err(ControlError::Stays(self.pid(), why.to_owned()));
         }
         self.signal(Signal::SIGUSR2)
