@@ -16,7 +16,7 @@ use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
 use gepok::process::control::{ToCore, ToMaster};
 use gepok::semantics::message::Request;
 
-use support::{Server, echo, serve};
+use support::{Server, echo, end, serve};
 
 mod support;
 
@@ -331,7 +331,7 @@ fn a_writer_kept_beyond_its_call_is_credited_while_the_worker_is_idle() {
             *sent += out.chunk(*writer, &content[*sent..until]).unwrap();
         }
         if *sent == content.len() {
-            out.end(*writer).unwrap();
+            end(out, *writer);
         }
         echo(out, id, request);
     });
@@ -412,7 +412,7 @@ fn a_slow_reader_of_a_large_response_does_not_hold_its_worker() {
         for piece in pattern(size).chunks(30_000) {
             out.chunk(id, piece).unwrap();
         }
-        out.end(id).unwrap();
+        end(out, id);
     });
     let mut slow = server.client();
     slow.send("GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -457,7 +457,7 @@ fn a_slow_reader_does_not_hold_the_shared_memory() {
                     rest = &rest[taken..];
                 }
             }
-            out.end(id).unwrap();
+            end(out, id);
         });
         let mut slow = server.client();
         slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -489,7 +489,7 @@ fn a_file_is_sent_from_its_offset_and_one_that_shrinks_cuts_the_connection() {
         };
         out.head(id, 200, &[], Some(length)).unwrap();
         out.file(id, file.as_fd(), 1000, length).unwrap();
-        out.end(id).unwrap();
+        end(out, id);
     });
     let mut client = server.client();
     client.send("GET /whole HTTP/1.1\r\nHost: x\r\n\r\nGET /short HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -517,7 +517,7 @@ fn taker(out: &WorkerEnd, id: u64, request: Request) {
     socket.read_exact(&mut word).unwrap();
     socket.write_all(&[&b"got "[..], &word].concat()).unwrap();
     drop(socket);
-    out.end(id).unwrap();
+    end(out, id);
 }
 
 #[test]
@@ -701,7 +701,7 @@ fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
                 out.flush().unwrap();
             }
         }
-        out.end(id).unwrap();
+        end(out, id);
     });
     let expected: Vec<u8> = LENGTHS
         .iter()
@@ -721,7 +721,7 @@ fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
 fn status(out: &WorkerEnd, id: u64, request: Request) {
     let number = String::from_utf8_lossy(&request.head.target()[1..]).parse();
     out.head(id, number.unwrap_or(200), &[], Some(0)).unwrap();
-    out.end(id).unwrap();
+    end(out, id);
 }
 
 #[test]
