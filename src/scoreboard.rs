@@ -40,6 +40,14 @@ const NAME: &str = "gepok-scoreboard";
 const HEADER: usize = 72;
 const RECORD: usize = 32;
 
+/// Header and records have a page each, in words: a worker keeps its own record's page alone ([`Board::take_alone`]).
+const PAGE: usize = 4096 / 8;
+
+/// Where the record of a slot begins.
+fn record_of(slot: usize) -> usize {
+    (1 + slot) * PAGE
+}
+
 /// Where text begins in a record; it has the rest of it.
 const TEXT: usize = 8;
 
@@ -147,6 +155,23 @@ impl Mapping {
         })
     }
 
+    /// Puts private memory of this process in the place of these words, which are whole pages.
+    fn give_up(&self, words: Range<usize>) -> io::Result<()> {
+        assert!(words.start.is_multiple_of(PAGE) && words.end <= self.length.get() / 8);
+        let Some(length) = NonZeroUsize::new(8 * words.len()) else {
+            return Ok(());
+        };
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
+        // SAFETY: the pages are within our own mapping, and stay mapped with the same access: whoever refers to a word goes on with
+        // one that is zero and shared with nobody.
+        unsafe {
+            let address = self.words.add(words.start).addr();
+            nix::sys::mman::mmap_anonymous(Some(address), length, protection, flags)?;
+        }
+        Ok(())
+    }
+
     fn word(&self, index: usize) -> &AtomicU64 {
         &self.words(index..index + 1)[0]
     }
@@ -186,6 +211,8 @@ impl Drop for Mapping {
 #[derive(Debug)]
 pub struct Board {
     memory: Mapping,
+    /// How many records there are: never read back from the memory.
+    slots: usize,
 }
 
 impl Board {
@@ -195,13 +222,14 @@ impl Board {
     /// What the kernel says when memory or descriptors run out.
     pub fn create(slots: usize) -> io::Result<(Board, OwnedFd)> {
         let memory = memfd_create(NAME, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-        let length = NonZeroUsize::MIN.saturating_add((HEADER + slots * RECORD) * 8 - 1);
+        let length = NonZeroUsize::MIN.saturating_add(record_of(slots) * 8 - 1);
         nix::unistd::ftruncate(&memory, length.get() as i64)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&memory, FcntlArg::F_ADD_SEALS(seals))?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let board = Board {
             memory: Mapping::new(&memory, length, protection)?,
+            slots,
         };
         board.set(SLOTS, slots as u64);
         board.set(STARTED, now());
@@ -251,11 +279,25 @@ impl Board {
         }
     }
 
+    /// Worker: as [`take`](Self::take), and gives up the rest of the scoreboard. It can write its own record from then on, and
+    /// nothing that core, master or other workers go by: in place of their pages it has memory of its own.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn take_alone(self: &Arc<Self>, number: u32, generation: u32) -> io::Result<Option<Seat>> {
+        let seat = self.take(number, generation);
+        let own = seat
+            .as_ref()
+            .map_or(0..0, |seat| seat.record..seat.record + PAGE);
+        self.memory.give_up(0..own.start)?;
+        self.memory.give_up(own.end..self.memory.length.get() / 8)?;
+        Ok(seat)
+    }
+
     /// Worker: takes a record, one that is free or whose process is gone; nothing where there is none.
     pub fn take(self: &Arc<Self>, number: u32, generation: u32) -> Option<Seat> {
         let own = getpid().as_raw() as u64;
-        let slots = self.word(SLOTS).load(Ordering::Relaxed) as usize;
-        let free = (0..slots).map(|slot| HEADER + slot * RECORD).find(|at| {
+        let free = (0..self.slots).map(record_of).find(|at| {
             let word = self.word(at + PID);
             let holder = word.load(Ordering::Relaxed);
             !lives(holder)
@@ -308,7 +350,9 @@ impl Seat {
 
 /// Whether a record's process lives.
 fn lives(pid: u64) -> bool {
-    pid != 0 && kill(Pid::from_raw(pid as i32), None) != Err(Errno::ESRCH)
+    // A worker may write anything: 0 and negative numbers would be groups of processes.
+    let pid = i32::try_from(pid).ok().filter(|&pid| pid > 0);
+    pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
 }
 
 fn milliseconds(time: Timestamp) -> u64 {
@@ -319,4 +363,45 @@ fn milliseconds(time: Timestamp) -> u64 {
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects core and new workers from a worker that writes to all of the scoreboard that it can reach. In a process of its own,
+    /// as a worker is.
+    #[test]
+    fn a_worker_can_write_its_own_record_alone() {
+        let (board, _memory) = Board::create(3).unwrap();
+        let board = Arc::new(board);
+        let before = board.take(7, 1).unwrap();
+        board.core_begins();
+        // SAFETY: the child calls nothing that could wait for another thread: it writes to memory and leaves.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Child => {
+                let taken = board.take_alone(8, 1);
+                let words = board.memory.words(0..board.memory.length.get() / 8);
+                for word in words {
+                    word.store(u64::MAX, Ordering::Relaxed);
+                }
+                let code = i32::from(!matches!(taken, Ok(Some(_))));
+                // SAFETY: it ends this process at once.
+                unsafe { libc::_exit(code) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                let status = nix::sys::wait::waitpid(child, None).unwrap();
+                assert_eq!(status, nix::sys::wait::WaitStatus::Exited(child, 0));
+            }
+        }
+        let status = board.status().unwrap();
+        assert_eq!(
+            (status.core, status.accepted),
+            (std::process::id() as i32, 0)
+        );
+        assert_eq!(status.workers.len(), 1, "the scribbled one is none");
+        assert_eq!(status.workers[0].number, 7);
+        let next = board.take(9, 1).unwrap();
+        assert_ne!(next.record, before.record);
+    }
 }

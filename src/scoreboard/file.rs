@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Result, bail};
 use nix::unistd::{Gid, Uid};
 
-use super::{BORN, Board, HEADER, PID, RECORD, SERVED, SINCE, SLOTS, STATE, State, lives};
+use super::{BORN, Board, PID, SERVED, SINCE, STATE, State, lives, record_of};
 use crate::files;
 use crate::lock;
 
@@ -135,7 +135,7 @@ impl Board {
     /// The records of at most so many living workers; those that leave are the first to have no room.
     fn records(&self, most: usize) -> Vec<u8> {
         let word = |index: usize| self.word(index).load(Ordering::Relaxed);
-        let slots = (0..word(SLOTS) as usize).map(|slot| HEADER + slot * RECORD);
+        let slots = (0..self.slots).map(record_of);
         let mut living: Vec<usize> = slots.filter(|&at| lives(word(at + PID))).collect();
         living.sort_by_key(|&at| State::of(word(at + STATE)) == State::Leaving);
         let mut bytes = Vec::with_capacity(most * BYTES);

@@ -11,8 +11,8 @@ use super::reloads::Reloads;
 use super::waits::Waits;
 use super::{
     ACCEPTED, BORN, Board, CONNECTIONS, CORE, GENERATION, GUARD, HEADER, MASTER, Mapping, NAME,
-    NUMBER, PID, QUEUED, QUEUED_SINCE, RECORD, REQUESTS, SERVED, SINCE, SLOTS, STARTED, STATE,
-    State, TEXT, lives, now,
+    NUMBER, PAGE, PID, QUEUED, QUEUED_SINCE, RECORD, REQUESTS, SERVED, SINCE, SLOTS, STARTED,
+    STATE, State, TEXT, lives, now, record_of,
 };
 
 /// What a server does at this moment.
@@ -114,9 +114,9 @@ fn understand(memory: &Mapping) -> Option<Status> {
     let header = &memory.snapshot(0..HEADER)[..];
     let now = now();
     let slots = usize::try_from(header[SLOTS]).ok()?;
-    let room = (memory.length.get() / 8 - HEADER) / RECORD;
+    let room = (memory.length.get() / 8).saturating_sub(record_of(0)) / PAGE;
     let mut workers: Vec<_> = (0..slots.min(room))
-        .filter_map(|slot| worker(memory, HEADER + slot * RECORD, now))
+        .filter_map(|slot| worker(memory, record_of(slot), now))
         .collect();
     workers.sort_unstable_by_key(|worker| worker.number);
     let core = header[CORE] as i32;

@@ -426,9 +426,13 @@ impl Roles for Server<'_> {
         self.show(b"child");
         (self.board_memory, self.board_file) = (None, None);
         self.certificates = None;
-        let board = self.board.as_ref();
+        let seat = self
+            .board
+            .take()
+            .map(|board| board.take_alone(number, generation));
         let shown = Shown {
-            seat: board.and_then(|board| board.take(number, generation)),
+            // Without a record it serves as well.
+            seat: seat.and_then(Result::ok).flatten(),
             title: self.title.take(),
         };
         let mut words = words.move_high().ok();
