@@ -1,4 +1,4 @@
-//! A response's content, whoever makes it: bytes, slices of files, or a row of both.
+//! A response's content, whatever makes it: bytes, slices of files, or a row of both.
 //!
 //! Plain data: how it gets to a client is the wire's affair.
 

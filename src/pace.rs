@@ -28,7 +28,7 @@ impl Pace {
         }
     }
 
-    /// The same for what is seen only when so many bytes have come.
+    /// The same for what is seen only after this many bytes.
     pub fn in_pieces(self, bytes: u64) -> Self {
         let window = self.window + self.earned(bytes);
         Pace {

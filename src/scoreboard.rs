@@ -163,7 +163,7 @@ impl Mapping {
         };
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
-        // SAFETY: the pages are within our own mapping, and stay mapped with the same access: whoever refers to a word goes on with
+        // SAFETY: the pages are within our own mapping, and stay mapped with the same access: code that refers to a word goes on with
         // one that is zero and shared with nobody.
         unsafe {
             let address = self.words.add(words.start).addr();

@@ -100,7 +100,7 @@ impl Room {
         }
     }
 
-    /// Refuses content of so many bytes if there is no room for it now.
+    /// Refuses content of this length if there is no room for it now.
     ///
     /// # Errors
     /// StorageFull.

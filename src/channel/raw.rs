@@ -37,7 +37,7 @@ impl RawEnd {
         frame
     }
 
-    /// Sends bytes by the socket with so many descriptors. False where it takes no more.
+    /// Sends bytes by the socket with this many descriptors. False where it takes no more.
     pub(crate) fn send(&self, bytes: &[u8], descriptors: usize) -> bool {
         let rights = vec![self.bell.as_raw_fd(); descriptors];
         let control = [ControlMessage::ScmRights(&rights)];

@@ -227,7 +227,7 @@ mod tests {
         assert!(!received.all && received.bytes <= READ);
     }
 
-    /// Sends one byte with so many descriptors.
+    /// Sends one byte with this many descriptors.
     fn send_descriptors(socket: &UnixStream, count: usize) {
         use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
         let descriptors = vec![socket.as_raw_fd(); count];

@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// A socket takes more when about so much of what it has is gone.
 const PIECE: u64 = 64 * 1024;
 
-/// A rate is that of so many seconds at most.
+/// A rate is measured over this many seconds at most.
 const MINUTE: f64 = 60.0;
 
 /// How long a worker waits for a client while requests wait for a worker: until a client that takes 26 KB a second has taken

@@ -170,7 +170,7 @@ impl Worker {
         Ok(&open.state)
     }
 
-    /// Allows it to send so many more bytes of content.
+    /// Allows it to send this many more bytes of content.
     pub(super) fn give_credit(&self, id: u64, amount: u64) -> io::Result<()> {
         if let Some(open) = self.open.get(id) {
             open.add_credit(amount);

@@ -424,7 +424,7 @@ mod tests {
         descending: false,
     };
 
-    /// Protects: whoever can name a file can't write into the page.
+    /// Protects: a user who can name files can't write into the page.
     #[test]
     fn names_are_text() {
         for name in [

@@ -33,7 +33,7 @@ pub(super) struct Account {
     first_byte: Option<Instant>,
     /// Bytes that the client's socket has taken.
     sent: u64,
-    /// The same of all requests, for whoever looks after slow readers.
+    /// The same of all requests, for the code that looks after slow readers.
     pub(super) taken: Rc<Cell<u64>>,
     /// Bytes of heads and framing.
     framing: u64,

@@ -236,7 +236,7 @@ impl Predecessors {
         self.all.iter().map(|predecessor| &predecessor.core)
     }
 
-    /// What is told of them to the next program.
+    /// What the next program learns about them.
     pub(super) fn tell(&self, handover: &mut Handover) {
         handover.children.extend(&self.children);
         for predecessor in &self.all {

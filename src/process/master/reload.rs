@@ -175,7 +175,7 @@ mod tests {
     }
 
     proptest! {
-        /// Protects: whoever asks for a reload is answered, once, whatever happens in which order; and the generation grows
+        /// Protects: each caller that asks for a reload is answered, once, whatever happens in which order; and the generation grows
         /// by one with each that succeeds.
         #[test]
         fn every_reload_is_answered(events in events()) {

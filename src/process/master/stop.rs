@@ -74,14 +74,14 @@ impl Shutdown {
         }
     }
 
-    /// The next worker is told to leave at this time.
+    /// At this time the next worker gets the word to leave.
     fn roll(&mut self, next: Instant) {
         if self.is_running() || self.is_rolling() {
             self.phase = Phase::RollingStop { next };
         }
     }
 
-    /// The core has until then to finish what is in work.
+    /// The core has until then to finish what is being served.
     fn drain(&mut self, until: Instant) {
         if self.is_running() || self.is_rolling() {
             self.phase = Phase::Draining { until };
