@@ -60,9 +60,39 @@ impl Pool {
         holder
     }
 
+    /// Takes this much for a holder that takes nothing more, which costs no allocation.
+    pub fn take_once(self: &Rc<Self>, amount: u64) -> Option<TakenOnce> {
+        self.leaves_enough(amount, amount).then(|| {
+            self.used.set(self.used.get() + amount);
+            TakenOnce {
+                pool: Rc::clone(self),
+                amount,
+            }
+        })
+    }
+
+    /// Whether a holder that has `after`, `amount` of it in addition, leaves as much to all others.
+    fn leaves_enough(&self, after: u64, amount: u64) -> bool {
+        self.left()
+            .is_none_or(|left| after.saturating_add(amount) <= left)
+    }
+
     fn left(&self) -> Option<u64> {
         self.limit
             .map(|limit| limit.saturating_sub(self.used.get()))
+    }
+}
+
+/// What was taken by [`Pool::take_once`]; given back when it is dropped.
+#[derive(Debug)]
+pub struct TakenOnce {
+    pool: Rc<Pool>,
+    amount: u64,
+}
+
+impl Drop for TakenOnce {
+    fn drop(&mut self) {
+        self.pool.used.set(self.pool.used.get() - self.amount);
     }
 }
 
@@ -82,14 +112,12 @@ impl Holder {
 
     /// Whether it may have so much more.
     pub fn may_take(&self, amount: u64) -> bool {
-        let fits = self.pool.left().is_none_or(|left| {
-            let after = self.held.get().saturating_add(amount);
-            after.saturating_add(amount) <= left
-        });
-        fits && self
-            .address
-            .as_ref()
-            .is_none_or(|address| address.may_take(amount))
+        let after = self.held.get().saturating_add(amount);
+        self.pool.leaves_enough(after, amount)
+            && self
+                .address
+                .as_ref()
+                .is_none_or(|address| address.may_take(amount))
     }
 
     /// Takes so much more, unless others would have too little then.
@@ -169,6 +197,11 @@ mod tests {
         let half_of_the_rest = fill(&second);
         assert_eq!((second.held(), pool.left()), (250, Some(250)));
         drop(half_of_the_rest);
+        assert_eq!(pool.left(), Some(500));
+        assert!(pool.take_once(251).is_none());
+        let once = pool.take_once(250).unwrap();
+        assert_eq!(pool.left(), Some(250));
+        drop(once);
         assert_eq!(pool.left(), Some(500));
     }
 

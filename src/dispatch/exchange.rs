@@ -17,7 +17,7 @@ use crate::body::FileSlice;
 use crate::channel::{CREDIT, Chunk};
 use crate::log::record::Call;
 use crate::semantics::message::{Request, RequestHead, ResponseHead};
-use crate::share::Taken;
+use crate::share::TakenOnce;
 use crate::spool::Held;
 
 /// A part of a response, as a connection gets it.
@@ -107,7 +107,7 @@ pub(super) struct InFlight {
     pub(super) course: Course,
     pub(super) reader: Reader,
     /// Memory that the request holds.
-    _memory: Option<Taken>,
+    _memory: Option<TakenOnce>,
     /// It is for one worker only.
     pinned: bool,
     /// The app waits for the client's socket.
@@ -121,7 +121,7 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    pub(super) fn new(request: Request, backlog: Backlog, memory: Option<Taken>) -> Self {
+    pub(super) fn new(request: Request, backlog: Backlog, memory: Option<TakenOnce>) -> Self {
         InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
@@ -248,6 +248,12 @@ impl Exchange {
             self.dispatch.credit(&self.state, credit);
         }
         Some(event)
+    }
+
+    /// Whether the next part is content in a file, or has not come yet.
+    pub fn may_bring_file(&self) -> bool {
+        let parts = self.state.parts.borrow();
+        matches!(parts.front(), None | Some(Part::Event(Event::File(_), _)))
     }
 
     /// The next part, if it is content that may stay in memory. Other content is on its way to the disk, should its client take

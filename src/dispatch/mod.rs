@@ -159,7 +159,7 @@ impl Dispatch {
     /// Hands a request to an idle worker, or queues it.
     pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
         let backlog = Backlog::new(&self.memory, &self.room, request.endpoints.client());
-        let memory = self.room.heads().holder(None).take(request.size());
+        let memory = self.room.heads().take_once(request.size());
         let fits = memory.is_some();
         let state = Rc::new(InFlight::new(request, backlog, memory));
         if self.deserted.get() {

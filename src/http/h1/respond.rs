@@ -211,7 +211,9 @@ impl<'a> Response<'a> {
         length: Option<u64>,
     ) -> Option<u64> {
         let ours = self.connection.context.settings.file_ranges && self.fetched.is_none();
-        ours.then(|| of_app::expected(exchange.head(), head, length))?
+        // The content of a small response comes together with its head, whose fields need no look then.
+        (ours && exchange.may_bring_file())
+            .then(|| of_app::expected(exchange.head(), head, length))?
     }
 
     /// Writes a response of the server's own. Returns whether the connection persists.
