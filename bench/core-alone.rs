@@ -15,7 +15,7 @@ use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
 use gepok::semantics::message::Request;
 use gepok::server::settings;
-use gepok::worker::{self, App, Budget, Called, Left};
+use gepok::worker::{self, App, Budget, Called};
 
 const CONTENT: &[u8] = b"Hello World\n";
 
@@ -80,17 +80,5 @@ impl App for Constant {
             .and_then(|_| self.0.end(id));
         self.0.idle();
         Called::Done
-    }
-
-    fn signals_due(&self) -> bool {
-        false
-    }
-
-    fn signals(&mut self) -> Option<i32> {
-        None
-    }
-
-    fn leave(&mut self, left: Left) -> Left {
-        left
     }
 }

@@ -44,12 +44,18 @@ pub trait App {
         Ok(false)
     }
     /// Whether signals have come whose handlers have not run yet.
-    fn signals_due(&self) -> bool;
+    fn signals_due(&self) -> bool {
+        false
+    }
     /// Runs the handlers of signals that came while the worker waited. Returns the status if one called `exit`.
-    fn signals(&mut self) -> Option<i32>;
+    fn signals(&mut self) -> Option<i32> {
+        None
+    }
     /// The worker is about to exit, having left the loop as `left`: the app's last chance to do something (`child_exit`).
     /// Called once. Returns what the worker exits with.
-    fn leave(&mut self, left: Left) -> Left;
+    fn leave(&mut self, left: Left) -> Left {
+        left
+    }
 }
 
 /// Where a listener listens.

@@ -2,20 +2,17 @@
 use strict;
 use warnings;
 
-use POSIX ();
 use Test::More;
 
 use Gepok::Test;
 use Gepok::Test::Connection;
+use Gepok::Test::Nginx;
 
 gepok_only();
 
-sub which { my $name = shift; (grep { -x } map {"$_/$name"} split(/:/, $ENV{PATH}), '/usr/sbin')[0] }
-
-my $nginx = which('nginx') or plan skip_all => 'nginx (nginx-light) is missing';
+Gepok::Test::Nginx::program() or plan skip_all => 'nginx (nginx-light) is missing';
 eval { require Plack::Middleware::ReverseProxy; 1 } or plan skip_all => 'Plack::Middleware::ReverseProxy is missing';
 
-sub spew { my ($path, $text) = @_; open my $file, '>', $path or die "$path: $!"; print {$file} $text; close $file or die $! }
 sub slurp { open my $file, '<', $_[0] or return ''; local $/; return scalar(<$file>) // '' }
 
 my $page = slurp(root() . '/docs/operations.md');
@@ -37,33 +34,15 @@ builder {
 };
 PERL
 
-# nginx with the recipe in front of a Gepok with these options: its port, and code that ends it.
+# nginx with the recipe in front of a Gepok with these options: its port, and nginx, which lives as long as this value.
 sub proxied {
     my ($server, $folder) = @_;
     my $port = free_port();
     (my $text = $recipe) =~ s{unix:/run/app/http\.sock}{'unix:' . $server->path}e;
     $text =~ s/listen 80;/listen 127.0.0.1:$port;/;
-    # Debian's own configuration names it; without, nginx takes nobody.
-    my $user = $< ? '' : 'user www-data;';
-    spew("$folder/config", <<"END");
-$user
-daemon off; worker_processes 1; error_log $folder/errors; pid $folder/nginx.pid;
-events { worker_connections 64; }
-http {
-    access_log off;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
-    $text
-}
-END
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        open STDERR, '>>', "$folder/stderr";
-        no warnings 'exec';
-        exec {$nginx} $nginx, '-p', $folder, '-c', "$folder/config" or POSIX::_exit(127);
-    }
-    my $listens = soon { eval { Gepok::Test::Connection->new(port => $port) } };
-    ok $listens, 'nginx takes the recipe' or diag slurp("$folder/stderr"), slurp("$folder/errors");
-    return ($port, sub { kill TERM => $pid; waitpid $pid, 0 });
+    my $nginx = Gepok::Test::Nginx::start(folder => $folder, user => 'www-data', port => $port, http => $text);
+    ok $nginx, 'nginx takes the recipe' or diag slurp("$folder/stderr"), slurp("$folder/errors");
+    return ($port, $nginx);
 }
 
 sub answer {
@@ -80,7 +59,7 @@ check 'the recipe' => sub {
     (my $said = $options) =~ s/www-data/$< ? (split ' ', $()[0] : 'www-data'/e;
     my $server = server(entry => 'bin', app => $APP, listen => 'none', path => "$folder/http.sock",
         args => ['--unix-sockets', "$folder/http.sock", split ' ', $said]);
-    my ($port, $end) = proxied($server, $folder);
+    my ($port, $nginx) = proxied($server, $folder);
     my $answer = answer($port, "X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded-For: 10.0.0.1\r\n"
         . "X-Forwarded-HTTPS: ON\r\nX-Forwarded-Server: evil:443\r\n");
     is $answer->status, 200, 'nginx can connect' or diag slurp("$folder/errors");
@@ -89,20 +68,18 @@ check 'the recipe' => sub {
         HTTP_X_FORWARDED_FOR => '127.0.0.1', HTTP_X_FORWARDED_PROTO => 'http',
     }, 'the app sees host, address and scheme, and nothing that the client made up';
     is answer($port, '')->status, 200, 'another request' for 1 .. 3;
-    $end->();
 };
 
-# Why the recipe names a mode: nginx runs as a user of its own.
+# Why the recipe names a mode: nginx runs as another user.
 check 'a socket of the usual mode' => sub {
     plan skip_all => 'nginx runs as this user' if $<;
     my $folder = scratch();
     chmod 0755, $folder or die $!;
     my $server = server(entry => 'bin', app => $APP, listen => 'none', path => "$folder/http.sock",
         args => ['--unix-sockets', "$folder/http.sock", '--unix-socket-mode', '755']);
-    my ($port, $end) = proxied($server, $folder);
+    my ($port, $nginx) = proxied($server, $folder);
     is answer($port, '')->status, 502, 'is 502';
     like slurp("$folder/errors"), qr/connect\(\) to unix:\S+ failed \(13: Permission denied\)/, 'and says so as the page does';
-    $end->();
 };
 
 done_testing;

@@ -1,20 +1,19 @@
-# Files beside nginx: the same requests to both, and what is told of the files must be the same. Where the two differ on purpose, the
+# Files beside nginx: the same requests to both, whose answers about the files must be the same. Where the two differ on purpose, the
 # table @DIFFERS says why.
 use strict;
 use warnings;
 
 use HTTP::Date qw(time2str);
-use POSIX ();
 use Test::More;
 
 use Gepok::Test;
 use Gepok::Test::Connection;
+use Gepok::Test::Nginx;
 
 gepok_only();
 
-my ($nginx) = grep { -x } map {"$_/nginx"} split(/:/, $ENV{PATH}), '/usr/sbin';
-plan skip_all => 'nginx (nginx-light) is missing' if !$nginx;
-plan skip_all => 'this nginx has no gzip_static' if `$nginx -V 2>&1` !~ /http_gzip_static_module/;
+my $program = Gepok::Test::Nginx::program() or plan skip_all => 'nginx (nginx-light) is missing';
+plan skip_all => 'this nginx has no gzip_static' if `$program -V 2>&1` !~ /http_gzip_static_module/;
 
 sub put {
     my ($path, $content) = @_;
@@ -35,29 +34,13 @@ put("$root/$_", /empty/ ? '' : /big/ ? 'x' x 100_000 : 'abcdefghijklmnopqrstuvwx
 put("$root/style.css.gz", 'gzipped');
 
 my $port = free_port();
-my $user = $< ? '' : 'user root;';
-open my $config, '>', "$folder/config" or die $!;
-print $config <<"END";
-$user
-daemon off; worker_processes 1; error_log $folder/errors; pid $folder/nginx.pid;
-events { worker_connections 64; }
-http {
-    access_log off;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+my $nginx = Gepok::Test::Nginx::start(folder => $folder, user => 'root', port => $port, http => <<"END");
     if_modified_since before; gzip_static on; gzip_vary on; absolute_redirect off; charset utf-8; charset_types text/css text/plain;
     default_type application/octet-stream;
     types { text/html html; text/css css; text/plain txt; image/png png; image/jpeg jpg; application/gzip gz; }
     server { listen 127.0.0.1:$port; root $root; }
-}
 END
-close $config or die $!;
-my $pid = fork // die $!;
-if (!$pid) {
-    open STDERR, '>>', "$folder/stderr";
-    exec {$nginx} $nginx, '-p', $folder, '-c', "$folder/config" or POSIX::_exit(127);
-}
-END { local $?; kill TERM => $pid and waitpid $pid, 0 if $pid }
-soon { eval { Gepok::Test::Connection->new(port => $port) } } or plan skip_all => 'this nginx does not start';
+$nginx or plan skip_all => 'this nginx does not start';
 
 my $server = server(app => 'sub { die }', options => {start_servers => 1, directory => "/=$root"});
 my %TAG;    # The entity tags are made in another way: each server gets its own.
@@ -93,7 +76,7 @@ sub fields {
     delete $fields{'Content-Length'} if defined $fields{'Content-Type'} && $fields{'Content-Type'} =~ s/boundary=.*/boundary/;
     # nginx says it with 200 alone where a variant could be there; we for all that could have one.
     delete $fields{Vary};
-    # It is told once.
+    # It is logged once.
     delete $fields{'Accept-Ranges'} if $got->status == 206;
     $fields{etag}    = defined $got->field('ETag') ? 'yes' : 'no' if $got->status =~ /^(?:200|206|304)$/;
     $fields{content} = $got->content if $got->status == 200;

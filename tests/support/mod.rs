@@ -17,7 +17,7 @@ use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};
 use gepok::server::settings;
-use gepok::worker::{self, App, Budget, Called, Left};
+use gepok::worker::{self, App, Budget, Called};
 
 /// A core that serves one listener.
 pub(crate) struct Server {
@@ -152,18 +152,6 @@ impl<F: FnMut(&WorkerEnd, u64, Request)> App for Closure<F> {
         (self.1)(&self.0, id, request);
         self.0.idle();
         Called::Done
-    }
-
-    fn signals_due(&self) -> bool {
-        false
-    }
-
-    fn signals(&mut self) -> Option<i32> {
-        None
-    }
-
-    fn leave(&mut self, left: Left) -> Left {
-        left
     }
 }
 
