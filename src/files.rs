@@ -66,7 +66,7 @@ pub fn append(path: &Path) -> io::Result<OwnedFd> {
         }
         false => file,
     };
-    // Whoever writes to it waits, as to any file.
+    // Writes to it wait, as those to any file.
     let flags = fcntl(&file, FcntlArg::F_GETFL)?;
     let flags = OFlag::from_bits_truncate(flags) - OFlag::O_NONBLOCK;
     fcntl(&file, FcntlArg::F_SETFL(flags))?;

@@ -136,7 +136,7 @@ for my $workers (1, 0) {
         };
     }
     my $told = () = $server->log =~ /a response is longer than its Content-Length/g;
-    is $told, 1, "$where: what is too long is told once a minute";
+    is $told, 1, "$where: what is too long is logged once a minute";
 }
 
 check 'a file that is longer than its Content-Length' => sub {

@@ -92,7 +92,7 @@ check 'a debugger' => sub {
     ok soon { answers($server) }, 'and serves when it is let go';
 };
 
-# What hangs when the server is told to stop: the name, and how it comes to that.
+# What hangs when the server gets the word to stop: the name, and how it comes to that.
 my @HANGING = (
     ['nothing' => sub { }],
     ['the core' => sub { $_[0]->signal(STOP => core_of($_[0])) }],

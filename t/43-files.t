@@ -198,7 +198,7 @@ check 'symlinks' => sub {
         is $server->get('/sub/index.html')->content, "sub\n", "$links: no link";
         my $refused = grep { $_ == 404 } values %{$expected{$links}};
         ok soon { my $told = () = $server->log =~ /option 'symlinks' does not allow/g; $told == $refused },
-            "$links: each refused link is told";
+            "$links: each refused link is logged";
     }
     SKIP: {
         skip 'needs root to make links of other users', 1 if $>;

@@ -25,7 +25,7 @@ pub(super) struct Predecessor {
     pub(super) until: Option<Instant>,
     /// It was told to, by the program before.
     gave_way: bool,
-    /// It has nothing in work, and its workers leave.
+    /// It serves nothing any more, and its workers leave.
     drained: bool,
 }
 
@@ -55,7 +55,7 @@ impl Predecessor {
         }
     }
 
-    /// What is told of it to the next program.
+    /// What the next program learns about it.
     pub(super) fn tell(&self, handover: &mut Handover) {
         // Without a core they have nothing to do; they leave, and are only to be buried.
         if !self.core.serves() {
