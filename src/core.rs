@@ -20,7 +20,7 @@ use self::master::Master;
 use crate::channel::Descriptors;
 use crate::channel::core_end::CoreEnd;
 use crate::dispatch::{self, Dispatch, Report};
-use crate::http::h1::connection::{self, Context};
+use crate::http::context::{self, Context};
 use crate::log::access::{AccessLog, Plan};
 use crate::log::own::Threaded;
 use crate::net::accept::Phase;
@@ -40,7 +40,7 @@ use crate::spool::{self, Room};
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How connections behave.
-    pub http: connection::Settings,
+    pub http: context::Settings,
     /// Which requests the server answers itself.
     pub site: site::Settings,
     /// How requests are dispatched.

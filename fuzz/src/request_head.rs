@@ -2,8 +2,9 @@
 
 use bytes::BytesMut;
 use gepok::http::error::Error;
-use gepok::http::h1::framing::{Facts, Framing};
-use gepok::http::h1::{examine, parse::HeadReader};
+use gepok::http::examine::examine;
+use gepok::http::h1::framing::{self, Facts, Framing};
+use gepok::http::h1::parse::HeadReader;
 use gepok::http::limits::{self, Limits};
 use gepok::semantics::message::RequestHead;
 
@@ -87,6 +88,12 @@ impl Heads {
     }
 }
 
+/// What a connection must know of a request, or why it is refused.
+fn facts(head: &RequestHead, limits: &Limits) -> Result<Facts, Error> {
+    examine(head, limits)?;
+    framing::facts(head, limits)
+}
+
 fn check_head(head: &RequestHead, limits: &Limits) {
     let (method, target) = (head.method(), head.target());
     assert!(
@@ -108,7 +115,7 @@ fn check_head(head: &RequestHead, limits: &Limits) {
         );
     }
 
-    let facts = examine(head, limits);
+    let facts = facts(head, limits);
     if let Ok(facts) = &facts {
         check_framing(head, facts, limits);
     }
@@ -125,7 +132,7 @@ fn check_head(head: &RequestHead, limits: &Limits) {
         panic!("not one head, but {}", anew.heads.len());
     };
     assert_eq!(written(again), written(head));
-    assert_eq!(examine(again, limits), facts);
+    assert_eq!(self::facts(again, limits), facts);
 }
 
 /// No request that says its length in two ways may pass (RFC 9112 section 6.3).

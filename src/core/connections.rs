@@ -13,7 +13,8 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::malloc_trim::MallocTrim;
-use crate::http::h1::connection::{self, Context, Origin};
+use crate::http::context::{ConnectionInfo, Context};
+use crate::http::h1::connection;
 use crate::log::limited;
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::admission::Admission;
@@ -22,7 +23,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::{self, Accepted};
 use crate::scoreboard::Board;
 use crate::scoreboard::connections::{self, State};
-use crate::semantics::message::Endpoints;
+use crate::semantics::message::{Endpoints, Timestamp};
 
 /// A handshake that has begun when the server drains may take this long.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
@@ -94,15 +95,16 @@ impl Service {
                         None => State::Idle,
                     };
                     let shown = connections::Connection::new(self.board.clone(), state);
-                    let origin = Origin {
+                    let info = ConnectionInfo {
                         listener: number,
                         endpoints,
                         tls: None,
+                        connected: Timestamp::now(),
                     };
                     let (tls, context) = (self.tls.clone(), Rc::clone(&self.context));
                     spawn_local(async move {
                         // Made here: a future that is moved into another takes its space twice.
-                        serve(stream, origin, shown, tls, context).await;
+                        serve(stream, info, shown, tls, context).await;
                         drop((admitted, entered));
                     });
                 })
@@ -116,18 +118,18 @@ impl Service {
 /// Serves a connection: HTTP, after a handshake where TLS is spoken.
 async fn serve(
     stream: Stream,
-    mut origin: Origin,
+    mut info: ConnectionInfo,
     shown: connections::Connection,
     tls: Option<Rc<tls::Server>>,
     context: Rc<Context>,
 ) {
     let Some(tls) = tls else {
-        return connection::serve(stream, origin, shown, context).await;
+        return connection::serve(stream, info, shown, context).await;
     };
     let mut drain = context.drain.clone();
     let accepted = tokio::select! {
         biased;
-        accepted = accept(&tls, stream, &origin, &context) => accepted,
+        accepted = accept(&tls, stream, &info, &context) => accepted,
         () = async {
             let _ = drain.wait_for(|&phase| phase == Phase::Draining).await;
             tokio::time::sleep(LAST_HANDSHAKE).await;
@@ -135,17 +137,22 @@ async fn serve(
     };
     match accepted {
         Accepted::Secure(stream, facts) => {
-            origin.tls = Some(facts);
-            connection::serve(stream, origin, shown, context).await;
+            info.tls = Some(facts);
+            connection::serve(stream, info, shown, context).await;
         }
-        Accepted::Plain(stream) => connection::refuse_plain(stream, origin, shown, context).await,
+        Accepted::Plain(stream) => connection::refuse_plain(stream, info, shown, context).await,
         Accepted::Gone => {}
     }
 }
 
 /// Shakes hands, and asks the app about the client's certificate where it has the last word. Its time is that of the
 /// handshake.
-async fn accept(tls: &tls::Server, stream: Stream, origin: &Origin, context: &Context) -> Accepted {
+async fn accept(
+    tls: &tls::Server,
+    stream: Stream,
+    info: &ConnectionInfo,
+    context: &Context,
+) -> Accepted {
     let begun = Instant::now();
     let (stream, facts) = match tls.accept(stream).await {
         Accepted::Secure(stream, facts) if tls.settings().asks_app() => (stream, facts),
@@ -166,7 +173,7 @@ async fn accept(tls: &tls::Server, stream: Stream, origin: &Origin, context: &Co
         Ok(None) => "it gave no verdict",
         Err(_) => "it took too long",
     };
-    if let Endpoints::Ip { peer, .. } = &origin.endpoints {
+    if let Endpoints::Ip { peer, .. } = &info.endpoints {
         limited!(
             Warn,
             "ssl_verify_callback: the connection from {peer} is closed: {why}"

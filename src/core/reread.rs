@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::task::spawn_local;
 
 use super::master::Master;
-use crate::http::h1::connection::Context;
+use crate::http::context::Context;
 use crate::net::tls::{self, files::Opened};
 use crate::process::control::{LogFiles, ToMaster};
 use crate::process::fork;

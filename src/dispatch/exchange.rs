@@ -225,9 +225,9 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The next part of the response. Behind `End`, `Failed` or `TimedOut` nothing comes.
+    /// The next part of the response. After `End`, `Failed` or `TimedOut` nothing comes.
     pub async fn next(&self) -> Event {
-        poll_fn(|context| match self.next_here() {
+        poll_fn(|context| match self.try_next() {
             Some(event) => Poll::Ready(event),
             None => {
                 *self.state.waker.borrow_mut() = Some(context.waker().clone());
@@ -238,7 +238,7 @@ impl Exchange {
     }
 
     /// The next part, if it is here already. Taking content lets the worker send more.
-    pub fn next_here(&self) -> Option<Event> {
+    pub fn try_next(&self) -> Option<Event> {
         let Some(part) = self.state.parts.borrow_mut().pop_front() else {
             self.state.slow.set(false);
             return None;
@@ -250,25 +250,29 @@ impl Exchange {
         Some(event)
     }
 
-    /// Whether the next part is content in a file, or has not come yet.
+    /// Whether the next part is content in a file, or has not come yet, so that it may be. Not where the app has had the client's
+    /// socket.
     pub fn may_bring_file(&self) -> bool {
+        if self.state.taken.get() {
+            return false;
+        }
         let parts = self.state.parts.borrow();
         matches!(parts.front(), None | Some(Part::Event(Event::File(_), _)))
     }
 
     /// The next part, if it is content that may stay in memory. Other content is on its way to the disk, should its client take
     /// its time.
-    pub fn more_here(&self) -> Option<Piece> {
+    pub fn try_next_chunk(&self) -> Option<Piece> {
         let in_memory = matches!(self.state.parts.borrow().front(), Some(Part::Memory(..)));
-        match in_memory.then(|| self.next_here())? {
+        match in_memory.then(|| self.try_next())? {
             Some(Event::Chunk(piece)) => Some(piece),
             _ => None,
         }
     }
 
-    /// Whoever writes the response has come to wait. If not for the next part, then for the client: content gets memory of
-    /// its own until the client has taken what is here.
-    pub fn pauses(&self, writer: &Waker) {
+    /// The writer of the response waits. If not for the next part, then for the client: content gets memory of its own until the
+    /// client has taken what is here.
+    pub fn on_write_blocked(&self, writer: &Waker) {
         if self.state.waker.borrow().is_some() {
             return;
         }

@@ -541,11 +541,11 @@ impl World {
         }
         let at = self.random.below(self.clients.len());
         if self.random.one_in(10) {
-            self.clients[at].exchange.pauses(Waker::noop());
+            self.clients[at].exchange.on_write_blocked(Waker::noop());
         }
         for _ in 0..=self.random.below(8) {
             let client = &mut self.clients[at];
-            let Some(event) = client.exchange.next_here() else {
+            let Some(event) = client.exchange.try_next() else {
                 return;
             };
             match event {
@@ -587,7 +587,7 @@ impl World {
     /// The client has its response. Nothing comes after that.
     fn end(&mut self, at: usize) {
         let client = self.clients.swap_remove(at);
-        assert!(client.exchange.next_here().is_none(), "more than one end");
+        assert!(client.exchange.try_next().is_none(), "more than one end");
     }
 
     /// What the master does: it kills workers that hang.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use super::close::Close;
+use crate::scoreboard::refusals::Refusal;
+use crate::semantics::status::reason;
 use crate::semantics::target::TargetError;
 
-/// Why a request is refused. Behind each of them the connection closes: where one message ends and the next
+/// Why a request is refused. After each of them the connection closes: where one message ends and the next
 /// begins is no longer certain, or not worth finding out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -55,8 +58,22 @@ pub enum Error {
     Chunk,
     /// More bytes of chunk extensions than `limits::CHUNK_EXTENSIONS`.
     ChunkExtensionsTooLarge,
-    /// A line behind chunked content that is no field line.
+    /// A line after chunked content that is no field line.
     Trailer,
+    /// The head was not complete in time.
+    HeadTooSlow,
+    /// The content came too slowly.
+    ContentTooSlow,
+    /// Heads that have not ended hold all the memory that there is for them.
+    HeadMemory,
+    /// There is no room for the content.
+    StorageFull,
+    /// There are no descriptors or there is no memory for the content.
+    OutOfResources,
+    /// The content could not be written to where it is kept.
+    Storage,
+    /// Plain HTTP on a port where TLS is spoken.
+    PlainHttp,
 }
 
 impl Error {
@@ -76,13 +93,37 @@ impl Error {
             | Error::TransferEncoding
             | Error::Chunk
             | Error::ChunkExtensionsTooLarge
-            | Error::Trailer => 400,
+            | Error::Trailer
+            | Error::PlainHttp => 400,
+            Error::HeadTooSlow | Error::ContentTooSlow => 408,
             Error::ContentTooLarge => 413,
             Error::TargetTooLong => 414,
             Error::Expectation => 417,
             Error::FieldNameTooLong | Error::FieldSectionTooLarge | Error::TooManyFields => 431,
             Error::MethodTooLong | Error::UnknownCoding => 501,
             Error::UnknownVersion => 505,
+            Error::StorageFull => 507,
+            Error::HeadMemory | Error::OutOfResources => 503,
+            Error::Storage => 500,
+        }
+    }
+
+    /// Under which count the server's status has it; what is wrong with the message itself is not counted.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Error::HeadMemory => Some(Refusal::Request),
+            Error::StorageFull | Error::OutOfResources | Error::Storage => Some(Refusal::Content),
+            _ => None,
+        }
+    }
+
+    /// The content of the response.
+    pub fn text(&self) -> &'static str {
+        match self {
+            Error::PlainHttp => {
+                "This port speaks HTTPS, and the request came as plain HTTP: use https://\n"
+            }
+            other => reason(other.status()),
         }
     }
 }
@@ -113,6 +154,13 @@ impl fmt::Display for Error {
             Error::Chunk => "the chunked content is malformed",
             Error::ChunkExtensionsTooLarge => "there are too many chunk extensions",
             Error::Trailer => "a trailer line is malformed",
+            Error::HeadTooSlow => "the head took too long",
+            Error::ContentTooSlow => "the content came too slowly",
+            Error::HeadMemory => "heads that have not ended hold all the memory for heads",
+            Error::StorageFull => "there is no room for the content",
+            Error::OutOfResources => "there are no descriptors for the content",
+            Error::Storage => "the content can't be written",
+            Error::PlainHttp => "plain HTTP on a port for HTTPS",
         })
     }
 }
@@ -125,7 +173,17 @@ impl From<TargetError> for Error {
     }
 }
 
-/// Why a response can't be sent as the app gave it: the client gets 500 in its place, and the log this line.
+/// Why a request's content does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyError {
+    /// The request is refused.
+    Refused(Error),
+    /// There is no client any more to refuse.
+    Lost(Close),
+}
+
+/// Why a response can't be sent as the app gave it. Before its head the client gets 500 in its place, after it a cut; the log
+/// gets this line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseError {
     /// The status is not from 200 to 999, nor 101; or, for an interim response, not from 100 to 199 without 101.
@@ -138,6 +196,10 @@ pub enum ResponseError {
     ContentLength,
     /// A Transfer-Encoding other than `chunked` for a client of HTTP/1.0, which knows none.
     TransferEncoding,
+    /// The content ended so many bytes before its Content-Length.
+    Short(u64),
+    /// The content ended before the last chunk that the app made itself.
+    ShortChunks,
 }
 
 impl fmt::Display for ResponseError {
@@ -153,6 +215,15 @@ impl fmt::Display for ResponseError {
             }
             ResponseError::TransferEncoding => {
                 "the app's response has a Transfer-Encoding, but the client speaks HTTP/1.0"
+            }
+            ResponseError::Short(missing) => {
+                return write!(
+                    f,
+                    "a response ended {missing} bytes before its Content-Length"
+                );
+            }
+            ResponseError::ShortChunks => {
+                "a response ended before the last of the app's own chunks"
             }
         })
     }
@@ -190,6 +261,13 @@ mod tests {
             (Error::Chunk, 400),
             (Error::ChunkExtensionsTooLarge, 400),
             (Error::Trailer, 400),
+            (Error::HeadTooSlow, 408),
+            (Error::ContentTooSlow, 408),
+            (Error::HeadMemory, 503),
+            (Error::StorageFull, 507),
+            (Error::OutOfResources, 503),
+            (Error::Storage, 500),
+            (Error::PlainHttp, 400),
         ] {
             assert_eq!(error.status(), status, "{error}");
             assert!(!crate::semantics::status::reason(status).is_empty());

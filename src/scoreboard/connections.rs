@@ -56,7 +56,7 @@ impl Connection {
     }
 
     /// What it does from now on.
-    pub fn does(&self, state: State) {
+    pub fn set_state(&self, state: State) {
         let before = self.state.replace(state);
         if let Some(board) = self.board.as_ref().filter(|_| before != state) {
             board.change(CONNECTIONS + before as usize, -1);
@@ -104,15 +104,15 @@ mod tests {
         }
         let first = Connection::new(Some(Arc::clone(&board)), State::Handshake);
         let second = Connection::new(Some(Arc::clone(&board)), State::Idle);
-        first.does(State::Idle);
+        first.set_state(State::Idle);
         assert_eq!((count(State::Handshake), count(State::Idle)), (0, 2));
-        second.does(State::Writing);
-        second.does(State::Writing);
+        second.set_state(State::Writing);
+        second.set_state(State::Writing);
         assert_eq!((count(State::Idle), count(State::Writing)), (1, 1));
         drop(second);
         assert_eq!(count(State::Writing), 0);
         board.core_begins();
         assert_eq!(count(State::Idle), 0, "a new core has none");
-        Connection::new(None, State::Idle).does(State::Closing);
+        Connection::new(None, State::Idle).set_state(State::Closing);
     }
 }

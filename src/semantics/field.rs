@@ -252,4 +252,23 @@ mod tests {
             .collect();
         assert!(members.contains(&b"upgrade".to_vec()) && members.contains(&b"te".to_vec()));
     }
+
+    #[test]
+    fn decimals_are_digits_only() {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("007", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("99999999999999999999999", None),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1 ", None),
+            ("1_0", None),
+            ("0x1", None),
+        ] {
+            assert_eq!(decimal(text.as_bytes()), value, "{text}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::config::resolved::{self, Budget, Config, Keepalive};
 use crate::core;
 use crate::dispatch;
-use crate::http::h1::connection;
+use crate::http::context;
 use crate::http::limits::Limits;
 use crate::net::admission;
 use crate::process::pool::Sizes;
@@ -87,8 +87,8 @@ fn site(config: &Config) -> site::Settings {
     }
 }
 
-fn http(config: &Config) -> connection::Settings {
-    connection::Settings {
+fn http(config: &Config) -> context::Settings {
+    context::Settings {
         limits: http_limits(&config.limits),
         timeout: config.timeout.unwrap_or_default(),
         header_timeout: config.header_timeout.unwrap_or_default(),

@@ -12,7 +12,7 @@ use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::WorkerEnd};
 use gepok::config::{Config, attributes};
 use gepok::core;
-use gepok::http::h1::connection::Settings;
+use gepok::http::context::Settings;
 use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
 use gepok::semantics::message::{Content, Request};

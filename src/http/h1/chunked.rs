@@ -6,7 +6,7 @@ use crate::http::error::Error;
 use crate::http::limits::{self, Limits};
 use crate::semantics::target::hex_value;
 
-use super::{is_token_byte, is_value_byte};
+use super::syntax::{is_token_byte, is_value_byte};
 
 /// The most digits of a chunk size, leading zeros included: what 64 bits hold.
 const DIGITS: u8 = 16;

@@ -2,10 +2,8 @@
 
 use crate::http::error::Error;
 use crate::http::limits::Limits;
-use crate::semantics::field::{Fields, list_members};
+use crate::semantics::field::{Fields, decimal, list_members};
 use crate::semantics::message::{RequestHead, Version};
-
-use super::decimal;
 
 /// How a request's content is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

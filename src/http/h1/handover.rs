@@ -14,8 +14,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::net::UnixStream;
 
-use super::connection::{Close, Connection, READ, drained};
-use crate::dispatch::Exchange;
+use super::transport::{READ, Transport};
+use crate::http::close::Close;
 use crate::log::limited;
 use crate::net::stream::Stream;
 
@@ -24,74 +24,74 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// What an app has that has fetched the client's socket.
 #[derive(Debug)]
-pub(super) enum Fetched {
+pub(super) enum Lent {
     /// A copy of the socket. Ours is not polled: their flags are shared.
     Copy,
     /// One end of a socket pair, whose other end is here: we copy between that and the client.
     Relay(Relay),
-    /// The connection is ours again. The end of a pair stays open until the response is over: the app shall not take it for a
-    /// client that has left.
-    Returned { _relay: Option<UnixStream> },
 }
 
-/// Answers an app that asked for the socket.
-pub(super) fn give(connection: &mut Connection, exchange: &Exchange) -> Result<Fetched, Close> {
+/// A socket that was lent and is ours again. The end of a relay stays open until the response is over: the app shall not take it
+/// for a client that has left.
+#[derive(Debug)]
+pub(super) struct Returned {
+    _relay: Option<UnixStream>,
+}
+
+/// Lends the socket: what the app has from now on, and the descriptor to send it.
+pub(super) fn lend(io: &mut Transport) -> Result<(Lent, OwnedFd), Close> {
     // The app could not read the bytes of TLS, and would miss what we have read already.
-    let (fetched, theirs) = if connection.stream.is_tls() || !connection.buffer.is_empty() {
-        match pair() {
-            Ok((ours, theirs)) => (Fetched::Relay(Relay::new(ours)), theirs),
+    if io.stream.is_tls() || !io.buffer.is_empty() {
+        return match pair() {
+            Ok((ours, theirs)) => Ok((Lent::Relay(Relay::new(ours)), theirs)),
             Err(error) => {
                 limited!(Error, "can't make a relay: {error}");
-                return Err(Close::Cut);
+                Err(Close::Cut)
             }
+        };
+    }
+    match io.stream.detach() {
+        Ok(theirs) => {
+            io.lent = true;
+            Ok((Lent::Copy, theirs))
         }
-    } else {
-        match connection.stream.detach() {
-            Ok(theirs) => (Fetched::Copy, theirs),
-            Err(error) => {
-                limited!(Error, "can't hand over a client's socket: {error}");
-                return Err(Close::Cut);
-            }
+        Err(error) => {
+            limited!(Error, "can't hand over a client's socket: {error}");
+            Err(Close::Cut)
         }
-    };
-    connection.lent = matches!(fetched, Fetched::Copy);
-    exchange.hand_over(Some(theirs));
-    Ok(fetched)
+    }
 }
 
-impl Fetched {
+impl Lent {
     /// What there is to be done while the app has the connection; never ends.
-    pub(super) async fn run(&mut self, connection: &mut Connection) {
-        if let Fetched::Relay(relay) = self {
-            let Connection { stream, buffer, .. } = connection;
+    pub(super) async fn run(&mut self, io: &mut Transport) {
+        if let Lent::Relay(relay) = self {
+            let Transport { stream, buffer, .. } = io;
             relay.run(stream, buffer).await;
         }
         pending().await
     }
 
     /// The response goes on: takes the connection back.
-    pub(super) async fn take_back(&mut self, connection: &mut Connection) -> Result<(), Close> {
-        let relay = match std::mem::replace(self, Fetched::Returned { _relay: None }) {
-            Fetched::Copy => {
-                connection.stream.reattach().map_err(|_| Close::Lost)?;
+    pub(super) async fn take_back(self, io: &mut Transport) -> Result<Returned, Close> {
+        let relay = match self {
+            Lent::Copy => {
+                io.stream.reattach().map_err(|_| Close::Lost)?;
                 None
             }
-            Fetched::Relay(relay) => Some(relay.stop(connection).await?),
-            Fetched::Returned { _relay } => _relay,
+            Lent::Relay(relay) => Some(relay.stop(io).await?),
         };
-        *self = Fetched::Returned { _relay: relay };
-        Ok(())
+        Ok(Returned { _relay: relay })
     }
 
     /// The app has returned, and keeps the connection. Returns how it ends for us.
-    pub(super) async fn leave(self, connection: &mut Connection) -> Close {
+    pub(super) async fn leave(self, io: &mut Transport) -> Close {
         match self {
-            Fetched::Copy => Close::HandedOver,
-            Fetched::Relay(relay) => {
-                relay.finish(connection).await;
+            Lent::Copy => Close::HandedOver,
+            Lent::Relay(relay) => {
+                relay.finish(io).await;
                 Close::Done
             }
-            Fetched::Returned { .. } => Close::Done,
         }
     }
 }
@@ -158,15 +158,15 @@ impl Relay {
     }
 
     /// Takes no more from the app; what it had written before goes to the client. Returns our end, still open.
-    async fn stop(mut self, connection: &mut Connection) -> Result<UnixStream, Close> {
+    async fn stop(mut self, io: &mut Transport) -> Result<UnixStream, Close> {
         // What is here can still be read, and then comes the end.
         let _ = SockRef::from(&self.ours).shutdown(Shutdown::Read);
-        let Connection {
+        let Transport {
             stream,
             timer,
             context,
             ..
-        } = connection;
+        } = io;
         loop {
             timer.set(context.settings.timeout);
             let written = timer
@@ -186,17 +186,17 @@ impl Relay {
     }
 
     /// The app has returned: a process that holds its end goes on, but does not delay a stop.
-    async fn finish(mut self, connection: &mut Connection) {
-        let Connection {
+    async fn finish(mut self, io: &mut Transport) {
+        let Transport {
             stream,
             buffer,
             context,
             ..
-        } = connection;
+        } = io;
         tokio::select! {
             _ = self.copy(stream, buffer, true) => {}
             () = async {
-                drained(context).await;
+                context.drained().await;
                 tokio::time::sleep(LAST_BYTES).await;
             } => {}
         }

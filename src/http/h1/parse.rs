@@ -11,7 +11,7 @@ use crate::http::limits::{self, Limits};
 use crate::semantics::field::{Fields, Line, Span};
 use crate::semantics::message::{RequestHead, Version};
 
-use super::is_token_byte;
+use super::syntax::is_token_byte;
 
 /// Field lines that are parsed without an allocation: more than browsers send.
 const FEW: usize = 40;
@@ -444,7 +444,7 @@ mod tests {
                 assert_eq!(in_name.is_ok(), expected, "name, {byte:#x} behind {before}");
 
                 let in_value = put("GET / HTTP/1.1\r\nn: @", "v\r\n\r\n");
-                let expected = super::super::is_value_byte(byte);
+                let expected = crate::http::h1::syntax::is_value_byte(byte);
                 assert_eq!(
                     in_value.is_ok(),
                     expected,

@@ -4,8 +4,6 @@
 //! other than `close` are not. Chunks that the app has made itself are checked, and decoded for HTTP/1.0
 //! ([`own_chunks`](super::own_chunks)).
 
-use std::fmt;
-
 use crate::http::error::ResponseError;
 use crate::semantics::field::list_members;
 use crate::semantics::message::{ResponseHead, Version};
@@ -14,7 +12,8 @@ use crate::semantics::status;
 use super::digits::{ChunkSize, Decimal};
 use super::framing::{Facts, Method};
 use super::own_chunks::{OwnChunks, Pass};
-use super::{decimal, is_token_byte};
+use super::syntax::is_token_byte;
+use crate::semantics::field::decimal;
 
 /// The interim response that lets a client send its content (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -374,29 +373,6 @@ impl Frame {
     }
 }
 
-/// The app ended its content too early: only closing the connection tells the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Short {
-    /// So many bytes before the length that it had announced.
-    Length(u64),
-    /// Before the last chunk that the app made itself.
-    OwnChunks,
-}
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Short::Length(missing) => write!(
-                f,
-                "a response ended {missing} bytes before its Content-Length"
-            ),
-            Short::OwnChunks => {
-                f.write_str("a response ended before the last of the app's own chunks")
-            }
-        }
-    }
-}
-
 impl Encoder {
     /// An encoder at the beginning of content that is framed so.
     pub fn new(body: Body) -> Self {
@@ -471,14 +447,14 @@ impl Encoder {
     }
 
     /// What ends the content.
-    pub fn finish(self) -> Result<&'static [u8], Short> {
+    pub fn finish(self) -> Result<&'static [u8], ResponseError> {
         match self.body {
             Body::OwnChunks | Body::OwnChunksDecoded => match self.own_chunks {
                 Some(chunks) if chunks.is_complete() => Ok(b""),
-                _ => Err(Short::OwnChunks),
+                _ => Err(ResponseError::ShortChunks),
             },
             Body::Length(0) | Body::None | Body::UntilClose | Body::Tunnel => Ok(b""),
-            Body::Length(missing) => Err(Short::Length(missing)),
+            Body::Length(missing) => Err(ResponseError::Short(missing)),
             Body::Chunked => Ok(LAST_CHUNK),
         }
     }
@@ -828,7 +804,7 @@ mod tests {
             assert_eq!(String::from_utf8(out).unwrap(), *expected, "{name}");
             assert_eq!(
                 finished.map(drop),
-                end.map_err(Short::Length),
+                end.map_err(ResponseError::Short),
                 "{name}"
             );
         }

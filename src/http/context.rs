@@ -1,0 +1,96 @@
+//! What all connections share, and what one of them is.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::limits::Limits;
+use crate::dispatch::Dispatch;
+use crate::log::access::AccessLog;
+use crate::net::accept::Phase;
+use crate::net::scratch::Scratch;
+use crate::net::ticks::Ticks;
+use crate::net::waiters::Waiters;
+use crate::semantics::date::{self, DateCache, seconds_now};
+use crate::semantics::message::{Endpoints, Timestamp, Tls};
+use crate::site::Site;
+use crate::spool::Room;
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Context {
+    /// Decides who answers a request.
+    pub site: Site,
+    /// Has the app answer requests.
+    pub dispatch: Rc<Dispatch>,
+    /// How connections behave.
+    pub settings: Settings,
+    /// Room for content that is too large for memory.
+    pub room: Rc<Room>,
+    /// The current date, formatted.
+    pub date: RefCell<DateCache>,
+    /// The access log.
+    pub log: Option<AccessLog>,
+    /// Whether the server drains: connections end as soon as their request is answered.
+    pub drain: watch::Receiver<Phase>,
+    /// The connections that wait for it; to be woken when it changes.
+    pub draining: Waiters,
+    /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
+    pub scratch: Scratch,
+    /// What responses wait for that are not quick.
+    pub ticks: Rc<Ticks>,
+}
+
+impl Context {
+    /// Waits for a drain, and then for one more look at the sockets: of a connection that was accepted a
+    /// moment ago we may not know yet that its request has come.
+    pub(super) async fn drained(&self) {
+        let is_last = || self.drain.borrow().is_last();
+        self.draining.until(is_last).await;
+        tokio::task::yield_now().await;
+    }
+
+    /// The value of a Date field.
+    pub(super) fn date(&self) -> [u8; date::LENGTH] {
+        *self.date.borrow_mut().at(seconds_now())
+    }
+}
+
+/// How connections behave. Durations of zero are no limit.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Sizes beyond which a request is refused.
+    pub limits: Limits,
+    /// Longest time without progress on the socket, apart from the times below.
+    pub timeout: Duration,
+    /// Longest time for a whole request head.
+    pub header_timeout: Duration,
+    /// Longest time between two requests; zero allows one request per connection.
+    pub keepalive_timeout: Duration,
+    /// Requests per connection; 0 is no limit.
+    pub max_keepalive_reqs: u32,
+    /// Value of the Server field, if there is to be one.
+    pub server: Option<Bytes>,
+    /// Whether apps may have a client's socket (`psgix.io`).
+    pub psgix_io: bool,
+    /// Whether files that apps send get conditional requests and ranges.
+    pub file_ranges: bool,
+    /// Bytes a second that content must come at, from the 20th second on; 0 is no limit.
+    pub content_rate: u64,
+}
+
+/// One connection, as far as all wires know it.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// Number of the listener that accepted it.
+    pub listener: u16,
+    /// Its two ends.
+    pub endpoints: Endpoints,
+    /// What its TLS is like; none for plain HTTP.
+    pub tls: Option<Rc<Tls>>,
+    /// When it was accepted.
+    pub connected: Timestamp,
+}

@@ -1,0 +1,187 @@
+//! What the access log tells of one request: counted while the request comes and its response leaves.
+
+use std::time::{Duration, Instant};
+
+use super::close::Close;
+use super::context::ConnectionInfo;
+use crate::dispatch::Witness;
+use crate::log::access::AccessLog;
+use crate::log::record::{Ending, Record};
+use crate::semantics::message::{RequestHead, Timestamp};
+
+/// The status that stands for a client that left before there was one, as nginx has it.
+const CLIENT_LEFT: u16 = 499;
+
+/// The account of one request. Without an access log nothing but numbers is kept.
+#[derive(Debug, Default)]
+pub(super) struct RequestLog {
+    /// What is kept for the log; nothing where there is none, or no request has begun.
+    kept: Option<Kept>,
+    /// Bytes of the response that the client has taken.
+    sent: u64,
+    /// Bytes of heads and framing.
+    framing: u64,
+    status: Option<u16>,
+    /// The app answers by the client's socket.
+    handed_over: bool,
+}
+
+/// What costs a look at the clock, or memory.
+#[derive(Debug)]
+struct Kept {
+    started: Timestamp,
+    /// The same moment by a clock that nobody sets.
+    began: Instant,
+    first_byte: Option<Instant>,
+    /// The response's head, where the log's format asks for fields of it.
+    head: Option<Vec<u8>>,
+    /// The first line of what could not be parsed.
+    raw_line: Vec<u8>,
+}
+
+/// What the wire has counted when a request ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WireCounts {
+    /// Bytes of the request.
+    pub(super) received: u64,
+    /// Its number on the connection, from 1.
+    pub(super) number: u32,
+}
+
+/// How far a request was understood when it ended.
+#[derive(Debug)]
+pub(super) enum ParsedSoFar {
+    /// Nothing could be understood.
+    Nothing,
+    /// Its head.
+    Head(RequestHead),
+    /// All of it, and the app was asked.
+    Whole(Witness),
+}
+
+impl RequestLog {
+    /// A request whose first byte came at `started`.
+    pub(super) fn start(log: Option<&AccessLog>, started: Timestamp) -> Self {
+        let kept = log.map(|log| Kept {
+            started,
+            began: Instant::now(),
+            first_byte: None,
+            head: log.wants_response.then(Vec::new),
+            raw_line: Vec::new(),
+        });
+        RequestLog {
+            kept,
+            ..RequestLog::default()
+        }
+    }
+
+    /// Whether a log is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// The client has taken bytes.
+    pub(super) fn add_sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+        if let Some(kept) = &mut self.kept {
+            kept.first_byte.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Bytes that are no content are going to be written.
+    pub(super) fn add_framing(&mut self, bytes: usize) {
+        self.framing += bytes as u64;
+    }
+
+    /// The final response's head is going to be written.
+    pub(super) fn set_response(&mut self, status: u16, head: &[u8]) {
+        self.status = Some(status);
+        self.add_framing(head.len());
+        if let Some(Kept {
+            head: Some(kept), ..
+        }) = &mut self.kept
+        {
+            kept.clear();
+            kept.extend_from_slice(head);
+        }
+    }
+
+    /// The bytes that could not be parsed as a request.
+    pub(super) fn set_raw_line(&mut self, bytes: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            kept.raw_line = first_line(bytes).to_vec();
+        }
+    }
+
+    /// The app has answered by the client's socket.
+    pub(super) fn set_handed_over(&mut self) {
+        self.handed_over = true;
+    }
+
+    /// The request has ended: writes its record, unless nothing was worth one.
+    pub(super) fn finish(
+        &mut self,
+        log: Option<&AccessLog>,
+        parsed: &ParsedSoFar,
+        connection: &ConnectionInfo,
+        ended: Result<(), Close>,
+        counts: WireCounts,
+    ) {
+        let (Some(kept), Some(log)) = (self.kept.take(), log) else {
+            return;
+        };
+        // A connection that ends without another request.
+        if self.status.is_none() && matches!(parsed, ParsedSoFar::Nothing) {
+            return;
+        }
+        let began = kept.began;
+        let (head, call, receiving) = match parsed {
+            ParsedSoFar::Nothing => (None, None, None),
+            ParsedSoFar::Head(head) => (Some(head), None, None),
+            ParsedSoFar::Whole(witness) => (
+                Some(&witness.request().head),
+                witness.call(),
+                Some(since(began, witness.submitted())),
+            ),
+        };
+        let ending = match ended {
+            Ok(()) => Ending::Persists,
+            Err(Close::Done | Close::Refused | Close::HandedOver) => Ending::Closes,
+            Err(Close::Lost | Close::Cut) => Ending::Aborted,
+        };
+        let left = ending == Ending::Aborted && !self.handed_over;
+        log.write(&Record {
+            listener: connection.listener,
+            endpoints: &connection.endpoints,
+            tls: connection.tls.as_deref(),
+            head,
+            line: match head {
+                Some(head) => first_line(head.fields.bytes()),
+                None => &kept.raw_line,
+            },
+            started: kept.started,
+            receiving,
+            first_byte: kept.first_byte.map(|at| since(began, at)),
+            duration: began.elapsed(),
+            status: self.status.or(left.then_some(CLIENT_LEFT)),
+            response: kept.head.as_deref().unwrap_or_default(),
+            received: counts.received,
+            sent: self.sent,
+            content: self.sent.saturating_sub(self.framing),
+            number: counts.number,
+            ending,
+            call,
+        });
+    }
+}
+
+fn since(began: Instant, at: Instant) -> Duration {
+    at.saturating_duration_since(began)
+}
+
+/// A message's first line, without its end.
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+    let line = &bytes[..end];
+    line.strip_suffix(b"\r").unwrap_or(line)
+}

@@ -1,0 +1,246 @@
+//! One exchange of request and response, whatever the wire: head, refusal or route, content, call, response, log.
+//!
+//! A wire (`http::h1`, later others) reads heads and implements [`RequestBody`] and [`ResponseSink`]; [`run`] does the rest. It
+//! decides, the wire frames.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::close::Close;
+use super::content;
+use super::context::{ConnectionInfo, Context};
+use super::error::BodyError;
+use super::examine::examine;
+use super::request_body::RequestBody;
+use super::request_log::ParsedSoFar;
+use super::response_sink::ResponseSink;
+use crate::body::Part;
+use crate::dispatch::{Event, Exchange};
+use crate::documents::{Answer, of_app};
+use crate::log::limited;
+use crate::scoreboard::connections::State;
+use crate::semantics::message::{Request, RequestHead, ResponseHead, Timestamp};
+use crate::site::{Decision, Response};
+
+/// Serves the request with this head, whose first byte came at `started`. `Ok` where another may follow on its connection.
+pub(super) async fn run<W: RequestBody + ResponseSink>(
+    head: RequestHead,
+    started: Timestamp,
+    wire: &mut W,
+    connection: &ConnectionInfo,
+    context: &Context,
+) -> Result<(), Close> {
+    let mut parsed = ParsedSoFar::Nothing;
+    let ended = serve(head, started, wire, connection, context, &mut parsed).await;
+    let (counts, log) = (wire.counts(), context.log.as_ref());
+    wire.log().finish(log, &parsed, connection, ended, counts);
+    ended
+}
+
+async fn serve<W: RequestBody + ResponseSink>(
+    head: RequestHead,
+    started: Timestamp,
+    wire: &mut W,
+    connection: &ConnectionInfo,
+    context: &Context,
+    parsed: &mut ParsedSoFar,
+) -> Result<(), Close> {
+    let limits = &context.settings.limits;
+    if let Err(error) = examine(&head, limits).and_then(|()| wire.frame(&head, limits)) {
+        *parsed = ParsedSoFar::Head(head);
+        return Err(wire.refuse(error).await);
+    }
+    if let Decision::Server(responder) = context.site.route(&head) {
+        wire.show(State::Processing);
+        if let Some(response) = responder.answer(&head, &connection.endpoints).await {
+            *parsed = ParsedSoFar::Head(head);
+            return respond(response, wire).await;
+        }
+    }
+    let content = match content::read(wire, connection.endpoints.client(), context).await {
+        Ok(content) => content,
+        Err(error) => {
+            *parsed = ParsedSoFar::Head(head);
+            return Err(match error {
+                BodyError::Refused(error) => wire.refuse(error).await,
+                BodyError::Lost(close) => close,
+            });
+        }
+    };
+    wire.show(State::Processing);
+    let exchange = context.dispatch.submit(Request {
+        head,
+        content: content.content,
+        content_length: content.length,
+        listener: connection.listener,
+        endpoints: connection.endpoints.clone(),
+        tls: connection.tls.clone(),
+        connected: connection.connected,
+        started,
+        finished: wire.finished(started),
+    });
+    if wire.log().is_kept() {
+        *parsed = ParsedSoFar::Whole(exchange.witness());
+    }
+    exchange.is_counted_by(wire.taken());
+    let ended = {
+        let mut relaying = pin!(relay(&exchange, wire, context));
+        poll_fn(|context| {
+            if exchange.is_cut() {
+                return Poll::Ready(Err(Close::Cut));
+            }
+            let polled = relaying.as_mut().poll(context);
+            if polled.is_pending() {
+                exchange.on_write_blocked(context.waker());
+            }
+            polled
+        })
+        .await
+    };
+    if exchange.is_running_on() {
+        wire.keep(exchange);
+    }
+    ended
+}
+
+/// Sends a response of the server's own. The content of its request is not read: what is refused is never uploaded.
+async fn respond<W: RequestBody + ResponseSink>(
+    response: Response,
+    wire: &mut W,
+) -> Result<(), Close> {
+    let skipped = wire.skip();
+    match send(response, wire).await {
+        // The client may still be sending.
+        Err(Close::Done) if !skipped => Err(Close::Refused),
+        ended => ended,
+    }
+}
+
+/// Sends a response that is known before its first byte leaves.
+async fn send(response: Response, wire: &mut impl ResponseSink) -> Result<(), Close> {
+    let Response { head, mut body } = response;
+    if let Err(error) = wire.head(&head, Some(body.length())) {
+        limited!(
+            Error,
+            "a response of the server's own can't be sent: {error}"
+        );
+        return wire.fail(500).await;
+    }
+    while let Some(part) = body.pop() {
+        match part {
+            Part::Bytes(bytes) => wire.content(bytes.into(), || None).await?,
+            Part::File(slice) => wire.file(slice).await?,
+        }
+    }
+    wire.end().await
+}
+
+/// Sends the parts of an app's response as they come.
+async fn relay(
+    exchange: &Exchange,
+    wire: &mut impl ResponseSink,
+    context: &Context,
+) -> Result<(), Close> {
+    // How long the app may write nothing; zero is no limit.
+    let mut silence = Duration::ZERO;
+    // What came together with a head, and was not sent yet.
+    let mut following = None;
+    loop {
+        let event = match following.take().or_else(|| exchange.try_next()) {
+            Some(event) => event,
+            None => {
+                // What is there goes out before we wait for more.
+                wire.flush().await?;
+                if wire.is_complete() {
+                    exchange.complete();
+                    return wire.end().await;
+                }
+                next(exchange, wire, silence).await?
+            }
+        };
+        match event {
+            Event::Informational(head) => {
+                wire.take_back().await?;
+                if let Err(error) = wire.informational(&head) {
+                    limited!(Error, "an interim response was dropped: {error}");
+                }
+            }
+            Event::Head(head, length) => {
+                wire.take_back().await?;
+                if let Some(length) = file_length(exchange, context, &head, length) {
+                    let content = match exchange.try_next() {
+                        Some(content) => content,
+                        None => {
+                            wire.flush().await?;
+                            next(exchange, wire, silence).await?
+                        }
+                    };
+                    if let Event::File(slice) = &content
+                        && let Some(Answer { head, body }) =
+                            of_app::answer(exchange.head(), &head, slice, length)
+                    {
+                        // The client gets no more of this response.
+                        exchange.complete();
+                        return send(Response { head, body }, wire).await;
+                    }
+                    following = Some(content);
+                }
+                if let Err(error) = wire.head(&head, length) {
+                    limited!(Error, "a response can't be sent: {error}");
+                    // The client is there, and gets no more of this response.
+                    exchange.complete();
+                    return wire.fail(500).await;
+                }
+            }
+            Event::Chunk(piece) => {
+                wire.take_back().await?;
+                wire.content(piece, || exchange.try_next_chunk()).await?;
+            }
+            Event::File(slice) => {
+                wire.take_back().await?;
+                wire.file(slice).await?;
+            }
+            // An app has no such key then: one that asks all the same gets none.
+            Event::Take if !context.settings.psgix_io => exchange.hand_over(None),
+            Event::Take => exchange.hand_over(Some(wire.lend().await?)),
+            // Perhaps nothing is left that would end it.
+            Event::WriterKept => silence = context.settings.timeout,
+            Event::End => return wire.end().await,
+            Event::Failed => return wire.fail(502).await,
+            Event::Overloaded => return wire.fail(503).await,
+            Event::TimedOut => return wire.fail(504).await,
+        }
+    }
+}
+
+/// Waits for the next part of an app's response; zero is no limit.
+async fn next(
+    exchange: &Exchange,
+    wire: &mut impl ResponseSink,
+    limit: Duration,
+) -> Result<Event, Close> {
+    match wire.wait(exchange.next(), limit).await? {
+        Some(event) => Ok(event),
+        None => {
+            limited!(
+                Error,
+                "a writer that outlives its call has written nothing for {limit:?}: its response is cut"
+            );
+            Err(wire.cut())
+        }
+    }
+}
+
+/// The length of the file that is to follow this head, if the client gets conditions and ranges for it from the server.
+fn file_length(
+    exchange: &Exchange,
+    context: &Context,
+    head: &ResponseHead,
+    length: Option<u64>,
+) -> Option<u64> {
+    // The content of a small response comes together with its head, whose fields need no look then.
+    (context.settings.file_ranges && exchange.may_bring_file())
+        .then(|| of_app::expected(exchange.head(), head, length))?
+}
