@@ -49,7 +49,7 @@ enum Source {
     Builder(Code),
     /// The master loads it, once it has given up root's rights.
     Preload(AppOptions),
-    /// Each worker loads it anew (`--no-preload-app`).
+    /// Each worker loads it again (`--no-preload-app`).
     Load(AppOptions),
 }
 
@@ -309,7 +309,7 @@ fn describe(pid: Pid, json: bool) -> String {
     }
 }
 
-/// Runs the command with the arguments behind its name. Returns the exit status: 2 for an operator's mistake.
+/// Runs the command with the arguments after its name. Returns the exit status: 2 for an operator's mistake.
 pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     handover::begin();
     let parsed = match cli::parse(arguments) {

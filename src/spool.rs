@@ -87,7 +87,7 @@ impl Room {
         self.responses.holder(client)
     }
 
-    /// Refuses content of so many bytes if it never fits, however much is free.
+    /// Refuses content of this many bytes if it never fits, however much is free.
     ///
     /// # Errors
     /// StorageFull.
@@ -312,7 +312,7 @@ fn copy(from: &File, to: &File, length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether files can be made in `folder`: better told at the start than to the first client who needs one.
+/// Whether files can be made in `folder`: better found at the start than by the first client that needs one.
 ///
 /// # Errors
 /// One sentence for the operator.

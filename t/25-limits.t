@@ -114,11 +114,11 @@ check 'the queue: its length' => sub {
     my $file    = $server->folder . '/length';
     my @clients = (hold($server, $file), map { $server->connect } 1 .. 4);
     $_->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n") for @clients[1 .. 4];
-    # While it is in work only those that are refused have an answer.
+    # While it is in flight only those that are refused have an answer.
     ok soon { 2 == grep { !$_->silent(0) } @clients[1 .. 4] }, 'two are answered at once';
     touch("$file-go");
     my @answers = map { $_->response } @clients;
-    is_deeply [sort map { $_->status } @answers], [200, 200, 200, 503, 503], 'one in work, two wait, two are refused';
+    is_deeply [sort map { $_->status } @answers], [200, 200, 200, 503, 503], 'one in flight, two wait, two are refused';
     my ($refused) = grep { $_->status == 503 } @answers;
     is $refused->field('Retry-After'), 5, 'with the time after which to come again';
     ok !$refused->closes, 'and the connection is good for that';
@@ -137,7 +137,7 @@ check 'the queue: its time' => sub {
     # By default it is a minute.
     ok $took > 0.4 && $took < 12, 'for as long as was said' or diag $took;
     touch("$file-go");
-    is $clients[0]->response->status, 200, 'who is in work is not meant';
+    is $clients[0]->response->status, 200, 'a request in flight is not refused';
     is $server->get('/calls')->content, 1, 'and nothing else was run';
 };
 

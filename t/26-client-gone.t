@@ -193,7 +193,7 @@ check 'pipelined requests of who has left' => sub {
     my $client = $server->connect;
     # The first ends when it is known that the client has left.
     $client->send("GET /watch HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\n\r\n");
-    ok soon { notes($folder, 'before') eq "0\n" }, 'the first is in work';
+    ok soon { notes($folder, 'before') eq "0\n" }, 'the first is in flight';
     abort($client);
     ok soon { notes($folder, 'after') eq "1\n" }, 'its client has left';
     $server->get('/last');

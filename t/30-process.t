@@ -13,14 +13,14 @@ sub slurp { open my $file, '<', $_[0] or return ''; local $/; scalar(<$file>) //
 
 my $number = 0;
 
-# A request that is in work until the test lets it go: (connection, path of its files, pid of its worker).
+# A request that is in flight until the test lets it go: (connection, path of its files, pid of its worker).
 sub in_work {
     my ($server, $target) = @_;
     my $path   = $server->folder . '/work-' . ++$number;
     my $client = $server->connect;
     $client->send("GET $target?$path HTTP/1.1\r\nHost: x\r\n\r\n");
     return ($client, $path) if $target eq '/stream';
-    soon { -s "$path-started" } or die "the request is not in work\n";
+    soon { -s "$path-started" } or die "the request is not in flight\n";
     return ($client, $path, slurp("$path-started"));
 }
 
@@ -32,7 +32,7 @@ each_entry {
     # Three requests at once need three workers.
     my @work = map { [in_work($server, '/work')] } 1 .. 3;
     my %pids = map { $_->[2] => 1 } @work;
-    is keys %pids, 3, 'start_servers=3: three requests are in work at once, each in a process of its own';
+    is keys %pids, 3, 'start_servers=3: three requests are in flight at once, each in a process of its own';
     touch("$_->[1]-go") for @work;
     my %random;
     for my $work (@work) {
@@ -53,7 +53,7 @@ check 'more requests than workers' => sub {
     $_->send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") for @waiting;
     ok $waiting[0]->silent(0.2), 'they wait for the one worker';
     touch("$path-go");
-    is $first->response->status, 200, 'the one in work is answered';
+    is $first->response->status, 200, 'the one in flight is answered';
     is_deeply [map { $_->response->status } @waiting], [(200) x 20], 'and each that waited';
 };
 
@@ -95,7 +95,7 @@ check 'requests that had not begun' => sub {
     my @waiting = map { $server->connect } 1 .. 5;
     $_->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok") for @waiting;
     kill KILL => $pid;
-    is $first->response->status, 502, 'the one in work';
+    is $first->response->status, 502, 'the one in flight';
     is_deeply [map { $_->response->status } @waiting], [(200) x 5], 'those that waited are served by its successor';
 } if is_gepok();
 
@@ -137,7 +137,7 @@ for my $signal (qw(TERM QUIT)) {
             ok $idle->closed(60), 'idle connections are closed';
             ok soon { !eval { $server->connect; 1 } }, 'nothing more is accepted';
         }
-        ok !defined $server->wait_exit(0.3), 'it waits for the request in work';
+        ok !defined $server->wait_exit(0.3), 'it waits for the request in flight';
         touch("$path-go");
         my $response = $client->response;
         is $response->content, "done by $pid", 'which is finished';
@@ -215,7 +215,7 @@ check 'INT and a second TERM are fast' => sub {
             ok soon { !eval { $server->connect; 1 } }, "$signal is obeyed";
         }
         ok defined $server->wait_exit, "@$signals: it ends";
-        cmp_ok time - $began, '<', 20, 'though a request is in work';
+        cmp_ok time - $began, '<', 20, 'though a request is in flight';
         ok soon { !alive($pid) }, 'the worker is gone as well';
     }
 } if is_gepok();
@@ -300,7 +300,7 @@ check 'start_servers=0' => sub {
     ($client, $path) = in_work($server, '/work');
     $server->signal('TERM');
     touch("$path-go");
-    is $client->response->status, 200, 'TERM lets it finish what is in work';
+    is $client->response->status, 200, 'TERM lets it finish what is in flight';
     is $server->wait_exit, 0, 'status 0';
 } if is_gepok();
 

@@ -16,7 +16,7 @@ my $LIMIT = 8 * 1024 * 1024;
 check 'workers die under load' => sub {
     my $result = Gepok::Test::Kills::measure(seconds => 8, workers => 4);
     cmp_ok $result->{kills}, '>', 0, 'some were killed';
-    is_deeply $result->{wrong}, [], 'only what they had in work is lost';
+    is_deeply $result->{wrong}, [], 'only what they had in flight is lost';
     is_deeply [Gepok::Test::Kills::grown($result, $LIMIT)], [], 'the others hold no more than before';
     note Gepok::Test::Kills::text($result);
 };

@@ -19,7 +19,7 @@ sub pool { my %o = @_; server(app => app_file('process'), options => {idle_worke
 # Workers: what the server has started, but for the core.
 sub workers { my @all = $_[0]->descendants; @all - 1 }
 
-# Requests that are in work or wait until the test lets them go: (path of their files, connections).
+# Requests that are in flight or wait until the test lets them go: (path of their files, connections).
 sub begin {
     my ($server, $count) = @_;
     my @work = map {
@@ -40,7 +40,7 @@ check 'start_servers 2, max_clients 20' => sub {
     my $server = pool(start_servers => 2, max_clients => 20);
     ok soon { workers($server) == 2 }, 'two at first';
     my @work = begin($server, 20);
-    ok soon { 20 == grep { -s "$_->[1]-started" } @work }, 'twenty slow requests are in work at once';
+    ok soon { 20 == grep { -s "$_->[1]-started" } @work }, 'twenty slow requests are in flight at once';
     is workers($server), 20, 'in twenty workers';
     my @more = begin($server, 3);
     sleep 0.5;

@@ -45,13 +45,13 @@ sub delayed {
 
 sub version { (split / /, $_[0]->get('/')->content)[0] }
 
-# Has a slow request in work on that connection, or one of its own.
+# Has a slow request in flight on that connection, or one of its own.
 sub begin_slow {
     my ($server, $client) = @_;
     my $begun = $server->folder . '/begun-' . ++$round;
     $client //= $server->connect;
     $client->send("GET /slow?$begun HTTP/1.1\r\nHost: x\r\n\r\n");
-    soon { -e $begun } or die "the request is not in work\n";
+    soon { -e $begun } or die "the request is not in flight\n";
     return $client;
 }
 
@@ -66,7 +66,7 @@ for my $entry (qw(plackup bin)) {
         like $server->get('/')->content, qr/^v1/, 'which nothing changes but a HUP';
         $server->signal('HUP');
         ok soon { version($server) eq 'v2' }, 'HUP brings the second';
-        like $slow->response->content, qr/^v1 /, 'what was in work is finished by the worker that began it';
+        like $slow->response->content, qr/^v1 /, 'what was in flight is finished by the worker that began it';
         # An old one may get a request until each has been told to leave.
         ok soon { (() = $server->descendants) == 3 }, 'there are two workers again, and a core' or diag join ' ',
             $server->descendants;
@@ -223,7 +223,7 @@ check 'graceful_timeout' => sub {
         options => {start_servers => 1, graceful_timeout => 0.5});
     my $client = $server->connect;
     $client->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    ok $client->silent(0.2), 'a request is in work';
+    ok $client->silent(0.2), 'a request is in flight';
     my $start = time;
     $server->signal('TERM');
     is $server->wait_exit, 0, 'it ends nevertheless';

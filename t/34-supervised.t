@@ -89,7 +89,7 @@ SKIP: {
             }
             my ($old) = $server->descendants;
             $slow->send("GET /slow?$folder/begun HTTP/1.1\r\nHost: x\r\n\r\n");
-            ok soon { -e "$folder/begun" }, 'a request is in work';
+            ok soon { -e "$folder/begun" }, 'a request is in flight';
             # Without start_server's wait for its new child.
             kill $signal => $old;
             # start_server repeats it when it is told to restart again.
@@ -97,7 +97,7 @@ SKIP: {
             # At once: a connection without a request is not kept for long by now.
             $idle->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n") if $signal ne 'USR1';
             my $response = $slow->response;
-            is $response->status, 200, 'what was in work is answered';
+            is $response->status, 200, 'what was in flight is answered';
             ok $response->closes, 'and the connection ends behind that';
             my $last = eval { $idle->response };
             ok $signal eq 'USR1' || $last && $last->status == 200, 'no request meets a connection that is being closed';

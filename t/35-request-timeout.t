@@ -54,7 +54,7 @@ sub send_get {
 for my $entry (qw(plackup bin)) { check "through $entry" => sub {
     my $server = server(entry => $entry, app => $APP,
         options => {start_servers => 2, max_clients => 2, request_timeout => 2, err_respawn_interval => 30});
-    # Both in work at once: the pids of both workers.
+    # Both in flight at once: the pids of both workers.
     my $pids = sub {
         my %pids;
         soon {

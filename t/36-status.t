@@ -38,7 +38,7 @@ each_entry {
     my $work   = $server->folder . '/work';
     my $client = $server->connect;
     $client->send("GET /work?$work HTTP/1.1\r\nHost: x\r\n\r\n");
-    ok soon { -s "$work-started" }, 'a request is in work';
+    ok soon { -s "$work-started" }, 'a request is in flight';
     sleep 0.3;
     my ($busy) = grep { $_->{state} eq 'busy' } @{status()->{workers}};
     is $busy->{request}, 'GET /work', 'it is told, without its query';
@@ -56,7 +56,7 @@ each_entry {
     my ($code, $text) = run_command(\@STATUS);
     is $code, 0, 'without --json';
     like $text, qr/^running, pid @{[$server->pid]}$/m, 'for people';
-    like $text, qr/^requests: \d+ so far, 2 in work, 2 waiting for a worker, the first for \d+\.\d s$/m, 'the same';
+    like $text, qr/^requests: \d+ so far, 2 in flight, 2 waiting for a worker, the first for \d+\.\d s$/m, 'the same';
     like $text, qr/^generation 1 serves for \d+ s$/m, 'the generation';
     ok soon { status()->{oldest_wait} > 0.3 }, 'how long the first has waited';
     my $waits = status();

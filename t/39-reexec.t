@@ -74,7 +74,7 @@ each_entry {
         is $unix->response->content, $version, 'on the Unix socket, too';
     }
     my $response = $slow->response;
-    is $response->content, 'v1', 'what was in work is finished';
+    is $response->content, 'v1', 'what was in flight is finished';
     ok soon { (() = $server->descendants) == 3 }, 'nothing is left of what was before' or diag join ' ', $server->descendants;
     $server->signal('HUP');
     ok soon { $server->log !~ /\[error\] the reload/ and (() = $server->descendants) == 3 }, 'HUP still reloads';

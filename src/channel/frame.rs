@@ -49,7 +49,7 @@ pub(super) enum Kind {
     Request = 1,
     /// Core to worker: so many more bytes of content may be sent.
     Credit = 2,
-    /// Core to worker: leave when nothing is in work.
+    /// Core to worker: leave when nothing is in flight.
     Stop = 3,
     /// Core to worker: the client's socket, or nothing where it can't be had.
     Reply = 4,

@@ -34,7 +34,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Whether nothing was in work.
+    /// Whether nothing was in flight.
     pub(super) fn is_quiet(&self) -> bool {
         self.waiting == 0 && self.idle_least == self.ready
     }

@@ -196,7 +196,7 @@ pub enum ResponseError {
     ContentLength,
     /// A Transfer-Encoding other than `chunked` for a client of HTTP/1.0, which knows none.
     TransferEncoding,
-    /// The content ended so many bytes before its Content-Length.
+    /// The content ended this many bytes before its Content-Length.
     Short(u64),
     /// The content ended before the last chunk that the app made itself.
     ShortChunks,

@@ -6,7 +6,7 @@ pub const METHOD: usize = 64;
 /// The longest field name that is read, in bytes: what Gazelle and Starlet take.
 pub const FIELD_NAME: usize = 1024;
 
-/// Empty lines that may stand before a request line: some old clients send one behind a POST's content
+/// Empty lines that may stand before a request line: some old clients send one after a POST's content
 /// (RFC 9112 section 2.2).
 pub const EMPTY_LINES: usize = 8;
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
-/// A deadline that moves with each step of a connection. The runtime's timer is armed anew only when it
+/// A deadline that moves with each step of a connection. The runtime's timer is armed again only when it
 /// rings, or when the deadline comes nearer: a request at full speed costs none.
 #[derive(Debug)]
 pub struct Timer {

@@ -32,7 +32,7 @@ const UNSENT: u32 = 128 * 1024;
 /// Descriptors that clients may not take: for the channels of new workers, and for content in files.
 const RESERVE: u64 = 16;
 
-/// A client that sends nothing is accepted so many seconds later than others.
+/// A client that sends nothing is accepted this many seconds later than others.
 const SILENCE: usize = 1;
 
 sockopt_impl!(
@@ -51,9 +51,9 @@ pub enum Phase {
     Waiting,
     /// It accepts and serves.
     Serving,
-    /// Nothing more is accepted; idle connections end, the others behind their response.
+    /// Nothing more is accepted; idle connections end, the others after their response.
     Draining,
-    /// A successor listens on the same sockets. Connections end behind their next response, which says so, and idle
+    /// A successor listens on the same sockets. Connections end after their next response, which says so, and idle
     /// ones a moment later: so no request meets a connection that is being closed.
     GivingWay,
 }

@@ -133,7 +133,7 @@ pub fn unix(path: &Path, access: UnixAccess, backlog: u32) -> Result<Listening> 
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(what)?;
     bind_unix(&socket, path, access.mode).with_context(what)?;
     let file = SocketFile::of(path).with_context(what)?;
-    // Nobody can connect before listen(2): the file is what it shall be by then.
+    // Nobody can connect before listen(2): by then the file has its mode and owner.
     let listen = || -> io::Result<()> {
         if access.owner.is_some() || access.group.is_some() {
             std::os::unix::fs::lchown(path, access.owner, access.group)?;

@@ -118,7 +118,7 @@ impl Stream {
             sa_family: libc::AF_UNSPEC as libc::sa_family_t,
             sa_data: [0; 14],
         };
-        // SAFETY: the address is a whole `sockaddr` that lives during the call, and its size is told. Connecting to
+        // SAFETY: the address is a whole `sockaddr` that lives during the call, and its size is given. Connecting to
         // AF_UNSPEC dissolves a TCP connection by a reset (connect(2)).
         let dissolved = unsafe {
             libc::connect(

@@ -49,11 +49,11 @@ pub enum ToCore {
     Check(u32, String),
     /// A candidate gets requests from now on.
     Admit(u32),
-    /// This worker gets no more requests, and is told to leave behind what it has in work.
+    /// This worker gets no more requests, and is told to leave after what it has in flight.
     Retire(u32),
     /// Worker number so-and-so is dead, as waitpid told.
     Died(u32),
-    /// Accept no more, finish what is in work, then say `Drained`.
+    /// Accept no more, finish what is in flight, then say `Drained`.
     Drain,
     /// As `Drain`, but a successor listens on the same sockets: a connection's next request is still answered,
     /// so that none races with a close.
@@ -104,7 +104,7 @@ pub enum ToMaster {
     Alive,
     /// How busy the workers were for a while.
     Load(Load),
-    /// Nothing is in work any more, and the workers were told to stop.
+    /// Nothing is in flight any more, and the workers were told to stop.
     Drained,
     /// The answer to a question ([`MasterEnd::ask`]): done, or one sentence that says why not.
     Answer(Result<(), String>),

@@ -1,6 +1,6 @@
 //! The scoreboard as a file (`scoreboard_path`), in the form that Gepok 0.292 documents, for programs that read that.
 //!
-//! It is written by pwrite and never mapped: whoever truncates it harms no process of ours. A lock tells that its server
+//! It is written by pwrite and never mapped: truncating it harms no process of the server. A lock tells that its server
 //! lives, so that no two write to one file.
 
 #![forbid(unsafe_code)]
@@ -31,7 +31,7 @@ pub struct BoardFile {
 }
 
 impl BoardFile {
-    /// Makes the file, with so many free records; one that another server has left is taken over. Nothing where a server
+    /// Makes the file, with this many free records; one that another server has left is taken over. Nothing where a server
     /// that runs has it: only its successor takes that. `kept` is the one that the program before has held.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ fn is_scoreboard(file: &File, length: u64) -> io::Result<bool> {
 }
 
 impl Board {
-    /// The records of at most so many living workers; those that leave are the first to have no room.
+    /// The records of at most this many living workers; those that leave are the first to have no room.
     fn records(&self, most: usize) -> Vec<u8> {
         let word = |index: usize| self.word(index).load(Ordering::Relaxed);
         let slots = (0..self.slots).map(record_of);

@@ -1,6 +1,6 @@
 //! How reloads and restarts have ended. Written by the master alone; in one process by the core's thread.
 //!
-//! Each that is asked for has a number. `answered` is the number of the last one whose end is told here, so that whoever
+//! Each that is asked for has a number. `answered` is the number of the last one whose end is told here, so that a process that
 //! has asked can wait for it.
 
 #![forbid(unsafe_code)]
@@ -19,7 +19,7 @@ const ANSWERED: usize = RELOADS + 1;
 /// The generation that serves, and since when.
 const GENERATION: usize = RELOADS + 2;
 const SERVES_SINCE: usize = RELOADS + 3;
-/// When one failed behind that; 0: none has.
+/// When one failed after that; 0: none has.
 const FAILED: usize = RELOADS + 4;
 /// Why: the guard of the text, and the text.
 const GUARD: usize = RELOADS + 5;
@@ -79,7 +79,7 @@ impl Board {
             self.write_text(GUARD, TEXT, &[plain(why).as_bytes()]);
         }
         self.set(FAILED, if failure.is_some() { now() } else { 0 });
-        // Whoever waits for it reads the rest behind it.
+        // The process that waits for it reads the rest after it.
         self.word(ANSWERED).store(number, Ordering::Release);
     }
 }

@@ -35,7 +35,7 @@ impl Status {
             "master {}, core {} ({} MiB), up {:.0} s\n\
              {}\n\
              connections: {} open, {} accepted ({})\n\
-             requests: {} so far, {} in work, {} waiting for a worker{first}\n\
+             requests: {} so far, {} in flight, {} waiting for a worker{first}\n\
              waits lately: {:.1} ms by the mean, {:.1} ms at most, of {} requests\n\
              refused: {} rests of responses (read too slowly), {} contents (no room), {} requests (too many wait)\n\n",
             self.master,

@@ -1,7 +1,7 @@
 //! How long requests have waited for a worker: in all, and lately. Written by the core alone, without a timer.
 //!
 //! Lately is this minute and the one before, as far as anything has happened in them: a minute begins with the first
-//! request behind the end of the last one.
+//! request after the end of the last one.
 
 #![forbid(unsafe_code)]
 
@@ -111,8 +111,8 @@ mod tests {
         board.note_wait(begin + 61_000, milliseconds(2));
         let three = read(&board, begin + 61_000);
         assert_eq!((three.requests, three.longest), (3, 0.03));
-        let behind = read(&board, begin + 61_000 + MINUTE);
-        assert_eq!((behind.requests, behind.longest), (1, 0.002));
+        let later = read(&board, begin + 61_000 + MINUTE);
+        assert_eq!((later.requests, later.longest), (1, 0.002));
 
         board.note_wait(begin + 61_000 + 2 * MINUTE, milliseconds(1));
         let new = read(&board, begin + 61_000 + 2 * MINUTE);

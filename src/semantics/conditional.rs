@@ -106,11 +106,11 @@ pub fn entity_tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
             rest = &rest[start..];
             let tag = tag_length(rest).map(|length| rest.split_at(length));
             // A tag is followed by a comma: anything else makes that member invalid.
-            let (tag, behind) = tag.unwrap_or((b"", rest));
-            let comma = behind.iter().position(|&byte| byte == b',');
-            let end = comma.unwrap_or(behind.len());
-            let clean = behind[..end].trim_ascii().is_empty();
-            rest = &behind[end..];
+            let (tag, after) = tag.unwrap_or((b"", rest));
+            let comma = after.iter().position(|&byte| byte == b',');
+            let end = comma.unwrap_or(after.len());
+            let clean = after[..end].trim_ascii().is_empty();
+            rest = &after[end..];
             if clean && !tag.is_empty() {
                 return Some(tag);
             }

@@ -67,7 +67,7 @@ pub fn select(fields: &Fields, complete: u64) -> Selected {
             Some(Of::Nothing) => {}
             Some(Of::Range(range)) => {
                 orderly &= ranges.last().is_none_or(|last| last.end <= range.first);
-                // What is not orderly is not served: so many need not be kept.
+                // What is not orderly is not served: no more need to be kept.
                 if ranges.len() < MOST_RANGES {
                     ranges.push(range);
                 }

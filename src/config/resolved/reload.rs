@@ -9,7 +9,7 @@ use super::super::options::Options;
 /// How the server stops, and how it takes new code.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reload {
-    /// How long a graceful stop waits for what is in work
+    /// How long a graceful stop waits for what is in flight
     pub graceful_timeout: Duration,
     /// Least time between two births; zero is no pause
     pub spawn_interval: Duration,

@@ -13,7 +13,7 @@ pub(super) static CATEGORY: Category = Category {
             value: "SECONDS",
             preset: Preset::Value("30"),
             short: "how long a graceful stop waits for requests",
-            long: "How long a graceful stop (signal TERM or QUIT) waits for requests in work; then they are cut.",
+            long: "How long a graceful stop (signal TERM or QUIT) waits for requests in flight; then they are cut.",
             entry: Entry::All,
         },
         Opt {

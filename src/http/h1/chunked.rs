@@ -52,7 +52,7 @@ pub struct Decoder {
 enum State {
     /// Within the digits of a size.
     Size { size: u64, digits: u8 },
-    /// White space behind the digits, which only an extension may follow.
+    /// White space after the digits, which only an extension may follow.
     Space { size: u64 },
     /// Within extensions.
     Extension { size: u64 },
@@ -62,13 +62,13 @@ enum State {
     Escaped { size: u64 },
     /// Behind the CR of a size line.
     SizeEnd { size: u64 },
-    /// Within data, with so many bytes to come.
+    /// Within data, with this many bytes to come.
     Data { left: u64 },
     /// Behind data.
     DataCr,
     /// Behind the CR that follows data.
     DataEnd,
-    /// At the beginning of a line behind the last chunk.
+    /// At the beginning of a line after the last chunk.
     Trailer,
     /// Within a trailer's name.
     TrailerName,
@@ -149,7 +149,7 @@ impl Decoder {
         length
     }
 
-    /// The state behind one byte of framing.
+    /// The state after one byte of framing.
     fn step(&mut self, byte: u8) -> Result<State, Error> {
         Ok(match (self.state, byte) {
             (State::Size { size, digits }, _) if hex_value(byte).is_some() => {
@@ -278,7 +278,7 @@ mod tests {
 
     use super::*;
 
-    /// The decoded content and what is left behind it; nothing while the end has not come.
+    /// The decoded content and what is left after it; nothing while the end has not come.
     type Decoded = Result<Option<(Vec<u8>, Vec<u8>)>, Error>;
 
     fn decode_in_steps(bytes: &[u8], step: usize, limits: &Limits) -> Decoded {
@@ -342,7 +342,7 @@ mod tests {
             ("a trailer", "0\r\nA: b\r\n\r\n", "", ""),
             ("two trailers", "0\r\nA: b\r\nC:\r\n\r\n", "", ""),
             ("a pipelined request", "0\r\n\r\nGET / HTTP/1.1\r\n", "", "GET / HTTP/1.1\r\n"),
-            ("a line end behind", "0\r\n\r\n\r\n", "", "\r\n"),
+            ("a line end after", "0\r\n\r\n\r\n", "", "\r\n"),
         ] {
             let expected = (content.as_bytes().to_vec(), rest.as_bytes().to_vec());
             assert_eq!(decode(bytes.as_bytes()), Ok(Some(expected)), "{name}");
@@ -366,22 +366,22 @@ mod tests {
             ("seventeen digits", b"00000000000000005\r\nhello\r\n", Chunk),
             ("beyond 64 bits", b"10000000000000005\r\nhello\r\n", Chunk),
             ("only an extension", b";a\r\n", Chunk),
-            ("space behind a size", b"5 \r\nhello\r\n", Chunk),
-            ("tab behind a size", b"5\t\r\nhello\r\n", Chunk),
-            ("digits behind a space", b"5 5\r\nhello\r\n", Chunk),
-            ("LF behind a size", b"5\nhello\r\n0\r\n\r\n", Chunk),
-            ("LF behind an extension", b"5;a\nhello\r\n0\r\n\r\n", Chunk),
-            ("LF behind the last size", b"0\n\r\n", Chunk),
-            ("CR alone behind a size", b"5\rhello\r\n", Chunk),
-            ("CR twice behind a size", b"5\r\r\nhello\r\n", Chunk),
+            ("space after a size", b"5 \r\nhello\r\n", Chunk),
+            ("tab after a size", b"5\t\r\nhello\r\n", Chunk),
+            ("digits after a space", b"5 5\r\nhello\r\n", Chunk),
+            ("LF after a size", b"5\nhello\r\n0\r\n\r\n", Chunk),
+            ("LF after an extension", b"5;a\nhello\r\n0\r\n\r\n", Chunk),
+            ("LF after the last size", b"0\n\r\n", Chunk),
+            ("CR alone after a size", b"5\rhello\r\n", Chunk),
+            ("CR twice after a size", b"5\r\r\nhello\r\n", Chunk),
             ("CR within an extension", b"5;a\rb\r\nhello\r\n", Chunk),
             ("NUL within an extension", b"5;\0\r\nhello\r\n", Chunk),
-            ("NUL behind a size", b"5\0\r\nhello\r\n", Chunk),
-            ("LF behind data", b"5\r\nhello\n0\r\n\r\n", Chunk),
-            ("CR alone behind data", b"5\r\nhello\r0\r\n\r\n", Chunk),
+            ("NUL after a size", b"5\0\r\nhello\r\n", Chunk),
+            ("LF after data", b"5\r\nhello\n0\r\n\r\n", Chunk),
+            ("CR alone after data", b"5\r\nhello\r0\r\n\r\n", Chunk),
             ("data too long", b"5\r\nhello!\r\n0\r\n\r\n", Chunk),
             ("data too short", b"5\r\nhell\r\n0\r\n\r\n", Chunk),
-            ("nothing behind data", b"5\r\nhello0\r\n\r\n", Chunk),
+            ("nothing after data", b"5\r\nhello0\r\n\r\n", Chunk),
             ("an empty line before a size", b"5\r\nhello\r\n\r\n0\r\n\r\n", Chunk),
             ("LF as the last line", b"0\r\n\n", Trailer),
             ("CR alone as the last line", b"0\r\n\rG", Trailer),
@@ -389,7 +389,7 @@ mod tests {
             ("a trailer without a name", b"0\r\n: a\r\n\r\n", Trailer),
             ("space before a trailer's colon", b"0\r\nA : a\r\n\r\n", Trailer),
             ("obs-fold", b"0\r\nA: a\r\n b\r\n\r\n", Trailer),
-            ("LF behind a trailer", b"0\r\nA: a\n\r\n", Trailer),
+            ("LF after a trailer", b"0\r\nA: a\n\r\n", Trailer),
             ("CR within a trailer", b"0\r\nA: a\rb\r\n\r\n", Trailer),
             ("NUL within a trailer", b"0\r\nA: \0\r\n\r\n", Trailer),
             ("a request for a trailer", b"0\r\nGET / HTTP/1.1\r\n\r\n", Trailer),

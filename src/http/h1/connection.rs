@@ -73,7 +73,7 @@ async fn end(mut io: Transport, close: Close) {
     }
     // Bytes that nobody reads would turn our close into a reset, which may overtake the response.
     let unread = close == Close::Refused || io.lent || !io.buffer.is_empty();
-    // TLS has a word for a good end, which a client must not hear behind half a response.
+    // TLS has a word for a good end, which a client must not get after half a response.
     let says_so = io.stream.is_tls() && close != Close::Lost;
     if unread || says_so {
         io.shown.set_state(State::Closing);

@@ -1,4 +1,4 @@
-//! Where a request's content ends, and what the connection does behind it (RFC 9112 sections 6 and 9).
+//! Where a request's content ends, and what the connection does after it (RFC 9112 sections 6 and 9).
 
 use crate::http::error::Error;
 use crate::http::limits::Limits;
@@ -62,7 +62,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// For an answer to what could not be read as a request: the connection closes behind it.
+    /// For an answer to what could not be read as a request: the connection closes after it.
     pub const UNREAD: Facts = Facts {
         version: Version::Http11,
         method: Method::Other,
@@ -161,7 +161,7 @@ fn transfer_coding(fields: &Fields) -> Result<Framing, Error> {
         for coding in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
             let name = coding.split(|&b| b == b';').next().unwrap_or_default();
             let is_chunked = name.trim_ascii().eq_ignore_ascii_case(b"chunked");
-            // Nothing may stand behind chunked, nor may it have parameters (RFC 9112 section 7.1).
+            // Nothing may stand after chunked, nor may it have parameters (RFC 9112 section 7.1).
             if chunked || coding.is_empty() || (is_chunked && name.len() < coding.len()) {
                 return Err(Error::TransferEncoding);
             }
@@ -227,7 +227,7 @@ mod tests {
             ("hex digit", &[(CL, "5a")], Err(ContentLength)),
             ("list", &[(CL, "5, 5")], Err(ContentLength)),
             ("list without space", &[(CL, "2,2")], Err(ContentLength)),
-            ("comma behind", &[(CL, "5,")], Err(ContentLength)),
+            ("comma after", &[(CL, "5,")], Err(ContentLength)),
             ("space inside", &[(CL, "5 5")], Err(ContentLength)),
             ("fraction", &[(CL, "5.0")], Err(ContentLength)),
             ("exponent", &[(CL, "1e1")], Err(ContentLength)),

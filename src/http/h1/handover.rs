@@ -31,7 +31,7 @@ pub(super) enum Lent {
     Relay(Relay),
 }
 
-/// A socket that was lent and is ours again. The end of a relay stays open until the response is over: the app shall not take it
+/// A socket that was lent and is ours again. The end of a relay stays open until the response is over: so that the app does not take it
 /// for a client that has left.
 #[derive(Debug)]
 pub(super) struct Returned {
@@ -121,7 +121,7 @@ impl Relay {
         }
     }
 
-    /// Copies both ways until both have ended; with `end`, the client hears of the app's end.
+    /// Copies both ways until both have ended; with `end`, the client learns of the app's end.
     async fn copy(
         &mut self,
         stream: &mut Stream,

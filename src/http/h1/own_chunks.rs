@@ -47,14 +47,14 @@ impl OwnChunks {
         let mut framing = 0;
         while !rest.is_empty() && !self.decoder.is_complete() {
             let step = self.decoder.scan(rest)?;
-            let (of_framing, behind) = rest.split_at(step.framing);
-            let (data, behind) = behind.split_at(step.data);
+            let (of_framing, after) = rest.split_at(step.framing);
+            let (data, after) = after.split_at(step.data);
             if self.pass == Pass::Whole {
                 framing += of_framing.len();
                 out.extend_from_slice(of_framing);
             }
             out.extend_from_slice(data);
-            rest = behind;
+            rest = after;
         }
         let beyond = rest.len();
         Ok(Passed { framing, beyond })

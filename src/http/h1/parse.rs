@@ -16,7 +16,7 @@ use super::syntax::is_token_byte;
 /// Field lines that are parsed without an allocation: more than browsers send.
 const FEW: usize = 40;
 
-/// ` HTTP/1.1` and CR, behind the target.
+/// ` HTTP/1.1` and CR, after the target.
 const VERSION_LENGTH: usize = 10;
 
 /// Reads request heads of one connection, one after the other.
@@ -322,7 +322,7 @@ mod tests {
             ("no fields", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1"),
             ("1.0", "GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0"),
             ("a field", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1|Host=a"),
-            ("no space behind colon", "GET / HTTP/1.1\r\nHost:a\r\n\r\n", "GET / HTTP/1.1|Host=a"),
+            ("no space after colon", "GET / HTTP/1.1\r\nHost:a\r\n\r\n", "GET / HTTP/1.1|Host=a"),
             ("spaces around a value", "GET / HTTP/1.1\r\nA: \t b c\t \r\n\r\n", "GET / HTTP/1.1|A=b c"),
             ("empty value", "GET / HTTP/1.1\r\nA:\r\nB: \r\n\r\n", "GET / HTTP/1.1|A=|B="),
             ("tab in a value", "GET / HTTP/1.1\r\nA: b\tc\r\n\r\n", "GET / HTTP/1.1|A=b\\tc"),
@@ -370,7 +370,7 @@ mod tests {
             ("space before the method", b" GET / HTTP/1.1\r\n\r\n", RequestLine),
             ("two spaces before the target", b"GET  / HTTP/1.1\r\n\r\n", RequestLine),
             ("two spaces before the version", b"GET /  HTTP/1.1\r\n\r\n", RequestLine),
-            ("space behind the version", b"GET / HTTP/1.1 \r\n\r\n", RequestLine),
+            ("space after the version", b"GET / HTTP/1.1 \r\n\r\n", RequestLine),
             ("tab as separator", b"GET\t/ HTTP/1.1\r\n\r\n", RequestLine),
             ("tab in the target", b"GET /\t HTTP/1.1\r\n\r\n", RequestLine),
             ("space in the target", b"GET /a b HTTP/1.1\r\n\r\n", RequestLine),
@@ -406,7 +406,7 @@ mod tests {
             ("brackets in a name", b"GET / HTTP/1.1\r\nA[0]: c\r\n\r\n", FieldName),
             ("obs-fold", b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", FieldName),
             ("obs-fold with a tab", b"GET / HTTP/1.1\r\nA: b\r\n\tc\r\n\r\n", FieldName),
-            ("obs-fold behind an empty value", b"GET / HTTP/1.1\r\nA:\r\n b\r\n\r\n", FieldName),
+            ("obs-fold after an empty value", b"GET / HTTP/1.1\r\nA:\r\n b\r\n\r\n", FieldName),
             ("obs-fold of nothing", b"GET / HTTP/1.1\r\nA: b\r\n \r\n\r\n", FieldName),
             ("space before the first field", b"GET / HTTP/1.1\r\n A: b\r\n\r\n", FieldName),
             ("bare CR in a value", b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", FieldValue),
@@ -441,14 +441,14 @@ mod tests {
                 };
                 let in_name = put("GET / HTTP/1.1\r\n@", "x: v\r\n\r\n");
                 let expected = is_token_byte(byte) || (byte == b':' && before > 0);
-                assert_eq!(in_name.is_ok(), expected, "name, {byte:#x} behind {before}");
+                assert_eq!(in_name.is_ok(), expected, "name, {byte:#x} after {before}");
 
                 let in_value = put("GET / HTTP/1.1\r\nn: @", "v\r\n\r\n");
                 let expected = crate::http::h1::syntax::is_value_byte(byte);
                 assert_eq!(
                     in_value.is_ok(),
                     expected,
-                    "value, {byte:#x} behind {before}"
+                    "value, {byte:#x} after {before}"
                 );
 
                 let in_target = put("GET /@", "x HTTP/1.1\r\n\r\n");
@@ -456,14 +456,14 @@ mod tests {
                 assert_eq!(
                     in_target.is_ok(),
                     expected,
-                    "target, {byte:#x} behind {before}"
+                    "target, {byte:#x} after {before}"
                 );
 
                 let in_method = put("G@", " / HTTP/1.1\r\n\r\n");
                 assert_eq!(
                     in_method.is_ok(),
                     is_token_byte(byte),
-                    "method, {byte:#x} behind {before}"
+                    "method, {byte:#x} after {before}"
                 );
             }
         }

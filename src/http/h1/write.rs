@@ -60,7 +60,7 @@ impl Body {
 pub struct Sent {
     /// How the content follows.
     pub body: Body,
-    /// Whether the connection may take another request behind the content.
+    /// Whether the connection may take another request after the content.
     pub persistent: bool,
 }
 
@@ -280,7 +280,7 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Appends an interim response, its fields in the order and case given (`psgix.informational`).
 ///
 /// Clients of HTTP/1.0 know none (RFC 9110 section 15.2): for them nothing is written. 101 is none to be sent
-/// here: behind it, no final response could follow. Content-Length and Transfer-Encoding are left out
+/// here: after it, no final response could follow. Content-Length and Transfer-Encoding are left out
 /// (RFC 9110 section 8.6). On an error `out` is as before.
 pub fn informational<'f>(
     out: &mut Vec<u8>,

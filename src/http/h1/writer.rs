@@ -31,7 +31,7 @@ use crate::semantics::status;
 /// Pieces of content up to this size are copied after the bytes before them, so that they leave together.
 const COPY: usize = 16 * 1024;
 
-/// Longer ones are written together, about so many bytes at a time.
+/// Longer ones are written together, about this many bytes at a time.
 const GATHER: usize = 256 * 1024;
 
 /// And no more pieces than this.

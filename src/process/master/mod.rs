@@ -124,7 +124,7 @@ pub struct Settings {
     pub workers: usize,
     /// Between which numbers they move; nothing: there are always so many.
     pub pool: Option<Sizes>,
-    /// How long a graceful stop waits for what is in work.
+    /// How long a graceful stop waits for what is in flight.
     pub graceful_timeout: Duration,
     /// Least time between two births; zero is no pause. With it, a reload replaces one worker after the other.
     pub spawn_interval: Duration,

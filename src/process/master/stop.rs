@@ -20,11 +20,11 @@ pub(super) enum Phase {
     RollingStop {
         next: Instant,
     },
-    /// The core finishes what is in work; workers that leave are replaced.
+    /// The core finishes what is in flight; workers that leave are replaced.
     Draining {
         until: Instant,
     },
-    /// Nothing is in work; workers were told to leave.
+    /// Nothing is in flight; workers were told to leave.
     Stopping {
         until: Instant,
     },
@@ -169,7 +169,7 @@ impl Master<'_> {
         }
     }
 
-    /// Accepts nothing more and finishes what is in work.
+    /// Accepts nothing more and finishes what is in flight.
     pub(super) fn drain(&mut self) {
         self.tell(Notifier::stopping);
         self.restart.cancel();
@@ -234,7 +234,7 @@ impl Master<'_> {
         await_deaths(&pids, Instant::now() + FAST_STOP / 2);
     }
 
-    /// Lets a worker go behind what it has in work.
+    /// Lets a worker go after what it has in flight.
     pub(super) fn retire(&mut self, number: u32) {
         if let Some(worker) = self.worker(number) {
             worker.state = State::Leaving;

@@ -152,7 +152,7 @@ How to read it: `\r`, `\n`, `\t`, `\0` and `\x0b` are single bytes, `{128*x}` is
 served. *closes*: nothing behind them is read as a request. *waits*: they are only the beginning of something; the server waits for the rest, up to
 `header_timeout` or `timeout`, and a client that goes gets nothing.
 
-Requests in work: one for each connection. What a client sends ahead stays in the socket's buffer but for 16 KiB, so that pipelining needs no
+Requests in flight: one for each connection. What a client sends ahead stays in the socket's buffer but for 16 KiB, so that pipelining needs no
 limit of its own.
 END
 

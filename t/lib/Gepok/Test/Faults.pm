@@ -19,7 +19,7 @@ sub {
     my $env  = shift;
     my $path = $env->{PATH_INFO};
     if ($path =~ m{^/sleep/([\d.]+)}) {
-        # Whoever wants to know that it is in work, and where, names a file.
+        # Whoever wants to know that it is in flight, and where, names a file.
         if (length $env->{QUERY_STRING}) {
             open my $file, '>', "$env->{QUERY_STRING}.new" or die $!;
             print {$file} $$;
@@ -123,7 +123,7 @@ sub worker_killed {
     my $server = start();
     my $file   = $server->folder . '/busy';
     my $client = begin($server, "/sleep/60?$file");
-    soon { -e $file } or die "the request is not in work\n";
+    soon { -e $file } or die "the request is not in flight\n";
     open my $note, '<', $file or die $!;
     my $busy = <$note>;
     kill KILL => $busy;

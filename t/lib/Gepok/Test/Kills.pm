@@ -175,7 +175,7 @@ sub answer {
     return !$head->closes;
 }
 
-# What core and master hold once all workers are there and nothing is in work.
+# What core and master hold once all workers are there and nothing is in flight.
 sub quiet {
     my ($state, $workers) = @_;
     my $server = $state->{server};
