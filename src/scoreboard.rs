@@ -365,6 +365,11 @@ fn now() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
+/// Seconds between two times in milliseconds.
+fn seconds(from: u64, to: u64) -> f64 {
+    to.saturating_sub(from) as f64 / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

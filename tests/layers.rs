@@ -1,6 +1,6 @@
 //! The order of the modules: which of them may know which others. `docs/internals.md` gives the reasons.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -118,6 +118,34 @@ fn modules_use_only_what_stands_above_them() {
     );
 }
 
+/// Protects: each folder can be read from its first module to its last: what two modules share stands in a third.
+/// What a folder's `mod.rs` defines belongs to the folder and counts for none of its modules.
+#[test]
+fn modules_of_a_folder_import_each_other_in_one_direction() {
+    for (folder, imports) in imports_by_folder(&sources().unwrap()) {
+        assert_eq!(circles(&imports), BTreeSet::new(), "in {folder}/");
+    }
+}
+
+#[test]
+fn circles_are_found_in_every_spelling() {
+    let sources = [
+        Source::of(
+            "a/mod.rs",
+            "mod b;\nmod c;\npub use self::{b::{Held as Kept, other}, c};",
+        ),
+        Source::of("a/b.rs", "use super::c::deep::{self, Thing};"),
+        Source::of("a/c/mod.rs", "pub mod deep;\nuse crate::{x::y, x};"),
+        Source::of("a/c/deep.rs", "fn f() { super::super::Kept::new() }"),
+        Source::of("a/d.rs", "use super::other;"),
+        Source::of("x.rs", "use crate::a::Kept;"),
+    ];
+    let folders = imports_by_folder(&sources);
+    let of = |folder: &str| circles(&folders[folder]).into_iter().collect::<Vec<_>>();
+    assert_eq!(of("a"), ["b -> c -> b"]);
+    assert_eq!(of(""), ["a -> x -> a"]);
+}
+
 /// Protects: what needs no libperl builds without it, and what runs in the master or a worker has no event loop.
 #[test]
 fn foreign_crates_stay_where_they_belong() {
@@ -151,6 +179,7 @@ fn uses_are_found_in_every_spelling() {
             "core",
             "http",
             "log",
+            "net",
             "perl",
             "semantics",
             "worker"
@@ -164,8 +193,8 @@ struct Source {
     name: String,
     /// The crate's module it belongs to; empty for the crate's roots.
     module: String,
-    /// How many modules deep its own is.
-    depth: usize,
+    /// The path of its own module.
+    path: Vec<String>,
     /// Its text without comments and tests.
     code: String,
 }
@@ -187,58 +216,166 @@ impl Source {
         Source {
             name: name.to_owned(),
             module: path.first().copied().unwrap_or_default().to_owned(),
-            depth: path.len(),
+            path: path.iter().map(|name| name.to_string()).collect(),
             code,
         }
     }
 
     /// The modules of the crate's root that it names.
     fn uses(&self) -> BTreeSet<String> {
+        self.names()
+            .into_iter()
+            .filter_map(|name| name.path.into_iter().next())
+            .collect()
+    }
+
+    /// The paths it names by way of `crate`, `super`, `self` or a module it declares, from the crate's root on.
+    fn names(&self) -> Vec<Name> {
         let tokens = tokens(&self.code);
-        let mut used = BTreeSet::new();
+        let declares = |name| tokens.windows(3).any(|found| found == ["mod", name, ";"]);
+        let mut names = Vec::new();
         let mut at = 0;
         while at < tokens.len() {
-            let mut root = at + 1;
-            let from_root = match tokens[at] {
-                "crate" => true,
+            let start = at;
+            let base = match tokens[at] {
+                _ if start > 0 && tokens[start - 1] == "::" => None,
+                "crate" => Some(0),
+                "self" => Some(self.path.len()),
                 "super" => {
                     let mut supers = 1;
-                    while tokens[root..].starts_with(&["::", "super"]) {
+                    while tokens[at + 1..].starts_with(&["::", "super"]) {
                         supers += 1;
-                        root += 2;
+                        at += 2;
                     }
-                    supers == self.depth
+                    self.path.len().checked_sub(supers)
                 }
-                _ => false,
+                _ => None,
             };
-            if from_root && tokens.get(root) == Some(&"::") {
-                used.extend(first_names(&tokens[root + 1..]));
-            }
-            at = root;
+            at += 1;
+            let (base, path) = match base {
+                Some(base) if tokens.get(at) == Some(&"::") => (base, &tokens[at + 1..]),
+                None if tokens.get(at) == Some(&"::") && declares(tokens[start]) => {
+                    (self.path.len(), &tokens[start..])
+                }
+                _ => continue,
+            };
+            let imported = start > 0 && tokens[start - 1] == "use";
+            read_paths(path, &self.path[..base], imported, &mut names);
         }
-        used
+        names
     }
 }
 
-/// The first names of a path, or of each path in the braces that stand there.
-fn first_names(tokens: &[&str]) -> Vec<String> {
-    if tokens.first() != Some(&"{") {
-        return tokens.first().iter().map(|name| name.to_string()).collect();
-    }
-    let mut names = Vec::new();
-    let mut depth = 0;
-    for (at, token) in tokens.iter().enumerate() {
-        match *token {
-            "{" => depth += 1,
-            "}" if depth == 1 => break,
-            "}" => depth -= 1,
-            name if depth == 1 && matches!(tokens[at - 1], "{" | ",") => {
-                names.push(name.to_owned())
+/// A path that a file names.
+struct Name {
+    path: Vec<String>,
+    /// What a `use` calls it here.
+    imported_as: Option<String>,
+}
+
+/// Reads a path that follows `base`, or each of the paths in its braces. How many tokens it took.
+fn read_paths(tokens: &[&str], base: &[String], imported: bool, names: &mut Vec<Name>) -> usize {
+    let mut path = base.to_vec();
+    let mut at = 0;
+    loop {
+        match tokens.get(at) {
+            Some(&"{") => {
+                at += 1;
+                while tokens.get(at).is_some_and(|token| *token != "}") {
+                    at += match tokens[at] {
+                        "," => 1,
+                        _ => read_paths(&tokens[at..], &path, imported, names).max(1),
+                    };
+                }
+                return at + 1;
             }
-            _ => {}
+            Some(&"self") => at += 1,
+            Some(name) if name.starts_with(is_name) => {
+                path.push(name.to_string());
+                at += 1;
+            }
+            _ => at += 1, // All of a module.
+        }
+        if tokens.get(at) != Some(&"::") {
+            break;
+        }
+        at += 1;
+    }
+    let mut imported_as = path.last().cloned();
+    if tokens.get(at) == Some(&"as") {
+        imported_as = tokens.get(at + 1).map(|name| name.to_string());
+        at += 2;
+    }
+    let imported_as = imported_as.filter(|_| imported);
+    names.push(Name { path, imported_as });
+    at
+}
+
+/// For each folder the imports of its modules from each other.
+fn imports_by_folder(sources: &[Source]) -> BTreeMap<String, BTreeSet<(String, String)>> {
+    let modules: BTreeMap<_, _> = sources
+        .iter()
+        .map(|source| (source.path.as_slice(), source.names()))
+        .collect();
+    let mut folders: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (path, names) in &modules {
+        for name in names {
+            let target = module_of(&modules, &name.path, 8);
+            let shared = path.iter().zip(&target).take_while(|(a, b)| a == b).count();
+            if let (Some(from), Some(to)) = (path.get(shared), target.get(shared)) {
+                folders
+                    .entry(path[..shared].join("/"))
+                    .or_default()
+                    .insert((from.clone(), to.clone()));
+            }
         }
     }
-    names
+    folders
+}
+
+/// The module that defines what a path names: the deepest one on it, or where that one has imported the name from.
+fn module_of(
+    modules: &BTreeMap<&[String], Vec<Name>>,
+    path: &[String],
+    imports: usize,
+) -> Vec<String> {
+    let depth = (0..=path.len())
+        .rev()
+        .find(|depth| modules.contains_key(&path[..*depth]))
+        .unwrap_or_default();
+    let imported = path.get(depth).zip(modules.get(&path[..depth]));
+    let origin = imported.and_then(|(name, names)| {
+        names
+            .iter()
+            .find(|found| found.imported_as.as_ref() == Some(name))
+    });
+    match origin {
+        Some(origin) if imports > 0 => module_of(modules, &origin.path, imports - 1),
+        _ => path[..depth].to_vec(),
+    }
+}
+
+/// The circles among imports, each from its first module on.
+fn circles(imports: &BTreeSet<(String, String)>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (from, _) in imports {
+        let mut ways = vec![vec![from]];
+        let mut seen = BTreeSet::new();
+        while let Some(way) = ways.pop() {
+            let last = way[way.len() - 1];
+            for (_, to) in imports.iter().filter(|(of, _)| of == last) {
+                if to == from {
+                    let mut names: Vec<_> = way.iter().map(|name| name.as_str()).collect();
+                    let first = (0..names.len()).min_by_key(|at| names[*at]).unwrap_or(0);
+                    names.rotate_left(first);
+                    found.insert(format!("{} -> {}", names.join(" -> "), names[0]));
+                } else if seen.insert(to) {
+                    ways.push([way.as_slice(), &[to]].concat());
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Names (raw ones as the plain ones), `::`, and all else byte by byte.

@@ -8,11 +8,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::ptr;
 use std::slice;
-use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
-
-use super::memory::Memory;
 use super::sync::{AtomicU64, Ordering};
 
 /// Bytes of content that may be there. Pages that were never used take no memory.
@@ -64,162 +60,30 @@ impl Area {
         Some(at)
     }
 
-    /// Core: the piece at that place; nothing where the place makes no sense.
-    pub(super) fn take(memory: &Arc<Memory>, at: u64, length: u64) -> Option<Chunk> {
-        let end = at.checked_add(length)?;
-        (end <= SIZE as u64).then(|| Chunk {
-            bytes: Bytes::from_owner(Lent {
-                memory: Arc::clone(memory),
-                at: at as usize,
-                length: length as usize,
-            }),
-            lent: true,
-        })
-    }
-}
-
-/// A piece of content as the core has it: in memory of its own, or for a moment in the channel's.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    bytes: Bytes,
-    lent: bool,
-}
-
-impl Chunk {
-    /// The content. A copy of it holds the same memory.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    /// Core: gives so many bytes back.
+    pub(super) fn give_back(&self, length: usize) {
+        self.returned.fetch_add(length as u64, Ordering::Release);
     }
 
-    /// Gives it memory of its own: it stays for longer than a moment.
-    pub fn keep(&mut self) {
-        if std::mem::take(&mut self.lent) {
-            self.bytes = Bytes::copy_from_slice(&self.bytes);
-        }
-    }
-
-    /// Appends bytes, unless there is a copy of it or it would be longer than `most`. Returns whether it has.
-    pub fn append(&mut self, more: &[u8], most: usize) -> bool {
-        if self.lent || self.bytes.len() + more.len() > most {
-            return false;
-        }
-        match std::mem::take(&mut self.bytes).try_into_mut() {
-            Ok(mut bytes) => {
-                bytes.extend_from_slice(more);
-                self.bytes = bytes.freeze();
-                true
-            }
-            Err(bytes) => {
-                self.bytes = bytes;
-                false
-            }
-        }
-    }
-
-    /// Drops so many bytes at its beginning, at most all.
-    pub fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-    }
-
-    /// Drops what is behind so many bytes.
-    pub fn truncate(&mut self, length: usize) {
-        self.bytes.truncate(length);
-    }
-}
-
-impl From<Bytes> for Chunk {
-    fn from(bytes: Bytes) -> Self {
-        Chunk { bytes, lent: false }
-    }
-}
-
-/// A piece that the core has, and gives back when the last copy has gone.
-struct Lent {
-    memory: Arc<Memory>,
-    at: usize,
-    length: usize,
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        // SAFETY: the place is within the array, which lives as long as the memory; the worker, which is this program as well,
-        // writes nothing there before the piece is given back.
-        unsafe {
-            let bytes = self.memory.area.bytes.0.get().cast::<u8>().add(self.at);
-            slice::from_raw_parts(bytes, self.length)
-        }
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        self.memory
-            .area
-            .returned
-            .fetch_add(self.length as u64, Ordering::Release);
+    /// Core: the bytes of a piece that the worker has put there.
+    ///
+    /// # Safety
+    /// The piece is within the area, and it has not been given back.
+    pub(super) unsafe fn piece(&self, at: usize, length: usize) -> &[u8] {
+        // SAFETY: the place is within the array, says the caller; the worker, which is this program as well, writes nothing there
+        // before the piece is given back.
+        unsafe { slice::from_raw_parts(self.bytes.0.get().cast::<u8>().add(at), length) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory;
+    use super::super::memory::{self, Memory};
     use super::*;
-    use proptest::prelude::*;
-
-    fn two_sides() -> (Memory, Arc<Memory>) {
-        let memory = memory::create().unwrap();
-        let core = Memory::map(&memory).unwrap();
-        (Memory::map(&memory).unwrap(), Arc::new(core))
-    }
-
-    fn piece(number: usize, length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at * 31 + number) as u8).collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-
-        /// Whatever the order in which pieces are put, given back and kept: nothing is overwritten that the core still has.
-        #[test]
-        fn what_the_core_has_stays_as_it_was(
-            steps in proptest::collection::vec((0..3_u8, any::<prop::sample::Index>(), 1..SIZE / 3), 1..60),
-        ) {
-            let (worker, core) = two_sides();
-            let mut cursor = Cursor::default();
-            let mut there: Vec<(Chunk, Vec<u8>)> = Vec::new();
-            for (number, (step, which, length)) in steps.into_iter().enumerate() {
-                match step {
-                    0 if !there.is_empty() => drop(there.swap_remove(which.index(there.len()))),
-                    1 if !there.is_empty() => {
-                        let which = which.index(there.len());
-                        there[which].0.keep();
-                    }
-                    _ => {
-                        let content = piece(number, length);
-                        let Some(at) = worker.area.put(&mut cursor, &content) else {
-                            prop_assert!(there.iter().any(|(chunk, _)| chunk.lent), "an empty area takes any piece");
-                            continue;
-                        };
-                        there.push((Area::take(&core, at as u64, length as u64).unwrap(), content));
-                    }
-                }
-                for (chunk, content) in &there {
-                    prop_assert!(chunk.bytes() == content);
-                }
-            }
-        }
-
-        #[test]
-        fn a_place_that_makes_no_sense_is_refused(at in any::<u64>(), length in any::<u64>()) {
-            let (_worker, core) = two_sides();
-            let within = at.checked_add(length).is_some_and(|end| end <= SIZE as u64);
-            prop_assert_eq!(Area::take(&core, at, length).is_some(), within);
-        }
-    }
 
     #[test]
     fn a_piece_longer_than_the_area_finds_no_room() {
-        let (worker, _core) = two_sides();
+        let worker = Memory::map(memory::create().unwrap()).unwrap();
         let mut cursor = Cursor::default();
         assert_eq!(worker.area.put(&mut cursor, &vec![0; SIZE + 1]), None);
         assert_eq!(worker.area.put(&mut cursor, &vec![0; SIZE]), Some(0));

@@ -5,7 +5,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::area::{Area, Chunk};
+use super::chunk::Chunk;
 use super::codec;
 use super::frame::{Descriptor, ENDS, Frame, IDLE, Kind, PIECE};
 use super::memory::Memory;
@@ -67,7 +67,7 @@ impl Message {
             Kind::Chunk => Message::Chunk(id, frame.payload.into()),
             Kind::Shared => {
                 let (at, length) = codec::get_range(frame.payload)?;
-                let piece = Area::take(memory, at, length).filter(|_| length <= PIECE as u64);
+                let piece = Chunk::in_area(memory, at, length).filter(|_| length <= PIECE as u64);
                 Message::Chunk(id, piece.ok_or(Violation::OutsideOfArea { at, length })?)
             }
             Kind::File => {

@@ -11,6 +11,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 mod area;
+mod chunk;
 pub(crate) mod claim;
 mod codec;
 pub(crate) mod core_end;
@@ -33,7 +34,7 @@ mod transfer;
 pub(crate) mod violation;
 pub mod worker_end;
 
-pub use self::area::Chunk;
+pub use self::chunk::Chunk;
 
 /// Bytes of content that a worker may send ahead of what the client has taken, per request.
 pub const CREDIT: u64 = 256 * 1024;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{Address, Tcp};
-use super::table;
 
 /// One field for each option of the table, in its order. A field that is no `Option` or `Vec` holds the default
 /// until the option is said.
@@ -260,7 +259,7 @@ pub struct Life {
     pub max_worker_rss: u64,
     /// `request_timeout`; zero is none
     pub request_timeout: Duration,
-    /// `child_exit`: Perl source, or [`table::CODE`] where a code reference waits on Perl's side
+    /// `child_exit`: Perl source, or [`super::table::CODE`] where a code reference waits on Perl's side
     pub child_exit: Option<String>,
 }
 
@@ -313,19 +312,5 @@ impl Default for Environment {
             ssl_env: false,
             psgix_io: true,
         }
-    }
-}
-
-impl Options {
-    /// The options when nothing is said.
-    pub fn new() -> Options {
-        let mut options = Options::default();
-        for option in table::options() {
-            if let table::Preset::Value(text) = option.preset {
-                // That every preset fits its kind is the table's own test.
-                let _ = option.set(&mut options, text);
-            }
-        }
-        options
     }
 }

@@ -161,6 +161,20 @@ pub fn nearest(name: &str, entry: Entry) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
+impl Options {
+    /// The options with their defaults.
+    pub fn new() -> Options {
+        let mut defaults = Options::default();
+        for option in options() {
+            if let Preset::Value(text) = option.preset {
+                // That every preset fits its kind is the table's own test.
+                let _ = option.set(&mut defaults, text);
+            }
+        }
+        defaults
+    }
+}
+
 impl Opt {
     /// The name and the aliases.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {

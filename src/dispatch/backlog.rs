@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::exchange::{Event, Piece};
+use super::event::{Event, Piece};
 use crate::body::FileSlice;
 use crate::channel::Chunk;
 use crate::disk;
@@ -54,10 +54,10 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// Gives content that is in lent memory memory of its own; what goes to the disk has that.
-    pub(super) fn keep(&mut self) {
+    /// Copies content out of the shared memory. What goes to the disk has been copied before.
+    pub(super) fn make_owned(&mut self) {
         if let Part::Memory(piece, _) = self {
-            piece.chunk.keep();
+            piece.chunk.make_owned();
         }
     }
 
@@ -166,7 +166,7 @@ impl Backlog {
         let memory = self.memory.get_or_init(Rc::default);
         if !fits {
             // It may wait for the disk.
-            content.keep();
+            content.make_owned();
         }
         let piece = Piece {
             chunk: content,

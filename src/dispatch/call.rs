@@ -3,13 +3,16 @@
 //! Every call goes the same way: it waits in the queue, a worker claims it, and its end is reported once. A call that no
 //! worker has claimed can be taken back and given to another one.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::Settings;
-use super::exchange::{Event, InFlight, Place};
-use super::verify::Question;
-use crate::semantics::message::Content;
+use super::event::Event;
+use super::exchange::{InFlight, Place};
+use crate::semantics::message::{Content, Tls};
 
 /// A unit of work.
 #[derive(Clone, Debug)]
@@ -94,6 +97,35 @@ impl Call {
         match self {
             Call::Request(state) => state.finish(event),
             Call::Verify(question) => question.answer(None),
+        }
+    }
+}
+
+/// The question whether the app accepts a client's certificate.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) tls: Rc<Tls>,
+    pub(super) place: Cell<Place>,
+    pub(super) submitted: Instant,
+    answer: RefCell<Option<oneshot::Sender<Option<bool>>>>,
+}
+
+impl Question {
+    pub(super) fn new(tls: Rc<Tls>, answer: oneshot::Sender<Option<bool>>) -> Self {
+        Question {
+            tls,
+            place: Cell::new(Place::Queued),
+            submitted: super::now(),
+            answer: RefCell::new(Some(answer)),
+        }
+    }
+
+    /// Answers it, once: `None` if there is no verdict.
+    pub(super) fn answer(&self, good: Option<bool>) {
+        self.place.set(Place::Over);
+        if let Some(answer) = self.answer.take() {
+            // Nobody may wait any more.
+            let _ = answer.send(good);
         }
     }
 }

@@ -7,7 +7,8 @@ use tokio::task::spawn_local;
 
 use super::Dispatch;
 use super::backlog::Part;
-use super::exchange::{Event, InFlight, Place};
+use super::event::Event;
+use super::exchange::{InFlight, Place};
 use crate::channel::violation::Violation;
 use crate::channel::{CREDIT, Chunk};
 use crate::log::limited;
@@ -37,7 +38,7 @@ impl Dispatch {
                 self.credit(&state, credit);
                 return Ok(());
             }
-            content.keep();
+            content.make_owned();
         }
         let (part, credit, start) = state.backlog.accept(content);
         self.credit(&state, credit);

@@ -12,7 +12,8 @@ use tokio::task::spawn_local;
 
 use super::Dispatch;
 use super::call::Call;
-use super::exchange::{Event, Place};
+use super::event::Event;
+use super::exchange::Place;
 use super::report::Report;
 use super::worker::{Stage, Worker};
 

@@ -8,66 +8,14 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::Dispatch;
 use super::backlog::{Backlog, Part};
-use super::readers::Reader;
-use crate::body::FileSlice;
-use crate::channel::{CREDIT, Chunk};
+use super::event::{Event, Piece};
+use super::reader::Reader;
+use crate::channel::CREDIT;
 use crate::log::record::Call;
-use crate::semantics::message::{Request, RequestHead, ResponseHead};
+use crate::semantics::message::{Request, RequestHead};
 use crate::share::TakenOnce;
-use crate::spool::Held;
-
-/// A part of a response, as a connection gets it.
-#[derive(Debug)]
-pub enum Event {
-    /// An interim response.
-    Informational(ResponseHead),
-    /// The head of the final response, and the length of its content where it is known.
-    Head(ResponseHead, Option<u64>),
-    /// A piece of content.
-    Chunk(Piece),
-    /// A piece of content in a file.
-    File(FileSlice),
-    /// The app wants the client's socket: `Exchange::hand_over` answers.
-    Take,
-    /// The app's call has ended, and the response has not: the app keeps its writer.
-    WriterKept,
-    /// The response is complete.
-    End,
-    /// No worker will complete this response: 502, or a cut where its head has left.
-    Failed,
-    /// No worker will take this request in time: 503. It was not run.
-    Overloaded,
-    /// The app has taken too long: 504, or a cut where its head has left.
-    TimedOut,
-}
-
-/// Content in memory.
-#[derive(Debug)]
-pub struct Piece {
-    /// The content.
-    pub chunk: Chunk,
-    /// Memory that it holds until it is written: this response's, and that of all.
-    pub(super) _held: Option<[Held; 2]>,
-}
-
-impl From<Bytes> for Piece {
-    fn from(bytes: Bytes) -> Self {
-        Piece {
-            chunk: bytes.into(),
-            _held: None,
-        }
-    }
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        self.chunk.bytes()
-    }
-}
 
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,8 +218,8 @@ impl Exchange {
         }
     }
 
-    /// The writer of the response waits. If not for the next part, then for the client: content gets memory of its own until the
-    /// client has taken what is here.
+    /// The writer of the response waits. If not for the next part, then for the client: queued content is copied out of the shared memory, so that
+    /// a slow client does not keep the worker from using it.
     pub fn on_write_blocked(&self, writer: &Waker) {
         if self.state.waker.borrow().is_some() {
             return;
@@ -282,7 +230,7 @@ impl Exchange {
         }
         self.dispatch.reads_slowly(&self.state);
         for part in self.state.parts.borrow_mut().iter_mut() {
-            part.keep();
+            part.make_owned();
         }
     }
 

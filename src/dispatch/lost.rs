@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::exchange::Event;
+use super::event::Event;
 use super::report::Report;
 use super::worker::{Left, Worker};
 use super::{Dispatch, now};

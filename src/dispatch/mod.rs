@@ -21,8 +21,8 @@ use self::load::Marks;
 use self::queue::Queue;
 use self::readers::Readers;
 use self::verify::Accepted;
-use self::worker::{Stage, Worker};
-use self::workers::{UNCLAIMED, Workers};
+use self::worker::{Stage, UNCLAIMED, Worker};
+use self::workers::Workers;
 use crate::body::FileSlice;
 use crate::channel::CREDIT;
 use crate::channel::claim::SLOTS;
@@ -40,12 +40,14 @@ mod call;
 mod changes;
 mod credit;
 mod deadline;
+mod event;
 mod exchange;
 mod generation;
 mod load;
 mod lost;
 mod open;
 mod queue;
+mod reader;
 mod readers;
 mod receive;
 mod report;
@@ -57,7 +59,8 @@ mod violations;
 mod worker;
 mod workers;
 
-pub use self::exchange::{Event, Exchange, Piece, Witness};
+pub use self::event::{Event, Piece};
+pub use self::exchange::{Exchange, Witness};
 pub use self::report::Report;
 
 /// The longest interval at which the core looks again at a call that no worker begins.

@@ -8,7 +8,8 @@ use tokio::task::spawn_local;
 
 use super::Dispatch;
 use super::call::Call;
-use super::exchange::{Event, InFlight};
+use super::event::Event;
+use super::exchange::InFlight;
 use crate::log::limited;
 use crate::scoreboard::refusals::Refusal;
 

@@ -5,9 +5,8 @@
 //! is no room takes that of the slowest, and no worker waits longer than [`LONGEST_WAIT`] for a client that takes nothing of what
 //! it has sent.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
@@ -42,48 +41,6 @@ const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Memory that responses may hold before their slowest readers are cut even though no request waits.
 const MEMORY: u64 = 96 * 1024 * 1024;
-
-/// What a request in flight knows of who reads its response.
-#[derive(Debug, Default)]
-pub(super) struct Reader {
-    /// Bytes that its connection has taken, in all; counted there.
-    taken: OnceCell<Rc<Cell<u64>>>,
-    /// It is among those that are looked at.
-    listed: Cell<bool>,
-    cut: Cell<bool>,
-    /// Who writes the response, while it waits for the client.
-    writer: RefCell<Option<Waker>>,
-    /// Since when its worker waits for the client.
-    blocked: Cell<Option<Instant>>,
-}
-
-impl Reader {
-    pub(super) fn is_counted_by(&self, taken: Rc<Cell<u64>>) {
-        // There is one connection.
-        let _ = self.taken.set(taken);
-    }
-
-    pub(super) fn is_cut(&self) -> bool {
-        self.cut.get()
-    }
-
-    /// The one who writes waits for the client.
-    pub(super) fn waits(&self, writer: &Waker) {
-        let mut own = self.writer.borrow_mut();
-        if !own.as_ref().is_some_and(|own| own.will_wake(writer)) {
-            *own = Some(writer.clone());
-        }
-    }
-
-    /// Its worker may send more.
-    pub(super) fn credited(&self) {
-        self.blocked.set(None);
-    }
-
-    fn taken(&self) -> u64 {
-        self.taken.get().map_or(0, |taken| taken.get())
-    }
-}
 
 /// How fast a client takes its response, lately.
 #[derive(Debug)]

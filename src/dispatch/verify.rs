@@ -1,42 +1,19 @@
 //! What the app says of clients' certificates (`ssl_verify_callback`): any idle worker is asked.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Dispatch;
-use super::call::Call;
-use super::exchange::Place;
+use super::call::{Call, Question};
 use super::worker::Worker;
 use crate::channel::violation::Violation;
 use crate::semantics::message::Tls;
 
 /// Certificates that are remembered at most.
 const REMEMBERED: usize = 1024;
-
-/// A question to the app.
-#[derive(Debug)]
-pub(super) struct Question {
-    pub(super) tls: Rc<Tls>,
-    pub(super) place: Cell<Place>,
-    pub(super) submitted: Instant,
-    answer: RefCell<Option<oneshot::Sender<Option<bool>>>>,
-}
-
-impl Question {
-    /// Answers it, once: `None` if there is no verdict.
-    pub(super) fn answer(&self, good: Option<bool>) {
-        self.place.set(Place::Over);
-        if let Some(answer) = self.answer.take() {
-            // Nobody may wait any more.
-            let _ = answer.send(good);
-        }
-    }
-}
 
 /// Certificates that the app has accepted. They let resumed sessions in: a ticket proves no more than that there was a
 /// handshake, because clients get it before the app has spoken.
@@ -85,12 +62,7 @@ impl Dispatch {
             return None;
         }
         let (answer, verdict) = oneshot::channel();
-        let call = Call::Verify(Rc::new(Question {
-            tls: Rc::clone(tls),
-            place: Cell::new(Place::Queued),
-            submitted: super::now(),
-            answer: RefCell::new(Some(answer)),
-        }));
+        let call = Call::Verify(Rc::new(Question::new(Rc::clone(tls), answer)));
         self.queue.borrow_mut().push(call.clone());
         let asking = Asking {
             dispatch: self,

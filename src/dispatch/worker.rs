@@ -8,11 +8,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::call::Call;
-use super::exchange::{Event, InFlight, Place};
+use super::call::{Call, Question};
+use super::event::Event;
+use super::exchange::{InFlight, Place};
 use super::open::{Open, Response};
-use super::verify::Question;
-use super::workers::UNCLAIMED;
 use crate::channel::claim::Claim;
 use crate::channel::core_end::CoreEnd;
 use crate::channel::progress::Progress;
@@ -36,6 +35,10 @@ const WAKE_TIME: Duration = Duration::from_secs(1);
 
 /// A call that takes longer than this, and much longer than the others of its worker, is slow.
 const LONG_CALL: Duration = Duration::from_millis(1);
+
+/// A call that a worker leaves unclaimed for this long may be another worker's. Also how often the core looks at workers where
+/// calls wait.
+pub(super) const UNCLAIMED: Duration = Duration::from_millis(1);
 
 /// A worker's stage of life. It serves calls while it is `Serving`, and holds what it has begun in the stages after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

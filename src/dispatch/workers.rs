@@ -5,16 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::call::Call;
 use super::exchange::{InFlight, Place};
 use super::worker::{Left, Worker};
 use crate::channel::violation::Violation;
-
-/// A call that a worker leaves unclaimed for this long may be another worker's. Also how often the core looks at workers where
-/// calls wait.
-pub(super) const UNCLAIMED: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Workers {

@@ -10,7 +10,8 @@ use nix::fcntl::OFlag;
 
 use super::Directory;
 use super::kinds::Kind;
-use super::open::{Below, Reach, Refusal};
+use super::links::Refusal;
+use super::open::{Below, Reach};
 use crate::disk::read_cached;
 use crate::semantics::accept::{Choice, Codings};
 

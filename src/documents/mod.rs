@@ -14,9 +14,10 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use self::kinds::Kinds;
+use self::links::Refusal;
 use self::listing::Asked;
 use self::look::{Chosen, Found, Wanted, look};
-use self::open::{Below, Reach, Refusal, Root};
+use self::open::{Below, Reach, Root};
 use self::path::{Parts, is_hidden};
 use crate::body::Body;
 use crate::disk;
@@ -28,6 +29,7 @@ use crate::semantics::message::{RequestHead, ResponseHead};
 
 pub mod answer;
 pub mod kinds;
+mod links;
 mod listing;
 mod look;
 pub mod of_app;
@@ -37,7 +39,7 @@ mod style;
 mod walk;
 
 pub use self::answer::{Answer, Representation, Slice, text};
-pub use self::open::Links;
+pub use self::links::Links;
 
 /// Look-ups that wait for disks at the same time, so that other work finds threads as well.
 const DISKS: usize = 16;

@@ -1,6 +1,5 @@
 //! Opening what a request names: one look-up below a directory, by the kernel; all else is asked of the descriptor.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -8,21 +7,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
+use super::links::{Links, Refusal};
 use super::walk;
-
-/// Which symbolic links below a root are followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Links {
-    /// None
-    None,
-    /// Those whose owner has what they lead to, inside the root
-    Owner,
-    /// Those that lead to something inside the root
-    #[default]
-    Inside,
-    /// All, wherever they lead
-    Follow,
-}
 
 /// How far a look-up may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,35 +17,6 @@ pub(super) enum Reach {
     Memory,
     /// To the disk: on a thread of the pool
     Disk,
-}
-
-/// Why nothing was opened.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// There is nothing of that name that can be sent
-    Missing,
-    /// It may not be read
-    Forbidden,
-    /// A symbolic link that is not followed is in the way
-    Link,
-    /// It needs a disk
-    Wait,
-    /// The system can't, for now
-    Failed(io::Error),
-}
-
-impl From<Errno> for Refusal {
-    fn from(errno: Errno) -> Self {
-        match errno {
-            // ENXIO: a socket's name, or a device that is not there.
-            Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::ENXIO | Errno::ENODEV => {
-                Refusal::Missing
-            }
-            Errno::EACCES | Errno::EPERM => Refusal::Forbidden,
-            Errno::ELOOP | Errno::EXDEV => Refusal::Link,
-            errno => Refusal::Failed(errno.into()),
-        }
-    }
 }
 
 /// RESOLVE_CACHED of openat2(2), since Linux 5.12.

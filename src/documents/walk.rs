@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::open::{Links, Refusal};
+use super::links::{Links, Refusal};
 
 /// Links that are followed in one look-up, as many as the kernel follows.
 const MOST_LINKS: usize = 40;

@@ -15,7 +15,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
-use super::sink::{Sink, Whose};
+use super::sink::{Sink, Whose, lost_lines};
 use super::target::Target;
 
 /// How long a line waits for a reader that is behind.
@@ -100,12 +100,6 @@ pub(super) fn flush() {
     {
         sink.flush();
     }
-}
-
-/// The sentence for lines that were lost.
-pub(super) fn lost_lines(lost: u64) -> String {
-    let lines = if lost == 1 { "line was" } else { "lines were" };
-    format!("{lost} {lines} lost: standard error did not take them in time")
 }
 
 /// Writes within `patience`; returns how much.

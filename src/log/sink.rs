@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::limit;
 use super::target::{Lost, Target};
-use super::{limit, own};
 
 /// Lines are written when there are this many bytes of them,
 const MANY: usize = 32 * 1024;
@@ -234,9 +234,15 @@ impl Shared {
             (lost, Whose::AccessLog) => {
                 ::log::warn!("the access log is written again; {lost} lines were lost");
             }
-            (lost, Whose::Server) => ::log::warn!("{}", own::lost_lines(lost)),
+            (lost, Whose::Server) => ::log::warn!("{}", lost_lines(lost)),
         }
     }
+}
+
+/// The message for lines of the server's own that were lost.
+pub(super) fn lost_lines(lost: u64) -> String {
+    let lines = if lost == 1 { "line was" } else { "lines were" };
+    format!("{lost} {lines} lost: standard error did not take them in time")
 }
 
 impl Lines {

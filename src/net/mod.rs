@@ -4,7 +4,9 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+mod leaving;
 pub mod listen;
+mod migratable;
 pub(crate) mod scratch;
 pub(crate) mod sendfile;
 mod shared;

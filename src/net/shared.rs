@@ -16,7 +16,7 @@ use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
-use super::stream::Leaving;
+use super::leaving::{Leaving, peek};
 
 /// The socket while the runtime does not watch it.
 #[derive(Debug)]
@@ -182,14 +182,4 @@ impl AsRawFd for RegisteredSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
-}
-
-/// The number of bytes that can be read, at most one; they are not consumed.
-pub(super) fn peek(socket: RawFd) -> io::Result<usize> {
-    let mut byte = [0];
-    Ok(recv(
-        socket,
-        &mut byte,
-        MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
-    )?)
 }

@@ -15,25 +15,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, Re
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+pub use super::leaving::Leaving;
+use super::leaving::peek;
+use super::migratable::MigratableTcp;
 use super::sendfile::FileSending;
-use super::shared::{RegisteredSocket, SharedSocket, peek};
+use super::shared::{RegisteredSocket, SharedSocket};
 use super::ticks::Ticks;
-use super::tls::MigratableTcp;
 
 /// How long a refused client may take to read the response.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Interval of the probes to a client that has sent a FIN and can't be asked otherwise.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How a client leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
-    /// It sends nothing more, but may still read; or it has closed, which looks the same.
-    HalfClosed,
-    /// It neither reads nor sends.
-    Broken,
-}
 
 /// A connection's socket.
 #[derive(Debug)]

@@ -8,9 +8,8 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use super::status::seconds;
 use super::text::LONGEST;
-use super::{Board, Mapping, RELOADS, now};
+use super::{Board, Mapping, RELOADS, now, seconds};
 use crate::semantics::wording::plain;
 
 // Numbers of the words.

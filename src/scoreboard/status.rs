@@ -12,7 +12,7 @@ use super::waits::Waits;
 use super::{
     ACCEPTED, BORN, Board, CONNECTIONS, CORE, GENERATION, GUARD, HEADER, MASTER, Mapping, NAME,
     NUMBER, PAGE, PID, QUEUED, QUEUED_SINCE, RECORD, REQUESTS, SERVED, SINCE, SLOTS, STARTED,
-    STATE, State, TEXT, lives, now, record_of,
+    STATE, State, TEXT, lives, now, record_of, seconds,
 };
 
 /// What a server does at this moment.
@@ -164,10 +164,6 @@ fn worker(memory: &Mapping, at: usize, now: u64) -> Option<Worker> {
             .escape_ascii()
             .to_string(),
     })
-}
-
-pub(super) fn seconds(from: u64, to: u64) -> f64 {
-    to.saturating_sub(from) as f64 / 1000.0
 }
 
 /// Bytes of resident memory; nothing where the system shows no such process.

@@ -306,7 +306,7 @@ impl Wire<'_> {
         let of_out = written.min(self.out.len());
         self.out.drain(..of_out);
         advance(&mut pieces, written - of_out);
-        pieces.iter_mut().for_each(|piece| piece.chunk.keep());
+        pieces.iter_mut().for_each(|piece| piece.chunk.make_owned());
         self.io.write_all(&mut slices(&self.out, &pieces)).await?;
         self.out.clear();
         self.out.extend_from_slice(frame.suffix);

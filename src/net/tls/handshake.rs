@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::facts;
-use super::migratable::MigratableTcp;
-use super::server::Rules;
+use super::rules::Rules;
+use crate::net::migratable::MigratableTcp;
 use crate::semantics::message::Tls;
 
 /// More threads would take the processors from the workers.

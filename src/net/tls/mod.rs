@@ -13,7 +13,7 @@ mod facts;
 pub mod files;
 mod handshake;
 mod material;
-mod migratable;
+mod rules;
 mod self_signed;
 mod server;
 
@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use self::files::Files;
 
-pub use self::migratable::MigratableTcp;
 pub use self::server::{Accepted, Server};
 
 /// How TLS is spoken.

@@ -19,6 +19,7 @@ use super::certificates::{Certificate, Certificates};
 use super::clients::Verifier;
 use super::files::{Kept, Opened};
 use super::handshake::{self, Handshakes};
+use super::rules::Rules;
 use super::{Settings, material, self_signed};
 use crate::log::limited;
 use crate::net::stream::Stream;
@@ -26,15 +27,6 @@ use crate::semantics::message::Tls;
 
 /// Sessions of clients without tickets that are remembered.
 const SESSIONS: usize = 1024;
-
-/// What a handshake goes by.
-#[derive(Debug)]
-pub(super) struct Rules {
-    /// Certificates, versions, and who remembers sessions.
-    pub config: Arc<ServerConfig>,
-    /// What is asked of clients.
-    pub verifier: Option<Arc<Verifier>>,
-}
 
 /// The server's side of TLS.
 #[derive(Debug)]

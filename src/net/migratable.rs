@@ -1,5 +1,7 @@
 //! The TCP connection under a TLS stream, which can move from one runtime to another.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, IoSlice};
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};

@@ -1,0 +1,57 @@
+//! The parts of a response on their way to its connection.
+
+use bytes::Bytes;
+
+use crate::body::FileSlice;
+use crate::channel::Chunk;
+use crate::semantics::message::ResponseHead;
+use crate::spool::Held;
+
+/// A part of a response, as a connection gets it.
+#[derive(Debug)]
+pub enum Event {
+    /// An interim response.
+    Informational(ResponseHead),
+    /// The head of the final response, and the length of its content where it is known.
+    Head(ResponseHead, Option<u64>),
+    /// A piece of content.
+    Chunk(Piece),
+    /// A piece of content in a file.
+    File(FileSlice),
+    /// The app wants the client's socket: `Exchange::hand_over` answers.
+    Take,
+    /// The app's call has ended, and the response has not: the app keeps its writer.
+    WriterKept,
+    /// The response is complete.
+    End,
+    /// No worker will complete this response: 502, or a cut where its head has left.
+    Failed,
+    /// No worker will take this request in time: 503. It was not run.
+    Overloaded,
+    /// The app has taken too long: 504, or a cut where its head has left.
+    TimedOut,
+}
+
+/// Content in memory.
+#[derive(Debug)]
+pub struct Piece {
+    /// The content.
+    pub chunk: Chunk,
+    /// Memory that it holds until it is written: this response's, and that of all.
+    pub(super) _held: Option<[Held; 2]>,
+}
+
+impl From<Bytes> for Piece {
+    fn from(bytes: Bytes) -> Self {
+        Piece {
+            chunk: bytes.into(),
+            _held: None,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.chunk.bytes()
+    }
+}
