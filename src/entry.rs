@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::sys::signal::Signal;
@@ -16,8 +17,10 @@ use crate::config::cli::{self, Parsed};
 use crate::config::command::{self, Command};
 use crate::config::help::{self, Page};
 use crate::config::options::App as AppOptions;
+use crate::config::resolved;
 use crate::config::{Config, Options, ParsedOptions, attributes, socket_activation};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
+use crate::precompress;
 use crate::process::fork::{self, Forked};
 use crate::process::handover;
 use crate::process::master::Ended;
@@ -317,6 +320,9 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
         Ok(Parsed::Control(command, parsed)) => {
             return control_by_command(command, &parsed.options);
         }
+        Ok(Parsed::Precompress(directories, parsed)) => {
+            return precompress(&directories, &parsed.options);
+        }
         Ok(Parsed::Serve(parsed)) => parsed,
         Err(error) => return mistake(&error),
     };
@@ -336,10 +342,36 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     interpreter.finish(status)
 }
 
+/// Writes compressed variants of the files below these directories. Returns the exit status.
+fn precompress(directories: &[PathBuf], options: &Options) -> i32 {
+    let settings = match resolved::precompress(options) {
+        Ok(settings) => settings,
+        Err(error) => return mistake(&format!("{error:#}")),
+    };
+    let types = match settings.mime_types.as_deref().map(server::types_of_file) {
+        None => Vec::new(),
+        Some(Ok(types)) => types,
+        Some(Err(error)) => return mistake(&format!("{error:#}")),
+    };
+    let mut run = precompress::Run::new(settings.coding, &types, settings.hidden);
+    for directory in directories {
+        run.directory(directory, &mut |problem| {
+            eprintln!("gepok: {}", plain(problem))
+        });
+    }
+    println!("{}", run.summary());
+    if run.summary().is_complete() {
+        0
+    } else {
+        FAILED
+    }
+}
+
 /// Prints what the command says of itself. Returns the exit status.
 fn print(page: Page) -> i32 {
     let text = match page {
         Page::Usage | Page::Help => help::help(page, terminal::columns()),
+        Page::Precompress => help::precompress(terminal::columns()),
         Page::Version => help::version(),
     };
     // Whoever reads it may have seen enough.

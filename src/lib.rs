@@ -17,6 +17,7 @@
 mod body;
 mod certificate;
 pub mod channel;
+mod coding;
 pub mod config;
 pub mod core;
 mod disk;
@@ -28,6 +29,7 @@ mod lock;
 pub mod log;
 pub mod net;
 mod pace;
+mod precompress;
 pub mod process;
 mod scoreboard;
 pub mod semantics;

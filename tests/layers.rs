@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 #[rustfmt::skip] // A table.
 const LAYERS: &[(&str, &[&str])] = &[
     ("semantics", &[]),
-    ("config",    &[]),
+    ("coding",    &[]),
+    ("config",    &["coding"]),
     ("certificate", &[]),
     ("files",     &[]),
     ("log",       &["semantics", "files"]),
@@ -20,20 +21,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pace",      &[]),
     ("spool",     &["semantics", "disk", "share"]),
     ("body",      &["share"]),
-    ("documents", &["semantics", "log", "disk", "body"]),
+    ("documents", &["semantics", "coding", "log", "disk", "body"]),
+    ("precompress", &["coding", "documents"]),
     ("site",      &["scoreboard", "semantics", "body", "documents"]),
     ("net",       &["semantics", "files", "log", "disk"]),
     ("channel",   &["semantics", "log"]),
     ("process",   &["files", "lock", "scoreboard", "channel"]),
     ("dispatch",  &["scoreboard", "semantics", "log", "disk", "share", "pace", "spool", "body", "channel"]),
     ("http",      &["scoreboard", "semantics", "log", "share", "pace", "spool", "body", "documents", "site", "net", "channel", "dispatch"]),
-    ("worker",    &["scoreboard", "semantics", "channel", "process"]),
+    ("worker",    &["scoreboard", "semantics", "coding", "channel", "process"]),
     ("core",      &["scoreboard", "semantics", "log", "spool", "site", "net", "channel", "process", "dispatch", "http"]),
     ("server",    &["files", "lock", "scoreboard", "config", "log", "documents", "site", "spool", "net", "channel", "process", "dispatch", "http", "worker", "core"]),
     ("perl",      &[]),
-    ("psgi",      &["semantics", "certificate", "log", "channel", "worker", "perl"]),
+    ("psgi",      &["semantics", "coding", "certificate", "log", "channel", "worker", "perl"]),
     ("xs",        &["perl"]),
-    ("entry",     &["semantics", "scoreboard", "config", "channel", "process", "worker", "server", "perl", "psgi", "xs"]),
+    ("entry",     &["semantics", "scoreboard", "config", "precompress", "channel", "process", "worker", "server", "perl", "psgi", "xs"]),
 ];
 
 /// What is against the table today, file by file. To be made shorter, never longer.

@@ -11,7 +11,7 @@ use gepok::config::{Config, Options, ParsedOptions, attributes};
 pub fn check(data: &[u8]) {
     let args = data.split(|&b| b == b'\n').map(std::ffi::OsStr::from_bytes);
     match cli::parse(args.map(OsString::from)) {
-        Ok(Parsed::Serve(said) | Parsed::Control(_, said)) => {
+        Ok(Parsed::Serve(said) | Parsed::Control(_, said) | Parsed::Precompress(_, said)) => {
             assert!(said.warnings.is_empty(), "what is unknown is an error here");
             check_options(&said.options);
         }

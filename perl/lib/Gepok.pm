@@ -52,6 +52,9 @@ my @ATTRIBUTES = qw(
     mime_types
     charset
     file_ranges
+    compress
+    compress_types
+    compress_min_length
     start_servers
     max_workers
     max_requests_per_child

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 
 use super::command::{self, Command};
 use super::help::Page;
@@ -18,6 +19,8 @@ pub enum Parsed {
     Serve(Box<ParsedOptions>),
     /// To control a running server that was started with these options
     Control(Command, Box<ParsedOptions>),
+    /// To write compressed variants of the files below these directories
+    Precompress(Vec<PathBuf>, Box<ParsedOptions>),
     /// Only to print this page, and to exit with status 0
     Print(Page),
 }
@@ -44,7 +47,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
     let control = args
         .peek()
         .and_then(|word| command::find(word.to_str()?).map(|command| (command, word.clone())));
-    if control.is_some() {
+    let precompresses = args
+        .peek()
+        .is_some_and(|word| word == command::PRECOMPRESS.0);
+    if control.is_some() || precompresses {
         args.next();
     } else if let Some(word) = args.peek().and_then(|word| word.to_str())
         // Else it is a module's name. A file has a dot or a slash in its name.
@@ -55,6 +61,13 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
         )));
     }
     let words = words(args)?;
+    if precompresses
+        && words
+            .iter()
+            .any(|word| matches!(word.page(), Some(Page::Usage | Page::Help)))
+    {
+        return Ok(Parsed::Print(Page::Precompress));
+    }
     if let Some(page) = words.iter().find_map(Word::page) {
         return Ok(Parsed::Print(page));
     }
@@ -70,6 +83,20 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
             Word::App(path) => apps.push(path),
             Word::Print(_) => {}
         }
+    }
+    if precompresses {
+        if apps.is_empty() {
+            return Err(Error(format!(
+                "'{}' needs the directories whose files are to be compressed",
+                command::PRECOMPRESS.0
+            )));
+        }
+        let parsed = ParsedOptions {
+            options,
+            warnings: Vec::new(),
+        };
+        let directories = apps.into_iter().map(PathBuf::from).collect();
+        return Ok(Parsed::Precompress(directories, Box::new(parsed)));
     }
     for path in apps {
         if let Some(other) = options.app.path.replace(path.clone()) {

@@ -1,4 +1,4 @@
-//! The words before the binary's options that control a running server.
+//! The words before the binary's options: what controls a running server, and what works on files.
 
 /// What to do with a server that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,13 @@ pub const COMMANDS: [(Command, &str, &str); 4] = [
     ),
 ];
 
+/// The command that writes compressed variants of files: its word, its arguments, and one line for `--help`.
+pub const PRECOMPRESS: (&str, &str, &str) = (
+    "precompress",
+    "DIR ...",
+    "write compressed variants of files",
+);
+
 /// The command of this word.
 pub fn find(word: &str) -> Option<Command> {
     let found = COMMANDS.iter().find(|(_, name, _)| *name == word);
@@ -45,9 +52,10 @@ pub fn find(word: &str) -> Option<Command> {
 
 /// The command that is meant by a word which is none, if one is near enough.
 pub fn nearest(word: &str) -> Option<&'static str> {
-    let distances = COMMANDS.map(|(_, name, _)| (strsim::osa_distance(word, name), name));
-    let near = distances
-        .into_iter()
+    let names = COMMANDS.iter().map(|(_, name, _)| *name);
+    let near = names
+        .chain([PRECOMPRESS.0])
+        .map(|name| (strsim::osa_distance(word, name), name))
         .filter(|(distance, name)| *distance <= 2 && distance * 3 <= name.len());
     near.min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)

@@ -3,8 +3,14 @@
 use std::fmt::Write as _;
 
 use super::VERSION;
-use super::command::COMMANDS;
-use super::table::{CATEGORIES, Entry, Opt, Preset};
+use super::command::{COMMANDS, PRECOMPRESS};
+use super::table::{self, CATEGORIES, Entry, Opt, Preset};
+
+/// What `precompress` does, for its help and its manual.
+pub const PRECOMPRESS_TEXT: &str = "Writes compressed variants of the files below each DIR: app.js.br, app.js.zst and app.js.gz beside app.js. \
+    The server sends them in place of the file to clients that accept them. A variant has the time and the permissions of \
+    its file. One that has the time already is left as it is; others are replaced. A variant that would not be 5 % smaller is \
+    not written, and removed where it exists. Symbolic links are not followed.";
 
 /// Wider lines are hard to read.
 const WIDEST: usize = 98;
@@ -43,6 +49,8 @@ pub enum Page {
     Help,
     /// `--version`
     Version,
+    /// `precompress --help`
+    Precompress,
 }
 
 /// What `gepok --version` prints first; the perl tells of itself.
@@ -52,6 +60,47 @@ pub fn version() -> String {
         env!("GEPOK_RUSTLS"),
         env!("GEPOK_AWS_LC_RS")
     )
+}
+
+/// The options that the command `precompress` takes.
+const OF_PRECOMPRESS: &[(&str, &str)] = &[
+    (
+        "compress",
+        "the codings, of zstd, br and gzip (default: all)",
+    ),
+    (
+        "compress_min_length",
+        "the least size of files that are compressed",
+    ),
+    ("compress_types", "media types of files that are compressed"),
+    (
+        "mime_types",
+        "a file of further media types, as /etc/mime.types",
+    ),
+    ("hidden", "compress .dotfiles and backups~ as well"),
+];
+
+/// What `gepok precompress --help` prints on a terminal of so many columns.
+pub fn precompress(width: usize) -> String {
+    let page_of = Lines {
+        width: width.clamp(NARROWEST, WIDEST),
+    };
+    let mut help = format!(
+        "Usage: gepok {} [options] {}\n\n",
+        PRECOMPRESS.0, PRECOMPRESS.1
+    );
+    page_of.paragraph(&mut help, PRECOMPRESS_TEXT);
+    help += "\nOptions:\n";
+    for (name, short) in OF_PRECOMPRESS {
+        if let Some(option) = table::find(name, Entry::Binary) {
+            let preset = match option.preset {
+                Preset::Value(text) if !option.is_flag() => format!(" (default: {text})"),
+                _ => String::new(),
+            };
+            page_of.entry(&mut help, &left(option), &format!("{short}{preset}"));
+        }
+    }
+    help
 }
 
 /// What `gepok -h` and `gepok --help` print on a terminal of so many columns.
@@ -65,10 +114,12 @@ pub fn help(page: Page, width: usize) -> String {
          gepok [options] -e 'CODE'\n       \
          gepok COMMAND [--pid-path PATH]\n"
     );
-    help += "\nCommands for a running server:\n";
+    help += "\nCommands for a running server, and for files:\n";
     for (_, word, text) in COMMANDS {
         page_of.entry(&mut help, &format!("  {word}"), text);
     }
+    let (word, arguments, what) = PRECOMPRESS;
+    page_of.entry(&mut help, &format!("  {word} {arguments}"), what);
     let is_shown = |option: &Opt| {
         option.taken_by(Entry::Binary) && (page == Page::Help || COMMON.contains(&option.name))
     };
@@ -209,13 +260,16 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::table;
 
     #[test]
     fn it_fits_every_terminal() {
-        for page in [Page::Usage, Page::Help] {
+        for page in [Page::Usage, Page::Help, Page::Precompress] {
             for (width, most) in [(60, 60), (80, 80), (98, 98), (300, 98)] {
-                for line in help(page, width).lines() {
+                let text = match page {
+                    Page::Precompress => precompress(width),
+                    _ => help(page, width),
+                };
+                for line in text.lines() {
                     assert!(line.len() <= most && line == line.trim_end(), "{line:?}");
                 }
             }
@@ -243,6 +297,13 @@ mod tests {
         for name in COMMON {
             assert!(table::find(name, Entry::Binary).is_some(), "{name}");
             assert!(usage.contains(&name.replace('_', "-")), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_options_of_precompress_are_options() {
+        for (name, _) in OF_PRECOMPRESS {
+            assert!(table::find(name, Entry::Binary).is_some(), "{name}");
         }
     }
 

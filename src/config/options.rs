@@ -150,6 +150,12 @@ pub struct Files {
     pub charset: String,
     /// `file_ranges`
     pub ranges: bool,
+    /// `compress`, names of codings
+    pub compress: Vec<String>,
+    /// `compress_types`; empty is those that are known to shrink
+    pub compress_types: Vec<String>,
+    /// `compress_min_length`, bytes
+    pub compress_min_length: u64,
 }
 
 /// Who decides about a client's certificate, in place of the certificate authorities alone.

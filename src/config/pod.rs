@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::command::COMMANDS;
+use super::command::{COMMANDS, PRECOMPRESS};
+use super::help::PRECOMPRESS_TEXT;
 use super::table::{CATEGORIES, Entry, Opt, Preset};
 
 /// The whole text of `Gepok/Options.pod`.
@@ -42,7 +43,8 @@ pub fn command() -> String {
          =head1 SYNOPSIS\n\n  \
          gepok [options] [app.psgi]\n  \
          gepok [options] -e 'sub { [200, [], [\"hello\\n\"]] }'\n  \
-         gepok stop|restart|reload|status [--pid-path PATH] [--name NAME]\n\n\
+         gepok stop|restart|reload|status [--pid-path PATH] [--name NAME]\n  \
+         gepok precompress [options] DIR ...\n\n\
          =head1 DESCRIPTION\n\n\
          Serves the app of a F<.psgi> file, F<app.psgi> where none is named, on port 5000 where no option names an \
          address. It brings its own perl interpreter and needs no Plack.\n\n\
@@ -56,7 +58,14 @@ pub fn command() -> String {
     for (_, word, text) in COMMANDS {
         let _ = write!(pod, "=item {word}\n\n{}.\n\n", sentence(text));
     }
-    pod += "=back\n\n";
+    let (word, arguments, _) = PRECOMPRESS;
+    let _ = write!(
+        pod,
+        "=back\n\n=head1 COMPRESSED VARIANTS\n\n=over\n\n=item {word} I<{arguments}>\n\n{PRECOMPRESS_TEXT} \
+         The options C<--compress> (here all codings, where it is not given), C<--compress-types>, C<--compress-min-length>, \
+         C<--mime-types> and C<--hidden> choose the codings and the files. The last line says how much was written. The exit status \
+         is 1 if some file could not be compressed.\n\n=back\n\n"
+    );
     for category in CATEGORIES {
         let mut options = category
             .options

@@ -21,7 +21,8 @@ mod status;
 pub mod tls;
 
 pub use self::daemon::{Daemon, FilePath};
-pub use self::files::{Directory, Fallback, Files, Symlinks};
+pub(crate) use self::files::precompress;
+pub use self::files::{Directory, Fallback, Files, Precompress, Symlinks};
 pub use self::life::{Budget, Life};
 pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};

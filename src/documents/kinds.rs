@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::coding;
+
 /// What has no ending that is known.
 const UNKNOWN: &str = "application/octet-stream";
 
@@ -115,23 +117,23 @@ const TABLE: &[(&str, &str)] = &[
 
 /// The media types of a directory's files.
 #[derive(Clone, Debug)]
-pub(super) struct Kinds {
+pub(crate) struct Kinds {
     by_ending: HashMap<Vec<u8>, Kind>,
     unknown: Kind,
 }
 
 /// A media type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(crate) struct Kind {
     /// The value of Content-Type.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Whether such files become smaller by compression, so that there may be compressed variants.
-    pub(super) compresses: bool,
+    pub(crate) compresses: bool,
 }
 
 impl Kinds {
     /// The built-in types, those in `more` before them, and what the charset of texts is.
-    pub(super) fn new(more: &[(String, String)], charset: &str) -> Self {
+    pub(crate) fn new(more: &[(String, String)], charset: &str) -> Self {
         let built_in = TABLE
             .iter()
             .flat_map(|(kind, endings)| endings.split(' ').map(move |ending| (ending, *kind)));
@@ -149,7 +151,7 @@ impl Kinds {
     }
 
     /// The type of a file of this name: by its last ending alone, so that a `.tar.gz` is saved as it is.
-    pub(super) fn of(&self, name: &[u8]) -> &Kind {
+    pub(crate) fn of(&self, name: &[u8]) -> &Kind {
         let ending = name.rsplit(|&byte| byte == b'.').next();
         let ending = ending.filter(|ending| ending.len() < name.len());
         ending
@@ -161,25 +163,7 @@ impl Kinds {
 impl Kind {
     fn new(kind: &str, charset: &str) -> Self {
         let text = kind.starts_with("text/");
-        let compresses = text
-            || kind.ends_with("+xml")
-            || kind.ends_with("json")
-            || matches!(
-                kind,
-                "application/javascript"
-                    | "application/xml"
-                    | "application/wasm"
-                    | "application/yaml"
-                    | "application/toml"
-                    | "application/sql"
-                    | "application/x-sh"
-                    | "application/vnd.apple.mpegurl"
-                    | "application/vnd.ms-fontobject"
-                    | "image/vnd.microsoft.icon"
-                    | "image/bmp"
-                    | "font/ttf"
-                    | "font/otf"
-            );
+        let compresses = coding::shrinks(kind.as_bytes());
         let takes_charset = text || kind == "application/javascript";
         let text = match takes_charset && !charset.is_empty() && !kind.contains(';') {
             true => format!("{kind}; charset={charset}"),

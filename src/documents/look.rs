@@ -12,33 +12,12 @@ use super::Directory;
 use super::kinds::Kind;
 use super::links::Refusal;
 use super::open::{Below, Reach};
+use crate::coding::Coding;
 use crate::disk::read_cached;
 use crate::semantics::accept::{Choice, Codings};
 
 /// Files up to this size are read at once and leave together with their head.
 const SMALL: u64 = 16 * 1024;
-
-/// A content coding, and the ending of files that have it.
-struct Coding {
-    name: &'static str,
-    ending: &'static [u8],
-}
-
-/// The codings of variants, the smallest first.
-const CODINGS: [Coding; 3] = [
-    Coding {
-        name: "br",
-        ending: b".br",
-    },
-    Coding {
-        name: "zstd",
-        ending: b".zst",
-    },
-    Coding {
-        name: "gzip",
-        ending: b".gz",
-    },
-];
 
 /// What a request wants below a directory.
 #[derive(Clone, Debug)]
@@ -160,12 +139,12 @@ fn variant(
     let kind = directory.kinds.of(name).clone();
     let mut there = Vec::new();
     if kind.compresses && wanted.codings.any() {
-        for coding in CODINGS {
-            if wanted.codings.weight(coding.name) == 0 {
+        for coding in Coding::ALL {
+            if wanted.codings.weight(coding.name()) == 0 {
                 continue;
             }
-            if let Some((file, metadata)) = sibling(below, path, &coding, &metadata)? {
-                there.push((coding.name, file, metadata));
+            if let Some((file, metadata)) = sibling(below, path, coding, &metadata)? {
+                there.push((coding.name(), file, metadata));
             }
         }
     }
@@ -196,10 +175,13 @@ fn variant(
 fn sibling(
     below: &Below,
     path: &[u8],
-    coding: &Coding,
+    coding: Coding,
     original: &Metadata,
 ) -> Result<Option<(File, Metadata)>, Refusal> {
-    let file = match below.open(&[path, coding.ending].concat(), OFlag::O_RDONLY) {
+    let file = match below.open(
+        &[path, coding.ending().as_bytes()].concat(),
+        OFlag::O_RDONLY,
+    ) {
         Ok(opened) => File::from(opened),
         Err(Refusal::Wait) => return Err(Refusal::Wait),
         // The file itself can be sent.

@@ -18,7 +18,7 @@ use self::links::Refusal;
 use self::listing::Asked;
 use self::look::{Chosen, Found, Wanted, look};
 use self::open::{Below, Reach, Root};
-use self::path::{Parts, is_hidden};
+use self::path::Parts;
 use crate::body::Body;
 use crate::disk;
 use crate::log::limited;
@@ -40,6 +40,7 @@ mod walk;
 
 pub use self::answer::{Answer, Representation, Slice, text};
 pub use self::links::Links;
+pub(crate) use self::path::is_hidden;
 
 /// Look-ups that wait for disks at the same time, so that other work finds threads as well.
 const DISKS: usize = 16;

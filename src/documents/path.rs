@@ -48,7 +48,7 @@ fn is_name(name: &[u8]) -> bool {
 
 /// Whether files of this name are not for everybody: those that begin with a dot, and the copies that editors leave. What is
 /// meant for clients in spite of that is in `.well-known` (RFC 8615).
-pub(super) fn is_hidden(name: &[u8]) -> bool {
+pub(crate) fn is_hidden(name: &[u8]) -> bool {
     name != b".well-known" && name.starts_with(b".") || name.len() > 1 && name.ends_with(b"~")
 }
 

@@ -53,6 +53,15 @@ pub fn evaluate(fields: &Fields, validators: &Validators<'_>, now: i64) -> Outco
     }
 }
 
+/// Whether no If-None-Match field of the request lists the entity tag, compared as that field wants it: weakly.
+pub fn is_none_match(fields: &Fields, etag: &[u8]) -> bool {
+    let validators = Validators {
+        etag: Some(etag),
+        last_modified: None,
+    };
+    matches_any(fields, "if-none-match", &validators, weakly_equal) != Some(true)
+}
+
 /// Whether the condition `name` lists our entity tag, or `*`; nothing without such a field.
 fn matches_any(
     fields: &Fields,

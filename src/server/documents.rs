@@ -26,18 +26,7 @@ pub(super) fn settings(
     let said = &config.files;
     let types = match &said.mime_types {
         None => Vec::new(),
-        Some(path) => {
-            let path = origin.path(path);
-            let shown = path.display();
-            let text = read(&path)
-                .with_context(|| format!("option 'mime_types': '{shown}' can't be read"))?;
-            kinds::parse(&text).map_err(|line| {
-                let line = line.escape_debug();
-                anyhow!(
-                    "option 'mime_types': '{line}' in '{shown}' does not begin with a media type"
-                )
-            })?
-        }
+        Some(path) => types(&origin.path(path))?,
     };
     let mut all = Vec::new();
     for directory in &said.directories {
@@ -89,6 +78,20 @@ pub(super) fn settings(
         });
     }
     Ok(all)
+}
+
+/// The endings and media types of the file that `mime_types` names.
+///
+/// # Errors
+/// One sentence.
+pub fn types(path: &Path) -> Result<Vec<(String, String)>> {
+    let shown = path.display();
+    let text =
+        read(path).with_context(|| format!("option 'mime_types': '{shown}' can't be read"))?;
+    kinds::parse(&text).map_err(|line| {
+        let line = line.escape_debug();
+        anyhow!("option 'mime_types': '{line}' in '{shown}' does not begin with a media type")
+    })
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -46,6 +46,8 @@ mod spool_folder;
 mod start;
 mod tls;
 
+pub use self::documents::types as types_of_file;
+
 use daemon::{Daemon, Start};
 use tls::Certificates;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use crate::coding::{self, Coding, Types};
 use crate::config::options::{self, Options};
 
 /// The files that the server sends itself.
@@ -28,6 +29,19 @@ pub struct Files {
     pub charset: String,
     /// Whether files that the app sends get conditional requests and ranges
     pub ranges: bool,
+    /// Which responses of the app are compressed, if any
+    pub compress: Option<coding::Settings>,
+}
+
+/// What the command `precompress` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Precompress {
+    /// The codings, and for which files
+    pub coding: coding::Settings,
+    /// Whether hidden files are compressed
+    pub hidden: bool,
+    /// A file of media types
+    pub mime_types: Option<PathBuf>,
 }
 
 /// A directory whose files are served.
@@ -112,12 +126,73 @@ pub(super) fn files(options: &Options) -> Result<Files> {
             ),
         },
         cache_control: field_value("cache_control", &said.cache_control)?,
-        mime_types: match &said.mime_types {
-            Some(path) if !path.is_empty() => Some(path_of("mime_types", path)?),
-            _ => None,
-        },
+        mime_types: mime_types(said)?,
         charset: charset(&said.charset)?,
         ranges: said.ranges,
+        compress: match codings(said)? {
+            codings if codings.is_empty() => None,
+            codings => Some(coding(said, codings)?),
+        },
+    })
+}
+
+/// What the options say to the command `precompress`.
+pub(crate) fn precompress(options: &Options) -> Result<Precompress> {
+    let said = &options.files;
+    let codings = match codings(said)? {
+        codings if codings.is_empty() => Coding::ALL.to_vec(),
+        codings => codings,
+    };
+    Ok(Precompress {
+        coding: coding(said, codings)?,
+        hidden: said.hidden,
+        mime_types: mime_types(said)?,
+    })
+}
+
+fn mime_types(said: &options::Files) -> Result<Option<PathBuf>> {
+    match &said.mime_types {
+        Some(path) if !path.is_empty() => path_of("mime_types", path).map(Some),
+        _ => Ok(None),
+    }
+}
+
+// For content that is compressed while it is sent, the quickest goes first.
+fn codings(said: &options::Files) -> Result<Vec<Coding>> {
+    let mut codings = Vec::new();
+    for name in &said.compress {
+        match (name.as_str(), Coding::named(name)) {
+            (_, Some(coding)) if codings.contains(&coding) => {}
+            (_, Some(coding)) => codings.push(coding),
+            ("all" | "1" | "yes", None) if said.compress.len() == 1 => {
+                codings = vec![Coding::Zstd, Coding::Brotli, Coding::Gzip];
+            }
+            ("none" | "0" | "no", None) if said.compress.len() == 1 => {}
+            _ => bail!(
+                "option 'compress': '{}' is not all, none, zstd, br or gzip",
+                name.escape_debug()
+            ),
+        }
+    }
+    Ok(codings)
+}
+
+fn coding(said: &options::Files, codings: Vec<Coding>) -> Result<coding::Settings> {
+    let mut names = said.compress_types.iter();
+    if let Some(name) = names.find(|name| !Types::is_name(name)) {
+        bail!(
+            "option 'compress_types': '{}' is not a media type, such as text/html or text/*",
+            name.escape_debug()
+        );
+    }
+    let lower = |name: &String| name.to_ascii_lowercase();
+    Ok(coding::Settings {
+        codings,
+        types: match said.compress_types.as_slice() {
+            [] => Types::Known,
+            names => Types::Named(names.iter().map(lower).collect()),
+        },
+        min_length: said.compress_min_length,
     })
 }
 
@@ -233,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn codings_are_named() {
+        use Coding::*;
+        for (names, expected) in [
+            (&[][..], &[][..]),
+            (&["0"], &[]),
+            (&["none"], &[]),
+            (&["all"], &[Zstd, Brotli, Gzip]),
+            (&["1"], &[Zstd, Brotli, Gzip]),
+            (&["gzip", "br", "gzip"], &[Gzip, Brotli]),
+        ] {
+            let files = resolved(|said| {
+                said.compress = names.iter().map(|&name| name.to_owned()).collect();
+            });
+            let codings = files.unwrap().compress.map(|settings| settings.codings);
+            assert_eq!(codings.unwrap_or_default(), expected, "{names:?}");
+        }
+        let all = precompress(&Options::new()).unwrap().coding;
+        assert_eq!((&*all.codings, all.min_length), (&Coding::ALL[..], 1024));
+    }
+
+    #[test]
     fn mistakes_are_told() {
         type Set = fn(&mut options::Files);
         let cases: &[(Set, &str)] = &[
@@ -275,6 +371,21 @@ mod tests {
             (
                 |said| said.charset = "x y".into(),
                 "'charset': 'x y' is not the name of a charset",
+            ),
+            (
+                |said| said.compress = vec!["gzip".into(), "deflate".into()],
+                "'compress': 'deflate' is not all, none, zstd, br or gzip",
+            ),
+            (
+                |said| said.compress = vec!["gzip".into(), "none".into()],
+                "'compress': 'none' is not all, none, zstd, br or gzip",
+            ),
+            (
+                |said| {
+                    said.compress = vec!["all".into()];
+                    said.compress_types = vec!["html".into()];
+                },
+                "'compress_types': 'html' is not a media type, such as text/html or text/*",
             ),
         ];
         for (set, expected) in cases {

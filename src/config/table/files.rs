@@ -145,5 +145,44 @@ pub(super) static CATEGORY: Category = Category {
                    response with C<Accept-Ranges>, C<Content-Range> or C<Content-Encoding> stays as it is.",
             entry: Entry::All,
         },
+        Opt {
+            name: "compress",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Names(|options, name| options.files.compress.push(name)),
+            value: "CODINGS",
+            preset: Preset::Described("none"),
+            short: "compress what the app sends: all, or of zstd, br, gzip",
+            long: "Compresses the content of the app's responses for clients that accept that. Names codings, the favourite first: \
+                   C<zstd>, C<br> and C<gzip>, separated by blanks or commas; C<all> or C<1> is C<zstd,br,gzip>, C<none> or C<0> is \
+                   off. Workers compress; what is written to a stream is sent at once. See C<compress_types>, \
+                   C<compress_min_length> and F<docs/static.md>, and F<docs/security.md> for what compression can tell of secrets.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "compress_types",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Names(|options, name| options.files.compress_types.push(name)),
+            value: "TYPES",
+            preset: Preset::Described(
+                "texts, JSON, XML, JavaScript, WebAssembly, SVG and some fonts, but not C<text/event-stream>",
+            ),
+            short: "media types that compress applies to",
+            long: "The media types of responses that C<compress> compresses: names such as C<text/html>, C<text/*> for all of a kind, and \
+                   C<*> for all, separated by blanks or commas.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "compress_min_length",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Bytes(|options, length| options.files.compress_min_length = length),
+            value: "BYTES",
+            preset: Preset::Value("1K"),
+            short: "the least length of content that is compressed",
+            long: "Content that is known to be shorter is not compressed. A stream, whose length is not known, always is.",
+            entry: Entry::All,
+        },
     ],
 };
