@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use crate::channel::respond::Respond;
 use crate::channel::worker_end::{Incoming, WAKE_FRAME, WorkerEnd};
+use crate::coding;
 use crate::process::{hung, signal};
 use crate::scoreboard::State;
 use crate::semantics::message::{Request, Tls};
@@ -104,6 +105,8 @@ pub struct ServerFacts {
     pub ssl_env: bool,
     /// Whether the app may have the client's socket (`psgix.io`).
     pub psgix_io: bool,
+    /// Which responses are compressed, if any.
+    pub compress: Option<coding::Settings>,
 }
 
 /// TERM has come: exit after the current request.

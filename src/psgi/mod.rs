@@ -3,6 +3,7 @@
 //! Knows no sockets, no HTTP wire and no signals. What touches Perl values is in perl-sys' C files, one guarded call for
 //! a request; here is what bytes they are made of.
 
+mod compress;
 mod env;
 mod listener;
 mod sink;
@@ -15,6 +16,7 @@ use std::rc::Rc;
 
 use perl_sys::{gp_outcome, gp_request, gp_signal_calls, gp_slice, gp_time, gp_worker};
 
+use self::compress::Compressor;
 use crate::channel::respond::Respond;
 use crate::log::limited;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
@@ -35,6 +37,8 @@ pub struct PsgiApp {
     env: env::Builder,
     /// Receives the parts of a response from C, which has its address.
     sink: Rc<sink::Sink>,
+    /// Compresses responses on their way from there, where that is wanted.
+    compressor: Option<Rc<Compressor>>,
     last_hook: Option<ChildExit>,
     /// Decides which clients' certificates are accepted.
     verify_callback: Option<Code>,
@@ -63,6 +67,13 @@ impl PsgiApp {
         perl.provide("Gepok/Socket.pm", SOCKET)?;
         perl.provide("Gepok/Logger.pm", LOGGER)?;
         let logger = logger(perl)?;
+        let settings = server.compress.clone();
+        let compressor =
+            settings.map(|settings| Rc::new(Compressor::new(Rc::clone(&respond), settings)));
+        let respond = match &compressor {
+            Some(compressor) => Rc::clone(compressor) as Rc<dyn Respond>,
+            None => respond,
+        };
         let sink = Rc::new(sink::Sink::new(respond));
         let facts: Vec<Vec<u8>> = server.listeners.iter().map(listener::facts).collect();
         let listeners: Vec<gp_slice> = facts.iter().map(|facts| slice(facts)).collect();
@@ -86,6 +97,7 @@ impl PsgiApp {
                 env: env::Builder::new(server.ssl_env),
                 server,
                 sink,
+                compressor,
                 last_hook: None,
                 verify_callback: None,
                 _logger: logger,
@@ -191,6 +203,9 @@ impl App for PsgiApp {
             self.sink.refuse(id);
             return if last { Called::Leave } else { Called::Done };
         };
+        if let Some(compressor) = &self.compressor {
+            compressor.begin(id, &request.head);
+        }
         let content = std::mem::replace(&mut request.content, Content::Empty);
         let env = self.env.build(&request, listener);
 

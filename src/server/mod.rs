@@ -154,6 +154,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
             multiprocess: config.workers.start > 0,
             ssl_env: config.ssl_env,
             psgix_io: config.psgix_io,
+            compress: config.files.compress.clone(),
         },
         daemon,
         master: getpid(),

@@ -219,6 +219,7 @@ impl World {
                 multiprocess,
                 ssl_env: false,
                 psgix_io: true,
+                compress: None,
             },
         )
     }
