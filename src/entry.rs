@@ -9,6 +9,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use anyhow::{Context as _, anyhow};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, geteuid};
 
@@ -93,7 +94,7 @@ impl Entry for PerlEntry {
         matches!(self.source, Some(Source::Preload(_)))
     }
 
-    fn load(&mut self) -> Result<(), String> {
+    fn load(&mut self) -> anyhow::Result<()> {
         let Some(Source::Preload(options)) = &self.source else {
             return Ok(());
         };
@@ -106,7 +107,7 @@ impl Entry for PerlEntry {
                 if let Failure::Exit(status) = &failure {
                     self.exited = Some(*status);
                 }
-                Err(failure.to_string())
+                Err(failed(failure))
             }
         }
     }
@@ -116,47 +117,46 @@ impl Entry for PerlEntry {
         known.map(|(_, copy)| *copy)
     }
 
-    fn before_prefork(&mut self) -> Result<(), String> {
+    fn before_prefork(&mut self) -> anyhow::Result<()> {
         match self.before_prefork.take().map(|hook| hook.call(&[])) {
-            Some(Err(failure)) => Err(format!("before_prefork: {failure}")),
+            Some(Err(failure)) => Err(anyhow!("before_prefork: {failure}")),
             Some(Ok(_)) | None => Ok(()),
         }
     }
 
-    fn listening(&mut self, told: &[String]) -> Result<(), String> {
+    fn listening(&mut self, told: &[String]) -> anyhow::Result<()> {
         let Some(hook) = self.server_ready.take() else {
             return Ok(());
         };
         let arguments: Vec<_> = told.iter().map(|text| Some(text.as_bytes())).collect();
         match hook.call(&arguments) {
             Ok(_) => Ok(()),
-            Err(failure) => Err(format!("server_ready: {failure}")),
+            Err(failure) => Err(anyhow!("server_ready: {failure}")),
         }
     }
 
-    fn app(&mut self, facts: &ServerFacts, channel: Rc<WorkerEnd>) -> Result<Box<dyn App>, String> {
-        let text = |failure: Failure| failure.to_string();
+    fn app(&mut self, facts: &ServerFacts, channel: Rc<WorkerEnd>) -> anyhow::Result<Box<dyn App>> {
         if facts.multiprocess {
-            psgi::take_signals(self.perl).map_err(text)?;
+            psgi::take_signals(self.perl).map_err(failed)?;
         }
         let app = match self
             .source
             .take()
-            .ok_or("this process has its app already")?
+            .context("this process has its app already")?
         {
             Source::Loaded(app) => app,
             Source::Builder(builder) => {
-                let built = builder.call(&[]).map_err(text)?;
+                let built = builder.call(&[]).map_err(failed)?;
                 built
                     .filter(Code::is_callable)
-                    .ok_or("the app's builder gave no code reference")?
+                    .context("the app's builder gave no code reference")?
             }
             Source::Preload(options) | Source::Load(options) => {
-                load(self.perl, &options).map_err(text)?
+                load(self.perl, &options).map_err(failed)?
             }
         };
         let app = PsgiApp::new(app, facts.clone(), channel, self.access_log.take());
-        let mut app = app.map_err(text)?;
+        let mut app = app.map_err(failed)?;
         if let Some(callback) = self.verify_callback.take() {
             app.at_certificate(callback);
         }
@@ -165,12 +165,17 @@ impl Entry for PerlEntry {
                 app.at_exit(hook);
             }
             // Again, because the app may have set them while it was loaded.
-            psgi::take_signals(self.perl).map_err(text)?;
+            psgi::take_signals(self.perl).map_err(failed)?;
         } else {
-            psgi::note_signals(self.perl).map_err(text)?;
+            psgi::note_signals(self.perl).map_err(failed)?;
         }
         Ok(Box::new(app))
     }
+}
+
+/// What Perl code has died or left with, as an error of the entry's.
+fn failed(failure: Failure) -> anyhow::Error {
+    anyhow!("{failure}")
 }
 
 /// What Perl code calls.

@@ -4,12 +4,12 @@
 
 pub mod control;
 pub(crate) mod daemon;
+pub mod error;
 pub(crate) mod fork;
 pub(crate) mod handover;
 mod heartbeat;
 pub(crate) mod hung;
 pub(crate) mod last_words;
-mod log_files;
 pub(crate) mod master;
 pub(crate) mod notify;
 pub(crate) mod origin;

@@ -12,11 +12,11 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, geteuid, getpid};
 
+use super::error::Error;
 use crate::files;
 use crate::lock::{self, is_same};
 
@@ -44,7 +44,7 @@ impl PidFile {
     ///
     /// # Errors
     /// A sentence that says why not: a server that lives, a file that holds something else, what the system says.
-    pub fn take(path: &Path, kept: Option<File>, is_successor: bool) -> Result<PidFile> {
+    pub fn take(path: &Path, kept: Option<File>, is_successor: bool) -> Result<PidFile, Error> {
         // It may be root's, and this process not be root any more.
         if let Some(mut kept) = kept.filter(|kept| is_same(kept, path)) {
             kept.rewind()?;
@@ -70,8 +70,8 @@ impl PidFile {
             match holder {
                 // A child of a server that is dead holds a copy of the descriptor.
                 Some(pid) if is_successor || !lives(pid) => remove(path)?,
-                Some(pid) => bail!("a server is running already, pid {pid}"),
-                None => bail!("a server is starting already"),
+                Some(pid) => return Err(Error::Running(pid)),
+                None => return Err(Error::Starting),
             }
         }
     }

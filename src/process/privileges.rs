@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::io::{self, Read, Write};
 
-use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::{
@@ -11,6 +10,7 @@ use nix::unistd::{
     setresuid,
 };
 
+use super::error::{Account, Error, Kind};
 use super::fork::{self, Forked};
 
 /// Who the server is to be.
@@ -28,7 +28,7 @@ impl Identity {
     ///
     /// # Errors
     /// One sentence that names the option: who does not exist, or whom only root can become.
-    pub fn find(user: Option<&str>, groups: &[String]) -> Result<Identity> {
+    pub fn find(user: Option<&str>, groups: &[String]) -> Result<Identity, Error> {
         let own = user.map(|name| find_user("user", name)).transpose()?;
         let mut wanted = Vec::with_capacity(groups.len());
         for name in groups {
@@ -38,15 +38,14 @@ impl Identity {
             (Some(gid), _) => *gid,
             (None, Some(Found::User(user))) => user.gid,
             (None, Some(Found::Number(uid))) => {
-                bail!(
-                    "option 'user': {uid} is not in the password file, so option 'group' is needed"
-                )
+                return Err(Error::NoGroup(*uid));
             }
             (None, None) => getegid(),
         };
         if let (true, Some(Found::User(user))) = (groups.is_empty(), &own) {
-            let name = CString::new(user.name.as_str())?;
-            wanted = getgrouplist(&name, gid).context("option 'user': the user's groups")?;
+            let groups = CString::new(user.name.as_str()).map_err(io::Error::from);
+            let groups = groups.and_then(|name| Ok(getgrouplist(&name, gid)?));
+            wanted = groups.map_err(Error::Groups)?;
         }
         let identity = Identity {
             uid: own.as_ref().map_or_else(geteuid, Found::uid),
@@ -55,7 +54,7 @@ impl Identity {
         };
         if !geteuid().is_root() {
             if let (Some(user), true) = (user, identity.uid != geteuid()) {
-                bail!("option 'user': only root can become '{user}'");
+                return Err(Error::NotRoot(account("user", user, Kind::User)));
             }
             let own = getgroups().unwrap_or_default();
             let is_own = |gid: &Gid| *gid == getegid() || own.contains(gid);
@@ -63,7 +62,7 @@ impl Identity {
                 groups.first(),
                 gid != getegid() || !identity.groups.iter().all(is_own),
             ) {
-                bail!("option 'group': only root can choose '{group}'");
+                return Err(Error::NotRoot(account("group", group, Kind::Group)));
             }
         }
         Ok(identity)
@@ -143,17 +142,26 @@ impl Found {
     }
 }
 
-fn find_user(option: &str, name: &str) -> Result<Found> {
-    let what = || format!("option '{option}': '{name}'");
-    if let Some(user) = User::from_name(name).with_context(what)? {
+fn account(option: &str, name: &str, kind: Kind) -> Account {
+    Account {
+        option: option.to_owned(),
+        name: name.to_owned(),
+        kind,
+    }
+}
+
+fn find_user(option: &str, name: &str) -> Result<Found, Error> {
+    let account = || account(option, name, Kind::User);
+    let failed = |error| Error::LookUp(account(), error);
+    if let Some(user) = User::from_name(name).map_err(failed)? {
         return Ok(Found::User(user));
     }
     match name.parse().map(Uid::from_raw) {
-        Ok(uid) => Ok(match User::from_uid(uid).with_context(what)? {
+        Ok(uid) => Ok(match User::from_uid(uid).map_err(failed)? {
             Some(user) => Found::User(user),
             None => Found::Number(uid),
         }),
-        Err(_) => bail!("option '{option}': there is no user '{name}'"),
+        Err(_) => Err(Error::Unknown(account())),
     }
 }
 
@@ -161,7 +169,7 @@ fn find_user(option: &str, name: &str) -> Result<Found> {
 ///
 /// # Errors
 /// One sentence that names the option when there is no such user.
-pub fn uid(option: &str, name: &str) -> Result<Uid> {
+pub fn uid(option: &str, name: &str) -> Result<Uid, Error> {
     Ok(find_user(option, name)?.uid())
 }
 
@@ -169,13 +177,14 @@ pub fn uid(option: &str, name: &str) -> Result<Uid> {
 ///
 /// # Errors
 /// One sentence that names the option when there is no such group.
-pub fn gid(option: &str, name: &str) -> Result<Gid> {
-    let what = || format!("option '{option}': '{name}'");
-    match Group::from_name(name).with_context(what)? {
+pub fn gid(option: &str, name: &str) -> Result<Gid, Error> {
+    let account = || account(option, name, Kind::Group);
+    let found = Group::from_name(name);
+    match found.map_err(|error| Error::LookUp(account(), error))? {
         Some(group) => Ok(group.gid),
         None => match name.parse() {
             Ok(gid) => Ok(Gid::from_raw(gid)),
-            Err(_) => bail!("option '{option}': there is no group '{name}'"),
+            Err(_) => Err(Error::Unknown(account())),
         },
     }
 }

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::control::{LogFiles, MasterEnd, ToCore, ToMaster};
+use super::error::Error;
 use super::fork;
 use super::heartbeat::{Beat, Heartbeat};
 use super::master::FAST_STOP;
@@ -45,7 +46,7 @@ pub struct Settings {
     /// The service manager, where it wants to be told.
     pub notifier: Option<Notifier>,
     /// Opens the log files again.
-    pub reopen_logs: Box<dyn FnMut() -> Result<LogFiles, String> + Send>,
+    pub reopen_logs: Box<dyn FnMut() -> Result<LogFiles, Error> + Send>,
     /// Called before the process is ended from here: removes the files that the server has made.
     pub clean_up: Box<dyn FnOnce() + Send>,
 }
@@ -243,7 +244,7 @@ impl Supervised {
     /// Opens the log files again, for both threads, and has the core read the certificates.
     fn reload(&mut self) {
         let logs = (self.settings.reopen_logs)().map(|files| self.tell(ToCore::Logs(files)));
-        self.tell(ToCore::Reread(logs));
+        self.tell(ToCore::Reread(logs.map_err(|error| error.to_string())));
     }
 
     fn stop(&mut self) {

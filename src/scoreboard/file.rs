@@ -11,7 +11,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use anyhow::{Result, bail};
 use nix::unistd::{Gid, Uid};
 
 use super::{BORN, Board, PID, SERVED, SINCE, STATE, State, lives, record_of};
@@ -41,7 +40,7 @@ impl BoardFile {
         records: usize,
         is_successor: bool,
         kept: Option<File>,
-    ) -> Result<Option<BoardFile>> {
+    ) -> io::Result<Option<BoardFile>> {
         let mut kept = kept.filter(|kept| lock::is_same(kept, path));
         let file = loop {
             let file = match kept.take() {
@@ -108,11 +107,12 @@ impl BoardFile {
 }
 
 /// Opens the file, and makes it where there is none.
-fn open(path: &Path) -> Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     let file = files::update(path)?;
     let length = file.metadata()?.len();
     if !is_scoreboard(&file, length)? {
-        bail!("it holds something else than a scoreboard");
+        let why = "it holds something else than a scoreboard";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(file)
 }
@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    fn create(path: &Path, records: usize) -> Result<BoardFile> {
+    fn create(path: &Path, records: usize) -> io::Result<BoardFile> {
         let made = BoardFile::create(path, records, false, None);
         made.map(|file| file.expect("no server has it"))
     }

@@ -247,11 +247,9 @@ impl Daemon {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn ready(&mut self) -> Result<(), String> {
-        match self.background.take().map(Background::ready) {
-            Some(Err(error)) => Err(format!("can't go to the background: {error}")),
-            Some(Ok(())) | None => Ok(()),
-        }
+    pub(super) fn ready(&mut self) -> Result<()> {
+        let told = self.background.take().map_or(Ok(()), Background::ready);
+        told.context("can't go to the background")
     }
 
     /// The start has failed: what is written to standard error from now on arrives where somebody waits. Whether it went to an

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use nix::unistd::Pid;
 
+use super::said;
 use crate::config::Config;
 use crate::config::resolved::LogPlace;
 use crate::files;
@@ -20,6 +21,7 @@ use crate::log::destination::Destination;
 use crate::log::format::Format;
 use crate::log::time::Zone;
 use crate::process::control::{LogFiles, MasterEnd, ToCore};
+use crate::process::error::Error;
 use crate::process::fork;
 use crate::process::handover::{Handover, KeptFile, Purpose};
 use crate::process::origin::Origin;
@@ -180,10 +182,10 @@ impl Logs {
     ///
     /// # Errors
     /// One sentence.
-    pub(super) fn reopen(&mut self, core: &mut MasterEnd) -> Result<(), String> {
-        let files = self.reopened().map_err(|error| format!("{error:#}"))?;
+    pub(super) fn reopen(&mut self, core: &mut MasterEnd) -> Result<(), Error> {
+        let files = self.reopened().map_err(said)?;
         core.tell(ToCore::Logs(files))
-            .map_err(|error| format!("the core can't be told of its logs: {error}"))
+            .map_err(|error| Error::Unheard("its logs", error))
     }
 
     /// Opens the files anew and makes the error log standard error. Returns copies for the core.
@@ -266,7 +268,7 @@ impl Logs {
 
     /// For the only process of a server: a way to open the files again from another thread. A command that has
     /// ended stays so.
-    pub(super) fn reopener(&self) -> impl FnMut() -> Result<LogFiles, String> + Send + 'static {
+    pub(super) fn reopener(&self) -> impl FnMut() -> Result<LogFiles, Error> + Send + 'static {
         let access = self
             .access
             .as_ref()
@@ -285,7 +287,7 @@ impl Logs {
             let errors = errors.map(|errors| errors.file);
             Ok(LogFiles { access, errors })
         };
-        move || reopen().map_err(|error| format!("{error:#}"))
+        move || reopen().map_err(said)
     }
 
     /// Closes this process's copies of the files: a worker has no use for them.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, getpid};
 
@@ -23,6 +23,7 @@ use crate::log::access::Plan;
 use crate::net::listen::{Listening, SocketFile};
 use crate::process::control::{LogFiles, MasterEnd, ToCore};
 use crate::process::daemon::instead_of_terminal;
+use crate::process::error::Error;
 use crate::process::fork::{self, Forked};
 use crate::process::handover::{self, Handover, KeptFile, Program, Purpose};
 use crate::process::master::{self, Ended, NewWorker, Roles};
@@ -66,7 +67,7 @@ pub trait Entry {
     ///
     /// # Errors
     /// Why it can't be loaded.
-    fn load(&mut self) -> Result<(), String>;
+    fn load(&mut self) -> Result<()>;
 
     /// Whether [`Entry::load`] has something to do.
     fn is_to_load(&self) -> bool;
@@ -78,20 +79,20 @@ pub trait Entry {
     ///
     /// # Errors
     /// The text that the hook died with.
-    fn before_prefork(&mut self) -> Result<(), String>;
+    fn before_prefork(&mut self) -> Result<()>;
 
     /// Everything listens; called once, in the master, with host, port and scheme of the first listener and then the
     /// places of all listeners.
     ///
     /// # Errors
     /// The text that the app's hook died with.
-    fn listening(&mut self, told: &[String]) -> Result<(), String>;
+    fn listening(&mut self, told: &[String]) -> Result<()>;
 
     /// The app, in the process that will run it.
     ///
     /// # Errors
     /// Why it can't be loaded.
-    fn app(&mut self, facts: &ServerFacts, channel: Rc<WorkerEnd>) -> Result<Box<dyn App>, String>;
+    fn app(&mut self, facts: &ServerFacts, channel: Rc<WorkerEnd>) -> Result<Box<dyn App>>;
 }
 
 /// Runs the server. Returns in the master when it has stopped, and in each worker when it is to exit.
@@ -314,7 +315,7 @@ impl Server<'_> {
             notifier: Notifier::from_environment().filter(|_| !trial),
             board,
         };
-        master::run(settings, self).map_err(|message| anyhow!(message))
+        Ok(master::run(settings, self)?)
     }
 }
 
@@ -363,11 +364,11 @@ impl Roles for Server<'_> {
         }
     }
 
-    fn reopen_logs(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+    fn reopen_logs(&mut self, core: &mut MasterEnd) -> Result<(), Error> {
         self.logs.reopen(core)
     }
 
-    fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+    fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), Error> {
         let certificates = self.certificates.as_ref();
         certificates.map_or(Ok(()), |certificates| tls::reread(certificates, core))
     }
@@ -376,21 +377,21 @@ impl Roles for Server<'_> {
         self.logs.look_after_command(core);
     }
 
-    fn listening(&mut self) -> Result<(), String> {
-        self.tell_listening()
+    fn listening(&mut self) -> Result<(), Error> {
+        self.tell_listening().map_err(said)
     }
 
-    fn serving(&mut self, core: &mut MasterEnd) -> Result<(), String> {
+    fn serving(&mut self, core: &mut MasterEnd) -> Result<(), Error> {
         self.announce();
         if self.daemon.is_awaited() {
-            let errors = instead_of_terminal().map_err(|error| error.to_string())?;
+            let errors = instead_of_terminal()?;
             // A core that has just died is noticed by the master.
             let _ = core.tell(ToCore::Logs(LogFiles {
                 access: None,
                 errors,
             }));
         }
-        self.daemon.ready()
+        self.daemon.ready().map_err(said)
     }
 
     fn stop_listening(&mut self) {
@@ -456,8 +457,8 @@ impl Roles for Server<'_> {
             let mut app = self
                 .entry
                 .app(&self.facts, Rc::clone(&channel))
-                .map_err(|message| anyhow!("the app can't be loaded: {message}"))?;
-            self.daemon.ready().map_err(|message| anyhow!(message))?;
+                .context("the app can't be loaded")?;
+            self.daemon.ready()?;
             drop(words.take());
             let budget = Budget::draw(&settings::budget(&self.config.life.budget));
             let left = worker::serve(&channel, app.as_mut(), budget, shown);
@@ -477,6 +478,11 @@ impl Roles for Server<'_> {
             1
         })
     }
+}
+
+/// An error of the server's, as its roles tell it the master: with all that has led to it.
+fn said(error: anyhow::Error) -> Error {
+    Error::role(format!("{error:#}"))
 }
 
 /// What makes a process the core: nothing of the app's is kept open, no key can be read from its memory,

@@ -35,23 +35,22 @@ impl Server<'_> {
         let (mut control, core_end) = control::pair()?;
         let core = self.start_core(&mut control, core_end)?;
         let (core_side, worker_side) = channel::pair()?;
-        if let Err(message) = self.read_certificates(&mut control) {
+        if let Err(error) = self.read_certificates(&mut control) {
             let _ = control.tell(ToCore::Quit);
             joined(core)?;
-            return Err(anyhow!(message));
+            return Err(error.into());
         }
         control.tell(ToCore::Accept)?;
         let pid = std::process::id().cast_signed();
         control.tell(ToCore::Worker(1, pid, core_side))?;
-        self.tell_listening().map_err(|message| anyhow!(message))?;
+        self.tell_listening()?;
         share_standard_error(&control)?;
 
         let channel = Rc::new(WorkerEnd::open(worker_side)?);
-        let app = self.entry.app(&self.facts, Rc::clone(&channel));
-        let mut app = app.map_err(|message| anyhow!(message))?;
+        let mut app = self.entry.app(&self.facts, Rc::clone(&channel))?;
         // From now on the core tells of reloads.
         board.reload_ended(1, None, 0);
-        self.daemon.ready().map_err(|message| anyhow!(message))?;
+        self.daemon.ready()?;
         share_standard_error(&control)?;
         let supervisor = self.supervise(control, &saved)?;
         self.announce();

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use nix::unistd::getppid;
 
 use super::Server;
@@ -27,7 +27,7 @@ impl Server<'_> {
         signal::release()?;
         let loaded = self.entry.load();
         signal::keep_files();
-        loaded.map_err(|message| anyhow!(message))?;
+        loaded?;
         if self.facts.multiprocess {
             signal::hold_back()?;
         }
@@ -64,14 +64,13 @@ impl Server<'_> {
     }
 
     /// The sockets listen, and files are open: what is left to do before the first worker.
-    pub(super) fn tell_listening(&mut self) -> Result<(), String> {
-        let text = |error: anyhow::Error| format!("{error:#}");
+    pub(super) fn tell_listening(&mut self) -> Result<()> {
         if self.entry.preloads() || !self.facts.multiprocess {
-            self.drop_privileges().map_err(text)?;
+            self.drop_privileges()?;
         }
         if self.start == Start::Trial {
             // What was said about that is forgotten with the rights.
-            fork::die_with(getppid()).map_err(|error| error.to_string())?;
+            fork::die_with(getppid())?;
         }
         self.entry.before_prefork()?;
         if let Some(first) = self.facts.listeners.first()
@@ -84,11 +83,11 @@ impl Server<'_> {
             let told = self.entry.listening(&told);
             match (self.start, told) {
                 // The server that was tried serves: there is no way back.
-                (Start::Again, Err(message)) => ::log::error!("{message}"),
+                (Start::Again, Err(error)) => ::log::error!("{error:#}"),
                 (_, told) => told?,
             }
         }
-        self.leave_terminal().map_err(text)
+        self.leave_terminal()
     }
 
     /// Says where it listens, unless the hook of plackup does, or this is a trial.

@@ -13,6 +13,7 @@ use crate::config::resolved::Tls;
 use crate::net::tls::files::{Files, Kept};
 use crate::net::tls::{Clients, Judge, Settings};
 use crate::process::control::{MasterEnd, TlsFile, ToCore};
+use crate::process::error::Error;
 use crate::process::handover::{Handover, KeptFile, Purpose};
 use crate::process::origin::Origin;
 
@@ -86,9 +87,11 @@ impl Certificates {
 ///
 /// # Errors
 /// One sentence that names option, file and reason.
-pub(super) fn reread(certificates: &Certificates, core: &mut MasterEnd) -> Result<(), String> {
+pub(super) fn reread(certificates: &Certificates, core: &mut MasterEnd) -> Result<(), Error> {
     let Certificates { files, kept } = certificates;
-    let opened = files.open(kept).map_err(|error| format!("{error:#}"))?;
+    let opened = files
+        .open(kept)
+        .map_err(|error| Error::role(format!("{error:#}")))?;
     for file in opened {
         let file = TlsFile {
             role: file.role as u8,
@@ -96,7 +99,7 @@ pub(super) fn reread(certificates: &Certificates, core: &mut MasterEnd) -> Resul
             file: file.file.into(),
         };
         core.tell(ToCore::TlsFile(file))
-            .map_err(|error| format!("the core does not hear: {error}"))?;
+            .map_err(|error| Error::Unheard("certificates", error))?;
     }
     core.ask(ToCore::ReadTls)
 }

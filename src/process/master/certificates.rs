@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::error::Error;
 use super::Master;
 
 /// How long to wait before files that could not be read are tried again.
@@ -18,7 +19,7 @@ pub(super) struct Unread {
 
 impl Master<'_> {
     /// At the start: they must be good.
-    pub(super) fn read_first_certificates(&mut self) -> Result<(), String> {
+    pub(super) fn read_first_certificates(&mut self) -> Result<(), Error> {
         self.roles.read_certificates(&mut self.core.control)?;
         self.core.has_certificates = true;
         Ok(())
@@ -30,7 +31,8 @@ impl Master<'_> {
         if !self.core.serves() {
             return None;
         }
-        let logs = self.roles.reopen_logs(&mut self.core.control).err();
+        let logs = self.roles.reopen_logs(&mut self.core.control);
+        let logs = logs.err().map(|error| error.to_string());
         if let Some(message) = &logs {
             ::log::error!("{message}");
         }
@@ -67,12 +69,13 @@ impl Master<'_> {
                 }
                 None
             }
-            Err(message) if self.core.has_certificates => {
-                let why = format!("{message}; the certificates read before stay in use");
+            Err(error) if self.core.has_certificates => {
+                let why = format!("{error}; the certificates read before stay in use");
                 ::log::error!("{why}");
                 Some(why)
             }
-            Err(why) => {
+            Err(error) => {
+                let why = error.to_string();
                 let known = self.unread.as_ref().map(|unread| &unread.why);
                 if known != Some(&why) {
                     ::log::error!(

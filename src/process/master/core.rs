@@ -11,6 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use super::super::control::{self, MasterEnd, ToCore, ToMaster};
+use super::super::error::Error;
 use super::super::fork::{self, Forked};
 use super::super::heartbeat::{Beat, Heartbeat};
 use super::super::notify::Notifier;
@@ -334,9 +335,9 @@ impl Master<'_> {
     }
 
     /// Lets the core accept connections.
-    pub(super) fn accept(&mut self) -> Result<(), String> {
+    pub(super) fn accept(&mut self) -> Result<(), Error> {
         let told = self.core.control.tell(ToCore::Accept);
-        told.map_err(|error| format!("the core has died: {error}"))
+        told.map_err(Error::CoreLost)
     }
 
     /// Gives up a core that does not answer, and starts one that is missing.
@@ -378,7 +379,7 @@ impl Master<'_> {
             return self.end_workers();
         }
         if was_starting {
-            return self.fail(format!("can't start a new core: it {how}"));
+            return self.fail(Error::RestartedCore(how));
         }
         ::log::error!("the core {how}; a new one is started");
         if let Some(asked) = self.reload.cancel(self.settings.board.last_asked()) {
@@ -397,7 +398,7 @@ impl Master<'_> {
                 self.core = core;
                 self.let_stops_interrupt();
             }
-            Err(error) => self.fail(format!("can't start a new core: {error}")),
+            Err(error) => self.fail(Error::RestartCore(error)),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 
 use super::super::control::ToCore;
+use super::super::error::Error;
 use super::super::notify::Notifier;
 use super::reload::{Ended, Failure};
 use super::worker::{Ending, State, Worker};
@@ -65,7 +66,7 @@ impl Master<'_> {
                 board.reload_ended(self.reload.serving(), None, 0);
                 self.tell(Notifier::ready);
             }
-            Err(message) => self.fail(message),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -151,7 +152,7 @@ impl Master<'_> {
         match self.reload.fail(self.settings.board.last_asked()) {
             Failure::NoReload => {}
             _ if self.settings.verdict.is_some() => {
-                self.fail(format!("the app can't serve: {why}"));
+                self.fail(Error::TrialWorker(why.to_owned()));
             }
             Failure::OneWorker => ::log::error!("a new worker failed: {why}"),
             Failure::Reload(ended) => {

@@ -24,6 +24,7 @@ use self::size::Size;
 use self::stop::Shutdown;
 use self::worker::Worker;
 use super::control::MasterEnd;
+use super::error::Error;
 use super::fork::Forked;
 use super::handover::{Handover, Program};
 use super::last_words::LastWords;
@@ -70,13 +71,13 @@ pub trait Roles {
     ///
     /// # Errors
     /// One sentence for the operator. It stops the start; later it is logged, and the core keeps what it had.
-    fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), String>;
+    fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), Error>;
 
     /// Opens the log files anew, and hands them to the core: called at each reload, and for a core that follows a dead one.
     ///
     /// # Errors
     /// One sentence, which is logged; what can't be opened stays as it was.
-    fn reopen_logs(&mut self, core: &mut MasterEnd) -> Result<(), String>;
+    fn reopen_logs(&mut self, core: &mut MasterEnd) -> Result<(), Error>;
 
     /// Some child of the master's has died that was no worker; it may be one of these roles' own.
     fn look_after_children(&mut self, core: &mut MasterEnd);
@@ -85,13 +86,13 @@ pub trait Roles {
     ///
     /// # Errors
     /// What the app's hook died with.
-    fn listening(&mut self) -> Result<(), String>;
+    fn listening(&mut self) -> Result<(), Error>;
 
     /// The first worker has loaded the app: called once in the master.
     ///
     /// # Errors
     /// One sentence, with which the start fails.
-    fn serving(&mut self, core: &mut MasterEnd) -> Result<(), String>;
+    fn serving(&mut self, core: &mut MasterEnd) -> Result<(), Error>;
 
     /// The server stops: the master closes its copies of the listening sockets.
     fn stop_listening(&mut self);
@@ -180,12 +181,11 @@ struct Master<'a> {
 /// # Errors
 /// When the core can't be started, at first or after its death, the app's `server_ready` dies, or a worker dies
 /// before any could serve.
-pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
-    let start = |error: io::Error| format!("can't start: {error}");
-    let saved = signal::save(&TAKEN).map_err(start)?;
+pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, Error> {
+    let saved = signal::save(&TAKEN).map_err(Error::Start)?;
     // Ignored by the app at load time, it would make waitpid fail.
-    signal::set_default(Signal::SIGCHLD).map_err(start)?;
-    let core = Core::start(roles).map_err(|error| format!("can't start the core: {error}"))?;
+    signal::set_default(Signal::SIGCHLD).map_err(Error::Start)?;
+    let core = Core::start(roles).map_err(Error::StartCore)?;
     let mut settings = settings;
     let predecessors = Predecessors::new(&mut settings.handover);
     let handover = &settings.handover;
@@ -204,20 +204,20 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, String> {
         restart: Restart::default(),
         predecessors,
         shutdown: Shutdown::new(),
-        signals: Signals::new(saved).map_err(start)?,
+        signals: Signals::new(saved).map_err(Error::Start)?,
         settings,
     };
     master.let_stops_interrupt();
-    master.signals.take().map_err(start)?;
-    signal::release().map_err(start)?;
+    master.signals.take().map_err(Error::Start)?;
+    signal::release().map_err(Error::Start)?;
     let begun = master.read_first_certificates();
     let begun = match trial || !master.predecessors.is_empty() {
         true => begun,
         false => begun.and_then(|()| master.accept()),
     };
-    if let Err(message) = begun.and_then(|()| master.roles.listening()) {
+    if let Err(error) = begun.and_then(|()| master.roles.listening()) {
         master.finish();
-        return Err(message);
+        return Err(error);
     }
     master.live()
 }
@@ -246,7 +246,7 @@ fn await_deaths(pids: &[Pid], until: Instant) -> Vec<(Pid, ExitStatus)> {
 }
 
 impl Master<'_> {
-    fn live(mut self) -> Result<Ended, String> {
+    fn live(mut self) -> Result<Ended, Error> {
         // Deaths during a change of the program were told to nobody.
         self.predecessors.reap();
         loop {

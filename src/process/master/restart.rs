@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use super::super::error::Error;
 use super::super::fork::{self, Forked};
 use super::super::handover::{Handover, OldCore, OldWorker, Program};
 use super::super::notify::Notifier;
@@ -42,15 +43,13 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Whether the program is good, from what the child has said and how it ended; or why not.
-    fn judge(mut self, status: ExitStatus) -> Result<(), String> {
+    fn judge(mut self, status: ExitStatus) -> Result<(), Error> {
         let mut word = [0];
         let spoke = matches!(self.verdict.read(&mut word), Ok(1)) && word[0] == GOOD;
         match status {
             Ok(WaitStatus::Exited(_, 0)) if spoke => Ok(()),
-            Ok(WaitStatus::Exited(_, status)) => Err(format!(
-                "its trial exited with status {status}; its log lines say why"
-            )),
-            status => Err(format!("its trial {}", fork::how_it_ended(status))),
+            Ok(WaitStatus::Exited(_, status)) => Err(Error::TrialExit(status)),
+            status => Err(Error::TrialEnd(fork::how_it_ended(status))),
         }
     }
 }
@@ -69,7 +68,7 @@ impl Restart {
     }
 
     /// The trial has ended. Returns why the restart has failed, if it has.
-    fn trial_ended(&mut self, status: ExitStatus) -> Result<(), String> {
+    fn trial_ended(&mut self, status: ExitStatus) -> Result<(), Error> {
         match mem::take(self) {
             Restart::Trying(trial) => trial.judge(status).map(|()| *self = Restart::Good),
             other => {
@@ -153,7 +152,7 @@ impl Master<'_> {
 
     pub(super) fn trial_ended(&mut self, status: ExitStatus) {
         if let Err(why) = self.restart.trial_ended(status) {
-            self.restart_failed(&why);
+            self.restart_failed(&why.to_string());
         }
     }
 

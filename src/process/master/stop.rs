@@ -8,6 +8,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 
 use super::super::control::ToCore;
+use super::super::error::Error;
 use super::super::notify::Notifier;
 use super::worker::State;
 use super::{FAST_STOP, Master, await_deaths};
@@ -35,7 +36,7 @@ pub(super) enum Phase {
 pub(super) struct Shutdown {
     phase: Phase,
     /// Why the server can't go on.
-    failure: Option<String>,
+    failure: Option<Error>,
 }
 
 impl Shutdown {
@@ -109,12 +110,12 @@ impl Shutdown {
     }
 
     /// The first reason counts.
-    fn fail(&mut self, why: String) {
+    fn fail(&mut self, why: Error) {
         self.failure.get_or_insert(why);
     }
 
     /// How the server has ended.
-    pub(super) fn result(self) -> Result<(), String> {
+    pub(super) fn result(self) -> Result<(), Error> {
         self.failure.map_or(Ok(()), Err)
     }
 }
@@ -211,9 +212,9 @@ impl Master<'_> {
     }
 
     /// Ends everything, since there is no point in going on.
-    pub(super) fn fail(&mut self, message: String) {
-        ::log::debug!("the server can't go on: {message}");
-        self.shutdown.fail(message);
+    pub(super) fn fail(&mut self, error: Error) {
+        ::log::debug!("the server can't go on: {error}");
+        self.shutdown.fail(error);
         self.stop_fast();
     }
 

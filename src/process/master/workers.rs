@@ -8,6 +8,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use super::super::control::ToCore;
+use super::super::error::Error;
 use super::super::fork::{self, Forked};
 use super::super::last_words::{self, Heard};
 use super::super::signal::{self, Saved};
@@ -241,7 +242,7 @@ impl Master<'_> {
         } else if young && self.shutdown.is_running() && self.births.died_young(by_itself) {
             let why =
                 words.unwrap_or_else(|| format!("the first one {how}; its log lines say why"));
-            self.fail(format!("no worker can serve: {why}"));
+            self.fail(Error::NoWorker(why));
         } else if young && !by_itself {
             self.births.pause(self.settings.err_respawn_interval);
             if let Some(why) = words {
