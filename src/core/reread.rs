@@ -31,7 +31,7 @@ pub(super) fn all(
             None => Ok(()),
         };
         let certificates = certificates
-            .map_err(|error| format!("{error:#}; the certificates read before stay in use"));
+            .map_err(|error| format!("{error}; the certificates read before stay in use"));
         let failures = [logs.err(), certificates.err()];
         let failures = failures.iter().flatten();
         failures.clone().for_each(|why| ::log::error!("{why}"));
@@ -50,7 +50,7 @@ pub(super) fn read_tls(master: &Rc<Master>, tls: Option<&Rc<tls::Server>>, files
             Some(tls) => tls.load(files).await,
             None => Ok(()),
         };
-        master.tell(ToMaster::Answer(read.map_err(|error| format!("{error:#}"))));
+        master.tell(ToMaster::Answer(read.map_err(|error| error.to_string())));
     });
 }
 

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::error;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -10,9 +12,51 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+/// Why a socket can't listen. Its text is one sentence that names the socket.
+#[derive(Debug)]
+pub enum Error {
+    /// The system says why.
+    System(String, io::Error),
+    /// The name of the host has no address.
+    NoAddress(String),
+    /// There is a file at the path of a Unix socket that is none.
+    OtherFile(String),
+    /// Another process listens on the Unix socket.
+    Used(String),
+    /// What was inherited is not a listening socket.
+    NotListening(String, Option<io::Error>),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self {
+            Error::NotListening(name, None) => {
+                return write!(f, "{name} is not a listening socket");
+            }
+            Error::NotListening(name, Some(error)) => {
+                return write!(f, "{name} is not a listening socket: {error}");
+            }
+            Error::System(place, _)
+            | Error::NoAddress(place)
+            | Error::OtherFile(place)
+            | Error::Used(place) => place,
+        };
+        write!(f, "can't listen on {place}: ")?;
+        match self {
+            Error::System(_, error) => error.fmt(f),
+            Error::NoAddress(_) => f.write_str("the name has no address"),
+            Error::OtherFile(_) => f.write_str("there is a file that is not a socket"),
+            Error::Used(_) | Error::NotListening(..) => {
+                f.write_str("some process is already listening there")
+            }
+        }
+    }
+}
+
+impl error::Error for Error {}
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -57,10 +101,10 @@ pub struct UnixAccess {
 ///
 /// # Errors
 /// One sentence that names the host and port.
-pub fn tcp(host: &str, port: u16, v6_only: bool, backlog: u32) -> Result<Vec<Listening>> {
-    let what = || format!("can't listen on {}", authority(host, port));
+pub fn tcp(host: &str, port: u16, v6_only: bool, backlog: u32) -> Result<Vec<Listening>, Error> {
+    let failed = |error| Error::System(authority(host, port), error);
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in (host, port).to_socket_addrs().with_context(what)? {
+    for address in (host, port).to_socket_addrs().map_err(failed)? {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -76,8 +120,10 @@ pub fn tcp(host: &str, port: u16, v6_only: bool, backlog: u32) -> Result<Vec<Lis
         }
     }
     if all.is_empty() {
-        let last = failures.pop().map(|(_, error)| error.into());
-        return Err(last.unwrap_or_else(|| anyhow!("the name has no address"))).with_context(what);
+        return Err(match failures.pop() {
+            Some((_, error)) => failed(error),
+            None => Error::NoAddress(authority(host, port)),
+        });
     }
     for (address, error) in failures {
         let lacking = [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT];
@@ -127,12 +173,18 @@ fn tcp_address(address: SocketAddr, v6_only: bool, backlog: u32) -> io::Result<L
 ///
 /// # Errors
 /// One sentence that names the path: a live server there, or a file that is no socket, is left alone.
-pub fn unix(path: &Path, access: UnixAccess, backlog: u32) -> Result<Listening> {
-    let what = || format!("can't listen on {}", path.display());
-    remove_stale(path).with_context(what)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(what)?;
-    bind_unix(&socket, path, access.mode).with_context(what)?;
-    let file = SocketFile::of(path).with_context(what)?;
+pub fn unix(path: &Path, access: UnixAccess, backlog: u32) -> Result<Listening, Error> {
+    let place = || path.display().to_string();
+    let failed = |error| Error::System(place(), error);
+    match found_at(path).map_err(failed)? {
+        Found::Nothing => {}
+        Found::Stale => fs::remove_file(path).map_err(failed)?,
+        Found::Used => return Err(Error::Used(place())),
+        Found::OtherFile => return Err(Error::OtherFile(place())),
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+    bind_unix(&socket, path, access.mode).map_err(failed)?;
+    let file = SocketFile::of(path).map_err(failed)?;
     // Nobody can connect before listen(2): by then the file has its mode and owner.
     let listen = || -> io::Result<()> {
         if access.owner.is_some() || access.group.is_some() {
@@ -142,7 +194,7 @@ pub fn unix(path: &Path, access: UnixAccess, backlog: u32) -> Result<Listening> 
     };
     if let Err(error) = listen() {
         file.remove();
-        return Err(error).with_context(what);
+        return Err(failed(error));
     }
     Ok(Listening {
         socket: socket.into(),
@@ -195,21 +247,27 @@ impl SocketFile {
     }
 }
 
-fn remove_stale(path: &Path) -> Result<()> {
-    let kind = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-        Ok(metadata) => metadata.file_type(),
-    };
-    if !kind.is_socket() {
-        bail!("there is a file that is not a socket");
+/// What is at the path of a Unix socket.
+enum Found {
+    Nothing,
+    /// A socket on which nobody listens.
+    Stale,
+    /// A socket on which somebody listens.
+    Used,
+    OtherFile,
+}
+
+fn found_at(path: &Path) -> io::Result<Found> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => return Ok(Found::OtherFile),
+        Ok(_) => {}
     }
     match UnixStream::connect(path) {
-        Ok(_) => bail!("some process is already listening there"),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            Ok(fs::remove_file(path)?)
-        }
-        Err(error) => Err(error.into()),
+        Ok(_) => Ok(Found::Used),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Found::Stale),
+        Err(error) => Err(error),
     }
 }
 
@@ -217,13 +275,14 @@ fn remove_stale(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// One sentence where the descriptor is no listening socket.
-pub fn inherited(descriptor: OwnedFd, what: &str) -> Result<Listening> {
-    let what = || format!("{what} is not a listening socket");
+pub fn inherited(descriptor: OwnedFd, what: &str) -> Result<Listening, Error> {
+    let failed = |error| Error::NotListening(what.to_owned(), error);
     let socket = SockRef::from(&descriptor);
-    if !socket.is_listener().with_context(what)? {
-        bail!(what());
+    if !socket.is_listener().map_err(|error| failed(Some(error)))? {
+        return Err(failed(None));
     }
-    let address = socket.local_addr().with_context(what)?;
+    let address = socket.local_addr();
+    let address = address.map_err(|error| failed(Some(error)))?;
     Ok(Listening {
         unix: address.is_unix(),
         tls: false,

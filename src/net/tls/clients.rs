@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -16,6 +15,7 @@ use tokio_rustls::rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::error::Error as TlsError;
 use super::{Clients, Judge};
 
 /// Judges the certificates of clients.
@@ -40,11 +40,11 @@ impl Verifier {
         authorities: Vec<CertificateDer<'static>>,
         revocations: Vec<CertificateRevocationListDer<'static>>,
         provider: &Arc<CryptoProvider>,
-    ) -> Result<Self> {
+    ) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         let (good, _) = roots.add_parsable_certificates(authorities.iter().cloned());
         if good == 0 && !authorities.is_empty() {
-            bail!("no certificate among those of the authorities can be used");
+            return Err(TlsError::NoAuthority);
         }
         let chains = if roots.is_empty() {
             None
@@ -58,18 +58,12 @@ impl Verifier {
                     .only_check_end_entity_revocation()
                     .enforce_revocation_expiration();
             }
-            Some(
-                builder
-                    .build()
-                    .map_err(|error| match error {
-                        VerifierBuilderError::InvalidCrl(error) => {
-                            let why = refusal(&error);
-                            anyhow::anyhow!("option 'ssl_crl_file': a list can't be used: {why}")
-                        }
-                        error => anyhow::Error::new(error),
-                    })
-                    .context("client certificates can't be verified")?,
-            )
+            Some(builder.build().map_err(|error| match error {
+                VerifierBuilderError::InvalidCrl(error) => {
+                    TlsError::RevocationList(refusal(&error).to_string())
+                }
+                error => TlsError::Verifier(error.into()),
+            })?)
         };
         Ok(Verifier {
             mandatory: clients.mandatory,

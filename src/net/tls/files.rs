@@ -7,8 +7,7 @@ use std::io::{self, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-
+use super::error::{Error, Flaw};
 use crate::files;
 
 /// What a file is for; the discriminants stand in words between master and core.
@@ -106,7 +105,7 @@ impl Files {
     ///
     /// # Errors
     /// One sentence that names option and file.
-    pub fn open(&self, kept: &Kept) -> Result<Vec<Opened>> {
+    pub fn open(&self, kept: &Kept) -> Result<Vec<Opened>, Error> {
         let open = |role, path: &Path| open(role, path, kept);
         let mut opened = Vec::new();
         for (chain, key) in &self.certificates {
@@ -117,8 +116,7 @@ impl Files {
             opened.push(open(Role::Authorities, path)?);
         }
         for path in &self.ca_paths {
-            let of_folder = open_folder(path, kept, self.ca_paths_may_be_empty)
-                .with_context(|| what(Role::InFolder, path))?;
+            let of_folder = open_folder(path, kept, self.ca_paths_may_be_empty)?;
             if of_folder.is_empty() {
                 ::log::warn!("{}: there is no file in it", what(Role::InFolder, path));
             }
@@ -136,14 +134,14 @@ pub(super) fn what(role: Role, path: &Path) -> String {
     format!("option '{}': {}", role.option(), path.display())
 }
 
-fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened> {
+fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened, Error> {
     let opened = match files::read(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             kept.file(path).unwrap_or(Err(error))
         }
         opened => opened,
     };
-    let file = opened.with_context(|| what(role, path))?;
+    let file = opened.map_err(|error| Error::File(role, path.to_owned(), error.into()))?;
     Ok(Opened {
         role,
         path: path.to_owned(),
@@ -153,7 +151,8 @@ fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened> {
 
 /// The files of a folder, each once: those that `openssl rehash` links to have two names. Links that lead nowhere
 /// and files that went away meanwhile are passed over.
-fn open_folder(folder: &Path, kept: &Kept, may_be_empty: bool) -> Result<Vec<Opened>> {
+fn open_folder(folder: &Path, kept: &Kept, may_be_empty: bool) -> Result<Vec<Opened>, Error> {
+    let failed = |flaw| Error::File(Role::InFolder, folder.to_owned(), flaw);
     let listed = fs::read_dir(folder).and_then(|entries| {
         let paths = entries.map(|entry| Ok(entry?.path()));
         paths.collect::<io::Result<Vec<_>>>()
@@ -165,7 +164,7 @@ fn open_folder(folder: &Path, kept: &Kept, may_be_empty: bool) -> Result<Vec<Ope
             let opened = paths.iter().map(|path| open(Role::InFolder, path, kept));
             return opened.collect();
         }
-        (listed, _) => listed?,
+        (listed, _) => listed.map_err(|error| failed(error.into()))?,
     };
     paths.sort_unstable();
     let mut seen = HashSet::new();
@@ -178,8 +177,10 @@ fn open_folder(folder: &Path, kept: &Kept, may_be_empty: bool) -> Result<Vec<Ope
             opened.push(open(Role::InFolder, &path, kept)?);
         }
     }
-    anyhow::ensure!(may_be_empty || !opened.is_empty(), "there is no file in it");
-    Ok(opened)
+    match opened.is_empty() && !may_be_empty {
+        true => Err(failed(Flaw::NoFile)),
+        false => Ok(opened),
+    }
 }
 
 #[cfg(test)]

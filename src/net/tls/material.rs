@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
 use data_encoding::BASE64;
 use memchr::memmem;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -21,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::Judge;
 use super::certificates::Certificate;
+use super::error::{Error, Flaw};
 use super::files::{Opened, Role, what};
 
 /// No file of certificates is larger; a device without an end must not fill the memory.
@@ -51,24 +51,25 @@ pub(super) fn read(
     files: Vec<Opened>,
     hosts: &[Option<String>],
     judge: Option<Judge>,
-) -> Result<Material> {
+) -> Result<Material, Error> {
     let mut material = Material::default();
     let mut chain = None;
     let mut folder_of = None;
     for file in files {
-        let what = what(file.role, &file.path);
+        let failed = |flaw| Error::File(file.role, file.path.clone(), flaw);
         match file.role {
-            Role::Chain => chain = Some((certificates(&file).context(what)?, file.path)),
+            Role::Chain => {
+                chain = Some((certificates(&file).map_err(failed)?, file.path.clone()));
+            }
             Role::Key => {
                 material.warnings.extend(readable_by_all(&file));
-                let key = private_key(&file).context(what.clone())?;
-                let (chain, path) = chain.take().context("a key without a chain")?;
-                let own = parsed(&chain[0])?;
-                ensure!(
-                    is_of(&*key, &own),
-                    "{what}: the key does not belong to the certificate in {}",
-                    path.display()
-                );
+                let key = private_key(&file).map_err(failed)?;
+                let (chain, path) = chain.take().ok_or(Error::KeyAlone)?;
+                let own = parsed(&chain[0])
+                    .map_err(|flaw| Error::File(Role::Chain, path.clone(), flaw))?;
+                if !is_of(&*key, &own) {
+                    return Err(failed(Flaw::OtherKey(path)));
+                }
                 material.warnings.extend(out_of_time(&own, &path));
                 let host = hosts.get(material.certificates.len()).cloned().flatten();
                 let names = host.map_or_else(|| names(&own), |host| vec![host]);
@@ -76,7 +77,7 @@ pub(super) fn read(
                 material.certificates.push(Certificate { names, key });
             }
             Role::Authorities => {
-                let found = certificates(&file).context(what)?;
+                let found = certificates(&file).map_err(failed)?;
                 material.authorities.extend(found);
             }
             Role::InFolder => {
@@ -86,35 +87,38 @@ pub(super) fn read(
                 folder_of = file.path.parent().map(ToOwned::to_owned);
             }
             Role::Revocations => {
-                let found = revocations(&file, &what, &mut material.warnings).context(what)?;
+                let found = revocations(&file, &mut material.warnings).map_err(failed)?;
                 material.revocations.extend(found);
             }
         }
     }
     if let Some(folder) = folder_of.filter(|_| material.authorities.is_empty()) {
-        let what = self::what(Role::InFolder, &folder);
-        let text = format!("{what}: no file in it holds a certificate");
+        let error = Error::File(Role::InFolder, folder, Flaw::NoCertificateInFolder);
         match judge {
-            None | Some(Judge::Authorities) => bail!(text),
-            Some(Judge::App | Judge::Anything | Judge::Nothing) => material.warnings.push(text),
+            None | Some(Judge::Authorities) => return Err(error),
+            Some(Judge::App | Judge::Anything | Judge::Nothing) => {
+                material.warnings.push(error.to_string());
+            }
         }
     }
     Ok(material)
 }
 
-fn bytes(file: &Opened) -> Result<Vec<u8>> {
+fn bytes(file: &Opened) -> Result<Vec<u8>, Flaw> {
     // Room for all, and for the end: memory that a growing vector leaves is not overwritten.
     let length = file.file.metadata()?.len().min(LIMIT);
     let mut bytes = Vec::with_capacity(length as usize + 64);
     let read = (&file.file).take(LIMIT + 1).read_to_end(&mut bytes)?;
-    ensure!(read as u64 <= LIMIT, "it is too large for such a file");
-    Ok(bytes)
+    match read as u64 <= LIMIT {
+        true => Ok(bytes),
+        false => Err(Flaw::TooLarge),
+    }
 }
 
-fn in_pem<T: PemObject>(bytes: &[u8]) -> Result<Vec<T>> {
+fn in_pem<T: PemObject>(bytes: &[u8]) -> Result<Vec<T>, Flaw> {
     let pem = |error| match error {
-        pem::Error::MissingSectionEnd { .. } => anyhow!("its PEM has no end"),
-        error => anyhow!("its PEM is damaged: {error}"),
+        pem::Error::MissingSectionEnd { .. } => Flaw::PemEnd,
+        error => Flaw::Pem(error.to_string()),
     };
     T::pem_slice_iter(bytes)
         .map(|item| item.map_err(pem))
@@ -122,55 +126,49 @@ fn in_pem<T: PemObject>(bytes: &[u8]) -> Result<Vec<T>> {
 }
 
 /// The certificates of a file, at least one.
-fn certificates(file: &Opened) -> Result<Vec<CertificateDer<'static>>> {
+fn certificates(file: &Opened) -> Result<Vec<CertificateDer<'static>>, Flaw> {
     let bytes = bytes(file)?;
     let found = if bytes.first() == Some(&SEQUENCE) {
         vec![CertificateDer::from(bytes)]
     } else {
         in_pem(&bytes)?
     };
-    ensure!(!found.is_empty(), "there is no certificate in it");
+    if found.is_empty() {
+        return Err(Flaw::NoCertificate);
+    }
     for der in &found {
         parsed(der)?;
     }
     Ok(found)
 }
 
-fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {
+fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Flaw> {
     match X509Certificate::from_der(der) {
         Ok((_, certificate)) => Ok(certificate),
-        Err(error) => Err(anyhow!("its certificate is damaged: {error}")),
+        Err(error) => Err(Flaw::Certificate(error.to_string())),
     }
 }
 
 /// The private key of a file. Its text and its bytes are overwritten before their memory is freed.
-fn private_key(file: &Opened) -> Result<Arc<dyn SigningKey>> {
+fn private_key(file: &Opened) -> Result<Arc<dyn SigningKey>, Flaw> {
     let bytes = Zeroizing::new(bytes(file)?);
     let der = if bytes.first() == Some(&SEQUENCE) {
         PrivateKeyDer::try_from(&bytes[..])
-            .map_err(|_| anyhow!("there is no private key in it"))?
+            .map_err(|_| Flaw::NoKey)?
             .clone_key()
     } else {
         let found = |words: &[u8]| memmem::find(&bytes, words).is_some();
         if found(b"BEGIN ENCRYPTED PRIVATE KEY") || found(b"Proc-Type: 4,ENCRYPTED") {
-            bail!(
-                "the key is encrypted, and a server has nobody to ask for its passphrase \
-                 (openssl pkey -in FILE -out FILE takes it off)"
-            );
+            return Err(Flaw::EncryptedKey);
         }
         key_in_pem(&bytes)?
     };
     let der = Zeroizing::new(der);
-    aws_lc_rs::sign::any_supported_type(&der).map_err(|_| {
-        anyhow!(
-            "the key is damaged or of a kind that is not supported: RSA of 2048 to 8192 bits, ECDSA on P-256, \
-             P-384 or P-521, or Ed25519"
-        )
-    })
+    aws_lc_rs::sign::any_supported_type(&der).map_err(|_| Flaw::Key)
 }
 
 /// The first private key in PEM. The reader of certificates would leave copies of the key's text in freed memory.
-fn key_in_pem(text: &[u8]) -> Result<PrivateKeyDer<'static>> {
+fn key_in_pem(text: &[u8]) -> Result<PrivateKeyDer<'static>, Flaw> {
     let key = |label: &str| {
         let begin = format!("-----BEGIN {label}-----");
         Some(memmem::find(text, begin.as_bytes())? + begin.len())
@@ -183,14 +181,14 @@ fn key_in_pem(text: &[u8]) -> Result<PrivateKeyDer<'static>> {
     let found = found
         .iter()
         .filter_map(|(at, label)| Some(((*at)?, *label)));
-    let (at, label) = found.min().context("there is no private key in it")?;
+    let (at, label) = found.min().ok_or(Flaw::NoKey)?;
     let end = memmem::find(&text[at..], format!("-----END {label}-----").as_bytes());
-    let end = at + end.context("its PEM has no end")?;
+    let end = at + end.ok_or(Flaw::PemEnd)?;
     let mut base64 = Zeroizing::new(Vec::with_capacity(end - at));
     base64.extend(text[at..end].iter().filter(|b| !b.is_ascii_whitespace()));
     let der = BASE64
         .decode(&base64)
-        .map_err(|error| anyhow!("its PEM is damaged: {error}"))?;
+        .map_err(|error| Flaw::Pem(error.to_string()))?;
     Ok(match label {
         "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der).into(),
         "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der).into(),
@@ -251,27 +249,27 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 
 fn revocations(
     file: &Opened,
-    what: &str,
     warnings: &mut Vec<String>,
-) -> Result<Vec<CertificateRevocationListDer<'static>>> {
+) -> Result<Vec<CertificateRevocationListDer<'static>>, Flaw> {
     let bytes = bytes(file)?;
     let found: Vec<CertificateRevocationListDer<'static>> = if bytes.first() == Some(&SEQUENCE) {
         vec![bytes.into()]
     } else {
         in_pem(&bytes)?
     };
-    ensure!(!found.is_empty(), "there is no revocation list in it");
+    if found.is_empty() {
+        return Err(Flaw::NoList);
+    }
     for der in &found {
         let (_, list) = CertificateRevocationList::from_der(der)
-            .map_err(|error| anyhow!("its revocation list is damaged: {error}"))?;
-        ensure!(
-            list.version() == Some(X509Version(1)),
-            "its revocation list is of version 1, which is not supported (with `crlnumber` in its \
-             configuration, openssl ca writes version 2)"
-        );
+            .map_err(|error| Flaw::List(error.to_string()))?;
+        if list.version() != Some(X509Version(1)) {
+            return Err(Flaw::ListVersion);
+        }
         if let Some(end) = list.next_update().filter(|&end| end < ASN1Time::now()) {
             warnings.push(format!(
-                "{what}: the time of the list ended on {end}; its authority's clients are refused"
+                "{}: the time of the list ended on {end}; its authority's clients are refused",
+                what(file.role, &file.path)
             ));
         }
     }

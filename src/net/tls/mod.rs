@@ -9,6 +9,7 @@
 
 mod certificates;
 mod clients;
+pub mod error;
 mod facts;
 pub mod files;
 mod handshake;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -11,15 +10,16 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::certificates::Certificate;
+use super::error::Error;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Makes a certificate and its key for this machine.
-pub(super) fn make() -> Result<Certificate> {
+pub(super) fn make() -> Result<Certificate, Error> {
     let names = names();
-    let what = "can't make a certificate for development";
-    let key = KeyPair::generate().context(what)?;
-    let mut params = CertificateParams::new(names.clone()).context(what)?;
+    let key = KeyPair::generate().map_err(|error| Error::SelfSigned(error.into()))?;
+    let mut params =
+        CertificateParams::new(names.clone()).map_err(|error| Error::SelfSigned(error.into()))?;
     params.distinguished_name.remove(DnType::CommonName);
     params
         .distinguished_name
@@ -28,10 +28,13 @@ pub(super) fn make() -> Result<Certificate> {
     params.not_before = (SystemTime::now() - DAY).into();
     params.not_after = (SystemTime::now() + 365 * DAY).into();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let certificate = params.self_signed(&key).context(what)?;
+    let certificate = params
+        .self_signed(&key)
+        .map_err(|error| Error::SelfSigned(error.into()))?;
     let der = PrivatePkcs8KeyDer::from(key.serialize_der());
     let der = Zeroizing::new(PrivateKeyDer::from(der));
-    let key = aws_lc_rs::sign::any_supported_type(&der).context(what)?;
+    let key = aws_lc_rs::sign::any_supported_type(&der)
+        .map_err(|error| Error::SelfSigned(error.into()))?;
     Ok(Certificate {
         names,
         key: Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)),

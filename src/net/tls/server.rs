@@ -6,7 +6,6 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::server::{
@@ -17,6 +16,7 @@ use tokio_rustls::rustls::{ServerConfig, version};
 
 use super::certificates::{Certificate, Certificates};
 use super::clients::Verifier;
+use super::error::Error;
 use super::files::{Kept, Opened};
 use super::handshake::{self, Handshakes};
 use super::rules::Rules;
@@ -82,12 +82,12 @@ impl Server {
     ///
     /// # Errors
     /// One sentence that names option, file and reason.
-    pub async fn load(&self, files: Vec<Opened>) -> Result<()> {
+    pub async fn load(&self, files: Vec<Opened>) -> Result<(), Error> {
         let hosts = self.settings.hosts.clone();
         let judge = self.settings.clients.as_ref().map(|clients| clients.judge);
         let made = self.made.borrow().clone();
         // Hundreds of authorities take their time.
-        let read = tokio::task::spawn_blocking(move || -> Result<_> {
+        let read = tokio::task::spawn_blocking(move || -> Result<_, Error> {
             let mut material = material::read(files, &hosts, judge)?;
             if hosts.is_empty() {
                 let certificate = match made {
@@ -101,7 +101,8 @@ impl Server {
             }
             Ok(material)
         });
-        let material = read.await.context("reading certificates failed")??;
+        let read = read.await;
+        let material = read.map_err(|error| Error::Thread("reading", error))??;
         for warning in &material.warnings {
             ::log::warn!("{warning}");
         }
@@ -123,16 +124,17 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::load`].
-    pub async fn reread(&self) -> Result<()> {
+    pub async fn reread(&self) -> Result<(), Error> {
         let Some(files) = self.settings.files.clone() else {
             return Ok(());
         };
         let opened = tokio::task::spawn_blocking(move || files.open(&Kept::default()));
-        let opened = opened.await.context("opening certificates failed")??;
+        let opened = opened.await;
+        let opened = opened.map_err(|error| Error::Thread("opening", error))??;
         self.load(opened).await
     }
 
-    fn rules(&self, material: material::Material) -> Result<Rules> {
+    fn rules(&self, material: material::Material) -> Result<Rules, Error> {
         let verifier = match self.settings.clients {
             Some(clients) => Some(Arc::new(Verifier::new(
                 clients,
