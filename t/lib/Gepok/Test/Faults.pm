@@ -50,9 +50,9 @@ my @ROWS = (
     ['worker stopped',               'its request 504 by request_timeout, others served', \&worker_stopped, 1],
     ['core killed',                  'accepts again within 1 s, on the same sockets',     \&core_killed,    1],
     ['master killed',                'all processes gone within 1 s',                     \&master_killed,  1],
-    ['disk full in spool_dir',       '507 for who needs it, and for nobody else',         \&disk_full,      1],
+    ['disk full in spool_dir',       '507 for requests that need it, and for no others', \&disk_full,      1],
     ['standard error full',          'lines are lost, requests are not',                  \&log_full,       1],
-    ['descriptors exhausted',        'new clients wait, told once, then all is well',     \&descriptors,    1],
+    ['descriptors exhausted',        'new clients wait, logged once, then served',        \&descriptors,    1],
     ['app closes all descriptors',   'its request 502, or served; its worker replaced',    \&app_closes,     1],
     ['app scribbles on all of them', 'its request 502, or served; its worker replaced', \&app_scribbles,  1],
     ['app forks 50 and exits',       'its request 500 at once, its worker replaced',     \&app_forks,      1],
@@ -214,7 +214,7 @@ sub descriptors {
     my $took = until_true('all is well', $PATIENCE, sub { is_served($server) });
     my $told = () = $server->log =~ /descriptors|can't accept/g;
     check_that($told == 1, "told $told times");
-    return "waited, then served after $took, told once";
+    return "waited, then served after $took, logged once";
 }
 
 # What a request that ruins its worker comes to, and whether another worker takes that one's place.
