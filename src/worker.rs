@@ -105,6 +105,8 @@ pub struct ServerFacts {
     pub ssl_env: bool,
     /// Whether the app may have the client's socket (`psgix.io`).
     pub psgix_io: bool,
+    /// Whether the server sends files that the app names by X-Sendfile.
+    pub xsendfile: bool,
     /// Which responses are compressed, if any.
     pub compress: Option<coding::Settings>,
 }

@@ -52,6 +52,8 @@ my @ATTRIBUTES = qw(
     mime_types
     charset
     file_ranges
+    sendfile_root
+    internal
     compress
     compress_types
     compress_min_length

@@ -150,6 +150,10 @@ pub struct Files {
     pub charset: String,
     /// `file_ranges`
     pub ranges: bool,
+    /// `sendfile_root`
+    pub sendfile_roots: Vec<String>,
+    /// `internal`, each /PATH=DIR
+    pub internal: Vec<String>,
     /// `compress`, names of codings
     pub compress: Vec<String>,
     /// `compress_types`; empty is those that are known to shrink

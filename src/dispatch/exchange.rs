@@ -198,6 +198,11 @@ impl Exchange {
         Some(event)
     }
 
+    /// Whether the app has had the client's socket.
+    pub fn has_lent_socket(&self) -> bool {
+        self.state.taken.get()
+    }
+
     /// Whether the next part is content in a file, or has not come yet, so that it may be. Not where the app has had the client's
     /// socket.
     pub fn may_bring_file(&self) -> bool {

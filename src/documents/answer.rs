@@ -87,6 +87,13 @@ impl Representation<'_> {
         }
     }
 
+    /// All of it, whatever the request's conditions are.
+    pub fn whole_with(&self, status: u16) -> Answer {
+        let mut answer = self.whole();
+        answer.head.status = status;
+        answer
+    }
+
     fn first(&self, name: &[u8]) -> Option<&[u8]> {
         let mut fields = self.fields.iter();
         fields

@@ -33,6 +33,7 @@ mod links;
 mod listing;
 mod look;
 pub mod of_app;
+pub mod offload;
 mod open;
 mod path;
 mod style;
@@ -90,6 +91,17 @@ impl Fallback {
     }
 }
 
+/// All directories that are served.
+#[derive(Clone, Debug, Default)]
+pub struct Served {
+    /// Those that clients see
+    pub directories: Vec<Settings>,
+    /// Those whose files the app names by X-Accel-Redirect
+    pub internal: Vec<Settings>,
+    /// Those whose files the app names by X-Sendfile; their URLs count for nothing
+    pub sendfile: Vec<Settings>,
+}
+
 /// A directory as it is served.
 #[derive(Debug)]
 struct Directory {
@@ -125,6 +137,23 @@ impl Directory {
 struct Node {
     directory: Option<Arc<Directory>>,
     below: BTreeMap<Vec<u8>, Node>,
+}
+
+impl Node {
+    /// The directory of the longest path that these names begin with, and how many of them are its own.
+    fn find(&self, names: &[Vec<u8>]) -> Option<(&Arc<Directory>, usize)> {
+        let mut node = self;
+        let mut found = node.directory.as_ref().map(|directory| (directory, 0));
+        for (index, name) in names.iter().enumerate() {
+            let Some(below) = node.below.get(name) else {
+                break;
+            };
+            node = below;
+            let here = node.directory.as_ref();
+            found = here.map(|directory| (directory, index + 1)).or(found);
+        }
+        found
+    }
 }
 
 /// The directories, and what all look-ups share.
@@ -166,17 +195,7 @@ impl Files {
     /// The directory that has this request: that of the longest path. Nothing where the app has it without a look at files.
     pub fn find(&self, head: &RequestHead) -> Option<Place> {
         let parts = Parts::of(head.method(), head.target())?;
-        let mut node = &self.root;
-        let mut found = node.directory.as_ref().map(|directory| (directory, 0));
-        for (index, name) in parts.names.iter().enumerate() {
-            let Some(below) = node.below.get(name) else {
-                break;
-            };
-            node = below;
-            let here = node.directory.as_ref();
-            found = here.map(|directory| (directory, index + 1)).or(found);
-        }
-        let (directory, own) = found?;
+        let (directory, own) = self.root.find(&parts.names)?;
         let reads = matches!(head.method(), b"GET" | b"HEAD");
         if directory.fallback.is_app() && (!reads || !parts.sound) {
             return None;
@@ -306,14 +325,11 @@ impl Directory {
         let now = date::seconds_now();
         let metadata = &chosen.metadata;
         let etag = etag(metadata, chosen.coding, now);
-        let modified = metadata.mtime();
-        let date = date::imf_fixdate(modified);
+        let date = last_modified(metadata, now);
         let mut fields: Vec<(&[u8], &[u8])> = Vec::with_capacity(8);
         fields.push((b"Content-Type", chosen.kind.text.as_bytes()));
-        // Times before the second one mean that there is none, as in images of containers; a future one would be wrong
-        // (RFC 9110 section 8.8.2.1).
-        if (2..=now).contains(&modified) {
-            fields.push((b"Last-Modified", &date));
+        if let Some(date) = &date {
+            fields.push((b"Last-Modified", date));
         }
         fields.push((b"ETag", etag.as_bytes()));
         if let Some(coding) = chosen.coding {
@@ -337,6 +353,15 @@ impl Directory {
         };
         representation.answer(head, now)
     }
+}
+
+/// The value of Last-Modified. Times before the second one mean that there is none, as in images of containers; a future one would be
+/// wrong (RFC 9110 section 8.8.2.1).
+fn last_modified(metadata: &std::fs::Metadata, now: i64) -> Option<[u8; date::LENGTH]> {
+    let modified = metadata.mtime();
+    (2..=now)
+        .contains(&modified)
+        .then(|| date::imf_fixdate(modified))
 }
 
 /// The entity tag: from time and size, and the coding. Weak where the file may be written again without a change of these.

@@ -1,5 +1,7 @@
 //! The path of a request, part by part.
 
+use std::borrow::Cow;
+
 use crate::semantics::target::{Target, decode_path};
 
 /// The decoded parts of a path between its slashes.
@@ -16,8 +18,25 @@ pub(super) struct Parts {
 impl Parts {
     /// The parts of this request target's path; nothing where it has none.
     pub(super) fn of(method: &[u8], target: &[u8]) -> Option<Self> {
-        let target = Target::parse(method, target).ok()?;
-        let path = target.path.strip_prefix(b"/")?;
+        Parts::of_path(Target::parse(method, target).ok()?.path)
+    }
+
+    /// The parts of the path of a URL, which begins with a slash.
+    pub(super) fn of_path(path: &[u8]) -> Option<Self> {
+        // Decoded once and before anything looks at it: what is decoded has no second meaning.
+        Parts::split(path, |name| decode_path(name).ok())
+    }
+
+    /// The parts of an absolute path of the file system.
+    pub(super) fn of_plain(path: &[u8]) -> Option<Self> {
+        Parts::split(path, |name| Some(Cow::Borrowed(name)))
+    }
+
+    fn split<'p>(
+        path: &'p [u8],
+        decode: impl Fn(&'p [u8]) -> Option<Cow<'p, [u8]>>,
+    ) -> Option<Self> {
+        let path = path.strip_prefix(b"/")?;
         let mut parts = Parts {
             sound: true,
             ..Parts::default()
@@ -28,9 +47,8 @@ impl Parts {
                 parts.slash = true;
                 break;
             }
-            match decode_path(name) {
-                // Decoded once and before anything looks at it: what is decoded has no second meaning.
-                Ok(name) if is_name(&name) => parts.names.push(name.into_owned()),
+            match decode(name) {
+                Some(name) if is_name(&name) => parts.names.push(name.into_owned()),
                 _ => {
                     parts.sound = false;
                     break;

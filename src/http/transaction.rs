@@ -169,6 +169,13 @@ async fn relay(
             }
             Event::Head(head, length) => {
                 wire.take_back().await?;
+                if !exchange.has_lent_socket() && context.site.offloads(&head) {
+                    // The worker is free, whatever content it would send.
+                    exchange.complete();
+                    if let Some(response) = context.site.offloaded(exchange.head(), &head).await {
+                        return send(response, wire).await;
+                    }
+                }
                 if let Some(length) = file_length(exchange, context, &head, length) {
                     let content = match exchange.try_next() {
                         Some(content) => content,

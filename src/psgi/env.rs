@@ -80,6 +80,8 @@ pub(super) struct Builder {
     socket: Vec<u8>,
     /// The optional keys about TLS, where they are wanted.
     tls: Option<tls::SslKeys>,
+    /// Whether Plack::Middleware::XSendfile is told that it can have files sent.
+    xsendfile: bool,
     fixed: Fixed,
 }
 
@@ -99,6 +101,7 @@ struct Fixed {
     cookie: u32,
     content_length: u32,
     https: u32,
+    xsendfile_type: u32,
 }
 
 /// What [`Builder::build`] has built; the entries point into the request and into the builder.
@@ -110,8 +113,8 @@ pub(super) struct Env<'a> {
 }
 
 impl Builder {
-    /// With `ssl_env`, requests over TLS get the `SSL_*` keys.
-    pub(super) fn new(ssl_env: bool) -> Self {
+    /// With `ssl_env`, requests over TLS get the `SSL_*` keys; with `xsendfile`, all get `plack.xsendfile.type`.
+    pub(super) fn new(ssl_env: bool, xsendfile: bool) -> Self {
         let keys = Keys::new();
         let number = |name: &str| keys.find(name.as_bytes()).unwrap_or(GP_UNKNOWN_KEY);
         let fixed = Fixed {
@@ -129,6 +132,7 @@ impl Builder {
             cookie: number("HTTP_COOKIE"),
             content_length: number("CONTENT_LENGTH"),
             https: number("HTTPS"),
+            xsendfile_type: number("plack.xsendfile.type"),
         };
         Builder {
             keys,
@@ -139,6 +143,7 @@ impl Builder {
             peer: text_of(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             socket: Vec::new(),
             tls: ssl_env.then(tls::SslKeys::default),
+            xsendfile,
             fixed,
         }
     }
@@ -167,6 +172,9 @@ impl Builder {
             if let Some(keys) = &mut self.tls {
                 keys.put(&mut self.entries, facts);
             }
+        }
+        if self.xsendfile {
+            self.put(self.fixed.xsendfile_type, slice(b"X-Sendfile"));
         }
         self.put_fields(request, host);
         listener::put_connection(&mut self.socket, listener, request);

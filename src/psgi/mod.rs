@@ -94,7 +94,7 @@ impl PsgiApp {
             gp_outcome::GP_OK => Ok(PsgiApp {
                 perl,
                 app,
-                env: env::Builder::new(server.ssl_env),
+                env: env::Builder::new(server.ssl_env, server.xsendfile),
                 server,
                 sink,
                 compressor,

@@ -156,6 +156,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
             ssl_env: config.ssl_env,
             psgix_io: config.psgix_io,
             compress: config.files.compress.clone(),
+            xsendfile: !config.files.sendfile_roots.is_empty(),
         },
         daemon,
         master: getpid(),
@@ -198,7 +199,7 @@ struct Server<'a> {
     /// Where content goes that is too large for memory, if it may
     spool: Option<PathBuf>,
     /// The directories of files that the server sends itself
-    served: Vec<crate::documents::Settings>,
+    served: crate::documents::Served,
     entry: &'a mut dyn Entry,
     listening: Vec<Listening>,
     /// Their descriptors and the names by which the next program finds them; not those that the app has made, since it

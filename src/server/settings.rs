@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::config::resolved::{self, Budget, Config, Keepalive};
 use crate::core;
 use crate::dispatch;
+use crate::documents;
 use crate::http::context;
 use crate::http::limits::Limits;
 use crate::net::admission;
@@ -83,7 +84,7 @@ fn site(config: &Config) -> site::Settings {
                 unix: status.unix,
             },
         }),
-        files: Vec::new(),
+        files: documents::Served::default(),
     }
 }
 

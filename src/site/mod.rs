@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use self::status::StatusPage;
 use crate::body::Body;
+use crate::documents::offload::Offload;
 use crate::documents::{self, Answer, Files, Place};
 use crate::scoreboard::Board;
 use crate::semantics::message::{Endpoints, RequestHead, ResponseHead};
@@ -26,7 +27,7 @@ pub struct Settings {
     /// The page that tells what the server does, if there is one.
     pub status: Option<StatusSettings>,
     /// The directories of files.
-    pub files: Vec<documents::Settings>,
+    pub files: documents::Served,
 }
 
 /// Where requests go.
@@ -34,6 +35,7 @@ pub struct Settings {
 pub struct Site {
     status: Option<Rc<StatusPage>>,
     files: Option<Rc<Files>>,
+    offload: Option<Offload>,
 }
 
 /// Who answers a request.
@@ -83,11 +85,26 @@ impl Site {
         let status = status.map(|(settings, board)| StatusPage::new(settings, board));
         Site {
             status: status.map(Rc::new),
-            files: match settings.files.as_slice() {
+            files: match settings.files.directories.as_slice() {
                 [] => None,
                 directories => Some(Rc::new(Files::new(directories))),
             },
+            offload: Offload::new(&settings.files.internal, &settings.files.sendfile),
         }
+    }
+
+    /// The response that the server gives in the place of the app's, where the app's names a file that the server is to send.
+    pub async fn offloaded(&self, request: &RequestHead, head: &ResponseHead) -> Option<Response> {
+        let offload = self.offload.as_ref()?;
+        let named = offload.named(head)?;
+        let Answer { head, body } = offload.answer(named, request, head).await;
+        Some(Response { head, body })
+    }
+
+    /// Whether [`offloaded`](Self::offloaded) has a response.
+    pub fn offloads(&self, head: &ResponseHead) -> bool {
+        let named = |offload: &Offload| offload.named(head).is_some();
+        self.offload.as_ref().is_some_and(named)
     }
 
     /// Who answers the request with this head.

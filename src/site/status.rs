@@ -138,7 +138,7 @@ mod tests {
             },
         };
         let settings = SiteSettings {
-            files: Vec::new(),
+            files: crate::documents::Served::default(),
             status: Some(settings),
         };
         Site::new(settings, Some(Arc::new(board)))

@@ -127,6 +127,7 @@ fn bench() {
             multiprocess: true,
             ssl_env: false,
             psgix_io: true,
+            xsendfile: false,
             compress: None,
         };
         let mut psgi = PsgiApp::new(app, server, Rc::new(Nowhere), None).unwrap();

@@ -51,7 +51,8 @@ fn noting(expressions: &str, ssl_env: bool) -> World {
             multiprocess: true,
             ssl_env,
             psgix_io: true,
-            compress: None,
+            xsendfile: false,
+ compress: None,
         },
     )
 }

@@ -219,6 +219,7 @@ impl World {
                 multiprocess,
                 ssl_env: false,
                 psgix_io: true,
+                xsendfile: false,
                 compress: None,
             },
         )

@@ -13,6 +13,10 @@ use crate::config::options::{self, Options};
 pub struct Files {
     /// The directories, `documents` first
     pub directories: Vec<Directory>,
+    /// The directories whose files the app names by X-Accel-Redirect
+    pub internal: Vec<Directory>,
+    /// The directories whose files the app names by X-Sendfile
+    pub sendfile_roots: Vec<PathBuf>,
     /// Names of files that stand for a directory
     pub index: Vec<String>,
     /// Whether directories are listed
@@ -93,25 +97,22 @@ pub(super) fn files(options: &Options) -> Result<Files> {
             fallback: fallback.clone().unwrap_or(Fallback::App),
         });
     }
+    let of_directories = match fallback {
+        Some(Fallback::App) => Fallback::App,
+        _ => Fallback::NotFound,
+    };
     for text in &said.directories {
-        let Some((url, path)) = text.split_once('=').filter(|(url, _)| is_url(url)) else {
-            bail!(
-                "option 'directory': '{}' is not of the form /PATH=DIR",
-                text.escape_debug()
-            );
-        };
-        directories.push(Directory {
-            option: "directory",
-            url: url.to_owned(),
-            path: path_of("directory", path)?,
-            fallback: match fallback {
-                Some(Fallback::App) => Fallback::App,
-                _ => Fallback::NotFound,
-            },
-        });
+        directories.push(directory("directory", text, of_directories.clone())?);
     }
+    let internal = said.internal.iter();
+    let internal = internal.map(|text| directory("internal", text, Fallback::NotFound));
+    let roots = said.sendfile_roots.iter();
     Ok(Files {
         directories,
+        internal: internal.collect::<Result<_>>()?,
+        sendfile_roots: roots
+            .map(|path| path_of("sendfile_root", path))
+            .collect::<Result<_>>()?,
         index: index(said)?,
         listing: said.listing,
         hidden: said.hidden,
@@ -193,6 +194,22 @@ fn coding(said: &options::Files, codings: Vec<Coding>) -> Result<coding::Setting
             names => Types::Named(names.iter().map(lower).collect()),
         },
         min_length: said.compress_min_length,
+    })
+}
+
+// /PATH=DIR
+fn directory(option: &'static str, text: &str, fallback: Fallback) -> Result<Directory> {
+    let Some((url, path)) = text.split_once('=').filter(|(url, _)| is_url(url)) else {
+        bail!(
+            "option '{option}': '{}' is not of the form /PATH=DIR",
+            text.escape_debug()
+        );
+    };
+    Ok(Directory {
+        option,
+        url: url.to_owned(),
+        path: path_of(option, path)?,
+        fallback,
     })
 }
 
@@ -347,6 +364,14 @@ mod tests {
             (
                 |said| said.directories = vec!["/a=".into()],
                 "'directory': '' is not a path",
+            ),
+            (
+                |said| said.internal = vec!["/a".into()],
+                "'internal': '/a' is not of the form /PATH=DIR",
+            ),
+            (
+                |said| said.sendfile_roots = vec![String::new()],
+                "'sendfile_root': '' is not a path",
             ),
             (
                 |said| said.symlinks = "some".into(),

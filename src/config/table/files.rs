@@ -146,6 +146,33 @@ pub(super) static CATEGORY: Category = Category {
             entry: Entry::All,
         },
         Opt {
+            name: "sendfile_root",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Texts(|options, path| options.files.sendfile_roots.push(path)),
+            value: "DIR",
+            preset: Preset::None,
+            short: "send files that the app names by X-Sendfile, repeatable",
+            long: "A response of the app's with the field C<X-Sendfile>, the absolute path of a file below this directory, gets that file as \
+                   its content. The server sends it, with conditional requests and ranges; the worker is free at once. The app's \
+                   other fields stay. A path that leads to no file below such a directory is answered with 404, and the log names \
+                   it. The environment has C<plack.xsendfile.type>, for L<Plack::Middleware::XSendfile>. Without the option the \
+                   field goes to the client, for a proxy in front. Can be repeated.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "internal",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Texts(|options, text| options.files.internal.push(text)),
+            value: "/PATH=DIR",
+            preset: Preset::None,
+            short: "send files named by X-Accel-Redirect, repeatable",
+            long: "As C<sendfile_root>, for the field C<X-Accel-Redirect> and the URLs below a path, which clients can't ask for: with \
+                   C</files=/srv/files>, C<X-Accel-Redirect: /files/a%20b.pdf> is F</srv/files/a b.pdf>. Can be repeated.",
+            entry: Entry::All,
+        },
+        Opt {
             name: "compress",
             letter: None,
             aliases: &[],

@@ -58,9 +58,9 @@ pub(super) enum Decision {
     Code(Coding),
 }
 
-/// Fields that forbid to change the content, or would be wrong after it: those with digests of it, and those by which the app frames
-/// or codes it itself.
-const FORBIDDING: [&[u8]; 9] = [
+/// Fields that forbid to change the content, or would be wrong after it: those with digests of it, those by which the app frames
+/// or codes it itself, and those that name another content.
+const FORBIDDING: [&[u8]; 10] = [
     b"content-encoding",
     b"content-range",
     b"transfer-encoding",
@@ -70,6 +70,7 @@ const FORBIDDING: [&[u8]; 9] = [
     b"content-digest",
     b"repr-digest",
     b"x-sendfile",
+    b"x-accel-redirect",
 ];
 
 /// Decides about a response with these fields, whose content has this length if that is known.
