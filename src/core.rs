@@ -57,7 +57,7 @@ mod check;
 mod connections;
 mod malloc_trim;
 mod master;
-mod reread;
+mod reload;
 mod scoreboard;
 
 /// What the core logs, and how.
@@ -234,14 +234,14 @@ impl Core {
             ToCore::ReadTls => {
                 dispatch.forget_verdicts();
                 match mem::replace(&mut self.tls_files, Ok(Vec::new())) {
-                    Ok(files) => reread::read_tls(&self.master, self.tls.as_ref(), files),
+                    Ok(files) => reload::read_tls(&self.master, self.tls.as_ref(), files),
                     Err(why) => self.master.tell(ToMaster::Answer(Err(why))),
                 }
             }
-            ToCore::Logs(files) => reread::take_logs(&self.context, files),
+            ToCore::Logs(files) => reload::take_logs(&self.context, files),
             ToCore::Reread(logs) => {
                 dispatch.forget_verdicts();
-                reread::all(self.tls.as_ref(), logs, self.board.clone());
+                reload::all(self.tls.as_ref(), logs, self.board.clone());
             }
             // `obey` leaves for it.
             ToCore::Quit => {}

@@ -82,7 +82,7 @@ const STATE: usize = 7;
 
 /// What a worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum WorkerState {
     /// It loads the app.
     Loading,
     /// It waits for a request.
@@ -93,13 +93,13 @@ pub enum State {
     Leaving,
 }
 
-impl State {
+impl WorkerState {
     fn of(number: u64) -> Self {
         match number {
-            1 => State::Idle,
-            2 => State::Busy,
-            3 => State::Leaving,
-            _ => State::Loading,
+            1 => WorkerState::Idle,
+            2 => WorkerState::Busy,
+            3 => WorkerState::Leaving,
+            _ => WorkerState::Loading,
         }
     }
 }
@@ -311,7 +311,7 @@ impl Board {
             (BORN, now()),
             (SERVED, 0),
             (SINCE, now()),
-            (STATE, State::Loading as u64),
+            (STATE, WorkerState::Loading as u64),
         ] {
             self.set(free + word, value);
         }
@@ -332,7 +332,7 @@ pub struct Seat {
 
 impl Seat {
     /// What the worker does now.
-    pub fn does(&self, state: State) {
+    pub fn does(&self, state: WorkerState) {
         self.board.set(self.record + SINCE, now());
         self.board.set(self.record + STATE, state as u64);
     }
@@ -344,7 +344,7 @@ impl Seat {
         let path = head.target().split(|&byte| byte == b'?').next();
         let parts = [head.method(), b" ", path.unwrap_or_default()];
         board.write_text(record + GUARD, record + TEXT..record + RECORD, &parts);
-        self.does(State::Busy);
+        self.does(WorkerState::Busy);
     }
 }
 

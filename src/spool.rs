@@ -124,15 +124,15 @@ pub(crate) fn taken() -> io::Error {
 
 /// Space that something holds, given back when it is gone.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct Reservation {
     bytes: u64,
     of: Rc<Cell<u64>>,
 }
 
-impl Held {
+impl Reservation {
     pub(crate) fn new(bytes: u64, of: &Rc<Cell<u64>>) -> Self {
         of.set(of.get() + bytes);
-        Held {
+        Reservation {
             bytes,
             of: Rc::clone(of),
         }
@@ -144,7 +144,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.of.set(self.of.get() - self.bytes);
     }

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use crate::channel::respond::Respond;
 use crate::channel::worker_end::{Incoming, WAKE_FRAME, WorkerEnd};
 use crate::coding;
-use crate::process::{hung, signal};
-use crate::scoreboard::State;
+use crate::process::{backtrace, signal};
+use crate::scoreboard::WorkerState;
 use crate::semantics::message::{Request, Tls};
 
 mod budget;
@@ -142,13 +142,13 @@ pub fn note_signal(number: i32) {
 
 /// The signal by which the master asks for a backtrace of the app.
 pub fn backtrace_signal() -> i32 {
-    hung::signal()
+    backtrace::signal()
 }
 
 /// Logs the backtrace and ends this process: the master asks only workers that it is about to kill.
 pub fn report_backtrace(calls: &str) {
     ::log::error!("the app is in\n{}", calls.trim_end());
-    hung::end();
+    backtrace::end();
 }
 
 /// Why a worker has stopped serving.
@@ -165,7 +165,7 @@ pub enum Left {
 pub fn serve(channel: &WorkerEnd, app: &mut dyn App, budget: Budget, mut shown: Shown) -> Left {
     SOCKET.store(channel.socket(), Ordering::SeqCst);
     let left = work(channel, app, budget, &mut shown);
-    shown.does(State::Leaving);
+    shown.does(WorkerState::Leaving);
     channel.leaving();
     let _ = channel.flush();
     left
@@ -174,7 +174,7 @@ pub fn serve(channel: &WorkerEnd, app: &mut dyn App, budget: Budget, mut shown: 
 fn work(channel: &WorkerEnd, app: &mut dyn App, mut budget: Budget, shown: &mut Shown) -> Left {
     channel.idle();
     shown.begin();
-    shown.does(State::Idle);
+    shown.does(WorkerState::Idle);
     loop {
         // A broken channel shows at the next read.
         let _ = channel.flush();
@@ -188,7 +188,7 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut budget: Budget, shown: &mut 
                 shown.serves(&request.head);
                 match app.call(id, request, budget.start_request()) {
                     Called::Done if budget.is_exhausted() => return Left::Finished,
-                    Called::Done => shown.does(State::Idle),
+                    Called::Done => shown.does(WorkerState::Idle),
                     Called::Leave => return Left::Finished,
                     Called::Exit(status) => return Left::Exit(status),
                 }

@@ -60,7 +60,7 @@ impl Area {
         Some(at)
     }
 
-    /// Core: gives so many bytes back.
+    /// Core: gives `length` bytes back.
     pub(super) fn give_back(&self, length: usize) {
         self.returned.fetch_add(length as u64, Ordering::Release);
     }

@@ -58,12 +58,12 @@ impl Chunk {
         }
     }
 
-    /// Drops so many bytes at its beginning, at most all.
+    /// Drops `count` bytes at its beginning, at most all.
     pub fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
     }
 
-    /// Drops what is behind so many bytes.
+    /// Drops all but its first `length` bytes.
     pub fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length);
     }

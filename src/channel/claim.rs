@@ -1,4 +1,4 @@
-//! Claim words: who may run a request, decided by one compare-and-swap in shared memory.
+//! Claim words: whether a worker may run a request is decided by one compare-and-swap in shared memory.
 //!
 //! A word holds the request's id and its state, so that a slot used again can't be confused. A worker
 //! claims a request just before it calls the app, never on reading: what a dead worker had not claimed

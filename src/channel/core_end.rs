@@ -26,7 +26,7 @@ use super::violation::{ChannelError, Violation};
 use super::{Descriptors, codec};
 use crate::semantics::message::{Request, Tls};
 
-/// Bytes of frames that are gathered without a buffer being made anew.
+/// Bytes of frames that are gathered without allocating another buffer.
 const BUFFER: usize = 16 * 1024;
 
 /// Writes that wait for a worker to read, at most. It is sent a few dozen requests ahead, and for each open response a few frames.
@@ -152,7 +152,7 @@ impl CoreEnd {
         self.slots.are_free()
     }
 
-    /// Offers request `id` to the worker and sends it: at once, or with `later` behind what else the loop has to do now,
+    /// Offers request `id` to the worker and sends it: at once, or with `later` after what else the loop has to do now,
     /// so that several requests for a busy worker travel together.
     ///
     /// # Errors

@@ -23,10 +23,10 @@ pub(super) const MARKS: usize = 5;
 /// Mark: a descriptor comes along.
 const DESCRIPTOR: u8 = 1;
 
-/// Mark: the response is complete behind this frame, as an End would say.
+/// Mark: the response is complete after this frame, as with an End.
 pub(super) const ENDS: u8 = 2;
 
-/// Mark: the worker is ready behind this frame, as an Idle would say.
+/// Mark: the worker is ready after this frame, as with an Idle.
 pub(super) const IDLE: u8 = 4;
 
 /// A payload up to this size is copied: a reference to it would hold the whole buffer that was read into.
@@ -47,7 +47,7 @@ pub(super) const PIECE: usize = 64 * 1024;
 pub(super) enum Kind {
     /// Core to worker: a complete request.
     Request = 1,
-    /// Core to worker: so many more bytes of content may be sent.
+    /// Core to worker: how many more bytes of content may be sent.
     Credit = 2,
     /// Core to worker: leave when nothing is in flight.
     Stop = 3,

@@ -18,7 +18,7 @@ use super::ring::Ring;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Shared {
-    /// Who may run which request.
+    /// The claim words of the requests.
     pub(super) claims: Claims,
     /// What the worker says.
     pub(super) ring: Ring,
@@ -58,7 +58,7 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Maps what is behind `memory`.
+    /// Maps the memory of this descriptor.
     ///
     /// # Errors
     /// Whatever mmap says.

@@ -21,7 +21,7 @@ pub enum Message {
     Head(u64, ResponseHead, Option<u64>),
     /// A piece of content.
     Chunk(u64, Chunk),
-    /// A piece of content: so many bytes of a file, from an offset on.
+    /// A piece of content in a file: its offset and length.
     File(u64, OwnedFd, u64, u64),
     /// A piece of content in a file whose descriptor could not be received: they have run out.
     LostFile(u64),

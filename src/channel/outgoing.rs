@@ -62,7 +62,7 @@ impl Attention {
         }
     }
 
-    /// Whether it was called since the last time; else it will wake who asks.
+    /// Whether it was called since the last time; if not, it will wake the caller.
     pub(super) fn is_called(&self, context: &Context<'_>) -> bool {
         let called = self.called.take();
         if !called {

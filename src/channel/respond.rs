@@ -33,11 +33,11 @@ pub trait Respond {
         fields: &[(&[u8], &[u8])],
         length: Option<u64>,
     ) -> Result<(), Lost>;
-    /// A piece of content, behind the head. Blocks while the client is too slow to take more. Returns how many bytes
+    /// A piece of content, after the head. Blocks while the client is too slow to take more. Returns how many bytes
     /// were taken: less than all where a signal came meanwhile. What exceeds the Content-Length is not sent, and
     /// [`Lost::Complete`].
     fn chunk(&self, id: u64, content: &[u8]) -> Result<usize, Lost>;
-    /// A piece of content, behind the head: `length` bytes of a regular file from `offset` on. The core
+    /// A piece of content, after the head: `length` bytes of a regular file from `offset` on. The core
     /// sends it; a file that has become shorter by then costs the client's connection.
     fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost>;
     /// The client's socket, for an app that speaks to it itself (psgix.io). A response may follow all the
@@ -47,7 +47,7 @@ pub trait Respond {
     fn look(&self, id: u64) -> Result<(), Lost>;
     /// The response is complete.
     fn end(&self, id: u64) -> Result<(), Lost>;
-    /// The response can't be completed: the core answers 502 or, behind the head, cuts the connection.
+    /// The response can't be completed: the core answers 502 or, after the head, cuts the connection.
     fn abort(&self, id: u64);
     /// This worker can take the next request.
     fn idle(&self);

@@ -27,7 +27,7 @@ use crate::semantics::message::{Request, Tls};
 /// Content from this size on goes into shared memory, while there is room.
 const SHARE: usize = 512;
 
-/// Where there is no room, content up to this size is copied behind the frames before it, larger content is written from where
+/// Where there is no room, content up to this size is copied after the frames before it, larger content is written from where
 /// it is.
 const COPY: usize = 8 * 1024;
 
@@ -325,7 +325,7 @@ impl WorkerEnd {
         {
             state.sent();
             state.untold = true;
-            // After a call, the core is told once for all requests that are here already. Should the next call take
+            // After a call, the core is woken once for all requests that are here already. Should the next call take
             // long, the core looks by itself: it watches over requests that it has sent ahead.
             let more_is_here = !state.unframer.bytes.is_empty() || !state.waiting.is_empty();
             if mem::take(&mut state.patient) && more_is_here {

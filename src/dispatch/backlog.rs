@@ -20,7 +20,7 @@ use crate::body::FileSlice;
 use crate::channel::Chunk;
 use crate::disk;
 use crate::share::{Holder, Taken};
-use crate::spool::{self, Held, Room};
+use crate::spool::{self, Reservation, Room};
 
 /// Memory for one response, while there is enough of it.
 const MEMORY: u64 = 1024 * 1024;
@@ -170,7 +170,7 @@ impl Backlog {
         }
         let piece = Piece {
             chunk: content,
-            _held: Some([memory, &self.total].map(|of| Held::new(length, of))),
+            _held: Some([memory, &self.total].map(|of| Reservation::new(length, of))),
         };
         let mut spill = self.spill.borrow_mut();
         if !fits && self.on_disk().held() + length <= DISK {
@@ -218,7 +218,7 @@ impl Backlog {
         self.on_disk.get().is_some()
     }
 
-    /// Writes what waits, in order; `credit` is told of each piece that is on the disk.
+    /// Writes what waits, in order; calls `credit` for each piece that is on the disk.
     ///
     /// # Errors
     /// When a piece can't be written. It stays in memory, and what comes after it waits for the next call.

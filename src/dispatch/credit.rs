@@ -69,7 +69,7 @@ impl Dispatch {
         }
     }
 
-    /// Lets the worker of a request send so many more bytes; small amounts are gathered first.
+    /// Lets the worker of a request send more bytes; small amounts are gathered first.
     pub(super) fn credit(&self, state: &InFlight, amount: u64) {
         let owed = state.backlog.owed.get() + amount;
         let Place::Worker { number, id } = state.place.get() else {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::body::FileSlice;
 use crate::channel::Chunk;
 use crate::semantics::message::ResponseHead;
-use crate::spool::Held;
+use crate::spool::Reservation;
 
 /// A part of a response, as a connection gets it.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Piece {
     /// The content.
     pub chunk: Chunk,
     /// Memory that it holds until it is written: this response's, and that of all.
-    pub(super) _held: Option<[Held; 2]>,
+    pub(super) _held: Option<[Reservation; 2]>,
 }
 
 impl From<Bytes> for Piece {

@@ -120,7 +120,7 @@ impl InFlight {
         true
     }
 
-    /// Whether the app waits for a socket; whoever hears it must answer.
+    /// Whether the app waits for a socket; a caller that gets true must answer.
     pub(super) fn answer(&self) -> bool {
         self.asked.replace(false)
     }

@@ -1,4 +1,4 @@
-//! How busy the workers are, told now and then while it changes, and never while nothing happens.
+//! How busy the workers are: reported in ticks while requests come, and never while nothing happens.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,26 +10,26 @@ use super::Dispatch;
 use super::report::{Load, Report};
 use super::worker::Stage;
 
-/// What is shorter is no sign of too few workers.
+/// A shorter wait is no sign of too few workers.
 const TICK: Duration = Duration::from_millis(100);
 
 /// A call that is shorter keeps nobody waiting for long.
 const QUICK: Duration = Duration::from_millis(10);
 
-/// The extremes since the last look.
+/// The extremes of the current tick.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(super) struct LoadWindow {
     idle_least: Cell<usize>,
     idle_most: Cell<usize>,
     waiting_least: Cell<usize>,
     /// Calls that ended.
     ended: Cell<usize>,
     /// Something was submitted, or a worker has come.
-    stirred: Cell<bool>,
+    active: Cell<bool>,
     watching: Cell<bool>,
 }
 
-impl Marks {
+impl LoadWindow {
     pub(super) fn idle(&self, count: usize) {
         self.idle_least.set(self.idle_least.get().min(count));
         self.idle_most.set(self.idle_most.get().max(count));
@@ -45,61 +45,61 @@ impl Marks {
 }
 
 impl Dispatch {
-    /// Something was submitted, or a worker has come: looks at the load as long as anything goes on.
-    pub(super) fn stir(self: &Rc<Self>) {
-        let marks = &self.marks;
-        marks.stirred.set(true);
-        if !self.settings.tell_load || marks.watching.replace(true) {
+    /// Something was submitted, or a worker has come: watches the load until nothing happens any more.
+    pub(super) fn watch_load(self: &Rc<Self>) {
+        let window = &self.load_window;
+        window.active.set(true);
+        if !self.settings.tell_load || window.watching.replace(true) {
             return;
         }
         let dispatch = Rc::clone(self);
         spawn_local(async move {
             let mut told = None;
-            dispatch.begin_marks();
+            dispatch.start_window();
             loop {
                 tokio::time::sleep(TICK).await;
                 let load = dispatch.load();
-                // Where requests wait, the number of workers grows with each time that it is told.
+                // While requests wait, the number of workers grows with each report.
                 if load.waiting > 0 || told != Some(load) {
                     dispatch.report(Report::Load(load));
                     told = Some(load);
                 }
-                if !dispatch.marks.stirred.replace(false) && load.is_quiet() {
+                if !dispatch.load_window.active.replace(false) && load.is_quiet() {
                     break;
                 }
-                dispatch.begin_marks();
+                dispatch.start_window();
             }
-            dispatch.marks.watching.set(false);
+            dispatch.load_window.watching.set(false);
         });
     }
 
-    fn begin_marks(&self) {
+    fn start_window(&self) {
         let (idle, waiting) = (self.workers.borrow().idle(), self.waiting());
-        self.marks.idle_least.set(idle);
-        self.marks.idle_most.set(idle);
-        self.marks.waiting_least.set(waiting);
-        self.marks.ended.set(0);
+        self.load_window.idle_least.set(idle);
+        self.load_window.idle_most.set(idle);
+        self.load_window.waiting_least.set(waiting);
+        self.load_window.ended.set(0);
     }
 
     fn load(&self) -> Load {
         let workers = self.workers.borrow();
         let serving = workers.iter().filter(|(_, w)| w.stage == Stage::Serving);
         let ready = serving.count();
-        load(ready, &self.marks)
+        load(ready, &self.load_window)
     }
 }
 
-/// What the marks mean. Workers that are busy with quick calls are no reason for more of them: those would only share
+/// What was seen in a tick, as a load. Workers that are busy with quick calls are no reason for more of them: those would only share
 /// the same processors. So a request that gets its worker before the next look, by the pace of the last, does not wait;
 /// and where each worker ends a call in [`QUICK`], each is as good as a spare one.
-fn load(ready: usize, marks: &Marks) -> Load {
-    let ended = marks.ended.get();
+fn load(ready: usize, window: &LoadWindow) -> Load {
+    let ended = window.ended.get();
     let quick = ended >= ready * (TICK.as_millis() / QUICK.as_millis()) as usize;
     Load {
         ready,
-        idle_least: marks.idle_least.get(),
-        idle_most: if quick { ready } else { marks.idle_most.get() },
-        waiting: marks.waiting_least.get().saturating_sub(ended),
+        idle_least: window.idle_least.get(),
+        idle_most: if quick { ready } else { window.idle_most.get() },
+        waiting: window.waiting_least.get().saturating_sub(ended),
     }
 }
 
@@ -108,10 +108,10 @@ mod tests {
     use super::*;
 
     fn seen(ready: usize, waiting: usize, ended: usize) -> Load {
-        let marks = Marks::default();
-        marks.waiting_least.set(waiting);
-        marks.ended.set(ended);
-        load(ready, &marks)
+        let window = LoadWindow::default();
+        window.waiting_least.set(waiting);
+        window.ended.set(ended);
+        load(ready, &window)
     }
 
     #[test]

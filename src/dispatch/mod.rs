@@ -17,7 +17,7 @@ use self::backlog::Backlog;
 use self::call::Call;
 use self::changes::Changes;
 use self::exchange::{InFlight, Place};
-use self::load::Marks;
+use self::load::LoadWindow;
 use self::queue::Queue;
 use self::readers::Readers;
 use self::verify::Accepted;
@@ -89,14 +89,14 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Dispatch {
     settings: Settings,
-    /// Who hears of the workers.
+    /// The receiver of reports about the workers.
     reports: UnboundedSender<Report>,
     workers: RefCell<Workers>,
     /// Calls that wait for a worker.
     queue: RefCell<Queue>,
     /// Certificates that the app has accepted.
     accepted: RefCell<Accepted>,
-    marks: Marks,
+    load_window: LoadWindow,
     changes: Changes,
     /// The watch over requests that wait is running.
     queue_watched: Cell<bool>,
@@ -106,7 +106,7 @@ pub struct Dispatch {
     watching: Cell<bool>,
     /// The watch over calls that take too long is running.
     timing: Cell<bool>,
-    /// Workers were told to leave; new ones are told so at once.
+    /// Workers were told to leave; new ones are told at once.
     stopped: Cell<bool>,
     /// No worker will come any more.
     deserted: Cell<bool>,
@@ -125,7 +125,7 @@ fn now() -> Instant {
 }
 
 impl Dispatch {
-    /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` is told of workers.
+    /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` gets what becomes of workers.
     /// With `timed`, [`Witness::call`] tells when responses were complete.
     pub fn new(
         settings: Settings,
@@ -139,7 +139,7 @@ impl Dispatch {
             workers: RefCell::default(),
             queue: RefCell::default(),
             accepted: RefCell::default(),
-            marks: Marks::default(),
+            load_window: LoadWindow::default(),
             changes: Changes::default(),
             queue_watched: Cell::new(false),
             oldest_at_worker: Cell::new(None),
@@ -177,7 +177,7 @@ impl Dispatch {
             } else {
                 state.finish(Event::Overloaded);
             }
-            self.stir();
+            self.watch_load();
             self.distribute(state.submitted);
         }
         Exchange {
@@ -238,7 +238,7 @@ impl Dispatch {
                 let sent = worker.send(&call, number);
                 sent.map(|()| worker.only_call())
             });
-            self.marks.idle(self.workers.borrow().idle());
+            self.load_window.idle(self.workers.borrow().idle());
             match sent {
                 Some(Ok(begun)) => {
                     if let Call::Request(state) = &call {
@@ -258,7 +258,7 @@ impl Dispatch {
         if waiting > 0 {
             self.watch_queue();
         }
-        self.marks.waiting(waiting);
+        self.load_window.waiting(waiting);
         self.show_queue();
     }
 
@@ -414,14 +414,14 @@ impl Dispatch {
 
     /// Worker `number` is ready for a call.
     fn ready(self: &Rc<Self>, number: u32) -> Result<(), Violation> {
-        self.marks.call_over();
+        self.load_window.call_over();
         let mut workers = self.workers.borrow_mut();
         let loaded = workers.change(number, Worker::ready).transpose()?;
         let starved = workers.get(number).is_some_and(Worker::is_starved);
-        self.marks.idle(workers.idle());
+        self.load_window.idle(workers.idle());
         drop(workers);
         if loaded == Some(true) {
-            self.stir();
+            self.watch_load();
         }
         if starved {
             limited!(
@@ -459,7 +459,7 @@ impl Dispatch {
         }
     }
 
-    /// Tells whoever looks after the workers. Without anybody there, the core ends.
+    /// Reports to the receiver. If there is none any more, the core is ending.
     fn report(&self, report: Report) {
         let _ = self.reports.send(report);
     }

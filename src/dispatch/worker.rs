@@ -62,7 +62,7 @@ pub(super) type Left = (Call, bool);
 
 /// A call that a worker holds.
 #[derive(Debug)]
-struct Held {
+struct HeldCall {
     id: u64,
     call: Call,
     /// It was a question, and has its answer.
@@ -77,7 +77,7 @@ pub(super) struct Worker {
     pub(super) end: Rc<CoreEnd>,
     pub(super) stage: Stage,
     /// Calls that are not over, in the order in which it serves them.
-    held: VecDeque<Held>,
+    held: VecDeque<HeldCall>,
     /// Responses that are not complete; those of writers that the app keeps beyond the call are among them.
     open: Open,
     /// It has said that it is ready, for the first time.
@@ -301,7 +301,7 @@ impl Worker {
         }
         call.set_place(Place::Worker { number, id });
         let call = call.clone();
-        self.held.push_back(Held {
+        self.held.push_back(HeldCall {
             id,
             call,
             answered: false,
@@ -418,7 +418,7 @@ impl Worker {
     /// When it has no such question, or has not claimed it.
     pub(super) fn answered(&mut self, id: u64) -> Result<Rc<Question>, Violation> {
         match self.held.front_mut() {
-            Some(Held {
+            Some(HeldCall {
                 id: asked,
                 call: Call::Verify(question),
                 answered: answered @ false,

@@ -63,7 +63,7 @@ impl AccessLog {
             .put(|out| self.writer.borrow_mut().put(out, record));
     }
 
-    /// Goes on in the same destination, opened anew.
+    /// Continues in the same destination, opened again.
     pub fn reopen(&self, descriptor: OwnedFd) {
         match Target::new(&self.destination, descriptor, self.zone.clone()) {
             Ok(target) => self.sink.reopen(target),

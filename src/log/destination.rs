@@ -134,7 +134,7 @@ impl fmt::Display for DestinationError {
             DestinationError::ZeroByte(text) => {
                 write!(f, "'{}' has a zero byte", text.escape_debug())
             }
-            DestinationError::NoCommand => f.write_str("there is no command behind '|'"),
+            DestinationError::NoCommand => f.write_str("there is no command after '|'"),
             DestinationError::Facility(name) => write!(f, "'{name}' is no facility of syslog"),
             DestinationError::Tag(tag) => {
                 write!(f, "'{}' is no tag of syslog", tag.escape_debug())
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (text, error) in [
-            ("|", "there is no command behind '|'"),
+            ("|", "there is no command after '|'"),
             ("syslog:local8", "'local8' is no facility of syslog"),
             ("syslog:facility=", "'' is no facility of syslog"),
             ("syslog:tag=a b", "'a b' is no tag of syslog"),

@@ -77,7 +77,7 @@ pub enum Unit {
 
 /// A span of time in the life of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
+pub enum Timing {
     /// From the request's first byte to the response's last.
     Whole,
     /// From the request's first byte to the response's first.
@@ -106,7 +106,7 @@ pub enum Shows {
     /// `%{NAME}C`: a cookie.
     Cookie(Vec<u8>),
     /// `%D`, `%T` and others.
-    Time(Span, Unit),
+    Time(Timing, Unit),
     /// `%H`: the protocol.
     Protocol,
     /// `%I`: bytes received.
@@ -125,7 +125,7 @@ pub enum Shows {
     Sent,
     /// `%{NAME}o`: a field of the response.
     ResponseField(Vec<u8>),
-    /// `%p`: our port, as the app is told it.
+    /// `%p`: our port, as the app sees it.
     Port,
     /// `%{local}p`
     LocalPort,
@@ -238,7 +238,7 @@ impl Format {
         self.shows_any(|shows| {
             matches!(
                 shows,
-                Shows::Worker | Shows::RequestId | Shows::Time(Span::Queue | Span::App, _)
+                Shows::Worker | Shows::RequestId | Shows::Time(Timing::Queue | Timing::App, _)
             )
         })
     }
@@ -303,7 +303,7 @@ impl Part {
     }
 }
 
-/// The directive at the front of `text`, and what stands behind it.
+/// The directive at the front of `text`, and the rest.
 fn directive(text: &str) -> Result<(Part, &str), FormatError> {
     let unfinished = || FormatError::Unfinished(text.escape_debug().to_string());
     let rest = &text[1..];
@@ -365,9 +365,9 @@ fn shows(letter: &str, argument: Option<&str>) -> Result<Option<Shows>, FormatEr
         ("B", None) => Some(Shows::Content),
         ("b", None) => Some(Shows::ContentOrDash),
         ("C", Some(cookie)) => name(Shows::Cookie, cookie),
-        ("D", None) => Some(Shows::Time(Span::Whole, Unit::Micros)),
-        ("T", unit) => unit_named(unit.unwrap_or("s")).map(|unit| Shows::Time(Span::Whole, unit)),
-        ("^FB", None) => Some(Shows::Time(Span::FirstByte, Unit::Micros)),
+        ("D", None) => Some(Shows::Time(Timing::Whole, Unit::Micros)),
+        ("T", unit) => unit_named(unit.unwrap_or("s")).map(|unit| Shows::Time(Timing::Whole, unit)),
+        ("^FB", None) => Some(Shows::Time(Timing::FirstByte, Unit::Micros)),
         ("H", None) => Some(Shows::Protocol),
         ("I", None) => Some(Shows::Received),
         ("i", Some(field)) => name(Shows::RequestField, field),
@@ -412,9 +412,9 @@ fn variable_named(variable: &str) -> Option<Shows> {
         "SSL_PROTOCOL" => Shows::TlsProtocol,
         "SSL_CIPHER" => Shows::TlsCipher,
         "SSL_TLS_SNI" => Shows::TlsServerName,
-        "RECEIVE_TIME" => Shows::Time(Span::Receiving, Unit::Micros),
-        "QUEUE_TIME" => Shows::Time(Span::Queue, Unit::Micros),
-        "APP_TIME" => Shows::Time(Span::App, Unit::Micros),
+        "RECEIVE_TIME" => Shows::Time(Timing::Receiving, Unit::Micros),
+        "QUEUE_TIME" => Shows::Time(Timing::Queue, Unit::Micros),
+        "APP_TIME" => Shows::Time(Timing::App, Unit::Micros),
         _ => return None,
     })
 }
@@ -472,7 +472,7 @@ mod tests {
 
     #[test]
     fn every_directive_is_read() {
-        let of = |unit| Shows::Time(Span::Whole, unit);
+        let of = |unit| Shows::Time(Timing::Whole, unit);
         for (text, shows) in [
             ("%h", Shows::Client),
             ("%{c}a", Shows::Client),
@@ -482,7 +482,7 @@ mod tests {
             ("%T", of(Unit::Seconds)),
             ("%{ms}T", of(Unit::Millis)),
             ("%{us}T", of(Unit::Micros)),
-            ("%^FB", Shows::Time(Span::FirstByte, Unit::Micros)),
+            ("%^FB", Shows::Time(Timing::FirstByte, Unit::Micros)),
             (
                 "%{User-agent}i",
                 Shows::RequestField(b"User-agent".to_vec()),
@@ -503,8 +503,8 @@ mod tests {
             ("%{%F}t", Shows::Strftime("%F".to_owned(), Moment::Begin)),
             ("%{end:%T}t", Shows::Strftime("%T".to_owned(), Moment::End)),
             ("%{SSL_PROTOCOL}x", Shows::TlsProtocol),
-            ("%{QUEUE_TIME}x", Shows::Time(Span::Queue, Unit::Micros)),
-            ("%{APP_TIME}x", Shows::Time(Span::App, Unit::Micros)),
+            ("%{QUEUE_TIME}x", Shows::Time(Timing::Queue, Unit::Micros)),
+            ("%{APP_TIME}x", Shows::Time(Timing::App, Unit::Micros)),
             ("100%%", Shows::Text(b"100%".to_vec())),
             (
                 "\\t\\\"\\\\\\z%%é",

@@ -21,7 +21,7 @@ macro_rules! limited {
 }
 pub(crate) use limited;
 
-/// Texts of one kind that are told apart; in a minute with more of them the others only count.
+/// Texts of one kind that are distinguished; in a minute with more of them the others are only counted.
 const TEXTS: usize = 8;
 
 /// One kind of lines.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::escape::{put_bare, put_json, put_quoted};
-use super::format::{Format, Moment, Part, Shows, Span, Unit};
+use super::format::{Format, Moment, Part, Shows, Timing, Unit};
 use super::record::{Ending, Record};
 use super::time::{Civil, Zone};
 use crate::semantics::field::Fields;
@@ -97,7 +97,7 @@ impl Line<'_> {
             Shows::ContentOrDash if record.content == 0 => out.push(b'-'),
             Shows::ContentOrDash => put_number(out, record.content),
             Shows::Cookie(name) => put_value(out, self.cookie(name), put_quoted),
-            Shows::Time(span, unit) => put_optional(out, self.span(*span).map(|d| unit.of(d))),
+            Shows::Time(span, unit) => put_optional(out, self.timing(*span).map(|d| unit.of(d))),
             Shows::Protocol => put_value(out, self.protocol().map(str::as_bytes), put_bare),
             Shows::Received => put_number(out, record.received),
             Shows::RequestField(name) => {
@@ -222,8 +222,8 @@ impl Line<'_> {
         object.number("bytes_received", Some(record.received));
         object.seconds("duration", Some(record.duration));
         object.seconds("receive_time", record.receiving);
-        object.seconds("queue_time", self.span(Span::Queue));
-        object.seconds("app_time", self.span(Span::App));
+        object.seconds("queue_time", self.timing(Timing::Queue));
+        object.seconds("app_time", self.timing(Timing::App));
         object.seconds("first_byte_time", record.first_byte);
         let field = |name| record.head.and_then(|head| joined(&head.fields, name));
         object.text("referer", field(b"Referer").as_deref());
@@ -252,13 +252,13 @@ impl Line<'_> {
         object.end();
     }
 
-    fn span(&self, span: Span) -> Option<Duration> {
-        match span {
-            Span::Whole => Some(self.record.duration),
-            Span::FirstByte => self.record.first_byte,
-            Span::Receiving => self.record.receiving,
-            Span::Queue => self.record.call.map(|call| call.queued),
-            Span::App => self.record.call.and_then(|call| call.called),
+    fn timing(&self, timing: Timing) -> Option<Duration> {
+        match timing {
+            Timing::Whole => Some(self.record.duration),
+            Timing::FirstByte => self.record.first_byte,
+            Timing::Receiving => self.record.receiving,
+            Timing::Queue => self.record.call.map(|call| call.queued),
+            Timing::App => self.record.call.and_then(|call| call.called),
         }
     }
 

@@ -1,5 +1,5 @@
-//! The server's own lines on their way to standard error. None waits for who reads there: a line that can't be written is lost
-//! and counted, and the next line that can be written tells how many there were.
+//! The server's own lines on their way to standard error. They never wait for its reader: a line that can't be written is lost
+//! and counted, and the next line that can be written says how many were lost.
 //!
 //! The core gives its lines to a thread ([`Sink`]), since a disk may take its time as well. Every other process writes them
 //! itself, because it forks and has one thread: it waits [`PATIENCE`] at most, and not at all while lines are being lost.
@@ -18,7 +18,7 @@ use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use super::sink::{Sink, Whose, lost_lines};
 use super::target::Target;
 
-/// How long a line waits for a reader that is behind.
+/// How long a line waits for a slow reader.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);

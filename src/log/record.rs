@@ -43,7 +43,7 @@ pub struct Record<'a> {
     pub call: Option<Call>,
 }
 
-/// How a connection went on behind a response.
+/// What became of a connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It may bring another request.

@@ -35,7 +35,7 @@ pub(super) enum Whose {
 #[derive(Debug)]
 pub(super) struct Sink(Arc<Shared>);
 
-/// What the thread shares with those who put lines.
+/// What the thread shares with the callers of [`Sink::put`].
 #[derive(Debug)]
 struct Shared {
     lines: Mutex<Lines>,

@@ -15,7 +15,7 @@ use super::destination::{Destination, Syslog};
 use super::time::Zone;
 use crate::semantics::message::Timestamp;
 
-/// Bytes that a pipe takes in one piece, whoever else writes into it (PIPE_BUF of pipe(7)).
+/// Bytes that a pipe takes in one piece, whatever other processes write to it (PIPE_BUF of pipe(7)).
 const PIPE_PIECE: usize = 4096;
 
 /// An open log.

@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::admission::{Admission, Admitted, Place};
+use super::admission::{Admission, Admitted, Permit};
 use super::listen::Listening;
 use super::stream::Stream;
 use crate::log::limited;
@@ -139,9 +139,9 @@ impl Acceptor {
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((place, stream, endpoints)) => {
+                Ok((permit, stream, endpoints)) => {
                     let crowded = stream.number() >= self.reserved;
-                    if let Some(admitted) = self.admission.admit(place, &endpoints) {
+                    if let Some(admitted) = self.admission.admit(permit, &endpoints) {
                         serve(stream, endpoints, admitted);
                     }
                     if crowded {
@@ -178,7 +178,7 @@ impl Acceptor {
         next.is_ok_and(|next| next.as_raw_fd() < self.reserved)
     }
 
-    async fn accept(&self) -> io::Result<(Place, Stream, Endpoints)> {
+    async fn accept(&self) -> io::Result<(Permit, Stream, Endpoints)> {
         match &self.listener {
             Listener::Tcp { listener, local } => {
                 self.accept_on(listener, |listener| tcp(listener.accept()?, *local))
@@ -191,18 +191,18 @@ impl Acceptor {
         }
     }
 
-    /// Accepts a connection when one waits and has a place.
+    /// Accepts a connection when one waits and has a permit.
     async fn accept_on<L: AsRawFd>(
         &self,
         listener: &AsyncFd<L>,
         mut accept: impl FnMut(&L) -> io::Result<(Stream, Endpoints)>,
-    ) -> io::Result<(Place, Stream, Endpoints)> {
+    ) -> io::Result<(Permit, Stream, Endpoints)> {
         loop {
             let mut ready = listener.readable().await?;
-            let place = self.admission.place().await;
-            // Another process of the server may have taken it meanwhile: the place is given back.
+            let permit = self.admission.permit().await;
+            // Another process of the server may have taken it meanwhile: the permit is given back.
             if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref())) {
-                return accepted.map(|(stream, endpoints)| (place, stream, endpoints));
+                return accepted.map(|(stream, endpoints)| (permit, stream, endpoints));
             }
         }
     }

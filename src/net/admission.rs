@@ -23,50 +23,54 @@ pub struct Settings {
     pub of_one: Option<NonZeroU32>,
 }
 
-/// Grants the connections of all listeners their places.
+/// Grants the connections of all listeners their permits.
 #[derive(Debug)]
 pub struct Admission {
     settings: Settings,
     /// Places that are free; nothing where connections are not limited.
-    places: Option<Arc<Semaphore>>,
+    permits: Option<Arc<Semaphore>>,
     /// Connections of each address that has any; empty where they are not limited.
     of_one: RefCell<HashMap<IpAddr, u32>>,
 }
 
 /// Permission for one connection.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Permit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Admission {
     /// Without connections yet.
     pub fn new(settings: Settings) -> Rc<Self> {
-        let places = settings.all.map(|most| Semaphore::new(most.get() as usize));
+        let permits = settings.all.map(|most| Semaphore::new(most.get() as usize));
         Rc::new(Admission {
             settings,
-            places: places.map(Arc::new),
+            permits: permits.map(Arc::new),
             of_one: RefCell::default(),
         })
     }
 
-    /// Waits for a free place. To be called when a client is there to take it: listeners get places in the order in which they
-    /// ask, and one that keeps a place while it waits for a client would take it from the others.
-    pub(super) async fn place(&self) -> Place {
-        let _permit = match &self.places {
-            Some(places) => Arc::clone(places).acquire_owned().await.ok(),
+    /// Waits for a free permit. To be called when a client is there to take it: listeners get permits in the order in which they
+    /// ask, and one that keeps a permit while it waits for a client would take it from the others.
+    pub(super) async fn permit(&self) -> Permit {
+        let _permit = match &self.permits {
+            Some(permits) => Arc::clone(permits).acquire_owned().await.ok(),
             None => None,
         };
-        Place { _permit }
+        Permit { _permit }
     }
 
-    /// A place beyond `max_connections`: for a client that the kernel has accepted before the server stops.
-    pub(super) fn beyond(&self) -> Place {
-        Place { _permit: None }
+    /// A permit beyond `max_connections`: for a client that the kernel has accepted before the server stops.
+    pub(super) fn beyond(&self) -> Permit {
+        Permit { _permit: None }
     }
 
     /// Counts a connection until the result is dropped; nothing if its address has too many already.
-    pub(super) fn admit(self: &Rc<Self>, place: Place, endpoints: &Endpoints) -> Option<Admitted> {
+    pub(super) fn admit(
+        self: &Rc<Self>,
+        permit: Permit,
+        endpoints: &Endpoints,
+    ) -> Option<Admitted> {
         let mut address = None;
         if let (Some(most), Endpoints::Ip { peer, .. }) = (self.settings.of_one, endpoints) {
             let network = network(peer.ip());
@@ -87,7 +91,7 @@ impl Admission {
         Some(Admitted {
             admission: Rc::clone(self),
             address,
-            _place: place,
+            _permit: permit,
         })
     }
 }
@@ -97,7 +101,7 @@ impl Admission {
 pub struct Admitted {
     admission: Rc<Admission>,
     address: Option<IpAddr>,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Drop for Admitted {
@@ -177,22 +181,22 @@ mod tests {
     #[tokio::test]
     async fn who_comes_last_waits() {
         let admission = limited(Some(1), None);
-        let place = admission.place().await;
-        let first = admission.admit(place, &UNIX).unwrap();
-        let waited = tokio::time::timeout(Duration::from_millis(1), admission.place());
+        let permit = admission.permit().await;
+        let first = admission.admit(permit, &UNIX).unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(1), admission.permit());
         assert!(waited.await.is_err());
         drop(first);
-        admission.place().await;
+        admission.permit().await;
     }
 
     #[tokio::test]
     async fn a_refused_connection_gives_its_place_back() {
         let admission = limited(Some(2), Some(1));
         let one = from("192.0.2.1");
-        let _first = admission.admit(admission.place().await, &one).unwrap();
+        let _first = admission.admit(admission.permit().await, &one).unwrap();
         for _ in 0..3 {
-            let place = tokio::time::timeout(Duration::from_secs(1), admission.place());
-            assert!(admission.admit(place.await.unwrap(), &one).is_none());
+            let permit = tokio::time::timeout(Duration::from_secs(1), admission.permit());
+            assert!(admission.admit(permit.await.unwrap(), &one).is_none());
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Background {
     before: Option<OwnedFd>,
 }
 
-/// Goes to the background. The process that was started leaves behind: with status 0 once [`Background::ready`]
+/// Goes to the background. The process that was started waits, and exits with status 0 once [`Background::ready`]
 /// is said, with this process's own status if it ends before. Then `failed` is called first: this process has still the rights
 /// that the other one may have given up.
 ///
@@ -121,7 +121,7 @@ impl Background {
         }
     }
 
-    /// In a worker: what is told to the process that waits, the master tells.
+    /// In a worker: the master notifies the process that waits.
     pub fn leave_to_master(&mut self) {
         self.telling = None;
     }

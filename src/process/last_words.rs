@@ -39,7 +39,7 @@ impl LastWords {
         Ok(LastWords(fork::move_high(self.0.into())?.into()))
     }
 
-    /// Tells the master, who logs it. Whether that went well.
+    /// Tells the master, which logs it. Returns whether that succeeded.
     pub fn say(mut self, why: &str) -> bool {
         let end = why.len().min(LONGEST);
         self.0.write_all(&why.as_bytes()[..end]).is_ok()

@@ -2,13 +2,13 @@
 //!
 //! Knows no tokio, no HTTP and no Perl: what core and workers do is given as [`master::Roles`].
 
+pub(crate) mod backtrace;
 pub mod control;
 pub(crate) mod daemon;
 pub mod error;
 pub(crate) mod fork;
 pub(crate) mod handover;
 mod heartbeat;
-pub(crate) mod hung;
 pub(crate) mod last_words;
 pub(crate) mod master;
 pub(crate) mod notify;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use nix::unistd::{User, geteuid};
 
-/// Who started the server, and where.
+/// The user, folder and environment that the server was started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The folder that relative paths belong to

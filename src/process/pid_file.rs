@@ -120,8 +120,8 @@ impl PidFile {
         Ok(PidFile::of(&self.path, file, self.owner))
     }
 
-    /// Removes the file, if it is the one that this process has written. The lock stays until the process ends, for who
-    /// waits for that. Where the folder is closed to a user without root's rights, the file stays behind, empty and free.
+    /// Removes the file, if it is the one that this process has written. The lock stays until the process ends, for processes
+    /// that wait for that. If the user may not remove files from the folder, the file stays, empty and unlocked.
     pub fn remove(mut self) {
         let ours = self.owner.is_none_or(|owner| owner == getpid());
         if !ours || !is_same(&self.file, &self.path) {
@@ -327,7 +327,7 @@ mod tests {
         assert!(path.exists(), "what is another's now is not removed");
     }
 
-    /// Protects: who can write to a pid file has nobody else's process signalled.
+    /// Protects: a user who can write to a pid file can't have another user's process signalled.
     #[test]
     fn a_strangers_pid_file_is_not_believed() {
         let folder = folder();

@@ -149,7 +149,7 @@ mod tests {
 
     const TICK: Duration = Duration::from_millis(100);
 
-    /// Protects: workers whose last calls end one behind the other are all let go, though the core falls silent.
+    /// Protects: workers whose last calls end one after the other are all let go, though the core falls silent.
     #[test]
     fn those_that_were_busy_a_little_longer_go_as_well() {
         let now = Instant::now();

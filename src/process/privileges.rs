@@ -13,7 +13,7 @@ use nix::unistd::{
 use super::error::{Account, Error, Kind};
 use super::fork::{self, Forked};
 
-/// Who the server is to be.
+/// The user and groups that the server will run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     uid: Uid,
@@ -27,7 +27,7 @@ impl Identity {
     /// the user's own, without a user only the groups change.
     ///
     /// # Errors
-    /// One sentence that names the option: who does not exist, or whom only root can become.
+    /// One sentence that names the option: the user or group does not exist, or only root can take it.
     pub fn find(user: Option<&str>, groups: &[String]) -> Result<Identity, Error> {
         let own = user.map(|name| find_user("user", name)).transpose()?;
         let mut wanted = Vec::with_capacity(groups.len());

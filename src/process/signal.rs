@@ -104,7 +104,7 @@ pub fn note(signal: Signal, note: Note) -> io::Result<()> {
     handle(signal, SigHandler::Handler(send_note), SaFlags::empty())
 }
 
-/// Who has sent SIGHUP.
+/// The sender of SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HangupFrom {
     /// The kernel, because the terminal has hung up or its session has ended.
@@ -338,7 +338,7 @@ pub const HELD_BACK: [Signal; 8] = [
     Signal::SIGTTOU,
 ];
 
-/// Holds back the signals that stop and reload servers, until [`release`]: who sees that the server listens may send them.
+/// Holds back the signals that stop and reload servers, until [`release`]: a client that sees the server listen may send them.
 ///
 /// # Errors
 /// What sigprocmask says.

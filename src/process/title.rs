@@ -1,7 +1,7 @@
 //! Process titles: what ps(1) shows in place of the command line.
 //!
 //! The kernel shows the memory that held the program's arguments when it was started. A title is written there, so that it
-//! costs no system call; what does not fit is cut. The environment, which lies behind, is never touched.
+//! costs no system call; what does not fit is cut. The environment, which follows, is never touched.
 
 use std::ffi::CString;
 use std::fs;
@@ -145,7 +145,7 @@ impl Area {
         unsafe { slice::from_raw_parts(self.start, self.room) }
     }
 
-    /// Writes these bytes, and zeros behind them up to `used`.
+    /// Writes these bytes, and zeros after them up to `used`.
     fn write(&mut self, bytes: &[u8], used: usize) {
         let length = bytes.len().min(self.room);
         let rest = used.min(self.room).saturating_sub(length);

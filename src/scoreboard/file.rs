@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use nix::unistd::{Gid, Uid};
 
-use super::{BORN, Board, PID, SERVED, SINCE, STATE, State, lives, record_of};
+use super::{BORN, Board, PID, SERVED, SINCE, STATE, WorkerState, lives, record_of};
 use crate::files;
 use crate::lock;
 
@@ -137,11 +137,11 @@ impl Board {
         let word = |index: usize| self.word(index).load(Ordering::Relaxed);
         let slots = (0..self.slots).map(record_of);
         let mut living: Vec<usize> = slots.filter(|&at| lives(word(at + PID))).collect();
-        living.sort_by_key(|&at| State::of(word(at + STATE)) == State::Leaving);
+        living.sort_by_key(|&at| WorkerState::of(word(at + STATE)) == WorkerState::Leaving);
         let mut bytes = Vec::with_capacity(most * BYTES);
         for at in living.into_iter().take(most) {
             let seconds = |milliseconds: u64| (milliseconds / 1000) as u32;
-            let busy = State::of(word(at + STATE)) == State::Busy;
+            let busy = WorkerState::of(word(at + STATE)) == WorkerState::Busy;
             let since = seconds(word(at + SINCE));
             bytes.extend((word(at + PID) as u32).to_be_bytes());
             bytes.extend(seconds(word(at + BORN)).to_be_bytes());
@@ -178,7 +178,7 @@ mod tests {
 
         board.set(seat.record + SERVED, 70_000);
         board.set(seat.record + BORN, 1_000_000_500);
-        seat.does(State::Busy);
+        seat.does(WorkerState::Busy);
         board.set(seat.record + SINCE, 1_000_002_999);
         file.write(&board).unwrap();
         let mut record = Vec::new();
@@ -191,7 +191,7 @@ mod tests {
         record.resize(60, 0);
         assert_eq!(fs::read(&path).unwrap(), record);
 
-        seat.does(State::Idle);
+        seat.does(WorkerState::Idle);
         // No process has this pid: the kernel's limit is below it.
         board.set(board.take(2, 1).unwrap().record + PID, 1 << 30);
         file.write(&board).unwrap();

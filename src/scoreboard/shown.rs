@@ -2,19 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-use super::State;
+use super::WorkerState;
 use super::connections::STATES;
 use super::reloads::Reloads;
 use super::status::{Status, Worker};
 
-impl State {
+impl WorkerState {
     /// One word.
     pub fn as_str(self) -> &'static str {
         match self {
-            State::Loading => "loading",
-            State::Idle => "idle",
-            State::Busy => "busy",
-            State::Leaving => "leaving",
+            WorkerState::Loading => "loading",
+            WorkerState::Idle => "idle",
+            WorkerState::Busy => "busy",
+            WorkerState::Leaving => "leaving",
         }
     }
 }
@@ -22,7 +22,7 @@ impl State {
 impl Status {
     /// For people: lines of a header, then a table.
     pub fn text(&self) -> String {
-        let busy = self.workers.iter().filter(|w| w.state == State::Busy);
+        let busy = self.workers.iter().filter(|w| w.state == WorkerState::Busy);
         let states = STATES.iter().zip(self.connections);
         let states: Vec<_> = states
             .map(|((_, name), count)| format!("{count} {name}"))

@@ -12,7 +12,7 @@ use super::waits::Waits;
 use super::{
     ACCEPTED, BORN, Board, CONNECTIONS, CORE, GENERATION, GUARD, HEADER, MASTER, Mapping, NAME,
     NUMBER, PAGE, PID, QUEUED, QUEUED_SINCE, RECORD, REQUESTS, SERVED, SINCE, SLOTS, STARTED,
-    STATE, State, TEXT, lives, now, record_of, seconds,
+    STATE, TEXT, WorkerState, lives, now, record_of, seconds,
 };
 
 /// What a server does at this moment.
@@ -56,7 +56,7 @@ pub struct Worker {
     /// The generation of the app that it serves.
     pub generation: u64,
     /// What it does.
-    pub state: State,
+    pub state: WorkerState,
     /// Requests that it has served, the one in hand among them.
     pub requests: u64,
     /// Seconds since its birth.
@@ -154,7 +154,7 @@ fn worker(memory: &Mapping, at: usize, now: u64) -> Option<Worker> {
         pid,
         number: record[NUMBER],
         generation: record[GENERATION],
-        state: State::of(record[STATE]),
+        state: WorkerState::of(record[STATE]),
         requests: record[SERVED],
         age: seconds(record[BORN], now),
         rss,
@@ -218,12 +218,12 @@ mod tests {
         assert_eq!((status.requests, status.queued), (1, 7));
         let worker = &status.workers[0];
         assert_eq!((worker.number, worker.generation), (12, 3));
-        assert_eq!((worker.state, worker.requests), (State::Loading, 0));
+        assert_eq!((worker.state, worker.requests), (WorkerState::Loading, 0));
 
         serve(&seat, "POST", "/a/\"quoted\"?secret=1");
         let status = read(&memory).unwrap();
         let worker = &status.workers[0];
-        assert_eq!((worker.state, worker.requests), (State::Busy, 1));
+        assert_eq!((worker.state, worker.requests), (WorkerState::Busy, 1));
         assert_eq!(worker.request, "POST /a/\\\"quoted\\\"");
         let json = status.json();
         assert!(
@@ -239,8 +239,8 @@ mod tests {
             (RECORD - TEXT) * 8,
             "cut, and the next record is untouched"
         );
-        seat.does(State::Idle);
-        assert_eq!(read(&memory).unwrap().workers[0].state, State::Idle);
+        seat.does(WorkerState::Idle);
+        assert_eq!(read(&memory).unwrap().workers[0].state, WorkerState::Idle);
     }
 
     #[test]

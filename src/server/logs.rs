@@ -36,13 +36,13 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// The logs of one server, in the process that opens their files.
 #[derive(Debug)]
 pub(super) struct Logs {
-    access: Option<Access>,
+    access: Option<AccessLogFile>,
     errors: Option<Errors>,
     zone: Zone,
 }
 
 #[derive(Debug)]
-struct Access {
+struct AccessLogFile {
     destination: Destination,
     format: Format,
     file: OwnedFd,
@@ -118,7 +118,7 @@ impl Logs {
                 let kept = destination_path(&destination).and_then(kept);
                 let (file, unread) = open_or_keep(&destination, kept)
                     .with_context(|| format!("{access}: can't open {destination}"))?;
-                Some(Access {
+                Some(AccessLogFile {
                     destination,
                     format,
                     file,
@@ -297,7 +297,7 @@ impl Logs {
 
     /// The server has ended: a command gets the end of its input, and a little time for the last lines.
     pub(super) fn close(self) {
-        let Some(Access { file, command, .. }) = self.access else {
+        let Some(AccessLogFile { file, command, .. }) = self.access else {
             return;
         };
         drop(file);
@@ -311,7 +311,7 @@ impl Logs {
     }
 }
 
-impl Access {
+impl AccessLogFile {
     /// Opens the destination anew; a command only where it has ended.
     fn reopen(&mut self) -> Result<()> {
         if let Some(running) = &mut self.command

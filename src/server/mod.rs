@@ -371,7 +371,7 @@ impl Roles for Server<'_> {
 
     fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), Error> {
         let certificates = self.certificates.as_ref();
-        certificates.map_or(Ok(()), |certificates| tls::reread(certificates, core))
+        certificates.map_or(Ok(()), |certificates| tls::send(certificates, core))
     }
 
     fn look_after_children(&mut self, core: &mut MasterEnd) {

@@ -87,7 +87,7 @@ impl Certificates {
 ///
 /// # Errors
 /// One sentence that names option, file and reason.
-pub(super) fn reread(certificates: &Certificates, core: &mut MasterEnd) -> Result<(), Error> {
+pub(super) fn send(certificates: &Certificates, core: &mut MasterEnd) -> Result<(), Error> {
     let Certificates { files, kept } = certificates;
     let opened = files
         .open(kept)

@@ -1,7 +1,7 @@
 //! What a worker shows of itself: its record on the scoreboard, and its title in ps(1).
 
 use crate::process::title::Title;
-use crate::scoreboard::{Seat, State};
+use crate::scoreboard::{Seat, WorkerState};
 use crate::semantics::message::RequestHead;
 
 /// Where a worker shows what it does; each may be missing.
@@ -22,15 +22,15 @@ impl Shown {
     }
 
     /// What the worker does from now on.
-    pub(super) fn does(&mut self, state: State) {
+    pub(super) fn does(&mut self, state: WorkerState) {
         if let Some(seat) = &self.seat {
             seat.does(state);
         }
         if let Some(title) = &mut self.title {
             match state {
-                State::Idle => title.show(&[b"listening"]),
-                State::Leaving => title.show(&[b"leaving"]),
-                State::Loading | State::Busy => {}
+                WorkerState::Idle => title.show(&[b"listening"]),
+                WorkerState::Leaving => title.show(&[b"leaving"]),
+                WorkerState::Loading | WorkerState::Busy => {}
             }
         }
     }

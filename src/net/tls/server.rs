@@ -124,7 +124,7 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::load`].
-    pub async fn reread(&self) -> Result<(), Error> {
+    pub async fn reload(&self) -> Result<(), Error> {
         let Some(files) = self.settings.files.clone() else {
             return Ok(());
         };

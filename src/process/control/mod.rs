@@ -39,7 +39,7 @@ pub enum ToCore {
     Check(u32, String),
     /// A candidate gets requests from now on.
     Admit(u32),
-    /// This worker gets no more requests, and is told to leave after what it has in flight.
+    /// This worker gets no more requests, and leaves when it has finished those in flight.
     Retire(u32),
     /// Worker number so-and-so is dead, as waitpid told.
     Died(u32),
@@ -60,7 +60,7 @@ pub enum ToCore {
     ReadTls,
     /// Open and read such files yourself: said where there is no master, but one process. Its log files were opened again, or why not.
     Reread(Result<(), String>),
-    /// Log files, opened anew.
+    /// Log files, opened again.
     Logs(LogFiles),
 }
 

@@ -25,8 +25,8 @@ impl Master<'_> {
         Ok(())
     }
 
-    /// Log files and certificates are read anew. What can't be read leaves the core as it was, and is returned.
-    pub(super) fn reread(&mut self) -> Option<String> {
+    /// Opens log files and reads certificates again. If that fails, the core keeps what it has, and the reason is returned.
+    pub(super) fn reload_files(&mut self) -> Option<String> {
         // A core that is to come reads them when it is ready.
         if !self.core.serves() {
             return None;

@@ -413,7 +413,7 @@ impl Master<'_> {
     /// A core that follows another one has opened what it needs.
     fn core_ready(&mut self) {
         if self.shutdown.is_running() {
-            self.reread();
+            self.reload_files();
             // A core that has died again shows in `wait`.
             let _ = self.accept();
         }

@@ -16,11 +16,11 @@ use super::worker::{Ending, State, Worker};
 use super::{FAST_STOP, Master};
 
 impl Master<'_> {
-    /// Begins a new generation, or notes that one more is wanted behind that which is being tried.
+    /// Begins a new generation, or notes that another one is to follow the one being tried.
     pub(super) fn reload(&mut self) {
         self.tell(Notifier::reloading);
         self.settings.board.reload_asked();
-        let not_read = self.reread();
+        let not_read = self.reload_files();
         self.reload.ask(self.settings.board.last_asked(), not_read);
     }
 

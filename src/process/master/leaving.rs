@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 
-use super::super::hung::Hung;
+use super::super::backtrace::BacktraceRequest;
 use super::Master;
 use super::worker::{Ending, State, Worker};
 
@@ -49,7 +49,7 @@ impl Master<'_> {
                 worker.pid
             );
             worker.state = State::Leaving;
-            worker.ending = Some(Ending::Hung(Hung::ask(worker.pid)));
+            worker.ending = Some(Ending::Hung(BacktraceRequest::send(worker.pid)));
         }
         if tried {
             self.candidate_failed("a new worker hangs");

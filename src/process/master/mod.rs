@@ -73,7 +73,7 @@ pub trait Roles {
     /// One sentence for the operator. It stops the start; later it is logged, and the core keeps what it had.
     fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), Error>;
 
-    /// Opens the log files anew, and hands them to the core: called at each reload, and for a core that follows a dead one.
+    /// Opens the log files again and sends them to the core: called at each reload, and for a core that replaces a dead one.
     ///
     /// # Errors
     /// One sentence, which is logged; what can't be opened stays as it was.
@@ -123,21 +123,21 @@ pub struct NewWorker {
 pub struct Settings {
     /// Number of workers at first, at least one.
     pub workers: usize,
-    /// Between which numbers they move; nothing: there are always so many.
+    /// The bounds of their number; none: it does not change.
     pub pool: Option<Sizes>,
     /// How long a graceful stop waits for what is in flight.
     pub graceful_timeout: Duration,
     /// Least time between two births; zero is no pause. With it, a reload replaces one worker after the other.
     pub spawn_interval: Duration,
-    /// How long nobody is born behind a worker that failed before it served (Parallel::Prefork has the name).
+    /// How long no worker is started after one that failed before it served (Parallel::Prefork's name).
     pub err_respawn_interval: Duration,
     /// The path that workers of a new generation must answer before others make way for them.
     pub check_path: Option<String>,
     /// Others listen on the same sockets when this server is told to stop (Server::Starter).
     pub has_successor: bool,
-    /// How this process was started, so that it can begin anew.
+    /// The command that started this process, for a restart in place.
     pub program: Option<Program>,
-    /// HUP begins anew.
+    /// HUP restarts in place.
     pub reload_on_hup: bool,
     /// What the program before has handed over.
     pub handover: Handover,

@@ -93,7 +93,8 @@ impl Master<'_> {
         self.restart.cancel();
         self.settings.board.reload_asked();
         let Some(program) = self.settings.program.clone() else {
-            let why = "how this process was started can't be told, so it can't begin anew";
+            let why =
+                "the command that started this process is not known, so it can't restart in place";
             ::log::error!("USR2: {why}");
             return self.tell_failure("restart", why, self.settings.board.last_asked());
         };

@@ -62,7 +62,7 @@ impl Signals {
         }
         let note = |bytes| Note { socket, bytes };
         signal::note_hangups(note(b"X"), note(b"L"), note(b"H"))?;
-        // Whoever read our log lines may have gone.
+        // The reader of our log lines may have gone.
         signal::disregard(Signal::SIGPIPE)
     }
 

@@ -17,7 +17,7 @@ use super::{FAST_STOP, Master, await_deaths};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
-    /// One worker after the other is told to leave; the last one begins the drain.
+    /// Workers are told to leave one after the other; the last one begins the drain.
     RollingStop {
         next: Instant,
     },

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::unistd::Pid;
 
-use super::super::hung::Hung;
+use super::super::backtrace::BacktraceRequest;
 use super::super::last_words::Heard;
 
 /// One worker.
@@ -53,7 +53,7 @@ pub(super) enum Ending {
     /// Nobody waits for it: it is killed without a word if it is still there at this time.
     Abandoned(Instant),
     /// It makes no progress, and is being killed.
-    Hung(Hung),
+    Hung(BacktraceRequest),
 }
 
 impl Ending {

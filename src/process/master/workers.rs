@@ -165,7 +165,7 @@ impl Master<'_> {
         loading.into_iter().for_each(|number| self.abandon(number));
     }
 
-    /// There are to be so many workers, one at least: those above it leave.
+    /// Sets the number of workers, at least one: surplus ones leave.
     pub(super) fn want(&mut self, wanted: usize) {
         self.size.set(wanted);
         let serving = self.active().filter(|worker| !worker.is_candidate());

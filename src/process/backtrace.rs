@@ -1,4 +1,4 @@
-//! Workers whose call has taken too long: asked where they are, then killed.
+//! Workers whose call has taken too long: asked for a backtrace, then killed.
 
 use std::fmt;
 use std::fs;
@@ -7,40 +7,40 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
-/// How long a worker has for its answer. Perl code gives it before its next statement, or when the system call that it
-/// is in returns; code in C may never do.
+/// How long a worker may take to answer. Perl code answers before its next statement, or when its current system call
+/// returns; code in C may never do.
 const ANSWER: Duration = Duration::from_millis(200);
 
-/// The signal that asks: one of those for applications, and none that is known to be used by any.
+/// The signal that asks for it: a real-time signal that no application is known to use.
 pub fn signal() -> i32 {
     libc::SIGRTMIN() + 20
 }
 
-/// Ends the calling worker, which has answered, as the master would.
+/// Kills the calling worker after its answer, as the master would.
 pub fn end() {
     // It can't fail.
     let _ = raise(Signal::SIGKILL);
 }
 
-/// A worker that was asked.
+/// A worker that was asked for a backtrace.
 #[derive(Debug)]
-pub struct Hung {
+pub struct BacktraceRequest {
     pid: Pid,
     until: Instant,
 }
 
-impl Hung {
-    /// Asks worker `pid`.
-    pub fn ask(pid: Pid) -> Self {
+impl BacktraceRequest {
+    /// Asks worker `pid` for it.
+    pub fn send(pid: Pid) -> Self {
         // SAFETY: plain kill(2); nix has no names for real-time signals. A child of ours that was not reaped keeps its pid.
         unsafe { libc::kill(pid.as_raw(), signal()) };
-        Hung {
+        BacktraceRequest {
             pid,
             until: Instant::now() + ANSWER,
         }
     }
 
-    /// When its time is over.
+    /// When the worker is killed without an answer.
     pub fn until(&self) -> Instant {
         self.until
     }
@@ -50,16 +50,16 @@ impl Hung {
         ::log::error!(
             "worker {} did not say where the app is; it is {}",
             self.pid,
-            Known(self.pid)
+            KernelState(self.pid)
         );
         let _ = kill(self.pid, Signal::SIGKILL);
     }
 }
 
-/// What the kernel tells of a process.
-struct Known(Pid);
+/// What the kernel knows about a process.
+struct KernelState(Pid);
 
-impl fmt::Display for Known {
+impl fmt::Display for KernelState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let read = |name| fs::read_to_string(format!("/proc/{}/{name}", self.0)).ok();
         let status = read("status").unwrap_or_default();
@@ -84,11 +84,11 @@ mod tests {
 
     #[test]
     fn the_kernel_is_asked() {
-        let known = Known(nix::unistd::getpid()).to_string();
+        let known = KernelState(nix::unistd::getpid()).to_string();
         assert!(
             known.starts_with("R (running)") || known.starts_with("S (sleeping)"),
             "{known}"
         );
-        assert_eq!(Known(Pid::from_raw(i32::MAX)).to_string(), "unknown");
+        assert_eq!(KernelState(Pid::from_raw(i32::MAX)).to_string(), "unknown");
     }
 }

@@ -1,4 +1,4 @@
-//! What the core takes anew at a reload: log files and certificates.
+//! A reload in the core: log files and certificates.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use crate::process::control::{LogFiles, ToMaster};
 use crate::process::fork;
 use crate::scoreboard::Board;
 
-/// In one process, where no master does it: reads the certificates, and tells how that and the opening of the log files have ended.
+/// In one process, which has no master: reads the certificates, and reports the result of that and of opening the log files.
 pub(super) fn all(
     tls: Option<&Rc<tls::Server>>,
     logs: Result<(), String>,
@@ -27,7 +27,7 @@ pub(super) fn all(
     let tls = tls.cloned();
     spawn_local(async move {
         let certificates = match tls {
-            Some(tls) => tls.reread().await,
+            Some(tls) => tls.reload().await,
             None => Ok(()),
         };
         let certificates = certificates
@@ -42,7 +42,7 @@ pub(super) fn all(
     });
 }
 
-/// Has TLS go by these files, and tells the master what came of it.
+/// Has TLS use these files, and reports the result to the master.
 pub(super) fn read_tls(master: &Rc<Master>, tls: Option<&Rc<tls::Server>>, files: Vec<Opened>) {
     let (master, tls) = (Rc::clone(master), tls.cloned());
     spawn_local(async move {
@@ -54,7 +54,7 @@ pub(super) fn read_tls(master: &Rc<Master>, tls: Option<&Rc<tls::Server>>, files
     });
 }
 
-/// Goes on in log files that were opened anew.
+/// Writes to log files that were opened again.
 pub(super) fn take_logs(context: &Context, files: LogFiles) {
     if let Some(errors) = files.errors
         && let Err(error) = fork::replace_standard(errors.as_fd(), fork::Standard::Error)
