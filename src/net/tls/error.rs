@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::files::{Role, what};
+use super::role::{Role, what};
 
 /// An error of TLS. Its text is one sentence for the operator, which names option and file.
 #[derive(Debug)]

@@ -8,44 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Flaw};
+pub use super::role::Role;
+use super::role::what;
 use crate::files;
-
-/// What a file is for; the discriminants stand in words between master and core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Role {
-    /// A certificate of the server's, and those between it and the root.
-    Chain = 1,
-    /// The private key of the chain with the same place among the chains.
-    Key,
-    /// Certificates of authorities.
-    Authorities,
-    /// The same, in a folder where there may be other files too.
-    InFolder,
-    /// Revocation lists.
-    Revocations,
-}
-
-impl Role {
-    /// The role whose discriminant is `number`.
-    pub fn from_number(number: u8) -> Option<Self> {
-        use Role::{Authorities, Chain, InFolder, Key, Revocations};
-        [Chain, Key, Authorities, InFolder, Revocations]
-            .into_iter()
-            .find(|&role| role as u8 == number)
-    }
-
-    /// The option that names such files.
-    pub fn option(self) -> &'static str {
-        match self {
-            Role::Chain => "ssl_cert_file",
-            Role::Key => "ssl_key_file",
-            Role::Authorities => "ssl_ca_file",
-            Role::InFolder => "ssl_ca_path",
-            Role::Revocations => "ssl_crl_file",
-        }
-    }
-}
 
 /// A file that is open and has not been read.
 #[derive(Debug)]
@@ -127,11 +92,6 @@ impl Files {
         }
         Ok(opened)
     }
-}
-
-/// How a message about a file begins.
-pub(super) fn what(role: Role, path: &Path) -> String {
-    format!("option '{}': {}", role.option(), path.display())
 }
 
 fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened, Error> {

@@ -21,7 +21,8 @@ use zeroize::Zeroizing;
 use super::Judge;
 use super::certificates::Certificate;
 use super::error::{Error, Flaw};
-use super::files::{Opened, Role, what};
+use super::files::Opened;
+use super::role::{Role, what};
 
 /// No file of certificates is larger; a device without an end must not fill the memory.
 const LIMIT: u64 = 64 * 1024 * 1024;

@@ -14,6 +14,7 @@ mod facts;
 pub mod files;
 mod handshake;
 mod material;
+mod role;
 mod rules;
 mod self_signed;
 mod server;
