@@ -43,6 +43,8 @@ pub struct Settings {
     pub http: context::Settings,
     /// Which requests the server answers itself.
     pub site: site::Settings,
+    /// Reads that again at a reload, if there is a file to read.
+    pub site_reader: Option<SiteReader>,
     /// How requests are dispatched.
     pub dispatch: dispatch::Settings,
     /// How many connections there may be.
@@ -52,6 +54,8 @@ pub struct Settings {
     /// Where the scoreboard is told to others, if it is.
     pub board_file: Option<Arc<BoardFile>>,
 }
+
+pub use self::reload::SiteReader;
 
 mod check;
 mod connections;
@@ -105,6 +109,7 @@ struct Core {
     live: Rc<Live>,
     phase: watch::Sender<Phase>,
     board: Option<Arc<Board>>,
+    site_reader: Option<SiteReader>,
     /// Files of certificates and keys that have come, until they are all there; or why one could not come.
     tls_files: Result<Vec<Opened>, String>,
 }
@@ -170,6 +175,7 @@ impl Core {
             live,
             phase,
             board,
+            site_reader: settings.site_reader,
             tls_files: Ok(Vec::new()),
         })
     }
@@ -238,10 +244,16 @@ impl Core {
                     Err(why) => self.master.tell(ToMaster::Answer(Err(why))),
                 }
             }
+            ToCore::Site(file) => {
+                let (master, reader) = (Rc::clone(&self.master), self.site_reader.clone());
+                let read = reload::site(reader, &self.context, Some(file.into()));
+                spawn_local(async move { master.tell(ToMaster::Answer(read.await)) });
+            }
             ToCore::Logs(files) => reload::take_logs(&self.context, files),
             ToCore::Reread(logs) => {
                 dispatch.forget_verdicts();
-                reload::all(self.tls.as_ref(), logs, self.board.clone());
+                let site = reload::site(self.site_reader.clone(), &self.context, None);
+                reload::all(self.tls.as_ref(), logs, site, self.board.clone());
             }
             // `obey` leaves for it.
             ToCore::Quit => {}
@@ -258,6 +270,7 @@ impl Core {
             Incomplete::TlsFile(path) => {
                 self.tls_files = Err(format!("'{}' can't be read: {WHY}", path.display()));
             }
+            Incomplete::Site => self.master.tell(ToMaster::Answer(Err(WHY.to_owned()))),
             Incomplete::Logs => {
                 ::log::error!("the log files that were opened again can't be taken: {WHY}");
             }

@@ -15,11 +15,16 @@ use nix::unistd::{Pid, geteuid};
 
 use crate::channel::worker_end::WorkerEnd;
 use crate::config::cli::{self, Parsed};
-use crate::config::command::{self, Command};
+use crate::config::command::{self, Command, Word};
+use crate::config::error::Error as Mistake;
 use crate::config::help::{self, Page};
 use crate::config::options::App as AppOptions;
 use crate::config::resolved;
-use crate::config::{Config, Options, ParsedOptions, attributes, socket_activation};
+use crate::config::said::Said;
+use crate::config::sources::{Sources, Understood};
+use crate::config::{
+    Config, Options, ParsedOptions, attributes, shown, socket_activation, variables,
+};
 use crate::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use crate::precompress;
 use crate::process::fork::{self, Forked};
@@ -31,7 +36,7 @@ use crate::psgi::{self, ChildExit, PsgiApp};
 use crate::scoreboard::status;
 use crate::semantics::wording::plain;
 use crate::server::running::{self, ControlError, Running};
-use crate::server::{self, Entry};
+use crate::server::{self, Configuration, Entry};
 use crate::worker::{App, ServerFacts};
 use crate::xs::{self, Entries, Pairs};
 
@@ -225,7 +230,7 @@ pub fn serve(parsed: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         copies: copies.iter().filter_map(|(_, text)| copy(text)).collect(),
         exited: None,
     };
-    match run(&parsed.options, &mut entry)? {
+    match run(&parsed.options, None, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
         Ended::Worker(status) => Ok(Exit::Leave(status)),
     }
@@ -246,7 +251,9 @@ fn copy(text: &[u8]) -> Option<(RawFd, RawFd)> {
 /// For `Gepok::_control($command, \@pairs)`: the pid of the server that runs and did it, or 0 where none runs.
 fn control_from_perl(word: &[u8], parsed: Pairs) -> Result<i32, String> {
     let known = std::str::from_utf8(word).ok().and_then(command::find);
-    let command = known.ok_or("there is no such command")?;
+    let Some(Word::Control(command)) = known else {
+        return Err("there is no such command".to_owned());
+    };
     let parsed = read(parsed)?;
     let found = running::find(&parsed.options, &handover::origin())
         .map_err(|error| plain(&format!("{error:#}")).into_owned())?;
@@ -320,18 +327,32 @@ fn describe(pid: Pid, json: bool) -> String {
 /// Runs the command with the arguments after its name. Returns the exit status: 2 for an operator's mistake.
 pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
     handover::begin();
-    let parsed = match cli::parse(arguments) {
+    let typed = match cli::parse(arguments) {
         Ok(Parsed::Print(page)) => return print(page),
-        Ok(Parsed::Control(command, parsed)) => {
-            return control_by_command(command, &parsed.options);
+        Ok(Parsed::Control(command, typed)) => {
+            return match understand_leniently(&sources(typed)) {
+                Ok(understood) => control_by_command(command, &understood.options),
+                Err(error) => mistake(&error),
+            };
         }
-        Ok(Parsed::Precompress(directories, parsed)) => {
-            return precompress(&directories, &parsed.options);
+        Ok(Parsed::Precompress(directories, typed)) => {
+            return match understand_leniently(&sources(typed)) {
+                Ok(understood) => precompress(&directories, &understood.options),
+                Err(error) => mistake(&error),
+            };
         }
-        Ok(Parsed::Serve(parsed)) => parsed,
+        Ok(Parsed::Check(typed)) => return check(&sources(typed)),
+        Ok(Parsed::Serve(typed)) => typed,
         Err(error) => return mistake(&error),
     };
-    warn(&parsed);
+    let sources = sources(typed);
+    for warning in sources.warnings() {
+        eprintln!("gepok: {warning}");
+    }
+    let understood = match understand(&sources) {
+        Ok(understood) => understood,
+        Err(mistakes) => return mistake(&summary(&mistakes)),
+    };
     // Rust ignores it, and programs that the app starts would inherit that.
     let begun = begin()
         .and_then(|()| signal::end_first_process())
@@ -343,7 +364,7 @@ pub fn command(arguments: impl Iterator<Item = OsString>) -> i32 {
         Ok(interpreter) => interpreter,
         Err(status) => return status,
     };
-    let status = serve_command(&parsed.options, &interpreter);
+    let status = serve_command(understood, sources, &interpreter);
     interpreter.finish(status)
 }
 
@@ -372,6 +393,70 @@ fn precompress(directories: &[PathBuf], options: &Options) -> i32 {
     }
 }
 
+/// Where the command's options come from: what was typed, and the environment.
+fn sources(typed: Vec<Said>) -> Sources {
+    // What is not UTF-8 is no option's.
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    Sources::new(typed, variables::read(std::env::vars_os().filter_map(text)))
+}
+
+/// All options, with those of the configuration file.
+fn understand(sources: &Sources) -> Result<Understood, Vec<Mistake>> {
+    let text = match server::read_options(sources, &handover::origin()) {
+        Ok(text) => text,
+        Err(mistake) => return Err(vec![mistake]),
+    };
+    sources.read(text.as_deref())
+}
+
+/// The same for a command that only has to find a server, whose file may have a mistake by now.
+fn understand_leniently(sources: &Sources) -> Result<Understood, Mistake> {
+    let text = server::read_options(sources, &handover::origin())?;
+    sources.read_leniently(text.as_deref())
+}
+
+/// The first mistake, and that there are others.
+fn summary(mistakes: &[Mistake]) -> String {
+    match mistakes {
+        [] => String::new(),
+        [mistake] => mistake.to_string(),
+        [mistake, others @ ..] => {
+            let count = others.len();
+            format!("{mistake} (and {count} more: 'gepok check' tells them all)")
+        }
+    }
+}
+
+/// Says what is wrong with the options, or prints them where that is wanted. Returns the exit status.
+fn check(sources: &Sources) -> i32 {
+    for warning in sources.warnings() {
+        eprintln!("gepok: {warning}");
+    }
+    let understood = match understand(sources) {
+        Ok(understood) => understood,
+        Err(mistakes) => {
+            for error in &mistakes {
+                mistake(error);
+            }
+            return MISTAKE;
+        }
+    };
+    let checked =
+        config(&understood.options).and_then(|config| server::check(&config, &handover::origin()));
+    if let Err(error) = checked {
+        return mistake(&understood.locate(format!("{error:#}")));
+    }
+    let text = match understood.options.app.print {
+        true => shown::print(&understood.said),
+        false => "the options are good\n".to_owned(),
+    };
+    // A reader may have seen enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+    0
+}
+
 /// Prints what the command says of itself. Returns the exit status.
 fn print(page: Page) -> i32 {
     let text = match page {
@@ -395,7 +480,8 @@ fn print(page: Page) -> i32 {
     interpreter.finish(status)
 }
 
-fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
+fn serve_command(understood: Understood, sources: Sources, interpreter: &Interpreter) -> i32 {
+    let options = &understood.options;
     let source = match prepare(options, interpreter) {
         Ok(source) => source,
         Err(Failure::Exit(status)) => return status,
@@ -417,7 +503,10 @@ fn serve_command(options: &Options, interpreter: &Interpreter) -> i32 {
         copies: Vec::new(),
         exited: None,
     };
-    match (run(options, &mut entry), entry.exited) {
+    let file = Some((sources, understood.clone()));
+    let ended = run(options, file, &mut entry);
+    let ended = ended.map_err(|message| understood.locate(message).to_string());
+    match (ended, entry.exited) {
         (Ok(Ended::Master), _) => 0,
         (Ok(Ended::Worker(status)), _) | (Err(_), Some(status)) => status,
         (Err(message), None) => mistake(&message),
@@ -489,13 +578,27 @@ fn load(perl: Perl, options: &AppOptions) -> Result<Code, Failure> {
     app.ok_or_else(|| Failure::Died("the loader gave no app".to_owned()))
 }
 
-fn run(options: &Options, entry: &mut PerlEntry) -> Result<Ended, String> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let config = socket_activation::sockets(options, std::process::id(), variable)
-        .and_then(|activated| Config::resolve_with(options, activated))
-        .map_err(|error| plain(&format!("{error:#}")).into_owned())?;
-    server::run(&config, &handover::origin(), entry)
+fn run(
+    options: &Options,
+    file: Option<(Sources, Understood)>,
+    entry: &mut PerlEntry,
+) -> Result<Ended, String> {
+    let origin = handover::origin();
+    config(options)
+        .and_then(|config| {
+            let configuration = file.and_then(|(sources, understood)| {
+                Configuration::new(sources, origin.clone(), understood, &config)
+            });
+            server::run(&config, configuration, &origin, entry)
+        })
         .map_err(|error| plain(&format!("{error:#}")).into_owned())
+}
+
+/// What the options mean, with the sockets that a supervisor has handed in.
+fn config(options: &Options) -> anyhow::Result<Config> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let activated = socket_activation::sockets(options, std::process::id(), variable)?;
+    Config::resolve_with(options, activated)
 }
 
 fn warn(parsed: &ParsedOptions) {

@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dispatch",  &["scoreboard", "semantics", "log", "disk", "share", "pace", "spool", "body", "channel"]),
     ("http",      &["scoreboard", "semantics", "log", "share", "pace", "spool", "body", "documents", "site", "net", "channel", "dispatch"]),
     ("worker",    &["scoreboard", "semantics", "coding", "channel", "process"]),
-    ("core",      &["scoreboard", "semantics", "log", "spool", "site", "net", "channel", "process", "dispatch", "http"]),
+    ("core",      &["scoreboard", "semantics", "log", "disk", "spool", "site", "net", "channel", "process", "dispatch", "http"]),
     ("server",    &["files", "lock", "scoreboard", "config", "log", "documents", "site", "spool", "net", "channel", "process", "dispatch", "http", "worker", "core"]),
     ("perl",      &[]),
     ("psgi",      &["semantics", "coding", "certificate", "log", "channel", "worker", "perl"]),

@@ -5,16 +5,21 @@ use std::os::unix::ffi::OsStrExt;
 
 use gepok::config::cli::{self, Parsed};
 use gepok::config::table::{self, Entry};
-use gepok::config::{Config, Options, ParsedOptions, attributes};
+use gepok::config::{Config, Options, ParsedOptions, attributes, file, said};
 
-/// Lines: the arguments of the command line, and, as `name=value`, the pairs from Perl.
+/// Lines: the arguments of the command line, and, as `name=value`, the pairs from Perl; and all of it as a configuration file.
 pub fn check(data: &[u8]) {
     let args = data.split(|&b| b == b'\n').map(std::ffi::OsStr::from_bytes);
     match cli::parse(args.map(OsString::from)) {
-        Ok(Parsed::Serve(said) | Parsed::Control(_, said) | Parsed::Precompress(_, said)) => {
-            assert!(said.warnings.is_empty(), "what is unknown is an error here");
-            check_options(&said.options);
-        }
+        Ok(
+            Parsed::Serve(said)
+            | Parsed::Control(_, said)
+            | Parsed::Precompress(_, said)
+            | Parsed::Check(said),
+        ) => match said::options(&said) {
+            Ok(options) => check_options(&options),
+            Err(error) => panic!("a value that was taken is refused: {error}"),
+        },
         Ok(Parsed::Print(_)) => {}
         Err(error) => check_sentence(&error.to_string()),
     }
@@ -26,6 +31,13 @@ pub fn check(data: &[u8]) {
         .split('\n')
         .filter_map(|line| line.split_once('='))
         .collect();
+    let document = file::parse("site.toml", text);
+    for error in &document.errors {
+        check_sentence(&error.to_string());
+    }
+    if let Ok(options) = said::options(&document.said) {
+        check_options(&options);
+    }
     match attributes::read(pairs.iter().copied()) {
         Ok(ParsedOptions { options, warnings }) => {
             for warning in &warnings {
@@ -63,8 +75,9 @@ fn check_both_readers(name: &str, value: &str) {
     match (from_perl, typed) {
         (Ok(mut from_perl), Ok(Parsed::Serve(typed))) => {
             // The binary's own.
-            from_perl.options.default_port = typed.options.default_port;
-            assert_eq!(from_perl.options, typed.options, "{name}={value}");
+            let typed = said::options(&typed).unwrap_or_default();
+            from_perl.options.default_port = typed.default_port;
+            assert_eq!(from_perl.options, typed, "{name}={value}");
         }
         (Err(from_perl), Err(typed)) => assert_eq!(from_perl.to_string(), typed.to_string()),
         (from_perl, typed) => panic!("{name}={value} is {from_perl:?}, but typed {typed:?}"),

@@ -1,41 +1,29 @@
 //! Options from the binary's command line.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 
-use super::command::{self, Command};
+use super::command::{self, Command, Word as CommandWord};
+use super::error::Error;
 use super::help::Page;
+use super::options::Options;
+use super::said::{Said, Source};
 use super::table::{self, Entry, Opt};
-use super::{Options, ParsedOptions};
 
-// plackup's port.
-const DEFAULT_PORT: u32 = 5000;
-
-/// What the command line asks for.
+/// What the command line asks for, and the options on it in their order.
 #[derive(Debug)]
 pub enum Parsed {
-    /// To serve: `options.app` says what
-    Serve(Box<ParsedOptions>),
+    /// To serve: the option `app` says what
+    Serve(Vec<Said>),
     /// To control a running server that was started with these options
-    Control(Command, Box<ParsedOptions>),
+    Control(Command, Vec<Said>),
     /// To write compressed variants of the files below these directories
-    Precompress(Vec<PathBuf>, Box<ParsedOptions>),
+    Precompress(Vec<PathBuf>, Vec<Said>),
+    /// To say what is wrong with the options of a server
+    Check(Vec<Said>),
     /// Only to print this page, and to exit with status 0
     Print(Page),
 }
-
-/// A mistake on the command line, as one line without a line end. The exit status for it is 2.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Error(String);
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// Reads the arguments behind the program's name.
 ///
@@ -56,7 +44,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
         // Else it is a module's name. A file has a dot or a slash in its name.
         && let Some(meant) = command::nearest(word)
     {
-        return Err(Error(format!(
+        return Err(Error::CommandLine(format!(
             "unknown command '{word}', did you mean '{meant}'?"
         )));
     }
@@ -72,46 +60,40 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Error> 
         return Ok(Parsed::Print(page));
     }
 
-    let mut options = Options::new();
-    options.default_port = Some(DEFAULT_PORT);
+    let mut typed = Vec::new();
     let mut apps = Vec::new();
     for word in words {
         match word {
-            Word::Option(option, value) => option
-                .set(&mut options, &value)
-                .map_err(|error| Error(error.to_string()))?,
+            Word::Option(option, value) => typed.push(Said::new(option, value, Source::Typed)),
             Word::App(path) => apps.push(path),
             Word::Print(_) => {}
         }
     }
+    let mut options = Options::default();
+    typed.iter().try_for_each(|said| said.set(&mut options))?;
     if precompresses {
         if apps.is_empty() {
-            return Err(Error(format!(
+            return Err(Error::CommandLine(format!(
                 "'{}' needs the directories whose files are to be compressed",
                 command::PRECOMPRESS.0
             )));
         }
-        let parsed = ParsedOptions {
-            options,
-            warnings: Vec::new(),
-        };
         let directories = apps.into_iter().map(PathBuf::from).collect();
-        return Ok(Parsed::Precompress(directories, Box::new(parsed)));
+        return Ok(Parsed::Precompress(directories, typed));
     }
     for path in apps {
         if let Some(other) = options.app.path.replace(path.clone()) {
-            return Err(Error(format!("two apps are given, '{other}' and '{path}'")));
+            let why = format!("two apps are given, '{other}' and '{path}'");
+            return Err(Error::CommandLine(why));
         }
+        let option = table::find("app", Entry::Binary);
+        typed.extend(option.map(|option| Said::new(option, path, Source::Typed)));
     }
-    let app = options.app.path.clone();
-    let parsed = Box::new(ParsedOptions {
-        options,
-        warnings: Vec::new(),
-    });
-    match (control, app) {
-        (None, _) => Ok(Parsed::Serve(parsed)),
-        (Some((command, _)), None) => Ok(Parsed::Control(command, parsed)),
-        (Some((_, word)), Some(app)) => Err(Error(format!(
+    match (control, options.app.path) {
+        (None, _) => Ok(Parsed::Serve(typed)),
+        (Some((CommandWord::Check, _)), _) => Ok(Parsed::Check(typed)),
+        (Some((CommandWord::Control(command), _)), None) => Ok(Parsed::Control(command, typed)),
+        (Some((CommandWord::Control(_), word)), Some(app)) => Err(Error::CommandLine(format!(
             "'{}' takes options of the server to find it by, but no app '{app}'; an app of that name is './{0}'",
             word.display()
         ))),
@@ -171,7 +153,7 @@ fn option(
         None if option.is_flag() => Ok(Word::Option(option, "1".to_owned())),
         None => match next() {
             Some(value) => Ok(Word::Option(option, value?)),
-            None => Err(Error(format!("option '{name}' needs a value"))),
+            None => Err(Error::CommandLine(format!("option '{name}' needs a value"))),
         },
     };
     let (word, single) = match word.strip_prefix('-') {
@@ -242,12 +224,12 @@ fn unknown(arg: &str, name: &str) -> Error {
         None => "see gepok --help".to_owned(),
     };
     let typed = arg.split('=').next().unwrap_or(arg);
-    Error(format!("unknown option '{typed}', {meant}"))
+    Error::CommandLine(format!("unknown option '{typed}', {meant}"))
 }
 
 fn text(arg: OsString) -> Result<String, Error> {
     arg.into_string()
-        .map_err(|arg| Error(format!("'{}' is not UTF-8", arg.display())))
+        .map_err(|arg| Error::CommandLine(format!("'{}' is not UTF-8", arg.display())))
 }
 
 #[cfg(test)]

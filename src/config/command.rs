@@ -1,4 +1,4 @@
-//! The words before the binary's options: what controls a running server, and what works on files.
+//! The words before the binary's options: commands to a running server, the check of a configuration, and what works on files.
 
 /// What to do with a server that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,27 +13,41 @@ pub enum Command {
     Status,
 }
 
+/// What a first word means that is no app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Do this with a server that runs
+    Control(Command),
+    /// Say what is wrong with the options of a server, and start none
+    Check,
+}
+
 /// Each command with its word, and one line for `--help`.
-pub const COMMANDS: [(Command, &str, &str); 4] = [
+pub const COMMANDS: [(Word, &str, &str); 5] = [
     (
-        Command::Stop,
+        Word::Control(Command::Stop),
         "stop",
         "stop the server that holds the pid file, and wait until it has ended",
     ),
     (
-        Command::Restart,
+        Word::Control(Command::Restart),
         "restart",
         "restart in place, with a new program, options and app (USR2), and wait for it",
     ),
     (
-        Command::Reload,
+        Word::Control(Command::Reload),
         "reload",
         "replace workers, reopen files (HUP), and wait for it",
     ),
     (
-        Command::Status,
+        Word::Control(Command::Status),
         "status",
         "print whether it runs, and its load",
+    ),
+    (
+        Word::Check,
+        "check",
+        "check the options and the configuration file, without a start",
     ),
 ];
 
@@ -44,10 +58,10 @@ pub const PRECOMPRESS: (&str, &str, &str) = (
     "write compressed variants of files",
 );
 
-/// The command of this word.
-pub fn find(word: &str) -> Option<Command> {
+/// What this word means.
+pub fn find(word: &str) -> Option<Word> {
     let found = COMMANDS.iter().find(|(_, name, _)| *name == word);
-    found.map(|(command, ..)| *command)
+    found.map(|(meaning, ..)| *meaning)
 }
 
 /// The command that is meant by a word which is none, if one is near enough.

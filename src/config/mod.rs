@@ -1,10 +1,13 @@
 //! The options of Gepok: what was said, and what it means.
 //!
 //! ```text
-//! Gepok->new(...), plackup ─ attributes ─┐
-//!                                        ├─ Options (as said) ─ Config (checked, defaults filled)
-//! gepok [options] app.psgi ── cli ───────┘
+//! Gepok->new(...), plackup ─ attributes ──────────┐
+//! gepok [options] app.psgi ─ cli ───────┐         ├─ Options (as said) ─ Config (checked, defaults filled)
+//! GEPOK_MAX_WORKERS=4 ────── variables ─┼─ said ──┘
+//! --config site.toml ─────── file ──────┘
 //! ```
+//!
+//! [`said`] decides which of several places counts, and remembers it for messages and for `gepok check --print`.
 //!
 //! One [`table`] defines every option; the readers [`attributes`] and [`cli`] and the texts [`help`] and [`pod`] are
 //! made of it. To add an option: one entry in a file of `table/`, one field in [`Options`].
@@ -16,13 +19,19 @@ pub(crate) mod address;
 pub mod attributes;
 pub mod cli;
 pub(crate) mod command;
+pub mod error;
+pub mod file;
 pub(crate) mod help;
 pub mod options;
 #[cfg(test)]
 mod pod;
 pub mod resolved;
+pub mod said;
+pub(crate) mod shown;
 pub(crate) mod socket_activation;
+pub mod sources;
 pub mod table;
+pub mod variables;
 
 pub use options::Options;
 pub use resolved::Config;

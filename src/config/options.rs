@@ -305,6 +305,10 @@ pub struct App {
     pub env: Option<String>,
     /// `preload_app`
     pub preload: bool,
+    /// `config`: the path of a file
+    pub config: Option<String>,
+    /// `print`: for the command `gepok check`
+    pub print: bool,
 }
 
 /// What the app is told of a request.

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::command::{COMMANDS, PRECOMPRESS};
-use super::help::PRECOMPRESS_TEXT;
-use super::table::{CATEGORIES, Entry, Opt, Preset};
+use super::help::{PRECOMPRESS_TEXT, plain};
+use super::table::{self, CATEGORIES, Entry, Opt, Preset};
+use super::{file, variables};
 
 /// The whole text of `Gepok/Options.pod`.
 pub fn pod() -> String {
@@ -44,15 +45,20 @@ pub fn command() -> String {
          gepok [options] [app.psgi]\n  \
          gepok [options] -e 'sub { [200, [], [\"hello\\n\"]] }'\n  \
          gepok stop|restart|reload|status [--pid-path PATH] [--name NAME]\n  \
+         gepok check [--print] [options] [app.psgi]\n  \
          gepok precompress [options] DIR ...\n\n\
          =head1 DESCRIPTION\n\n\
          Serves the app of a F<.psgi> file, F<app.psgi> where none is named, on port 5000 where no option names an \
          address. It brings its own perl interpreter and needs no Plack.\n\n\
          Options may be written with C<_> for C<->, with one dash or two in front, and with C<=> or a blank before \
          the value. Flags are turned off by C<--no-NAME> or C<--disable-NAME>. An unknown option is refused.\n\n\
+         An option that is not typed has the value of the environment variable C<GEPOK_> and its name in capitals \
+         (C<GEPOK_MAX_WORKERS>), else the one in the file of C<--config>, else its default. C<PORT> and \
+         C<WEB_CONCURRENCY> stand for C<port> and C<max_workers>, between environment and file. \
+         F<docs/configuration.md> tells all about it.\n\n\
          =head1 COMMANDS\n\n\
-         A first word that is one of these is no app, but says what to do with a server that runs. It is the one \
-         that holds the pid file: C<--pid-path>, or the one that a server of that C<--name> uses in the background. \
+         A first word that is one of these is no app. C<check> starts nothing; the others say what to do with a \
+         server that runs. It is the one that holds the pid file: C<--pid-path>, or the one that a server of that C<--name> uses in the background. \
          Other options are taken and not looked at, so that those of the start can be given again.\n\n=over\n\n",
     );
     for (_, word, text) in COMMANDS {
@@ -152,6 +158,48 @@ fn item(pod: &mut String, option: &Opt) {
     }
 }
 
+/// The table of options in `docs/configuration.md`.
+pub fn markdown() -> String {
+    let mut page = String::new();
+    for category in CATEGORIES {
+        let mut options = category
+            .options
+            .iter()
+            .filter(|option| variables::name(option).is_some())
+            .peekable();
+        if options.peek().is_none() {
+            continue;
+        }
+        let _ = write!(
+            page,
+            "### {}\n\n| option | value | default | what it is | reload |\n|---|---|---|---|---|\n",
+            category.title
+        );
+        for option in options {
+            let preset = match option.preset {
+                Preset::None => String::new(),
+                Preset::Value("1") if option.is_flag() => "true".to_owned(),
+                Preset::Value(_) if option.is_flag() => "false".to_owned(),
+                Preset::Value("") => "\"\"".to_owned(),
+                Preset::Value(text) | Preset::Described(text) => plain(text).replace('|', "\\|"),
+            };
+            let reload = match table::changes_at_reload(option) {
+                true => "yes",
+                false => "",
+            };
+            let _ = writeln!(
+                page,
+                "| `{}` | {} | {preset} | {} | {reload} |",
+                option.name,
+                file::wanted(&option.kind),
+                option.short.replace('|', "\\|")
+            );
+        }
+        page.push('\n');
+    }
+    page
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -187,6 +235,16 @@ mod tests {
     #[test]
     fn the_manual_page_of_the_command_is_of_this_table() {
         agree("../gepok.pod", &command());
+    }
+
+    #[test]
+    fn the_list_of_the_configuration_file_is_of_this_table() {
+        let (begin, end) = ("<!-- made of the option table -->\n\n", "<!-- end -->\n");
+        let file = "../../docs/configuration.md";
+        let page = fs::read_to_string(perl(file)).expect("configuration.md");
+        let (before, rest) = page.split_once(begin).expect("the list's begin");
+        let (_, after) = rest.split_once(end).expect("the list's end");
+        agree(file, &[before, begin, &markdown(), end, after].concat());
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub static CATEGORIES: &[&Category] = &[
 ];
 
 /// Options that belong together.
+#[derive(Debug)]
 pub struct Category {
     /// Title, as a heading
     pub title: &'static str,
@@ -50,6 +51,7 @@ pub struct Category {
 }
 
 /// One option.
+#[derive(Debug)]
 pub struct Opt {
     /// Gepok's name, in snake_case; readers take `-` for `_`
     pub name: &'static str,
@@ -94,6 +96,7 @@ pub enum Entry {
 }
 
 /// What values an option takes; each kind carries the setter of its field.
+#[derive(Debug)]
 pub enum Kind {
     /// Yes or no
     Flag(fn(&mut Options, bool)),
@@ -137,6 +140,32 @@ pub const PATH_LIMIT: usize = 107;
 const MOST_BYTES: u64 = 1 << 53;
 
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Options of commands, which say nothing about a server: no file and no environment variable sets them.
+pub const OF_COMMANDS: [&str; 2] = ["json", "print"];
+
+/// Options that a reload takes from the configuration file. All others keep their values until a restart.
+const OF_RELOAD: [&str; 14] = [
+    "documents",
+    "directory",
+    "sendfile_root",
+    "internal",
+    "index_file",
+    "directory_list",
+    "symlinks",
+    "hidden",
+    "fallback",
+    "cache_control",
+    "mime_types",
+    "charset",
+    "status_path",
+    "status_allow",
+];
+
+/// Whether a reload takes a new value of this option.
+pub fn changes_at_reload(option: &Opt) -> bool {
+    OF_RELOAD.contains(&option.name)
+}
 
 /// All options, category by category.
 pub fn options() -> impl Iterator<Item = &'static Opt> {
@@ -270,7 +299,7 @@ impl Opt {
 }
 
 // Perl's false values, its true numbers, and the words of configuration files.
-fn flag(text: &str) -> Option<bool> {
+pub(super) fn flag(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "" | "0" | "no" | "off" | "false" => Some(false),
         "yes" | "on" | "true" => Some(true),

@@ -1,7 +1,9 @@
-//! A reload in the core: log files and certificates.
+//! A reload in the core: options, log files and certificates.
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,16 +11,19 @@ use std::sync::Arc;
 use tokio::task::spawn_local;
 
 use super::master::Master;
+use crate::disk;
 use crate::http::context::Context;
 use crate::net::tls::{self, files::Opened};
 use crate::process::control::{LogFiles, ToMaster};
 use crate::process::fork;
 use crate::scoreboard::Board;
+use crate::site;
 
 /// In one process, which has no master: reads the certificates, and reports the result of that and of opening the log files.
 pub(super) fn all(
     tls: Option<&Rc<tls::Server>>,
     logs: Result<(), String>,
+    site: impl Future<Output = Result<(), String>> + 'static,
     board: Option<Arc<Board>>,
 ) {
     if let Some(board) = &board {
@@ -32,7 +37,7 @@ pub(super) fn all(
         };
         let certificates = certificates
             .map_err(|error| format!("{error}; the certificates read before stay in use"));
-        let failures = [logs.err(), certificates.err()];
+        let failures = [site.await.err(), logs.err(), certificates.err()];
         let failures = failures.iter().flatten();
         failures.clone().for_each(|why| ::log::error!("{why}"));
         if let Some(board) = board {
@@ -40,6 +45,47 @@ pub(super) fn all(
             board.reload_ended(1, failure, board.last_asked());
         }
     });
+}
+
+/// Makes a site of the file that the master has handed over, or in one process of files that it reads itself. May wait for a
+/// disk.
+#[derive(Clone)]
+pub struct SiteReader(Arc<Read>);
+
+type Read = dyn Fn(Option<File>) -> Result<site::Settings, String> + Send + Sync;
+
+impl SiteReader {
+    /// One that does this.
+    pub fn new(
+        read: impl Fn(Option<File>) -> Result<site::Settings, String> + Send + Sync + 'static,
+    ) -> Self {
+        SiteReader(Arc::new(read))
+    }
+}
+
+impl fmt::Debug for SiteReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SiteReader")
+    }
+}
+
+/// Has requests go where this reader says. Connections stay as they are.
+pub(super) fn site(
+    reader: Option<SiteReader>,
+    context: &Rc<Context>,
+    file: Option<File>,
+) -> impl Future<Output = Result<(), String>> + 'static {
+    let context = Rc::clone(context);
+    async move {
+        let Some(reader) = reader else {
+            return Ok(());
+        };
+        let read = disk::blocking(move || Ok((reader.0)(file))).await;
+        context
+            .site
+            .replace(read.map_err(|error| error.to_string())??);
+        Ok(())
+    }
 }
 
 /// Has TLS use these files, and reports the result to the master.

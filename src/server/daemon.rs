@@ -71,10 +71,7 @@ impl Daemon {
         if start == Start::First && config.require_root && !geteuid().is_root() {
             bail!("option 'require_root': permission denied, the server must be run as root");
         }
-        let identity = match (&config.user, config.groups.is_empty()) {
-            (None, true) => None,
-            (user, _) => Some(Identity::find(user.as_deref(), &config.groups)?),
-        };
+        let identity = Self::identity_of(config)?;
         if let Some(mask) = config.umask {
             umask(Mode::from_bits_truncate(mask));
         }
@@ -91,6 +88,17 @@ impl Daemon {
             // It is there already, and the operator does not wait any more.
             daemonize: daemonize && start == Start::First,
             background: None,
+        })
+    }
+
+    /// Who the server runs as; none: as this process does.
+    ///
+    /// # Errors
+    /// One sentence where there is no such user or group.
+    pub(super) fn identity_of(config: &resolved::Daemon) -> Result<Option<Identity>> {
+        Ok(match (&config.user, config.groups.is_empty()) {
+            (None, true) => None,
+            (user, _) => Some(Identity::find(user.as_deref(), &config.groups)?),
         })
     }
 

@@ -7,55 +7,71 @@ use anyhow::{Context as _, Result, anyhow};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::daemon::Daemon;
 use crate::config::Config;
 use crate::config::resolved::{Directory, Fallback, Symlinks};
 use crate::documents::{self, Served, kinds};
 use crate::files;
 use crate::process::origin::Origin;
+use crate::process::privileges::Identity;
 
-/// What is served. Each directory is there, and the server's user can open it.
+/// The text of the file of media types; empty where there is none.
+///
+/// # Errors
+/// One sentence when it can't be read.
+pub(super) fn types(config: &Config, origin: &Origin) -> Result<String> {
+    let path = config.files.mime_types.as_ref();
+    path.map_or(Ok(String::new()), |path| text_of(&origin.path(path)))
+}
+
+/// Checks that each directory is there, and that the server's user can open it.
 ///
 /// # Errors
 /// One sentence.
-pub(super) fn settings(config: &Config, origin: &Origin, daemon: &Daemon) -> Result<Served> {
+pub(super) fn check(config: &Config, origin: &Origin, identity: Option<&Identity>) -> Result<()> {
     let said = &config.files;
-    let types = match &said.mime_types {
-        None => Vec::new(),
-        Some(path) => types(&origin.path(path))?,
-    };
-    let setting = |directory: &Directory| -> Result<documents::Settings> {
-        let path = origin.path(&directory.path);
-        check(directory.option, &path, config, daemon)?;
-        Ok(documents::Settings {
-            url: directory.url.clone(),
-            path,
-            links: match said.symlinks {
-                Symlinks::None => documents::Links::None,
-                Symlinks::Owner => documents::Links::Owner,
-                Symlinks::Inside => documents::Links::Inside,
-                Symlinks::Follow => documents::Links::Follow,
-            },
-            index: said.index.clone(),
-            listing: said.listing,
-            hidden: said.hidden,
-            fallback: match &directory.fallback {
-                Fallback::App => documents::Fallback::App,
-                Fallback::NotFound => documents::Fallback::NotFound,
-                Fallback::File(path) => documents::Fallback::File(path.clone()),
-            },
-            cache_control: said.cache_control.clone(),
-            types: types.clone(),
-            charset: said.charset.clone(),
-        })
+    let directories = said.directories.iter().chain(&said.internal);
+    let directories = directories.map(|directory| (directory.option, &directory.path));
+    let roots = said.sendfile_roots.iter();
+    let roots = roots.map(|path| ("sendfile_root", path));
+    directories
+        .chain(roots)
+        .try_for_each(|(option, path)| check_one(option, &origin.path(path), config, identity))
+}
+
+/// What is served, with the text of a file of media types.
+///
+/// # Errors
+/// One sentence when that is no such file.
+pub(super) fn settings(config: &Config, origin: &Origin, types: &str) -> Result<Served> {
+    let said = &config.files;
+    let shown = said.mime_types.clone().unwrap_or_default();
+    let types = parse(types, &origin.path(shown))?;
+    let setting = |directory: &Directory| documents::Settings {
+        url: directory.url.clone(),
+        path: origin.path(&directory.path),
+        links: match said.symlinks {
+            Symlinks::None => documents::Links::None,
+            Symlinks::Owner => documents::Links::Owner,
+            Symlinks::Inside => documents::Links::Inside,
+            Symlinks::Follow => documents::Links::Follow,
+        },
+        index: said.index.clone(),
+        listing: said.listing,
+        hidden: said.hidden,
+        fallback: match &directory.fallback {
+            Fallback::App => documents::Fallback::App,
+            Fallback::NotFound => documents::Fallback::NotFound,
+            Fallback::File(path) => documents::Fallback::File(path.clone()),
+        },
+        cache_control: said.cache_control.clone(),
+        types: types.clone(),
+        charset: said.charset.clone(),
     };
     // The app names files there, and no directories.
-    let of_app = |directory: &Directory| {
-        Ok(documents::Settings {
-            index: Vec::new(),
-            listing: false,
-            ..setting(directory)?
-        })
+    let of_app = |directory: &Directory| documents::Settings {
+        index: Vec::new(),
+        listing: false,
+        ..setting(directory)
     };
     let root = |path: &PathBuf| Directory {
         option: "sendfile_root",
@@ -66,14 +82,19 @@ pub(super) fn settings(config: &Config, origin: &Origin, daemon: &Daemon) -> Res
     let (directories, internal) = (said.directories.iter(), said.internal.iter());
     let roots = said.sendfile_roots.iter().map(root);
     Ok(Served {
-        directories: directories.map(setting).collect::<Result<_>>()?,
-        internal: internal.map(of_app).collect::<Result<_>>()?,
-        sendfile: roots.map(|root| of_app(&root)).collect::<Result<_>>()?,
+        directories: directories.map(setting).collect(),
+        internal: internal.map(of_app).collect(),
+        sendfile: roots.map(|root| of_app(&root)).collect(),
     })
 }
 
 /// Whether the server's user can open this directory.
-fn check(option: &str, path: &Path, config: &Config, daemon: &Daemon) -> Result<()> {
+fn check_one(
+    option: &str,
+    path: &Path,
+    config: &Config,
+    identity: Option<&Identity>,
+) -> Result<()> {
     let open = || -> io::Result<()> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = nix::fcntl::open(path, flags, Mode::empty())?;
@@ -86,7 +107,7 @@ fn check(option: &str, path: &Path, config: &Config, daemon: &Daemon) -> Result<
         )?;
         Ok(())
     };
-    let opened = match daemon.identity() {
+    let opened = match identity {
         Some(identity) => identity.can(open),
         None => open(),
     };
@@ -104,14 +125,19 @@ fn check(option: &str, path: &Path, config: &Config, daemon: &Daemon) -> Result<
 ///
 /// # Errors
 /// One sentence.
-pub fn types(path: &Path) -> Result<Vec<(String, String)>> {
-    let shown = path.display();
-    let text =
-        read(path).with_context(|| format!("option 'mime_types': '{shown}' can't be read"))?;
-    kinds::parse(&text).map_err(|line| {
-        let line = line.escape_debug();
+pub fn types_of_file(path: &Path) -> Result<Vec<(String, String)>> {
+    parse(&text_of(path)?, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Vec<(String, String)>> {
+    kinds::parse(text).map_err(|line| {
+        let (line, shown) = (line.escape_debug(), path.display());
         anyhow!("option 'mime_types': '{line}' in '{shown}' does not begin with a media type")
     })
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    read(path).with_context(|| format!("option 'mime_types': '{}' can't be read", path.display()))
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -17,7 +17,9 @@ use nix::unistd::{Pid, getpid};
 use self::logs::Logs;
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
+use crate::config::error::Error as Mistake;
 use crate::config::resolved::{Bind, Config};
+use crate::config::sources::Sources;
 use crate::core;
 use crate::log::access::Plan;
 use crate::net::listen::{Listening, SocketFile};
@@ -33,9 +35,11 @@ use crate::process::signal;
 use crate::process::title::Title;
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
+use crate::site;
 use crate::worker::{self, App, Budget, Left, ServerFacts, Shown};
 
 mod bind;
+mod configuration;
 mod daemon;
 mod documents;
 mod limits;
@@ -47,7 +51,8 @@ mod spool_folder;
 mod start;
 mod tls;
 
-pub use self::documents::types as types_of_file;
+pub use self::configuration::Configuration;
+pub use self::documents::types_of_file;
 
 use daemon::{Daemon, Start};
 use tls::Certificates;
@@ -95,11 +100,45 @@ pub trait Entry {
     fn app(&mut self, facts: &ServerFacts, channel: Rc<WorkerEnd>) -> Result<Box<dyn App>>;
 }
 
+/// The text of the configuration file, if one is named.
+///
+/// # Errors
+/// Why it can't be read.
+pub fn read_options(sources: &Sources, origin: &Origin) -> Result<Option<String>, Mistake> {
+    let Some(file) = sources.file() else {
+        return Ok(None);
+    };
+    let text = configuration::read(&origin.path(file));
+    text.map(Some).map_err(|error| Mistake::Unreadable {
+        file: file.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+/// Says what is wrong with options that fit each other, as far as that shows without a start.
+///
+/// # Errors
+/// One sentence.
+pub fn check(config: &Config, origin: &Origin) -> Result<()> {
+    limits::check(config)?;
+    let identity = Daemon::identity_of(&config.daemon)?;
+    configuration::site(config, origin, identity.as_ref())?;
+    if let Some(tls) = &config.tls {
+        Certificates::new(tls, origin, &mut Handover::default()).check()?;
+    }
+    Ok(())
+}
+
 /// Runs the server. Returns in the master when it has stopped, and in each worker when it is to exit.
 ///
 /// # Errors
 /// One sentence for the operator, before anything is forked where it can be known by then.
-pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<Ended> {
+pub fn run(
+    config: &Config,
+    configuration: Option<Arc<Configuration>>,
+    origin: &Origin,
+    entry: &mut dyn Entry,
+) -> Result<Ended> {
     crate::log::start(config.logging.level);
     let program = Program::of_server();
     let handover = handover::received();
@@ -118,7 +157,7 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
             "neither TMPDIR nor /var/tmp can be written to: content of more than 1 MiB is refused with 507, unless 'spool_dir' names a folder"
         );
     }
-    let served = documents::settings(config, origin, &daemon)?;
+    let site = configuration::site(config, origin, daemon.identity())?;
     daemon.take_pid_file(&config.daemon.pid_path, origin, start, &mut handover)?;
     Daemon::warn_of_root(&config.daemon, start);
     let opened = (|| {
@@ -145,7 +184,8 @@ pub fn run(config: &Config, origin: &Origin, entry: &mut dyn Entry) -> Result<En
         config,
         origin,
         spool,
-        served,
+        site,
+        configuration,
         entry,
         listening: Vec::new(),
         handed: Vec::new(),
@@ -198,8 +238,10 @@ struct Server<'a> {
     origin: &'a Origin,
     /// Where content goes that is too large for memory, if it may
     spool: Option<PathBuf>,
-    /// The directories of files that the server sends itself
-    served: crate::documents::Served,
+    /// What the server answers itself
+    site: site::Settings,
+    /// Where that is read again, if there is a file
+    configuration: Option<Arc<Configuration>>,
     entry: &'a mut dyn Entry,
     listening: Vec<Listening>,
     /// Their descriptors and the names by which the next program finds them; not those that the app has made, since it
@@ -344,7 +386,8 @@ impl Roles for Server<'_> {
         settings.dispatch.board = self.board.clone();
         settings.board_file = self.board_file.clone();
         settings.spool.folder = self.spool.clone();
-        settings.site.files = self.served.clone();
+        settings.site = self.site.clone();
+        settings.site_reader = self.configuration.as_ref().map(Configuration::of_core);
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
@@ -372,6 +415,16 @@ impl Roles for Server<'_> {
     fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), Error> {
         let certificates = self.certificates.as_ref();
         certificates.map_or(Ok(()), |certificates| tls::send(certificates, core))
+    }
+
+    fn read_options(&mut self, core: Option<&mut MasterEnd>) -> Result<(), Error> {
+        if let Some(configuration) = &self.configuration {
+            let core = core.ok_or_else(|| Error::role("the core is not ready yet"))?;
+            self.site = configuration.reread(self.daemon.identity(), core)?;
+            // For workers that are forked from now on.
+            self.facts.xsendfile = !self.site.files.sendfile.is_empty();
+        }
+        Ok(())
     }
 
     fn look_after_children(&mut self, core: &mut MasterEnd) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::config::resolved::{self, Budget, Config, Keepalive};
 use crate::core;
 use crate::dispatch;
-use crate::documents;
+use crate::documents::Served;
 use crate::http::context;
 use crate::http::limits::Limits;
 use crate::net::admission;
@@ -52,7 +52,8 @@ pub fn core(config: &Config) -> core::Settings {
     let verify_timeout = request_timeout.into_iter().chain(handshake_timeout).min();
     core::Settings {
         http: http(config),
-        site: site(config),
+        site: site(config, Served::default()),
+        site_reader: None,
         dispatch: dispatch::Settings {
             request_timeout: request_timeout.filter(replaced),
             verify_timeout: verify_timeout.filter(replaced),
@@ -74,7 +75,8 @@ pub fn core(config: &Config) -> core::Settings {
     }
 }
 
-fn site(config: &Config) -> site::Settings {
+/// What the server answers itself.
+pub(super) fn site(config: &Config, files: Served) -> site::Settings {
     let status = config.status.as_ref();
     site::Settings {
         status: status.map(|status| site::StatusSettings {
@@ -84,7 +86,7 @@ fn site(config: &Config) -> site::Settings {
                 unix: status.unix,
             },
         }),
-        files: documents::Served::default(),
+        files,
     }
 }
 

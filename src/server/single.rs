@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Server, numbered, settings, tls};
+use super::{Configuration, Server, numbered, settings, tls};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
 use crate::core;
@@ -100,7 +100,11 @@ impl Server<'_> {
         let mut settings = settings::core(self.config);
         settings.dispatch.board = self.board.clone();
         settings.spool.folder = self.spool.clone();
-        settings.site.files = self.served.clone();
+        settings.site = self.site.clone();
+        settings.site_reader = self
+            .configuration
+            .as_ref()
+            .map(Configuration::of_one_process);
         let logs = core::Logs {
             access: self.access_plan()?,
         };

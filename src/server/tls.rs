@@ -73,6 +73,14 @@ impl Certificates {
         Ok(())
     }
 
+    /// Opens all files, and closes them again.
+    ///
+    /// # Errors
+    /// As [`Certificates::keep`].
+    pub(super) fn check(&self) -> Result<()> {
+        Ok(self.files.open(&self.kept).map(drop)?)
+    }
+
     /// The open files, for the next program of this process.
     pub(super) fn kept_files(&self) -> impl Iterator<Item = KeptFile> {
         self.kept.0.iter().map(|(path, file)| KeptFile {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -30,12 +31,18 @@ pub struct Settings {
     pub files: documents::Served,
 }
 
-/// Where requests go.
+/// Where requests go. The plan may be replaced while requests are answered by the one before.
 #[derive(Debug)]
 pub struct Site {
+    board: Option<Arc<Board>>,
+    plan: RefCell<Plan>,
+}
+
+#[derive(Debug)]
+struct Plan {
     status: Option<Rc<StatusPage>>,
     files: Option<Rc<Files>>,
-    offload: Option<Offload>,
+    offload: Option<Rc<Offload>>,
 }
 
 /// Who answers a request.
@@ -81,21 +88,24 @@ pub struct Response {
 impl Site {
     /// By these settings. Without a board there is nothing to tell, and no status page.
     pub fn new(settings: Settings, board: Option<Arc<Board>>) -> Self {
-        let status = settings.status.zip(board);
-        let status = status.map(|(settings, board)| StatusPage::new(settings, board));
-        Site {
-            status: status.map(Rc::new),
-            files: match settings.files.directories.as_slice() {
-                [] => None,
-                directories => Some(Rc::new(Files::new(directories))),
-            },
-            offload: Offload::new(&settings.files.internal, &settings.files.sendfile),
-        }
+        let plan = RefCell::new(Plan::new(settings, board.as_ref()));
+        Site { board, plan }
+    }
+
+    /// Goes by these settings from the next request on.
+    pub fn replace(&self, settings: Settings) {
+        let plan = Plan::new(settings, self.board.as_ref());
+        drop(self.plan.replace(plan));
+    }
+
+    /// Who answers the request with this head.
+    pub fn route(&self, head: &RequestHead) -> Decision {
+        self.plan.borrow().route(head)
     }
 
     /// The response that the server gives in the place of the app's, where the app's names a file that the server is to send.
     pub async fn offloaded(&self, request: &RequestHead, head: &ResponseHead) -> Option<Response> {
-        let offload = self.offload.as_ref()?;
+        let offload = self.plan.borrow().offload.clone()?;
         let named = offload.named(head)?;
         let Answer { head, body } = offload.answer(named, request, head).await;
         Some(Response { head, body })
@@ -103,12 +113,27 @@ impl Site {
 
     /// Whether [`offloaded`](Self::offloaded) has a response.
     pub fn offloads(&self, head: &ResponseHead) -> bool {
-        let named = |offload: &Offload| offload.named(head).is_some();
-        self.offload.as_ref().is_some_and(named)
+        let plan = self.plan.borrow();
+        let named = |offload: &Rc<Offload>| offload.named(head).is_some();
+        plan.offload.as_ref().is_some_and(named)
+    }
+}
+
+impl Plan {
+    fn new(settings: Settings, board: Option<&Arc<Board>>) -> Self {
+        let status = settings.status.zip(board.cloned());
+        let status = status.map(|(settings, board)| StatusPage::new(settings, board));
+        Plan {
+            status: status.map(Rc::new),
+            files: match settings.files.directories.as_slice() {
+                [] => None,
+                directories => Some(Rc::new(Files::new(directories))),
+            },
+            offload: Offload::new(&settings.files.internal, &settings.files.sendfile).map(Rc::new),
+        }
     }
 
-    /// Who answers the request with this head.
-    pub fn route(&self, head: &RequestHead) -> Decision {
+    fn route(&self, head: &RequestHead) -> Decision {
         if let Some(status) = &self.status
             && status.is_at(head.target())
         {

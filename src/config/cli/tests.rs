@@ -1,11 +1,11 @@
 //! Tests of the spellings a command line may have.
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, said};
 
 fn said(args: &[&str]) -> Options {
     match parse(args.iter().map(OsString::from)) {
-        Ok(Parsed::Serve(said)) => said.options,
+        Ok(Parsed::Serve(said)) => said::options(&said).expect("options"),
         other => panic!("{args:?}: {other:?}"),
     }
 }
@@ -183,10 +183,15 @@ fn a_first_word_that_is_a_command_controls_a_server() {
         match parse(args.iter().map(OsString::from)) {
             Ok(Parsed::Control(control, said)) => {
                 assert_eq!(control, command);
-                assert_eq!(said.options.daemon.pid_path, Some("/p".into()));
+                let options = said::options(&said).expect("options");
+                assert_eq!(options.daemon.pid_path, Some("/p".into()));
             }
             other => panic!("{word}: {other:?}"),
         }
+    }
+    for args in [&["check", "-c", "f"][..], &["check", "--print", "app.psgi"]] {
+        let parsed = parse(args.iter().map(OsString::from));
+        assert!(matches!(parsed, Ok(Parsed::Check(_))), "{parsed:?}");
     }
     assert_eq!(said(&["./stop"]).app.path.as_deref(), Some("./stop"));
     assert_eq!(said(&["-D", "stop"]).app.path.as_deref(), Some("stop"));

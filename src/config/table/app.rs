@@ -75,5 +75,29 @@ pub(super) static CATEGORY: Category = Category {
                    loads it for itself, which an app needs that opens connections while it is loaded.",
             entry: Entry::Binary,
         },
+        Opt {
+            name: "config",
+            letter: Some('c'),
+            aliases: &[],
+            kind: Kind::Text(|options, path| options.app.config = Some(path)),
+            value: "FILE",
+            preset: Preset::None,
+            short: "a file of options in TOML",
+            long: "A file in TOML that sets options by their names, as C<max_workers = 4>. The command line and the \
+                   environment come before it. A reload reads it again. See F<docs/configuration.md>; \
+                   C<gepok check --config FILE> tells what is wrong in it.",
+            entry: Entry::Binary,
+        },
+        Opt {
+            name: "print",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, on| options.app.print = on),
+            value: "",
+            preset: Preset::Value("0"),
+            short: "gepok check: print all options and their origins",
+            long: "With the command C<gepok check>: prints every option with its value, and where that comes from.",
+            entry: Entry::Binary,
+        },
     ],
 };

@@ -40,6 +40,7 @@ pub(super) const LOGS: u8 = 25;
 const LOAD: u8 = 26;
 const UNCONNECTED: u8 = 27;
 const BROKEN: u8 = 28;
+const SITE: u8 = 29;
 
 /// A message to the core: its bytes, and the descriptors that go with them.
 pub(super) fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
@@ -83,6 +84,10 @@ pub(super) fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
             descriptors.push(file.file.as_raw_fd());
         }
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
+        ToCore::Site(file) => {
+            bytes.put_u8(SITE);
+            descriptors.push(file.as_raw_fd());
+        }
         ToCore::Reread(logs) => {
             bytes.put_u8(REREAD);
             bytes.put_slice(logs.as_ref().err().map_or(&[], |why| why.as_bytes()));
@@ -162,6 +167,7 @@ pub(super) fn read_incomplete(mut from: &[u8]) -> io::Result<Incomplete> {
             Ok(Incomplete::TlsFile(OsStr::from_bytes(path).into()))
         }
         LOGS => Ok(Incomplete::Logs),
+        SITE => Ok(Incomplete::Site),
         _ => Err(garbage()),
     }
 }
@@ -202,6 +208,10 @@ pub(super) fn read_word(bytes: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<T
             ToCore::TlsFile(TlsFile { role, path, file })
         }
         READ_TLS => ToCore::ReadTls,
+        SITE => {
+            let [file] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| garbage())?;
+            ToCore::Site(file)
+        }
         REREAD => {
             let why = String::from_utf8_lossy(from);
             ToCore::Reread(match why.is_empty() {

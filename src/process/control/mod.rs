@@ -58,6 +58,9 @@ pub enum ToCore {
     TlsFile(TlsFile),
     /// Those were all; the answer says whether TLS goes by them from now on.
     ReadTls,
+    /// The texts of the configuration file and of what it names, checked: the answer says whether requests go by them from
+    /// now on.
+    Site(OwnedFd),
     /// Open and read such files yourself: said where there is no master, but one process. Its log files were opened again, or why not.
     Reread(Result<(), String>),
     /// Log files, opened again.
@@ -111,6 +114,8 @@ pub enum Incomplete {
     TlsFile(PathBuf),
     /// Log files.
     Logs,
+    /// The texts of the configuration file.
+    Site,
 }
 
 /// Makes the two ends: the master's, then the core's.

@@ -25,6 +25,13 @@ impl Master<'_> {
         Ok(())
     }
 
+    /// Reads the configuration file again. If that fails, everything stays as it was.
+    pub(super) fn read_options(&mut self) -> Result<(), Error> {
+        let serves = self.core.serves();
+        let core = serves.then_some(&mut self.core.control);
+        self.roles.read_options(core)
+    }
+
     /// Opens log files and reads certificates again. If that fails, the core keeps what it has, and the reason is returned.
     pub(super) fn reload_files(&mut self) -> Option<String> {
         // A core that is to come reads them when it is ready.

@@ -20,7 +20,17 @@ impl Master<'_> {
     pub(super) fn reload(&mut self) {
         self.tell(Notifier::reloading);
         self.settings.board.reload_asked();
-        let not_read = self.reload_files();
+        let options = self.read_options().err().map(|error| error.to_string());
+        if let Some(why) = &options {
+            ::log::error!("the reload failed, and nothing has changed: {why}");
+            // One that has begun goes on.
+            if self.reload.candidates().is_none() {
+                self.tell_failure("reload", why, self.settings.board.last_asked());
+                self.tell(Notifier::ready);
+                return;
+            }
+        }
+        let not_read = options.or_else(|| self.reload_files());
         self.reload.ask(self.settings.board.last_asked(), not_read);
     }
 

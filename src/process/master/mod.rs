@@ -65,6 +65,13 @@ pub trait Roles {
     /// The core's life, in the core's process. Returns its exit status.
     fn core(&mut self, control: OwnedFd) -> i32;
 
+    /// Reads the configuration file again, if there is one, and has the core go by it; none: it is not ready. All stays as it was
+    /// unless all is well.
+    ///
+    /// # Errors
+    /// One sentence.
+    fn read_options(&mut self, core: Option<&mut MasterEnd>) -> Result<(), Error>;
+
     /// Has the core read certificates and keys, from files that only the master may be able to open: called in the
     /// master when a core is ready and before its first worker is forked, and at each reload. What it opens, it hands over
     /// as descriptors ([`MasterEnd::ask`]).

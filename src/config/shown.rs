@@ -1,0 +1,141 @@
+//! What `gepok check --print` prints: each option with its value, and where that comes from. It is a configuration file.
+
+use std::fmt::Write as _;
+
+use super::file::is_list;
+use super::help::plain;
+use super::said::{self, Said};
+use super::table::{self, CATEGORIES, Entry, Kind, Opt, Preset};
+
+/// The column at which origins begin.
+const ORIGIN: usize = 40;
+
+/// Every option of the command: those that were said, and the defaults of the others.
+pub fn print(said: &[Said]) -> String {
+    let mut page = String::new();
+    for category in CATEGORIES {
+        let of_server = |option: &&Opt| {
+            option.taken_by(Entry::Binary) && !table::OF_COMMANDS.contains(&option.name)
+        };
+        let mut options = category.options.iter().filter(of_server).peekable();
+        if options.peek().is_none() {
+            continue;
+        }
+        let break_before = if page.is_empty() { "" } else { "\n" };
+        let _ = writeln!(page, "{break_before}# {}", category.title);
+        for option in options {
+            let known = said.iter().find(|said| said.option.name == option.name);
+            page += &line(option, known);
+        }
+    }
+    page
+}
+
+fn line(option: &Opt, said: Option<&Said>) -> String {
+    let (text, origin) = match (said, said::preset(option)) {
+        (Some(said), _) => {
+            let text = format!("{} = {}", option.name, value(&option.kind, &said.texts));
+            // A file can't name another one.
+            let mark = if option.name == "config" { "# " } else { "" };
+            (format!("{mark}{text}"), said.source.to_string())
+        }
+        (None, Some(preset)) => {
+            let value = value(&option.kind, &[preset.to_owned()]);
+            (format!("{} = {value}", option.name), "default".to_owned())
+        }
+        (None, None) => {
+            let origin = match option.preset {
+                Preset::Described(text) => {
+                    format!("default: {}", plain(text))
+                }
+                Preset::None | Preset::Value(_) => "not set".to_owned(),
+            };
+            (format!("# {}", option.name), origin)
+        }
+    };
+    format!("{text:<width$} # {origin}\n", width = ORIGIN - 1)
+}
+
+/// A value as TOML, by the kind of its option.
+fn value(kind: &Kind, texts: &[String]) -> String {
+    if is_list(kind) {
+        let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+        return match texts.as_slice() {
+            [one] => one.clone(),
+            texts => format!("[{}]", texts.join(", ")),
+        };
+    }
+    let text = texts.last().map_or("", String::as_str);
+    match kind {
+        Kind::Flag(_) => table::flag(text).unwrap_or_default().to_string(),
+        Kind::Integer(..) if text.parse::<u32>().is_ok() => text.to_owned(),
+        Kind::Seconds(_) if text.parse::<u32>().is_ok() => text.to_owned(),
+        Kind::CodeOrConstant(_) if matches!(text, "0" | "1") => text.to_owned(),
+        _ => quoted(text),
+    }
+}
+
+/// A basic string of TOML.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        let _ = match c {
+            '"' | '\\' => write!(quoted, "\\{c}"),
+            c if c.is_control() => write!(quoted, "\\u{:04X}", u32::from(c)),
+            c => write!(quoted, "{c}"),
+        };
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::said::Source;
+    use crate::config::{file, sources::Sources, variables::Variables};
+
+    fn typed(name: &str, text: &str) -> Said {
+        let option = table::find(name, Entry::Binary).expect(name);
+        Said::new(option, text.to_owned(), Source::Typed)
+    }
+
+    #[test]
+    fn each_value_has_its_origin() {
+        let sources = Sources::new(
+            vec![typed("config", "site.toml"), typed("keepalive", "no")],
+            Variables::default(),
+        );
+        let understood = sources
+            .read(Some("\ntimeout = 7\ninclude = ['a\"b', 'c']"))
+            .expect("read");
+        let page = print(&understood.said);
+        for line in [
+            "# config = \"site.toml\"                  # typed",
+            "keepalive = false                       # typed",
+            "timeout = 7                             # site.toml:2",
+            "include = [\"a\\\"b\", \"c\"]                 # site.toml:3",
+            "start_servers = 3                       # default",
+            "# documents                             # not set",
+            "# app                                   # default: app.psgi",
+        ] {
+            assert!(page.contains(&format!("{line}\n")), "{line}\n{page}");
+        }
+    }
+
+    /// Protects: what is printed can be used as a configuration file, and means the same.
+    #[test]
+    fn it_is_a_configuration_file() {
+        let said = vec![
+            typed("name", "\"\\\u{7}"),
+            typed("timeout", "0.5"),
+            typed("umask", "022"),
+            typed("max_content", "1.5G"),
+            typed("http_ports", "8080,:81"),
+        ];
+        let page = print(&said);
+        let document = file::parse("f", &page);
+        assert_eq!(document.errors, [], "{page}");
+        let again = said::options(&document.said).expect("options");
+        assert_eq!(again, said::options(&said).expect("options"));
+    }
+}
