@@ -7,11 +7,12 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use Gepok::Test;
+use Gepok::Test::Crowd;
 
 gepok_only();
 
-my $APP = <<'END';
-my $piece = 'x' x 65536;
+my $APP = Gepok::Test::Crowd::large() . <<'END';
+my $order = '';
 sub {
     my $env = shift;
     if ($env->{PATH_INFO} eq '/bytes') {
@@ -21,13 +22,9 @@ sub {
             $writer->close;
         };
     }
-    if ($env->{PATH_INFO} eq '/large') {
-        return sub {
-            my $writer = shift->([200, ['Content-Length' => 160 * length $piece]]);
-            $writer->write($piece) for 1 .. 160;
-            $writer->close;
-        };
-    }
+    return $large if $env->{PATH_INFO} eq '/large';
+    # Who was served before.
+    if (my ($who) = $env->{PATH_INFO} =~ m{^/turn/(.)}) { return [200, [], [$order .= $who]] }
     # In work until the test says so.
     if (my ($file) = $env->{PATH_INFO} =~ m{^/hold(/.*)}) {
         open my $begun, '>', "$file-begun" or die $!;
@@ -157,6 +154,30 @@ check 'min_response_rate' => sub {
     my ($reader) = readers($server, 1);
     ok soon(sub { refused($server)->{responses} == 1 }, 60), 'a reader that takes nothing is cut';
     like $server->log, qr/slower than min_response_rate/, 'and the log says why';
+};
+
+# One client's crowd of requests, whatever they cost, delays another client by one of them.
+check 'clients take turns' => sub {
+    my $crowd  = Gepok::Test::own_address() or plan skip_all => 'this machine has no address but loopback ones';
+    my $folder = scratch();
+    my $server = start('bin', max_clients => 1);
+    my $ask    = sub {
+        my ($path, $from) = @_;
+        my $client = Gepok::Test::Connection->new(port => $server->port, from => $from);
+        $client->send("GET $path HTTP/1.1\r\nHost: x\r\n\r\n");
+        return $client;
+    };
+    my $held = $ask->("/hold$folder/file");
+    soon { -e "$folder/file-begun" } or die "the app was not called\n";
+    my @crowd = map { $ask->('/turn/c', $crowd) } 1 .. 40;
+    ok soon { json($server->get('/status?json')->content)->{queued} == 40 }, 'a crowd waits';
+    my $victim = $ask->('/turn/v');
+    ok soon { json($server->get('/status?json')->content)->{queued} == 41 }, 'and one that comes last';
+    open my $go, '>', "$folder/file-go" or die $!;
+    # Some of the crowd wait at the worker already, since calls are quick.
+    my $order = $victim->response->content;
+    cmp_ok length $order, '<', 20, 'is served before most of them' or diag $order;
+    is scalar(grep { $_->response->status == 200 } $held, @crowd), 41, 'all are served in the end';
 };
 
 # 79 KiB, of which 900 are more than 64 MiB.

@@ -161,7 +161,7 @@ async fn accept(
     if facts.certificates.is_empty() {
         return Accepted::Secure(stream, facts);
     }
-    let verdict = context.dispatch.verify(&facts);
+    let verdict = context.dispatch.verify(&facts, info.endpoints.client());
     let limit = tls.settings().handshake_timeout;
     let verdict = match limit.is_zero() {
         true => Ok(verdict.await),

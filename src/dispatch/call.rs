@@ -4,6 +4,7 @@
 //! worker has claimed can be taken back and given to another one.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,14 @@ impl Call {
         match self {
             Call::Request(state) => state.submitted,
             Call::Verify(question) => question.submitted,
+        }
+    }
+
+    /// Whose turn it is when it is served.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        match self {
+            Call::Request(state) => state.request.endpoints.client(),
+            Call::Verify(question) => question.client,
         }
     }
 
@@ -105,15 +114,21 @@ impl Call {
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) tls: Rc<Tls>,
+    client: Option<IpAddr>,
     pub(super) place: Cell<Place>,
     pub(super) submitted: Instant,
     answer: RefCell<Option<oneshot::Sender<Option<bool>>>>,
 }
 
 impl Question {
-    pub(super) fn new(tls: Rc<Tls>, answer: oneshot::Sender<Option<bool>>) -> Self {
+    pub(super) fn new(
+        tls: Rc<Tls>,
+        client: Option<IpAddr>,
+        answer: oneshot::Sender<Option<bool>>,
+    ) -> Self {
         Question {
             tls,
+            client,
             place: Cell::new(Place::Queued),
             submitted: super::now(),
             answer: RefCell::new(Some(answer)),

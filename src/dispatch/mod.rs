@@ -1,4 +1,5 @@
-//! Which worker runs which request: any idle worker, else a quick one ahead of its time, else one queue for all.
+//! Which worker runs which request: any idle worker, else a quick one ahead of its time, else one queue for all, in which clients
+//! take turns.
 //!
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
@@ -17,8 +18,8 @@ use self::backlog::Backlog;
 use self::call::Call;
 use self::changes::Changes;
 use self::exchange::{InFlight, Place};
+use self::fair_queue::FairQueue;
 use self::load::LoadWindow;
-use self::queue::Queue;
 use self::readers::Readers;
 use self::verify::Accepted;
 use self::worker::{Stage, UNCLAIMED, Worker};
@@ -42,6 +43,7 @@ mod credit;
 mod deadline;
 mod event;
 mod exchange;
+mod fair_queue;
 mod generation;
 mod load;
 mod lost;
@@ -93,7 +95,7 @@ pub struct Dispatch {
     reports: UnboundedSender<Report>,
     workers: RefCell<Workers>,
     /// Calls that wait for a worker.
-    queue: RefCell<Queue>,
+    queue: RefCell<FairQueue>,
     /// Certificates that the app has accepted.
     accepted: RefCell<Accepted>,
     load_window: LoadWindow,
@@ -224,16 +226,16 @@ impl Dispatch {
             self.reclaim(now);
         }
         loop {
-            let Some(call) = self.queue.borrow_mut().pop() else {
+            let Some(call) = self.queue.borrow_mut().peek().cloned() else {
                 if self.reclaim(now) {
                     continue;
                 }
                 break;
             };
             let Some(number) = self.worker_for(&call, now) else {
-                self.queue.borrow_mut().push_front(call);
                 break;
             };
+            self.queue.borrow_mut().pop();
             let sent = self.workers.borrow_mut().change(number, |worker| {
                 let sent = worker.send(&call, number);
                 sent.map(|()| worker.only_call())
@@ -361,7 +363,10 @@ impl Dispatch {
             }
             Message::LostFile(id) => {
                 let state = self.advance(number, id, |progress| progress.content(id, FILE_COST))?;
-                ::log::error!("a response is cut: no descriptor is left for its file");
+                limited!(
+                    Error,
+                    "a response is cut: no descriptor is left for its file"
+                );
                 state.finish(Event::Failed);
             }
             Message::Take(id) => self.take(number, id)?,

@@ -1,6 +1,5 @@
 //! Calls that wait for a worker: how many may, and how long. What is too much is answered at once.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -12,65 +11,6 @@ use super::event::Event;
 use super::exchange::InFlight;
 use crate::log::limited;
 use crate::scoreboard::refusals::Refusal;
-
-/// Calls that no worker has, in the order in which they came.
-#[derive(Debug, Default)]
-pub(super) struct Queue(VecDeque<Call>);
-
-impl Queue {
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn push(&mut self, call: Call) {
-        self.0.push_back(call);
-    }
-
-    /// Puts a call back that came before all others.
-    pub(super) fn push_front(&mut self, call: Call) {
-        self.0.push_front(call);
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Call> {
-        self.0.pop_front()
-    }
-
-    pub(super) fn remove(&mut self, call: &Call) {
-        self.0.retain(|queued| !queued.is(call));
-    }
-
-    /// The request that has waited longest.
-    fn oldest_request(&self) -> Option<&Rc<InFlight>> {
-        self.0.iter().find_map(|call| match call {
-            Call::Request(state) => Some(state),
-            Call::Verify(_) => None,
-        })
-    }
-
-    /// Takes the requests out that were submitted at that time or before.
-    fn take_submitted_before(&mut self, time: Instant) -> Vec<Rc<InFlight>> {
-        let late = self.0.iter().take_while(|call| call.submitted() <= time);
-        let late = late.count();
-        let mut requests = Vec::new();
-        let mut questions = Vec::new();
-        for call in self.0.drain(..late) {
-            match call {
-                Call::Request(state) => requests.push(state),
-                Call::Verify(_) => questions.push(call),
-            }
-        }
-        for call in questions.into_iter().rev() {
-            self.0.push_front(call);
-        }
-        requests
-    }
-
-    pub(super) fn fail_all(self) {
-        for call in self.0 {
-            call.fail(Event::Failed);
-        }
-    }
-}
 
 impl Dispatch {
     /// Whether one more request may wait, if no worker is idle; `fits`: there is memory for it.
@@ -133,7 +73,7 @@ impl Dispatch {
             state.finish(Event::Overloaded);
         }
         self.show_queue();
-        let (queue, workers) = (self.queue.borrow(), self.workers.borrow());
+        let (mut queue, workers) = (self.queue.borrow_mut(), self.workers.borrow());
         let queued = queue.oldest_request().map(|state| state.submitted);
         let at_worker = workers.oldest_waiting().map(Call::submitted);
         let oldest = queued.into_iter().chain(at_worker).min()?;
@@ -153,7 +93,8 @@ impl Dispatch {
     /// Shows how many calls wait, and since when the first request does.
     pub(super) fn show_queue(&self) {
         if let Some(board) = &self.settings.board {
-            let (queue, at_workers) = (self.queue.borrow(), self.workers.borrow().waiting());
+            let (mut queue, at_workers) =
+                (self.queue.borrow_mut(), self.workers.borrow().waiting());
             let queued = queue.oldest_request().map(|state| state.request.finished);
             let first = match at_workers {
                 0 => queued,

@@ -7,6 +7,7 @@
 //! `GEPOK_SEED=7 cargo test --lib simulation` replays one run; `GEPOK_STEPS` sets how many steps all runs have together.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::task::Waker;
@@ -24,7 +25,7 @@ use crate::channel::core_end::CoreEnd;
 use crate::channel::pair;
 use crate::channel::respond::{Lost, Respond};
 use crate::channel::worker_end::{Incoming, WorkerEnd};
-use crate::semantics::message::{Content, Request, RequestHead, Tls, TlsVersion};
+use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Tls, TlsVersion};
 use crate::spool::{self, Room};
 
 /// Steps of one run, before all comes to its end.
@@ -74,6 +75,18 @@ fn content(token: u64) -> &'static [u8] {
 pub(super) fn request(token: u64, content: Content) -> Request {
     let head = RequestHead::new("GET", &format!("/{token}"), &[("Host", "h")]);
     Request::local(head, content)
+}
+
+/// The ends of a connection of the client with this number; 0 is a proxy on this machine.
+pub(super) fn endpoints(client: u8) -> Endpoints {
+    let address = match client {
+        0 => Ipv4Addr::LOCALHOST,
+        _ => Ipv4Addr::new(192, 0, 2, client),
+    };
+    Endpoints::Ip {
+        peer: SocketAddr::from((address, 1)),
+        local: SocketAddr::from((address, 80)),
+    }
 }
 
 /// A client that waits for a response.
@@ -271,7 +284,8 @@ impl World {
     fn send(&mut self) {
         for _ in 0..=self.random.below(4) {
             let token = self.token();
-            let request = request(token, self.content());
+            let mut request = request(token, self.content());
+            request.endpoints = endpoints(self.random.below(3) as u8);
             let exchange = self.dispatch.submit(request);
             self.add_client(token, exchange, false);
         }
@@ -302,7 +316,7 @@ impl World {
             false => Duration::from_secs(3600),
         };
         self.questions.push(spawn_local(async move {
-            let verdict = dispatch.verify(&tls);
+            let verdict = dispatch.verify(&tls, None);
             tokio::time::timeout(patience, verdict).await.ok().flatten()
         }));
     }

@@ -1,6 +1,7 @@
 //! What the app says of clients' certificates (`ssl_verify_callback`): any idle worker is asked.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -51,7 +52,7 @@ impl Dispatch {
     /// Whether the app accepts the client's certificate; `None` if no worker is left to ask, or the one asked hangs. Waits
     /// for an idle worker, and asks another one when a worker dies: the caller limits the time. Dropping the future withdraws
     /// the question.
-    pub async fn verify(self: &Rc<Self>, tls: &Rc<Tls>) -> Option<bool> {
+    pub async fn verify(self: &Rc<Self>, tls: &Rc<Tls>, client: Option<IpAddr>) -> Option<bool> {
         let Some(certificate) = tls.certificates.first() else {
             return Some(false);
         };
@@ -62,7 +63,7 @@ impl Dispatch {
             return None;
         }
         let (answer, verdict) = oneshot::channel();
-        let call = Call::Verify(Rc::new(Question::new(Rc::clone(tls), answer)));
+        let call = Call::Verify(Rc::new(Question::new(Rc::clone(tls), client, answer)));
         self.queue.borrow_mut().push(call.clone());
         let asking = Asking {
             dispatch: self,

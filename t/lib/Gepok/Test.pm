@@ -165,6 +165,14 @@ sub free_port {
     die 'no free port';
 }
 
+# An address of this machine's that is not a loopback address, if it has one: its clients are not taken for a local proxy.
+sub own_address {
+    # Connects, which sends nothing: the kernel chooses the address.
+    my $socket  = IO::Socket::INET->new(Proto => 'udp', PeerAddr => '198.51.100.1', PeerPort => 9) or return;
+    my $address = $socket->sockhost;
+    return $address =~ /^(?:127|0)\./ ? undef : $address;
+}
+
 # Runs a command to its end, in at most so many seconds, or until its output matches `until`: (wait status or undef when it
 # had to be killed, its output).
 sub run_command {

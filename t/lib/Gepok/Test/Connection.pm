@@ -17,7 +17,10 @@ sub new {
     my $socket
         = $args{path}
         ? IO::Socket::UNIX->new(Peer => $args{path})
-        : IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $args{port}, Timeout => 30);
+        : IO::Socket::INET->new(
+            PeerAddr => '127.0.0.1', PeerPort => $args{port}, Timeout => 30,
+            $args{from} ? (LocalAddr => $args{from}) : (),
+        );
     $socket or die "cannot connect: $@ $!";
     setsockopt $socket, IPPROTO_TCP, TCP_NODELAY, 1 unless $args{path};
     $socket->autoflush(1);

@@ -20,26 +20,30 @@ my $UPLOAD = 2_000_000;
 # A request that takes longer is an outage.
 my $OUTAGE = 10;
 
-my $APP = <<'END';
+# Code of an app for responses of 10 MiB.
+sub large { <<'END' }
 my $piece = 'x' x 65536;
+my $large = sub {
+    my $writer = shift->([200, ['Content-Length' => 160 * length $piece]]);
+    $writer->write($piece) for 1 .. 160;
+    $writer->close;
+};
+END
+
+my $APP = large() . <<'END';
 sub {
     my $env = shift;
-    if ($env->{PATH_INFO} eq '/large') {
-        return sub {
-            my $writer = shift->([200, ['Content-Length' => 160 * length $piece]]);
-            $writer->write($piece) for 1 .. 160;
-            $writer->close;
-        };
-    }
+    return $large if $env->{PATH_INFO} eq '/large';
     my ($length, $input) = (0, $env->{'psgi.input'});
     while (my $got = $input->read(my $bytes, 65536)) { $length += $got }
     return [200, [], ["hello $length"]];
 };
 END
 
-# [name, what its clients do, their number, code that makes what one of them does each second]
+# [name, what its clients do, their number, code that makes what one of them does each second, whether they have an address other
+# than the victim's]
 my @SCENARIOS = (
-    ['readers',    'read a dynamic response of 10 MiB at 1 KB/s',                   600,  \&reader],
+    ['readers',    'of one address read a dynamic response of 10 MiB at 1 KB/s',    600,  \&reader, 1],
     ['uploads',    'send 16 MiB of an upload of 1 GiB, then a byte now and then',   124,  \&upload],
     ['chunks',     'send chunks of one byte after the first MiB, 1 Mbit/s each',    20,   \&chunks],
     ['heads',      'send 62 KiB of a head that never ends',                         3000, \&heads],
@@ -53,7 +57,8 @@ sub scenarios { map { $_->[0] } @SCENARIOS }
 sub run {
     my ($name, $seconds, $scale) = @_;
     my ($scenario) = grep { $_->[0] eq $name } @SCENARIOS or die "no scenario $name\n";
-    my (undef, $what, $count, $client) = @$scenario;
+    my (undef, $what, $count, $client, $elsewhere) = @$scenario;
+    my $from = $elsewhere ? Gepok::Test::own_address() : undef;
     $count = POSIX::ceil($count * ($scale // 1));
     my $port   = Gepok::Test::free_port();
     my $tls    = $name eq 'handshakes' ? Gepok::Test::free_port() : undef;
@@ -64,7 +69,7 @@ sub run {
     soon { eval { $server->get('/')->status } // 0 == 200 } or die "the server does not serve\n";
     my $pid = fork // die "fork: $!";
     if (!$pid) {
-        eval { crowd($tls // $port, $count, $client, time + $seconds) };
+        eval { crowd($tls // $port, $from, $count, $client, time + $seconds) };
         POSIX::_exit(0);
     }
     my $seen = victim($server, $seconds);
@@ -109,7 +114,7 @@ sub rss {
 
 # So many clients, each of which does its step once a second and is replaced when it was closed.
 sub crowd {
-    my ($port, $count, $new, $end) = @_;
+    my ($port, $from, $count, $new, $end) = @_;
     $SIG{PIPE} = 'IGNORE';
     my @clients;
     while (time < $end) {
@@ -117,7 +122,7 @@ sub crowd {
         for my $at (0 .. $count - 1) {
             my $client = $clients[$at];
             if (!$client) {
-                my $socket = IO::Socket::INET->new(Proto => 'tcp') or next;
+                my $socket = IO::Socket::INET->new(Proto => 'tcp', $from ? (LocalAddr => $from) : ()) or next;
                 setsockopt $socket, SOL_SOCKET, SO_RCVBUF, 16384;
                 $socket->blocking(0);
                 connect($socket, Socket::pack_sockaddr_in($port, Socket::inet_aton('127.0.0.1')))
