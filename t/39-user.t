@@ -247,6 +247,25 @@ check 'keys that only root can read' => sub {
     }
 };
 
+# Another process of the user reads no requests and no keys from the server's memory. The kernel says so of a process that changes
+# its user, but not of one that is the user's from its beginning, as all are after a restart in place.
+check 'dumpable' => sub {
+    my $folder = readable();
+    for my $case (['bin', 0], ['plackup', 0], ['bin', 1]) {
+        my ($entry, $yes) = @$case;
+        my $places = Places->new;
+        my $server = server(
+            entry => $entry, app => "$folder/app.psgi",
+            options => {name => $places->{name}, user => 'nobody', start_servers => 1, pid_path => $places->{pid}, dumpable => $yes});
+        # Root owns what the kernel shows of a process that can't be dumped.
+        my $owners = sub { join ' ', map { (stat "/proc/$_/environ")[4] // 'gone' } $server->pid, $server->descendants };
+        my $wanted = $yes ? qr/^$NOBODY $NOBODY $NOBODY$/ : qr/^0 0 0$/;
+        ok soon { $owners->() =~ $wanted }, "$entry: master, core and worker, dumpable=$yes" or diag $owners->();
+        is system($GEPOK, 'restart', '--name', $places->{name}), 0, 'a restart' or diag $server->log;
+        ok soon { $owners->() =~ $wanted }, 'the same after it' or diag $owners->();
+    }
+};
+
 SKIP: {
     my ($start_server) = grep { -x } map {"$_/start_server"} split /:/, $ENV{PATH};
     skip 'start_server (libserver-starter-perl) is missing', 3 if !$start_server;

@@ -110,6 +110,7 @@ my @ATTRIBUTES = qw(
     require_host
     target_fragment
     worker_no_new_privs
+    dumpable
     access_log_path
     access_log_format
     error_log_path

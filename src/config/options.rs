@@ -233,6 +233,8 @@ pub struct Limits {
     pub target_fragment: bool,
     /// `worker_no_new_privs`
     pub worker_no_new_privs: bool,
+    /// `dumpable`
+    pub dumpable: bool,
 }
 
 /// How the server stops, and how it takes new code.

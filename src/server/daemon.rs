@@ -187,6 +187,11 @@ impl Daemon {
         self.identity.as_ref().map_or(Ok(()), Identity::take)
     }
 
+    /// Whether the server is to run as a user, or with groups, of which options tell.
+    pub(super) fn changes_user(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Makes the scoreboard's file, as the user's that the server will be; nothing where none is wanted. start_server starts
     /// successors beside servers that run.
     ///

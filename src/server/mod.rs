@@ -391,9 +391,10 @@ impl Roles for Server<'_> {
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| tls::settings(tls, None));
         let (daemon, master) = (&self.daemon, self.master);
+        let dumpable = self.config.limits.dumpable;
         let logs = &self.logs;
         let live = AssertUnwindSafe(move || {
-            core_process(&keep, daemon, master)?;
+            core_process(&keep, daemon, master, dumpable)?;
             logs.take_standard_error()?;
             let logs = core::Logs { access: access? };
             core::run(listening, control, settings, tls, logs)
@@ -497,6 +498,8 @@ impl Roles for Server<'_> {
         let served = || -> Result<i32> {
             self.daemon.leave_to_master();
             drop_privileges(&self.daemon, self.master)?;
+            // Another worker that was taken over reads no requests from this one's memory.
+            nix::sys::prctl::set_dumpable(self.config.limits.dumpable)?;
             if self.config.limits.worker_no_new_privs {
                 nix::sys::prctl::set_no_new_privs()?;
             }
@@ -539,9 +542,9 @@ fn said(error: anyhow::Error) -> Error {
     Error::role(format!("{error:#}"))
 }
 
-/// What makes a process the core: nothing of the app's is kept open, no key can be read from its memory,
+/// What makes a process the core: nothing of the app's is kept open, no key can be read from its memory unless it is `dumpable`,
 /// and no signal moves it.
-fn core_process(keep: &[i32], daemon: &Daemon, master: Pid) -> io::Result<()> {
+fn core_process(keep: &[i32], daemon: &Daemon, master: Pid, dumpable: bool) -> io::Result<()> {
     // SAFETY: this process is the core from now on: it uses nothing but what is kept, and leaves by _exit, so that no
     // owner of another number closes it.
     unsafe { fork::close_all_but(keep) };
@@ -552,7 +555,7 @@ fn core_process(keep: &[i32], daemon: &Daemon, master: Pid) -> io::Result<()> {
         .open("/dev/null")?;
     fork::replace_standard(nothing.as_fd(), fork::Standard::Input)?;
     fork::replace_standard(nothing.as_fd(), fork::Standard::Output)?;
-    nix::sys::prctl::set_dumpable(false)?;
+    nix::sys::prctl::set_dumpable(dumpable)?;
     // Nothing it could be made to run gains what it lacks.
     nix::sys::prctl::set_no_new_privs()?;
     // Each client needs a descriptor. The soft limit is for programs that call select(2).

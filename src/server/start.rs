@@ -49,9 +49,11 @@ impl Server<'_> {
         let dropped = self.daemon.drop_privileges();
         dropped.context("can't give up root's rights")?;
         let keeps = |certificates: &Certificates| certificates.kept_files().next().is_some();
-        if self.certificates.as_ref().is_some_and(keeps) {
-            // No worker, which is the same user's, takes keys from this process.
-            nix::sys::prctl::set_dumpable(false)?;
+        let dumpable = self.config.limits.dumpable;
+        // The kernel does so to a process that changes its user, but not to one that is that user's after a restart in place.
+        // No worker, which is the same user's, takes keys from this process.
+        if dumpable || self.daemon.changes_user() || self.certificates.as_ref().is_some_and(keeps) {
+            nix::sys::prctl::set_dumpable(dumpable)?;
         }
         Ok(())
     }

@@ -47,6 +47,8 @@ pub struct Limits {
     pub target_fragment: bool,
     /// Whether workers are kept from gaining privileges
     pub worker_no_new_privs: bool,
+    /// Whether processes dump core and can be traced
+    pub dumpable: bool,
 }
 
 /// Checks what was said about limits.
@@ -70,6 +72,7 @@ pub(super) fn limits(said: &options::Limits) -> Result<Limits> {
         require_host: said.require_host,
         target_fragment: said.target_fragment,
         worker_no_new_privs: said.worker_no_new_privs,
+        dumpable: said.dumpable,
     })
 }
 

@@ -238,5 +238,19 @@ pub(super) static CATEGORY: Category = Category {
                    sendmail, as C<no_new_privs> of prctl(2) does it. The process that holds the connections always is.",
             entry: Entry::All,
         },
+        Opt {
+            name: "dumpable",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, yes| options.limits.dumpable = yes),
+            value: "",
+            preset: Preset::Value("0"),
+            short: "processes dump core, and debuggers may attach",
+            long: "Whether the server's processes dump core and can be traced by processes of their own user, as a debugger is one \
+                   (C<PR_SET_DUMPABLE> of prctl(2)). Without this option workers and the process that holds the connections don't \
+                   and can't, and with C<user> no process does; root can trace them always. Use it to debug only: a core dump may \
+                   hold requests and private keys.",
+            entry: Entry::All,
+        },
     ],
 };
