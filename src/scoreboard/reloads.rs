@@ -142,10 +142,13 @@ mod tests {
             board.reload_ended(1, Some(why), board.last_asked());
             read(&board)
         };
-        let reloads = fail("the reload failed: \"x\"\n\x1b[2J");
+        let reloads = fail("the reload failed: \"x\"\n\x1b[2J\u{202e}\u{2028}");
         assert_eq!((reloads.asked, reloads.answered), (1, 1));
         let why = reloads.failure.unwrap().why;
-        assert_eq!(why, "the reload failed: \"x\"\\n\\u{1b}[2J", "escaped");
+        assert_eq!(
+            why, "the reload failed: \"x\"\\n\\u{1b}[2J\\u{202e}\\u{2028}",
+            "escaped"
+        );
         assert_eq!(reloads.generation, 1, "the old one serves on");
         let why = fail(&"x".repeat(1000)).failure.unwrap().why;
         assert_eq!(why.len(), LONGEST, "cut");

@@ -177,7 +177,7 @@ fn number(number: Option<u64>) -> String {
     number.map_or_else(|| "null".to_owned(), |number| number.to_string())
 }
 
-/// A text that has no control characters, as JSON has it.
+/// A text that was escaped, so that it has neither control characters nor such as turn the text around them, as JSON has it.
 fn string(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

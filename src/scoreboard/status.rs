@@ -220,14 +220,15 @@ mod tests {
         assert_eq!((worker.number, worker.generation), (12, 3));
         assert_eq!((worker.state, worker.requests), (WorkerState::Loading, 0));
 
-        serve(&seat, "POST", "/a/\"quoted\"?secret=1");
+        serve(&seat, "POST", "/a/\"quoted\"\u{202e}?secret=1");
         let status = read(&memory).unwrap();
         let worker = &status.workers[0];
         assert_eq!((worker.state, worker.requests), (WorkerState::Busy, 1));
-        assert_eq!(worker.request, "POST /a/\\\"quoted\\\"");
+        let plain = r#"POST /a/\"quoted\"\xe2\x80\xae"#;
+        assert_eq!(worker.request, plain, "nothing turns the text around it");
         let json = status.json();
         assert!(
-            json.contains(r#""request":"POST /a/\\\"quoted\\\"""#),
+            json.contains(r#""request":"POST /a/\\\"quoted\\\"\\xe2\\x80\\xae""#),
             "{json}"
         );
         assert!(status.text().contains("busy"));

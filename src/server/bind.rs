@@ -55,7 +55,10 @@ impl Server<'_> {
                 Bind::Activated(number) => {
                     let what = format!("descriptor {number}, which was handed in,");
                     let copy = self.entry.copy_of(*number);
-                    vec![listen::inherited(take(*number, copy)?, &what)?]
+                    // SAFETY: by the supervisor's protocol the number is ours alone, and nothing in this process owns it yet; the
+                    // copy was made for us. Each place that was handed in is bound once.
+                    let socket = unsafe { take(*number, copy) }?;
+                    vec![listen::inherited(socket, &what)?]
                 }
             };
             for (number, mut listening) in opened.into_iter().enumerate() {
@@ -142,8 +145,11 @@ fn duplicate(number: i32) -> Result<OwnedFd> {
 }
 
 /// A descriptor that a supervisor has handed in, above the standard ones; `copy` is one that was made of it early. Programs that
-/// the app starts shall not get it, and nobody else in this process keeps it open.
-fn take(number: RawFd, copy: Option<RawFd>) -> Result<OwnedFd> {
+/// the app starts shall not get it, and nobody else in this process keeps it open: both numbers get another file in its place.
+///
+/// # Safety
+/// Nothing in this process owns `number` or `copy`.
+unsafe fn take(number: RawFd, copy: Option<RawFd>) -> Result<OwnedFd> {
     let source = copy.unwrap_or(number);
     // SAFETY: F_DUPFD_CLOEXEC on any number makes a new descriptor or fails.
     let taken = unsafe { libc::fcntl(source, libc::F_DUPFD_CLOEXEC, 3) };
@@ -157,8 +163,7 @@ fn take(number: RawFd, copy: Option<RawFd>) -> Result<OwnedFd> {
     let nothing = File::options().read(true).write(true).open("/dev/null")?;
     for before in copy.into_iter().chain([number]) {
         if is_same(before, taken.as_raw_fd()) {
-            // SAFETY: by the supervisor's protocol it is nobody's but ours, and so is our copy. What has its number
-            // gets another file in its place, never an unknown one.
+            // SAFETY: nobody owns the number, as the caller says.
             unsafe { libc::dup3(nothing.as_raw_fd(), before, cloexec(before)) };
         }
     }
