@@ -1,7 +1,7 @@
-//! Whether a core answers: it is asked every second, and is given up when it has left three of the master's seconds unanswered.
+//! Whether a core answers: it is pinged every second, and given up when it has not answered for three seconds.
 //!
-//! Only seconds in which the master itself was awake count. After a suspend, or when a whole container was frozen, the core has its
-//! time again.
+//! Only seconds in which the master itself ran count. After a suspend, or when a whole container was frozen, the core has three
+//! seconds again.
 
 use std::time::{Duration, Instant};
 

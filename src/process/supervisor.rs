@@ -1,5 +1,5 @@
-//! One process (`start_servers 0`): the thread that does a master's part. It turns signals into words for the core, and
-//! ends the process when the app does not return in time.
+//! One process (`start_servers 0`): the thread that plays the master. It turns signals into messages for the core, and
+//! ends the process if the app does not return in time.
 
 #![forbid(unsafe_code)]
 
@@ -43,7 +43,7 @@ pub struct Settings {
     pub terminal: Terminal,
     /// SIGHUP was ignored then, as under nohup.
     pub is_nohup: bool,
-    /// The service manager, where it wants to be told.
+    /// The service manager, if it wants to be notified.
     pub notifier: Option<Notifier>,
     /// Opens the log files again.
     pub reopen_logs: Box<dyn FnMut() -> Result<LogFiles, Error> + Send>,
@@ -51,7 +51,7 @@ pub struct Settings {
     pub clean_up: Box<dyn FnOnce() + Send>,
 }
 
-/// Where the server is in its life.
+/// The state of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serving,
@@ -85,7 +85,7 @@ impl Phase {
         }
     }
 
-    /// Whether the core is still expected to say something.
+    /// Whether messages of the core are still expected.
     fn has_core(self) -> bool {
         !matches!(self, Phase::Stopping { .. } | Phase::Over)
     }
@@ -98,7 +98,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the thread, with every signal blocked in it. From now on [`signal::noted`] moves the server.
+    /// Starts the thread, with every signal blocked in it. From now on [`signal::noted`] controls the server.
     ///
     /// # Errors
     /// When descriptors or threads run out.
@@ -124,7 +124,7 @@ impl Supervisor {
     }
 
     /// The app has left its loop: waits until clients have got its responses and the core has been told to leave.
-    /// Signals do what they do by default from then on.
+    /// From then on signals have their default actions.
     pub fn finish(self) {
         let _ = (&self.notes).write_all(LEFT);
         // A panic was logged.
@@ -145,7 +145,7 @@ struct Supervised {
     settings: Settings,
     phase: Phase,
     heartbeat: Heartbeat,
-    /// The core's thread does not answer. Nothing can end a thread, so that this is only told.
+    /// The core's thread does not answer. Nothing can end a thread, so it is only logged.
     silent: bool,
 }
 
@@ -170,7 +170,7 @@ impl Supervised {
         }
     }
 
-    /// Waits; tells whether notes have come, and whether the core has spoken.
+    /// Waits. Returns whether notes have come, and whether the core has sent a message.
     fn wait(&self) -> (bool, bool) {
         let beat = (self.phase == Phase::Serving).then(|| self.heartbeat.due());
         let timeout = match self.phase.due().or(beat) {
@@ -259,7 +259,7 @@ impl Supervised {
                     false => ToCore::Drain,
                 });
             }
-            // start_server says it again at its own next HUP: that is no hurry.
+            // start_server repeats it at its own next HUP: that does not mean a fast stop.
             _ if self.settings.has_successor => {}
             _ => self.stop_fast(),
         }
@@ -287,7 +287,7 @@ impl Supervised {
         }
     }
 
-    /// Lets what the app has answered reach its clients, even where it has called exit.
+    /// Lets the app's responses reach their clients, even if it has called exit.
     fn app_left(&mut self) {
         let until = match self.phase {
             Phase::Serving => Instant::now() + self.settings.graceful_timeout,
@@ -309,7 +309,7 @@ impl Supervised {
         self.phase = Phase::Over;
     }
 
-    /// Asks the core's thread whether it is alive.
+    /// Pings the core's thread.
     fn check_core(&mut self) {
         if self.phase != Phase::Serving {
             return;

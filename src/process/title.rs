@@ -1,4 +1,4 @@
-//! Process titles: what ps(1) shows in place of the command line.
+//! Process titles: what ps(1) shows instead of the command line.
 //!
 //! The kernel shows the memory that held the program's arguments when it was started. A title is written there, so that it
 //! costs no system call; what does not fit is cut. The environment, which follows, is never touched.

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Workers that may leave of themselves before one has served.
+/// Workers that may exit by themselves before one has served.
 const MOST_STILLBORN: u32 = 3;
 
-/// The births of workers.
+/// When workers may be started.
 #[derive(Debug)]
 pub(super) struct Births {
     next_number: u32,
@@ -19,7 +19,7 @@ pub(super) struct Births {
 enum Start {
     /// No worker has served; some have left before they did.
     Waiting { stillborn: u32 },
-    /// Failures are no longer the start's.
+    /// Failures no longer end the start.
     Over,
 }
 

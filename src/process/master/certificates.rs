@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Files that a core without certificates could not read.
 #[derive(Debug)]
 pub(super) struct Unread {
-    /// What is wrong: it is said once.
+    /// What is wrong: it is logged once.
     why: String,
     /// When they are tried again.
     next: Instant,
@@ -34,7 +34,7 @@ impl Master<'_> {
 
     /// Opens log files and reads certificates again. If that fails, the core keeps what it has, and the reason is returned.
     pub(super) fn reload_files(&mut self) -> Option<String> {
-        // A core that is to come reads them when it is ready.
+        // A core that is still starting reads them when it is ready.
         if !self.core.serves() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! The core, as its master sees it: birth, words, silence, death.
+//! The core, as its master sees it: start, messages, silence, death.
 
 use std::fs;
 use std::io;
@@ -20,10 +20,10 @@ use super::signals::{STOP_SIGNALS, STOPS};
 use super::worker::{Ending, State};
 use super::{ExitStatus, FAST_STOP, Master, RESPAWN_PAUSE, Roles, await_deaths};
 
-/// How long a core may take until it says that it is ready.
+/// How long a core may take to become ready.
 const START: Duration = Duration::from_secs(10);
 
-/// How often a wait for that looks for signals.
+/// How often the wait for that checks for signals.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A core, as the master knows it.
@@ -38,12 +38,12 @@ pub(super) struct Core {
     heartbeat: Heartbeat,
 }
 
-/// How far a core is.
+/// The state of a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     /// It was forked, and is given up if it is not ready at this time.
     Starting { until: Instant },
-    /// It obeys words.
+    /// It is ready and obeys messages.
     Serving,
     /// It was told to leave, or has closed its socket, and is killed if it is still there at this time.
     Leaving { until: Instant },
@@ -51,26 +51,26 @@ enum Life {
     Gone,
 }
 
-/// What a look at the control socket has brought.
+/// What was read from the control socket.
 #[derive(Debug)]
 pub(super) enum Heard {
     Word(ToMaster),
     /// Nothing: a signal came instead.
     Nothing,
-    /// No word will come any more.
+    /// No message will come any more.
     End(CoreEnd),
 }
 
 /// Why a core serves no more.
 #[derive(Debug)]
 pub(super) enum CoreEnd {
-    /// It has closed its socket, as every process does that dies.
+    /// It has closed its socket, as every dying process does.
     Closed,
     /// It did not answer.
     Silent,
     /// It was not ready in time.
     NotReady,
-    /// What it says can't be understood, or heard.
+    /// Its messages can't be read.
     Unheard(io::Error),
 }
 
@@ -148,8 +148,8 @@ impl Core {
         self.control.as_fd().as_raw_fd()
     }
 
-    /// Tells it a word. One that does not get it is dead or hangs, which the master notices in `wait` and by the heartbeat;
-    /// its successor begins without it.
+    /// Sends it a message. If that fails, it is dead or hangs, which the master notices in `wait` and by the heartbeat;
+    /// its successor does not need the message.
     pub(super) fn tell(&self, word: ToCore) {
         if matches!(self.life, Life::Starting { .. } | Life::Serving) {
             let _ = self.control.tell(word);
@@ -161,7 +161,7 @@ impl Core {
         self.life == Life::Serving
     }
 
-    /// The socket, while words are expected from it.
+    /// The socket, while messages are expected from it.
     pub(super) fn speaks(&self) -> Option<BorrowedFd<'_>> {
         match self.life {
             Life::Starting { .. } | Life::Serving => Some(self.control.as_fd()),
@@ -169,7 +169,7 @@ impl Core {
         }
     }
 
-    /// Whether it has said what was not heard yet, or has died.
+    /// Whether it has sent a message that was not read yet, or has died.
     pub(super) fn has_spoken(&self) -> bool {
         let Some(socket) = self.speaks() else {
             return false;
@@ -178,7 +178,7 @@ impl Core {
         self.control.has_heard() || matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
     }
 
-    /// Hears its next word.
+    /// Reads its next message.
     pub(super) fn hear(&mut self) -> Heard {
         match self.control.hear() {
             Ok(Some(word)) => {
@@ -209,7 +209,7 @@ impl Core {
         }
     }
 
-    /// Asks whether it is alive, when it is time; returns why it is to be given up. All its words must have been heard.
+    /// Pings it when it is time; returns why it is to be given up. All its messages must have been read.
     pub(super) fn check(&mut self, now: Instant) -> Option<CoreEnd> {
         match self.life {
             Life::Starting { until } if now >= until => Some(CoreEnd::NotReady),
@@ -301,7 +301,7 @@ fn is_traced(pid: Pid) -> bool {
 }
 
 impl Master<'_> {
-    /// Hears all that the core has said by now. That a worker serves or leaves it says before that one can die of it.
+    /// Reads all messages that the core has sent. It reports that a worker serves or leaves before that worker can exit.
     pub(super) fn hear_all(&mut self) {
         while self.core.has_spoken() {
             self.hear_core();
@@ -355,11 +355,11 @@ impl Master<'_> {
     /// When a core is to be started in place of one that is gone.
     pub(super) fn next_core(&self) -> Option<Instant> {
         let missing = self.core.life == Life::Gone && self.shutdown.is_running();
-        // One that lived only for a moment has a successor after a pause.
+        // One that died at once is replaced after a pause.
         missing.then(|| self.core.born + RESPAWN_PAUSE)
     }
 
-    /// The core is gone, or useless. Its connections are lost; the listening sockets are not. Workers finish their
+    /// The core has died, or was given up. Its connections are lost; the listening sockets are not. Workers finish their
     /// call and leave, because their channels are closed, and are replaced.
     fn core_ended(&mut self, end: CoreEnd) {
         let was_starting = matches!(self.core.life, Life::Starting { .. });
@@ -419,7 +419,7 @@ impl Master<'_> {
         }
     }
 
-    /// Ends the core within a limited time, however it is.
+    /// Ends the core within a limited time, whatever its state.
     pub(super) fn end_core(&mut self) {
         self.core.dismiss();
         if let Life::Leaving { until } = self.core.life {

@@ -1,7 +1,7 @@
 //! A new generation of workers: it is tried while the old one serves, and replaces it, or not.
 //!
 //! Workers of the new generation are candidates: the core keeps clients' requests from them until they have loaded the
-//! app and answered `check_path`. Then they are admitted, and old ones retire. If one fails, its like are given up and the
+//! app and answered `check_path`. Then they are admitted, and old ones retire. If one fails, all candidates are given up and the
 //! old generation serves on.
 
 use std::time::Instant;
@@ -80,7 +80,7 @@ impl Master<'_> {
         }
     }
 
-    /// A candidate has been asked.
+    /// The check of a candidate has ended.
     pub(super) fn checked(&mut self, number: u32, checked: Result<(), String>) {
         match checked {
             Ok(()) => self.passed(number),
@@ -94,7 +94,7 @@ impl Master<'_> {
         }
     }
 
-    /// A candidate is good. When all that are tried together are, they replace as many old ones.
+    /// A candidate has passed. When all that are tried together have, they replace as many old ones.
     fn passed(&mut self, number: u32) {
         let Some(worker) = self.worker(number) else {
             return;
@@ -194,7 +194,7 @@ impl Master<'_> {
         self.abandon_candidates();
     }
 
-    /// Ends those that are being tried.
+    /// Ends all candidates.
     fn abandon_candidates(&mut self) {
         let candidates = self.workers.iter().filter(|worker| worker.is_candidate());
         let candidates: Vec<u32> = candidates.map(|worker| worker.number).collect();
@@ -203,7 +203,7 @@ impl Master<'_> {
             .for_each(|number| self.abandon(number));
     }
 
-    /// Has a worker leave that no client waits for.
+    /// Has a worker exit that has no client.
     pub(super) fn abandon(&mut self, number: u32) {
         self.retire(number);
         let until = Instant::now() + FAST_STOP;

@@ -1,4 +1,4 @@
-//! Workers that serve no more: their successors are started at once, and they have a limited time to be gone.
+//! Workers that serve no more: their successors are started at once, and they have a limited time to exit.
 
 use std::time::Instant;
 
@@ -56,7 +56,7 @@ impl Master<'_> {
         }
     }
 
-    /// The core believes nothing more that this worker says, and has logged why.
+    /// The worker has broken its channel; the core has logged how.
     pub(super) fn worker_broken(&mut self, number: u32) {
         let until = Instant::now() + self.settings.graceful_timeout;
         let Some(worker) = self.worker(number) else {

@@ -254,7 +254,7 @@ fn await_deaths(pids: &[Pid], until: Instant) -> Vec<(Pid, ExitStatus)> {
 
 impl Master<'_> {
     fn live(mut self) -> Result<Ended, Error> {
-        // Deaths during a change of the program were told to nobody.
+        // SIGCHLD was lost while the program was replaced.
         self.predecessors.reap();
         loop {
             if let Some(birth) = self.fill_up() {
@@ -274,7 +274,7 @@ impl Master<'_> {
         }
     }
 
-    /// Waits for a signal, a word of a core, or the time when something is due.
+    /// Waits for a signal, a message of a core, or the time when something is due.
     fn wait(&mut self) {
         for pid in self.speakers() {
             if pid == self.core.pid {
@@ -285,7 +285,7 @@ impl Master<'_> {
         }
     }
 
-    /// The cores that have said something. Waits for one, or for anything else that is due.
+    /// The cores that have sent a message. Waits for one, or until something is due.
     fn speakers(&self) -> Vec<Pid> {
         let timeout = match self.next_due() {
             _ if self.core.control.has_heard() => PollTimeout::ZERO,
@@ -314,7 +314,7 @@ impl Master<'_> {
             .collect()
     }
 
-    /// When something is due next, whatever signals and words come.
+    /// When something is due next, without signals and messages.
     fn next_due(&self) -> Option<Instant> {
         let birth = self.is_birth_due().then_some(self.births.due());
         let notifier = self.settings.notifier.as_ref();

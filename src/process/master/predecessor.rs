@@ -23,7 +23,7 @@ pub(super) struct Predecessor {
     pub(super) workers: Vec<PredecessorWorker>,
     /// It was told to give way, and is cut at this time.
     pub(super) until: Option<Instant>,
-    /// It was told to, by the program before.
+    /// It was told to give way, by the program before.
     gave_way: bool,
     /// It serves nothing any more, and its workers leave.
     drained: bool,
@@ -57,7 +57,7 @@ impl Predecessor {
 
     /// What the next program learns about it.
     pub(super) fn tell(&self, handover: &mut Handover) {
-        // Without a core they have nothing to do; they leave, and are only to be buried.
+        // Without a core they have nothing to do; they exit, and only have to be reaped.
         if !self.core.serves() {
             handover.children.extend(self.pids());
             return;
@@ -114,7 +114,7 @@ impl Predecessor {
         }
     }
 
-    /// Hears all that it has said by now.
+    /// Reads all messages that it has sent.
     fn hear_all(&mut self) {
         while self.core.has_spoken() {
             self.hear();
@@ -212,7 +212,7 @@ impl Predecessor {
 #[derive(Debug)]
 pub(super) struct Predecessors {
     all: Vec<Predecessor>,
-    /// To be buried, and nothing else.
+    /// Only to be reaped.
     children: Vec<Pid>,
 }
 
@@ -244,7 +244,7 @@ impl Predecessors {
         }
     }
 
-    /// The core of this process has spoken.
+    /// The core of this process has sent a message.
     pub(super) fn hear(&mut self, pid: Pid) {
         let mut all = self.all.iter_mut();
         if let Some(predecessor) = all.find(|predecessor| predecessor.core.pid == pid) {
@@ -260,7 +260,7 @@ impl Predecessors {
             .any(|predecessor| predecessor.until.is_none())
     }
 
-    /// They answer what has come, up to this time.
+    /// They answer the requests that have come, up to this time.
     pub(super) fn give_way(&mut self, until: Instant) {
         for predecessor in &mut self.all {
             predecessor.give_way(until);
@@ -279,7 +279,7 @@ impl Predecessors {
         self.all.iter().any(Predecessor::is_deserted)
     }
 
-    /// One that needs a worker: its own may have come to their ends, and only this program can start others.
+    /// One that needs a worker: its own may have exited, and only this program can start others.
     pub(super) fn deserted(&mut self) -> Option<&mut Predecessor> {
         self.all
             .iter_mut()
@@ -320,7 +320,7 @@ impl Predecessors {
         self.children.retain(|&child| child != pid);
         let mut was_worker = false;
         for predecessor in &mut self.all {
-            // That it is drained it says before its workers leave.
+            // It sends Drained before its workers exit.
             predecessor.hear_all();
             was_worker |= predecessor.bury(pid, status);
         }
@@ -343,7 +343,7 @@ impl Predecessors {
 }
 
 impl Master<'_> {
-    /// When enough workers serve, clients come to them, and the cores before give way.
+    /// When enough workers serve, the new core accepts connections, and its predecessors give way.
     pub(super) fn take_over(&mut self) {
         let serving = self.workers.iter().filter(|w| w.state == State::Serving);
         if !self.predecessors.is_one_serving() || serving.count() < self.size.wanted() {

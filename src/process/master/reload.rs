@@ -1,5 +1,5 @@
-//! Which generation of workers serves, and how far its successor is. Knows no process: the master tells it what has happened, and
-//! does what follows.
+//! Which generation of workers serves, and the state of its successor. Knows no process: the master reports events, and
+//! acts on the result.
 
 /// The generation that serves, and the reload in progress.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Reload {
         }
     }
 
-    /// A trial's only worker must do what each new one must.
+    /// In a trial: its only worker is a candidate.
     pub(super) fn of_trial(before: u32) -> Self {
         Reload {
             state: State::Trying(Asked::new(0)),
@@ -102,7 +102,7 @@ impl Reload {
         }
     }
 
-    /// All candidates that are tried together are good: they serve.
+    /// All candidates that are tried together have passed: they serve.
     pub(super) fn admit(&mut self) {
         if let State::Trying(asked) = self.state {
             self.serving += 1;

@@ -1,4 +1,4 @@
-//! USR2: the master becomes a new program in place, with the same pid, sockets and children, once a trial has gone well.
+//! USR2: the master becomes a new program in place, with the same pid, sockets and children, after a successful trial.
 
 use std::env;
 use std::fs::File;
@@ -20,17 +20,17 @@ use super::super::signal;
 use super::worker::State;
 use super::{ExitStatus, FAST_STOP, Master, await_deaths};
 
-/// What a trial says when all is well.
+/// The byte by which a trial reports success.
 const GOOD: u8 = b'G';
 
-/// How far a restart is.
+/// The state of a restart.
 #[derive(Debug, Default)]
 pub(super) enum Restart {
     #[default]
     Idle,
     /// A child tries the new program.
     Trying(Trial),
-    /// It has found the program good: this process becomes it.
+    /// The trial has succeeded: this process becomes the new program.
     Good,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// Whether the program is good, from what the child has said and how it ended; or why not.
+    /// Judges the program by the child's byte and exit status.
     fn judge(mut self, status: ExitStatus) -> Result<(), Error> {
         let mut word = [0];
         let spoke = matches!(self.verdict.read(&mut word), Ok(1)) && word[0] == GOOD;
@@ -78,7 +78,7 @@ impl Restart {
         }
     }
 
-    /// Nothing becomes of it.
+    /// Gives it up.
     pub(super) fn cancel(&mut self) {
         if let Restart::Trying(trial) = mem::take(self) {
             let _ = kill(trial.pid, Signal::SIGKILL);
@@ -88,7 +88,7 @@ impl Restart {
 }
 
 impl Master<'_> {
-    /// Begins a trial of the program, in place of one that goes on.
+    /// Begins a trial of the program, instead of one in progress.
     pub(super) fn begin_restart(&mut self) {
         self.restart.cancel();
         self.settings.board.reload_asked();
@@ -130,12 +130,12 @@ impl Master<'_> {
         }
     }
 
-    /// In a trial: all is well. Whether this is one.
+    /// In a trial: reports success. Returns whether this is a trial.
     pub(super) fn tell_verdict(&mut self) -> bool {
         let Some(word) = self.settings.verdict.take() else {
             return false;
         };
-        // A master that is gone needs no word.
+        // The master may be gone.
         let _ = File::from(word).write_all(&[GOOD]);
         self.stop_fast();
         true
@@ -169,7 +169,7 @@ impl Master<'_> {
         let Some(program) = self.settings.program.clone() else {
             return;
         };
-        // Signals wait for the new program's handlers. What had come before is obeyed by this one.
+        // Signals are held for the new program's handlers. Those that came before are handled by this one.
         if let Err(error) = signal::hold_back() {
             return self.restart_failed(&error.to_string());
         }

@@ -10,7 +10,7 @@ use super::super::signal::{self, Note, Saved};
 use super::super::terminal::Terminal;
 use super::Master;
 
-/// Signals that the master takes over: those that move servers, and two that would harm it.
+/// Signals that the master handles: those that control servers, and two that would harm it.
 pub(super) const TAKEN: [Signal; 10] = {
     let [term, int, quit, hup, usr1, usr2, ttin, ttou] = signal::HELD_BACK;
     let (child, pipe) = (Signal::SIGCHLD, Signal::SIGPIPE);
@@ -33,7 +33,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Nothing is taken yet. `saved`: what the program had them do.
+    /// No handler is installed yet. `saved`: the program's own dispositions.
     pub(super) fn new(saved: Saved) -> io::Result<Self> {
         let (notes, notes_end) = UnixStream::pair()?;
         notes.set_nonblocking(true)?;
@@ -45,7 +45,7 @@ impl Signals {
         })
     }
 
-    /// Has each signal send its note.
+    /// Installs the handlers, each of which sends its note.
     pub(super) fn take(&self) -> io::Result<()> {
         let socket = self.notes_end.as_raw_fd();
         for (signal, bytes) in [
@@ -66,12 +66,12 @@ impl Signals {
         signal::disregard(Signal::SIGPIPE)
     }
 
-    /// Gives the program its signals back.
+    /// Restores the program's own dispositions.
     pub(super) fn restore(&self) -> io::Result<()> {
         self.saved.restore(&TAKEN)
     }
 
-    /// What the program had signals do, in a process that has no use for the notes.
+    /// The program's own dispositions, in a process that does not read the notes.
     pub(super) fn into_saved(self) -> Saved {
         self.saved
     }
@@ -97,7 +97,7 @@ impl AsFd for Signals {
 }
 
 impl Master<'_> {
-    /// Does what the signals say that have come.
+    /// Handles the signals that have come.
     pub(super) fn obey_signals(&mut self) {
         for note in self.signals.take_notes() {
             let running = self.shutdown.is_running();
@@ -109,7 +109,7 @@ impl Master<'_> {
                 }
                 b'I' => self.stop_fast(),
                 b'T' if running || self.shutdown.is_rolling() => self.drain(),
-                // start_server says it again at its own next HUP: that is no hurry.
+                // start_server repeats it at its own next HUP: that does not mean a fast stop.
                 b'T' if self.settings.has_successor => {}
                 b'T' => self.stop_fast(),
                 b'1' if running => self.start_rolling_stop(),

@@ -1,15 +1,15 @@
-//! The number of workers: fixed, or moved by the pool's policy; and by operators.
+//! The number of workers: fixed, or set by the pool's policy; and changed by operators.
 
 use std::time::Instant;
 
 use super::super::pool::{Load, Pool, Sizes};
 use super::Master;
 
-/// How many workers there are to be.
+/// The wanted number of workers.
 #[derive(Debug)]
 pub(super) struct Size {
     wanted: usize,
-    /// The policy that moves their number, where it is not fixed.
+    /// The policy that sets their number, if it is not fixed.
     pool: Option<Pool>,
 }
 
@@ -47,7 +47,7 @@ impl Size {
         self.pool.as_ref()?.due()
     }
 
-    /// What the policy makes of a change, if that is another number.
+    /// The number that the policy gives after a change, if it is another one.
     fn follow(&mut self, change: impl FnOnce(&mut Pool)) -> Option<usize> {
         let pool = self.pool.as_mut()?;
         change(pool);

@@ -1,4 +1,4 @@
-//! How the master ends everything: slowly, gracefully, fast, at once.
+//! Stopping: rolling, graceful, fast, at once.
 //!
 //! Each step has a limit, and none waits for a process that does not answer: a graceful stop ends within `graceful_timeout` and
 //! two seconds, whatever hangs.
@@ -13,7 +13,7 @@ use super::super::notify::Notifier;
 use super::worker::State;
 use super::{FAST_STOP, Master, await_deaths};
 
-/// Where the server is in its life.
+/// The phase of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
@@ -31,7 +31,7 @@ pub(super) enum Phase {
     },
 }
 
-/// The stop of the server: its phases follow each other in the order above, and none comes back.
+/// The stop of the server: its phases follow each other in the order above only.
 #[derive(Debug)]
 pub(super) struct Shutdown {
     phase: Phase,
@@ -55,12 +55,12 @@ impl Shutdown {
         self.phase == Phase::Running
     }
 
-    /// Whether workers are only waited for.
+    /// Whether only the workers' exit is awaited.
     pub(super) fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping { .. })
     }
 
-    /// Whether it is a stop that is in no hurry.
+    /// Whether it is a rolling stop.
     pub(super) fn is_rolling(&self) -> bool {
         matches!(self.phase, Phase::RollingStop { .. })
     }
@@ -75,7 +75,7 @@ impl Shutdown {
         }
     }
 
-    /// At this time the next worker gets the word to leave.
+    /// At this time the next worker is told to leave.
     fn roll(&mut self, next: Instant) {
         if self.is_running() || self.is_rolling() {
             self.phase = Phase::RollingStop { next };
@@ -89,7 +89,7 @@ impl Shutdown {
         }
     }
 
-    /// The core has finished. Whether it was to.
+    /// The core has finished. Returns whether that was expected.
     fn drained(&mut self) -> bool {
         match self.phase {
             Phase::Draining { until } => {
@@ -100,7 +100,7 @@ impl Shutdown {
         }
     }
 
-    /// Workers have until then. A limit that was set before is never put off.
+    /// Workers have until then. An earlier limit is never extended.
     fn stop(&mut self, until: Instant) {
         let until = match self.phase {
             Phase::Stopping { until: before } => before.min(until),
@@ -130,7 +130,7 @@ impl Master<'_> {
     pub(super) fn run_due_timers(&mut self) {
         let notifier = self.settings.notifier.as_mut();
         if notifier.is_some_and(Notifier::is_sign_due) {
-            // The sign is given when the core has answered: it is as important as the master.
+            // WATCHDOG=1 is sent when the core has answered: it is as important as the master.
             self.core.tell(ToCore::Ping);
         }
         let now = Instant::now();
@@ -170,7 +170,7 @@ impl Master<'_> {
         }
     }
 
-    /// Accepts nothing more and finishes what is in flight.
+    /// Accepts no more connections and finishes the requests in flight.
     pub(super) fn drain(&mut self) {
         self.tell(Notifier::stopping);
         self.restart.cancel();
@@ -211,7 +211,7 @@ impl Master<'_> {
         self.signal_workers(Signal::SIGTERM);
     }
 
-    /// Ends everything, since there is no point in going on.
+    /// Stops fast, because of this error.
     pub(super) fn fail(&mut self, error: Error) {
         ::log::debug!("the server can't go on: {error}");
         self.shutdown.fail(error);
@@ -224,7 +224,7 @@ impl Master<'_> {
         }
     }
 
-    /// Kills what is left. What the kernel holds even then is left alone: the server ends without it.
+    /// Kills what is left. A process that the kernel keeps even then is left alone: the server ends without it.
     fn kill_all(&mut self) {
         let workers = self.workers.drain(..).map(|worker| worker.pid);
         let mut pids: Vec<_> = workers.collect();
@@ -235,7 +235,7 @@ impl Master<'_> {
         await_deaths(&pids, Instant::now() + FAST_STOP / 2);
     }
 
-    /// Lets a worker go after what it has in flight.
+    /// Has a worker exit when it has finished its requests in flight.
     pub(super) fn retire(&mut self, number: u32) {
         if let Some(worker) = self.worker(number) {
             worker.state = State::Leaving;
@@ -271,7 +271,7 @@ mod tests {
     }
 
     proptest! {
-        /// Protects: signals and deaths in any order bring a stop forward only, and none of them puts its end off.
+        /// Protects: signals and deaths in any order only advance a stop, and none of them extends its limit.
         #[test]
         fn a_stop_only_goes_forward(steps in proptest::collection::vec((0..4u8, 0..100u64), 0..40)) {
             let begin = Instant::now();

@@ -12,18 +12,18 @@ use super::super::last_words::Heard;
 pub(super) struct Worker {
     pub(super) number: u32,
     pub(super) pid: Pid,
-    /// Which loading of the app it serves: a reload begins a new one.
+    /// Its generation: each reload begins a new one.
     pub(super) generation: u32,
-    /// It was born to be tried before it gets requests.
+    /// It is tried before it gets requests.
     pub(super) candidate: bool,
     pub(super) state: State,
     /// Where it says why it can't begin, until it has begun.
     pub(super) words: Option<Heard>,
-    /// How it ends, if it may not take the time it likes for that.
+    /// How it ends, if it has a limited time for that.
     pub(super) ending: Option<Ending>,
 }
 
-/// How far a worker is.
+/// The state of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// It loads the app.

@@ -1,4 +1,4 @@
-//! Births and deaths of workers.
+//! Starts and deaths of workers.
 
 use std::io;
 use std::time::Instant;
@@ -27,9 +27,9 @@ pub(super) struct Birth {
     master: Pid,
 }
 
-/// Gives a worker the app's own dispositions, but for the signals that stop servers: Ctrl-C and a service
-/// manager's stop reach every process at once, and only the master's word counts. TERM ends it until the
-/// worker itself says otherwise: it has no request in hand yet.
+/// Gives a worker the app's own dispositions, except for the signals that stop servers: Ctrl-C and a service
+/// manager's stop reach every process at once, and the master decides what they mean. TERM kills it until the
+/// worker installs its own handler: it has no request yet.
 fn worker_signals(saved: &Saved, master: Pid) -> io::Result<()> {
     signal::set_default(Signal::SIGTERM)?;
     fork::die_with(master)?;
@@ -65,7 +65,7 @@ impl Master<'_> {
             && self.active().count() - self.candidates() < self.size.wanted()
     }
 
-    /// Whether a worker is to be born as soon as may be.
+    /// Whether a worker is to be started as soon as possible.
     pub(super) fn is_birth_due(&self) -> bool {
         let wanted = matches!(
             self.shutdown.phase(),
@@ -136,7 +136,7 @@ impl Master<'_> {
         }
     }
 
-    /// A worker's life. What is the master's alone is closed first.
+    /// Runs a worker. What belongs to the master alone is closed first.
     pub(super) fn become_worker(self, birth: Birth) -> i32 {
         let Master {
             roles,
@@ -158,7 +158,7 @@ impl Master<'_> {
         }
     }
 
-    /// Nobody waits for workers that load their app when all is done.
+    /// Workers that still load their app are not waited for when all requests are done.
     pub(super) fn abandon_loading(&mut self) {
         let loading = self.workers.iter().filter(|w| w.state == State::Loading);
         let loading: Vec<u32> = loading.map(|worker| worker.number).collect();
@@ -199,13 +199,13 @@ impl Master<'_> {
         }
     }
 
-    /// As the first process of a container: children of the dead are ours to bury.
+    /// As the first process of a container: reaps orphans.
     fn reap_orphans(&mut self) {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             let Some(pid) = status.pid() else {
                 return;
             };
-            // One of ours that has died in this very moment.
+            // One of our own that has died just now.
             if let Some(at) = self.workers.iter().position(|worker| worker.pid == pid) {
                 let worker = self.workers.remove(at);
                 self.buried(worker, Ok(status));
