@@ -1,13 +1,15 @@
 //! A worker's end that keeps no rule: what it sends and writes is whatever a test or a fuzz target wants.
 
+use std::fs::File;
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, sendmsg};
 
 use super::Descriptors;
 use super::frame::HEADER;
 use super::memory::Memory;
+pub(crate) use super::transfer::lose_next_descriptor;
 
 /// The end of a worker that may be broken.
 #[derive(Debug)]
@@ -39,13 +41,21 @@ impl RawEnd {
 
     /// Sends bytes by the socket with this many descriptors. False where it takes no more.
     pub(crate) fn send(&self, bytes: &[u8], descriptors: usize) -> bool {
-        let rights = vec![self.bell.as_raw_fd(); descriptors];
-        let control = [ControlMessage::ScmRights(&rights)];
-        let control: &[ControlMessage<'_>] = if descriptors > 0 { &control } else { &[] };
+        self.send_with(bytes, &vec![self.bell.as_raw_fd(); descriptors])
+    }
+
+    fn send_with(&self, bytes: &[u8], rights: &[RawFd]) -> bool {
+        let control = [ControlMessage::ScmRights(rights)];
+        let control: &[ControlMessage<'_>] = if rights.is_empty() { &[] } else { &control };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let pieces = [IoSlice::new(bytes)];
         let sent = sendmsg::<()>(self.socket.as_raw_fd(), &pieces, control, flags, None);
         sent.is_ok_and(|sent| sent == bytes.len())
+    }
+
+    /// As [`send`](Self::send), with descriptors of this file.
+    pub(crate) fn send_files(&self, bytes: &[u8], file: &File, count: usize) -> bool {
+        self.send_with(bytes, &vec![file.as_raw_fd(); count])
     }
 
     /// Puts bytes into the ring, and rings.
@@ -64,6 +74,21 @@ impl RawEnd {
     pub(crate) fn scribble_ring(&self, put: u64, length: u64) {
         self.memory.ring.scribble(put, length);
         self.ring();
+    }
+
+    /// Writes to all numbers of the ring, the core's copies among them.
+    pub(crate) fn scribble_ring_numbers(&self, number: u64) {
+        self.memory.ring.scribble_all(number);
+    }
+
+    /// Writes over content that the core may be sending.
+    pub(crate) fn scribble_area(&self, at: usize, length: usize) {
+        self.memory.area.scribble(at, length);
+    }
+
+    /// Shuts the socket, as a process does that dies.
+    pub(crate) fn shut(&self) {
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), Shutdown::Both);
     }
 
     /// Writes to a claim word.

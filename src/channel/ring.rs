@@ -71,11 +71,11 @@ impl Ring {
         }
         self.word(put).store(batch.len() as u64, Ordering::Relaxed);
         let (whole, rest) = batch.as_chunks::<WORD>();
-        let mut at = put + 1;
+        let mut at = put.wrapping_add(1);
         for &bytes in whole {
             self.word(at)
                 .store(u64::from_le_bytes(bytes), Ordering::Relaxed);
-            at += 1;
+            at = at.wrapping_add(1);
         }
         if !rest.is_empty() {
             let mut bytes = [0; WORD];
@@ -83,7 +83,7 @@ impl Ring {
             self.word(at)
                 .store(u64::from_le_bytes(bytes), Ordering::Relaxed);
         }
-        self.put.0.store(put + words, Ordering::Release);
+        self.put.0.store(put.wrapping_add(words), Ordering::Release);
         true
     }
 

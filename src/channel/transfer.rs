@@ -72,6 +72,8 @@ pub(super) fn receive(
     let cut = message.msg_flags & libc::MSG_CTRUNC != 0;
     let lost = cut && descriptors[MAX_DESCRIPTORS - 1].is_none();
     let first = descriptors[0].take();
+    #[cfg(test)]
+    let (first, lost) = simulated_loss(first, lost);
     let plain = first.is_none() && !lost;
     if !plain {
         into.descriptors.push_back(first);
@@ -83,6 +85,32 @@ pub(super) fn receive(
     }
     let all = plain && bytes < room;
     Ok(Received { bytes, all })
+}
+
+#[cfg(test)]
+thread_local! {
+    static LOSE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static ASKED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// For the simulation: whether this thread loses the next descriptor that comes, as if it could open no more. Returns whether it
+/// has lost one since it was last asked to.
+#[cfg(test)]
+pub(crate) fn lose_next_descriptor(lose: bool) -> bool {
+    let pending = LOSE.replace(lose);
+    let was_asked = ASKED.replace(lose);
+    was_asked && !pending
+}
+
+#[cfg(test)]
+fn simulated_loss(first: Option<OwnedFd>, lost: bool) -> (Option<OwnedFd>, bool) {
+    match first {
+        Some(first) if LOSE.take() => {
+            drop(first);
+            (None, true)
+        }
+        first => (first, lost),
+    }
 }
 
 /// What has come, in order. What is more than there is room for was closed by the kernel.

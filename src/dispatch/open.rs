@@ -89,6 +89,11 @@ impl Open {
         self.0.push_back(response);
     }
 
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Response> {
+        self.0.iter()
+    }
+
     /// All of them.
     pub(super) fn take(&mut self) -> VecDeque<Response> {
         std::mem::take(&mut self.0)

@@ -16,6 +16,8 @@ use crate::channel::claim::Claim;
 use crate::channel::core_end::CoreEnd;
 use crate::channel::progress::Progress;
 use crate::channel::violation::Violation;
+#[cfg(test)]
+use crate::semantics::message::Request;
 
 /// Calls that one worker holds at most, the one being served included.
 const MOST: usize = 32;
@@ -157,6 +159,12 @@ impl Worker {
     #[cfg(test)]
     pub(super) fn response(&self, id: u64) -> Option<&Rc<InFlight>> {
         self.open.get(id).map(|open| &open.state)
+    }
+
+    /// The requests whose responses are not complete.
+    #[cfg(test)]
+    pub(super) fn open_requests(&self) -> impl Iterator<Item = (u64, &Request)> {
+        self.open.iter().map(|open| (open.id, &*open.state.request))
     }
 
     /// The response with this id, of which the worker has sent another part: `step` judges whether it may come now.
