@@ -63,6 +63,8 @@ mod malloc_trim;
 mod master;
 mod reload;
 mod scoreboard;
+#[cfg(test)]
+mod simulation;
 
 /// What the core logs, and how.
 #[derive(Default)]

@@ -54,7 +54,7 @@ mod readers;
 mod receive;
 mod report;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 mod verify;
 #[cfg(test)]
 mod violations;

@@ -30,7 +30,7 @@ mod clients;
 mod files;
 mod garbage;
 mod invariants;
-mod random;
+pub(crate) mod random;
 mod worker;
 mod workers;
 

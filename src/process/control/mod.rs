@@ -25,6 +25,8 @@ mod tests;
 pub use self::core_end::{hear_master, tell_master};
 pub use self::log_files::LogFiles;
 pub use self::master_end::MasterEnd;
+#[cfg(test)]
+pub(crate) use self::socket::lose_next_descriptors;
 
 /// What the master tells the core.
 #[derive(Debug)]

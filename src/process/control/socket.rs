@@ -98,9 +98,32 @@ pub(super) fn receive(control: BorrowedFd<'_>) -> io::Result<Option<Message>> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     bytes.truncate(message.bytes);
+    let is_cut = message.flags.contains(ReturnFlags::CTRUNC);
+    #[cfg(test)]
+    let is_cut = is_cut || simulated_loss(&mut descriptors);
     Ok((message.bytes > 0).then_some(Message {
         bytes,
         descriptors,
-        is_cut: message.flags.contains(ReturnFlags::CTRUNC),
+        is_cut,
     }))
+}
+
+#[cfg(test)]
+thread_local! {
+    static LOSE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// For the simulation: whether the next message with descriptors loses them on this thread, as if it could open no more.
+#[cfg(test)]
+pub(crate) fn lose_next_descriptors(lose: bool) {
+    LOSE.set(lose);
+}
+
+#[cfg(test)]
+fn simulated_loss(descriptors: &mut Vec<OwnedFd>) -> bool {
+    let lost = !descriptors.is_empty() && LOSE.take();
+    if lost {
+        descriptors.clear();
+    }
+    lost
 }
