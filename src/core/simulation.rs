@@ -85,6 +85,7 @@ fn settings() -> Settings {
             content_rate: 0,
         },
         site: site::Settings::default(),
+        site_reader: None,
         dispatch: dispatch::Settings {
             request_timeout: Some(Duration::from_secs(5)),
             verify_timeout: None,

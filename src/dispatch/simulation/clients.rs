@@ -32,8 +32,9 @@ impl World {
     pub(super) fn send(&mut self) {
         for _ in 0..=self.random.below(4) {
             let token = self.token();
-            let content = self.request_content(token);
-            let exchange = self.dispatch.submit(super::request(token, content));
+            let mut request = super::request(token, self.request_content(token));
+            request.endpoints = super::endpoints(self.random.below(3) as u8);
+            let exchange = self.dispatch.submit(request);
             self.clients.push(Client::new(token, exchange, false));
         }
     }

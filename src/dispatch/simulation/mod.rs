@@ -8,6 +8,7 @@
 //! `GEPOK_SEED_FROM` with which seed they begin.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::{Dispatch, Report, Settings};
 use crate::channel::message::Message;
 use crate::channel::raw;
 use crate::channel::violation::ChannelError;
-use crate::semantics::message::{Content, Request, RequestHead, Tls, TlsVersion};
+use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Tls, TlsVersion};
 use crate::spool::{self, Room};
 
 mod clients;
@@ -43,6 +44,18 @@ const PROGRESS: u64 = 10_000_000;
 pub(super) fn request(token: u64, content: Content) -> Request {
     let head = RequestHead::new("GET", &format!("/{token}"), &[("Host", "h")]);
     Request::local(head, content)
+}
+
+/// The ends of a connection of the client with this number; 0 is a proxy on this machine.
+pub(super) fn endpoints(client: u8) -> Endpoints {
+    let address = match client {
+        0 => Ipv4Addr::LOCALHOST,
+        _ => Ipv4Addr::new(192, 0, 2, client),
+    };
+    Endpoints::Ip {
+        peer: SocketAddr::from((address, 1)),
+        local: SocketAddr::from((address, 80)),
+    }
 }
 
 /// What has become of a request.
@@ -175,7 +188,7 @@ impl World {
             false => Duration::from_secs(3600),
         };
         self.questions.push(spawn_local(async move {
-            let verdict = dispatch.verify(&tls);
+            let verdict = dispatch.verify(&tls, None);
             tokio::time::timeout(patience, verdict).await.ok().flatten()
         }));
     }
