@@ -3,11 +3,13 @@ use strict;
 use warnings;
 
 use Config;
+use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 use Gepok::Test;
 use Gepok::Test::Authority;
+use Gepok::Test::Crowd;
 use Gepok::Test::Faults;
 use Gepok::Test::TLS ();
 
@@ -16,7 +18,14 @@ gepok_only();
 # How late a loaded machine may be with what is promised.
 my $SLACK = 3;
 
-my $APP = 'sub { sleep 30 if $_[0]{PATH_INFO} eq "/slow"; [200, [], [$$]] }';
+my $APP = Gepok::Test::Crowd::large() . <<'END';
+sub {
+    my $path = shift->{PATH_INFO};
+    sleep 30 if $path eq '/slow';
+    while ($path eq '/loop') { }
+    return $path eq '/large' ? $large : [200, [], [$$]];
+}
+END
 
 # The port is bound before the core is there.
 sub core_of { my $server = shift; soon { eval { Gepok::Test::Faults::core_of($server) } } }
@@ -24,11 +33,22 @@ sub answers { my $got = eval { $_[0]->get('/') }; $got && $got->status == 200 }
 
 # A connection whose request a worker has in hand.
 sub slow_request {
-    my $server = shift;
+    my ($server, $path) = @_;
     my $client = $server->connect;
-    $client->send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+    $client->send('GET ' . ($path // '/slow') . " HTTP/1.1\r\nHost: x\r\n\r\n");
     sleep 0.2;
     return $client;
+}
+
+# Clients of a large response that read nothing of it.
+sub readers {
+    my ($server, $count) = @_;
+    return map {
+        my $client = $server->connect;
+        setsockopt $client->socket, SOL_SOCKET, SO_RCVBUF, 4096;
+        $client->send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+        $client;
+    } 1 .. $count;
 }
 
 # Sends requests until the server ends; a client that waits for a stopped core holds up nothing else.
@@ -92,7 +112,7 @@ check 'a debugger' => sub {
     ok soon { answers($server) }, 'and serves when it is let go';
 };
 
-# What hangs when the server gets the word to stop: the name, and how it comes to that.
+# What hangs when the server gets the word to stop: the name, how it comes to that, and the options for it.
 my @HANGING = (
     ['nothing' => sub { }],
     ['the core' => sub { $_[0]->signal(STOP => core_of($_[0])) }],
@@ -103,6 +123,37 @@ my @HANGING = (
         return $client;
     }],
     ['an idle worker' => sub { $_[0]->signal(STOP => $_[0]->get('/')->content) }],
+    ['a worker with a request' => sub {
+        my $server = shift;
+        my $worker = $server->get('/')->content;
+        my @kept   = map { slow_request($server) } 1 .. 2;
+        $server->signal(STOP => $worker);
+        return \@kept;
+    }],
+    ['a worker in an endless loop' => sub { slow_request($_[0], '/loop') }],
+    ['handshakes that clients have begun' => sub {
+        my $server = shift;
+        my ($port) = $server->{options}{https_ports} =~ /:(\d+)$/;
+        my @kept = map { Gepok::Test::Connection->new(port => $port) } 1 .. 20;
+        # The first bytes of a ClientHello, for half of them.
+        $kept[$_]->send("\x16\x03\x01\x02\x00\x01") for 0 .. 9;
+        return \@kept;
+    }, sub { (https_ports => '127.0.0.1:' . Gepok::Test::free_port(), ssl_self_signed => 1) }],
+    ['uploads that stand' => sub {
+        my $server = shift;
+        my @kept   = map { $server->connect } 1 .. 10;
+        $_->send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n" . 'x' x 2_000_000) for @kept;
+        return \@kept;
+    }],
+    ['slow readers' => sub { my @kept = readers($_[0], 10); sleep 0.5; \@kept }],
+    ['slow readers that workers wait for' => sub { my @kept = readers($_[0], 10); sleep 0.5; \@kept },
+        sub { (max_spool => '1M', max_clients => 2) }],
+    ['a reload' => sub {
+        my $server = shift;
+        $server->signal('HUP');
+        soon { $server->descendants > 3 } or die "no worker is tried\n";
+        sleep 0.5;
+    }, sub { (check_path => '/slow') }],
     ['all children' => sub { $_[0]->signal(STOP => $_) for $_[0]->descendants }],
     ['a new core' => sub {
         my $server = shift;
@@ -123,6 +174,13 @@ my @HANGING = (
         $server->signal(STOP => $core);
         return $client;
     }],
+    ['the check of a trial' => sub {
+        my $server = shift;
+        $server->signal('USR2');
+        # The trial, its core and its candidate.
+        soon { $server->descendants >= 6 } or die "nothing is tried\n";
+        sleep 0.5;
+    }, sub { (check_path => '/slow') }],
     ['the trial of a program' => sub {
         my $server = shift;
         my %before = map { $_ => 1 } $server->descendants;
@@ -133,11 +191,16 @@ my @HANGING = (
     }],
 );
 
-for my $signal (qw(TERM INT)) {
+# TERM by the command, INT by plackup.
+for my $how (['TERM', 'bin'], ['INT', 'plackup']) {
+    my ($signal, $entry) = @$how;
     for my $row (@HANGING) {
-        my ($name, $hang) = @$row;
+        my ($name, $hang, $options) = @$row;
         check "$signal while this hangs: $name" => sub {
-            my $server = server(app => $APP, options => {start_servers => 2, graceful_timeout => 1, log_level => 'info'});
+            plan skip_all => 'openssl is not installed' if $name =~ /handshakes/ && system('command -v openssl >/dev/null 2>&1') != 0;
+            my $server = server(
+                entry => $entry, app => $APP,
+                options => {start_servers => 2, graceful_timeout => 1, log_level => 'info', $options ? $options->() : ()});
             core_of($server);
             soon { $server->descendants == 3 };
             $server->{known} = {map { $_ => 1 } $server->descendants};
