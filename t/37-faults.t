@@ -18,11 +18,12 @@ for my $row (grep { $_->[3] } Gepok::Test::Faults::rows()) {
     defined $measured ? note "$name: $measured" : diag "$name: $@";
 }
 
-# Core and master write lines of their own here: a response that ends too soon, a worker that was killed.
+# Core, master and worker write lines of their own here: a response that ends too soon, a worker that was killed, an app that died.
 my $APP = <<'END';
 sub {
     my $path = shift->{PATH_INFO};
     kill KILL => $$ if $path eq '/die';
+    die "oops\n" if $path eq '/oops';
     return [200, $path eq '/short' ? ['Content-Length' => 100] : [], [$$]];
 }
 END
@@ -52,6 +53,7 @@ for my $servers (0, 1) {
             1 while syswrite $pipe, 'x' x 4096;
             1 while syswrite $pipe, 'x';
             is outcome($server, '/short'), 200, 'a line of the core is due';
+            is outcome($server, '/oops'),  500, 'a line of the worker is due' for 1 .. 3;
             is outcome($server, '/'),      200, 'and others are served';
             for my $round (1 .. 3 * $servers) {
                 is outcome($server, '/die'), 502, 'a line of the master is due';

@@ -57,6 +57,11 @@ fn line(level: &str, text: impl Display) -> Vec<u8> {
     line
 }
 
+/// Writes a whole line of ours, without waiting for the reader of standard error.
+pub fn write_line(line: &[u8]) {
+    own::put(line);
+}
+
 /// A line about the server's life that is no warning, and is written at every level but error and off.
 pub fn notice(text: fmt::Arguments<'_>) {
     if ::log::max_level() >= LevelFilter::Warn {

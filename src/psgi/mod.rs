@@ -84,6 +84,7 @@ impl PsgiApp {
             listener_count: listeners.len(),
             wake: Some(wake_worker),
             certificate_texts: Some(tls::certificate_texts),
+            log: Some(write_line),
             multiprocess: server.multiprocess.into(),
             psgix_io: server.psgix_io.into(),
             logger: logger.raw(),
@@ -172,6 +173,11 @@ unsafe extern "C" fn report_backtrace(text: gp_slice) {
     // SAFETY: C keeps the text until we return.
     let text = String::from_utf8_lossy(unsafe { bytes(text) });
     worker::report_backtrace(&text);
+}
+
+unsafe extern "C" fn write_line(line: gp_slice) {
+    // SAFETY: C keeps the line until we return.
+    crate::log::write_line(unsafe { bytes(line) });
 }
 
 unsafe extern "C" fn note_signal(number: c_int) {

@@ -146,11 +146,30 @@ static void make_line(pTHX_ void *argument)
     PUTBACK;
 }
 
+/* Whether this is our standard error, as psgi.errors of an app that has put nothing else in its place, nor tied or reopened it. */
+static int is_standard_error(pTHX_ SV **errors)
+{
+    IO *io = GvIO(PL_stderrgv);
+    if (errors && !(SvROK(*errors) && SvRV(*errors) == (SV *)PL_stderrgv))
+        return 0;
+    return io && IoOFP(io) && PerlIO_fileno(IoOFP(io)) == 2 && !SvTIED_mg((SV *)io, PERL_MAGIC_tiedscalar);
+}
+
+/* Our standard error never makes us wait for its reader. */
+static void write_message(void)
+{
+    gp.worker.log((gp_slice){SvPVX(gp.message), SvCUR(gp.message)});
+}
+
 static void print_line(pTHX_ void *argument)
 {
     const failure *f = (const failure *)argument;
     SV **errors = f->env ? gp_env_entry(aTHX_ f->env, KEY_PSGI_ERRORS) : NULL;
     dSP;
+    if (is_standard_error(aTHX_ errors)) {
+        write_message();
+        return;
+    }
     PUSHMARK(SP);
     XPUSHs(errors && SvROK(*errors) ? sv_mortalcopy(*errors) : sv_2mortal(newRV_inc((SV *)PL_stderrgv)));
     XPUSHs(sv_mortalcopy(gp.message));
@@ -165,7 +184,7 @@ void gp_log_error(pTHX_ HV *env, const char *what)
     gp_describe(aTHX);
     gp_guarded(aTHX_ make_line, &f);
     if (SvCUR(gp.message) && gp_guarded(aTHX_ print_line, &f) == GP_DIED)
-        PerlIO_write(PerlIO_stderr(), SvPVX(gp.message), SvCUR(gp.message));
+        write_message();
 }
 
 static void server_error(uint64_t id)

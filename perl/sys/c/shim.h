@@ -166,6 +166,8 @@ typedef struct gp_worker {
     /** The texts of a certificate, packed for Gepok::Socket; undef where it can't be read. They stay good until the
      * thread's next call. */
     gp_slice (*certificate_texts)(gp_slice der);
+    /** Writes a line of the server's own to standard error, without waiting for its reader. */
+    void (*log)(gp_slice line);
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
     /** Whether the app may have the client's socket: psgix.io. */

@@ -204,6 +204,8 @@ pub struct gp_worker {
     pub wake: ::std::option::Option<unsafe extern "C" fn()>,
     #[doc = " The texts of a certificate, packed for Gepok::Socket; undef where it can't be read. They stay good until the\n thread's next call."]
     pub certificate_texts: ::std::option::Option<unsafe extern "C" fn(der: gp_slice) -> gp_slice>,
+    #[doc = " Writes a line of the server's own to standard error, without waiting for its reader."]
+    pub log: ::std::option::Option<unsafe extern "C" fn(line: gp_slice)>,
     #[doc = " psgi.multiprocess, and whether psgix.harakiri is offered."]
     pub multiprocess: ::std::os::raw::c_int,
     #[doc = " Whether the app may have the client's socket: psgix.io."]
