@@ -13,7 +13,7 @@ use gepok::config::{Config, attributes};
 use gepok::core;
 use gepok::net::listen;
 use gepok::process::control::{self, ToCore, ToMaster};
-use gepok::semantics::message::Request;
+use gepok::semantics::message::{Length, Request};
 use gepok::server::settings;
 use gepok::worker::{self, App, Budget, Called};
 
@@ -75,7 +75,7 @@ impl App for Constant {
         // A client that has left wants no answer.
         let _ = self
             .0
-            .head(id, 200, fields, Some(CONTENT.len() as u64))
+            .head(id, 200, fields, Length::Known(CONTENT.len() as u64))
             .and_then(|()| self.0.chunk(id, CONTENT))
             .and_then(|_| self.0.end(id));
         self.0.idle();

@@ -101,9 +101,9 @@ impl From<Bytes> for Body {
     }
 }
 
-impl From<FileSlice> for Body {
-    fn from(slice: FileSlice) -> Self {
-        Body(VecDeque::from([Part::File(slice)]))
+impl From<Part> for Body {
+    fn from(part: Part) -> Self {
+        Body(VecDeque::from([part]))
     }
 }
 

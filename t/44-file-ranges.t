@@ -15,6 +15,13 @@ open my $out, '>:raw', $path or die $!;
 print $out map { chr 65 + $_ % 26 } 0 .. 199_999;
 close $out or die $!;
 
+for ([small => 1000], [empty => 0]) {
+    my ($name, $length) = @$_;
+    open my $file, '>:raw', "$folder/$name.bin" or die $!;
+    print $file map { chr 65 + $_ % 26 } 0 .. $length - 1;
+    close $file or die $!;
+}
+
 my $APP = <<'END' =~ s/FOLDER/$folder/r;
 my $path = 'FOLDER/video.bin';
 my $date = 'Sun, 09 Sep 2001 01:46:40 GMT';
@@ -69,6 +76,37 @@ check 'a connection goes on, and so does the worker' => sub {
         is_deeply [map { my $got = $connection->response('GET'); $got->status . ' ' . ($got->status == 206 ? '' : length $got->content) } 1 .. 4],
             ['206 ', '304 0', '206 ', '200 200000'];
     }
+};
+
+# Small files come as content, with a mark in their head; HEAD brings nothing but the mark.
+check 'small files, and HEAD' => sub {
+    my $small = $APP =~ s/video\.bin/small.bin/r;
+    for ([small => $small, 1000], [large => $APP, 200_000], [empty => $small =~ s/small/empty/r, 0]) {
+        my ($name, $app, $length) = @$_;
+        my $server = server(app => $app, options => {start_servers => 1});
+        my $head = sub { $server->exchange("HEAD /date-tag HTTP/1.1\r\nHost: x\r\n$_[0]\r\n") };
+        is $server->get('/date-tag', 'If-None-Match' => '"v1"')->status, 304, $name;
+        is $server->get('/date-tag', 'If-Match' => '"v2"')->status,      412;
+        if ($length) {
+            my $part = $server->get('/date-tag', Range => 'bytes=26-28');
+            is $part->status . $part->content, '206ABC';
+            is $part->field('Content-Range'), "bytes 26-28/$length";
+            like $server->get('/date-tag', Range => 'bytes=0-0,2-2')->field('Content-Type'), qr{^multipart/byteranges};
+            is $server->get('/date-tag')->field('Accept-Ranges'), 'bytes';
+            is $server->get('/date-tag', Range => "bytes=$length-")->status, 416;
+            is $head->('')->field('Accept-Ranges'), 'bytes';
+            is $head->("If-None-Match: \"v1\"\r\n")->status, 304;
+            is $head->("If-Match: \"v2\"\r\n")->status, 412;
+        }
+        is length $server->get('/date-tag')->content, $length;
+        my $got = $head->("Range: bytes=0-1\r\n");
+        is $got->status, 200, 'HEAD knows no ranges';
+        is $got->field('Content-Length'), $length;
+        is $got->field('Set-Cookie'), 'a=1';
+    }
+    my $server = server(app => $small, options => {start_servers => 1});
+    is $server->get('/plain', Range => 'bytes=0-1')->status, 200, 'without a validator';
+    is length $server->get('/tag-array', Range => 'bytes=0-1')->content, 1000, 'an array is no file';
 };
 
 check 'file_ranges 0' => sub {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use gepok::channel::respond::{Lost, Respond};
 use gepok::channel::{self, worker_end::Incoming, worker_end::WorkerEnd};
 use gepok::process::control::{ToCore, ToMaster};
-use gepok::semantics::message::Request;
+use gepok::semantics::message::{Length, Request};
 
 use support::{Server, echo, end, serve};
 
@@ -79,7 +79,7 @@ fn an_abort_is_502_before_the_head_and_a_cut_behind_it() {
     let mut server = Server::start(|_| {});
     server.worker(|out, id, request| {
         if request.head.target() == b"/late" {
-            out.head(id, 200, &[], None).unwrap();
+            out.head(id, 200, &[], Length::Unknown).unwrap();
             out.chunk(id, b"begun").unwrap();
         }
         out.abort(id);
@@ -111,7 +111,7 @@ fn a_head_beyond_a_frame_is_502_and_the_worker_lives_on() {
         }
         let value = vec![b'x'; 1024 * 1024];
         assert_eq!(
-            out.head(id, 200, &[(b"X-Long", &value)], None),
+            out.head(id, 200, &[(b"X-Long", &value)], Length::Unknown),
             Err(Lost::TooLarge)
         );
         out.abort(id);
@@ -128,7 +128,7 @@ fn a_head_beyond_a_frame_is_502_and_the_worker_lives_on() {
 fn a_response_that_was_whole_before_it_failed_costs_nothing() {
     let mut server = Server::start(|_| {});
     server.worker(|out, id, _| {
-        out.head(id, 200, &[], Some(5)).unwrap();
+        out.head(id, 200, &[], Length::Known(5)).unwrap();
         out.chunk(id, b"whole").unwrap();
         out.flush().unwrap();
         out.abort(id);
@@ -224,7 +224,7 @@ fn a_writer_learns_that_its_client_has_gone() {
         if request.head.target() != b"/endless" {
             return echo(out, id, request);
         }
-        out.head(id, 200, &[], None).unwrap();
+        out.head(id, 200, &[], Length::Unknown).unwrap();
         let piece = vec![b'x'; 50_000];
         let lost = loop {
             if let Err(lost) = out.chunk(id, &piece).and_then(|_| out.flush()) {
@@ -321,7 +321,8 @@ fn a_writer_kept_beyond_its_call_is_credited_while_the_worker_is_idle() {
     let mut kept = None;
     server.worker(move |out, id, request| {
         if request.head.target() == b"/kept" {
-            out.head(id, 200, &[], Some(content.len() as u64)).unwrap();
+            out.head(id, 200, &[], Length::Known(content.len() as u64))
+                .unwrap();
             kept = Some((id, 0));
             return;
         }
@@ -408,7 +409,7 @@ fn a_slow_reader_of_a_large_response_does_not_hold_its_worker() {
         if request.head.target() != b"/large" {
             return echo(out, id, request);
         }
-        out.head(id, 200, &[], Some(size as u64)).unwrap();
+        out.head(id, 200, &[], Length::Known(size as u64)).unwrap();
         for piece in pattern(size).chunks(30_000) {
             out.chunk(id, piece).unwrap();
         }
@@ -448,7 +449,7 @@ fn a_slow_reader_does_not_hold_the_shared_memory() {
                 b"/slow" => vec![b'A'; SLOW],
                 _ => vec![b'B'; 64 * 1024],
             };
-            let head = out.head(id, 200, &[], Some(content.len() as u64));
+            let head = out.head(id, 200, &[], Length::Known(content.len() as u64));
             head.unwrap();
             for piece in content.chunks(length) {
                 let mut rest = piece;
@@ -487,7 +488,7 @@ fn a_file_is_sent_from_its_offset_and_one_that_shrinks_cuts_the_connection() {
             b"/whole" => 2_999_000,
             _ => 5_000_000,
         };
-        out.head(id, 200, &[], Some(length)).unwrap();
+        out.head(id, 200, &[], Length::Known(length)).unwrap();
         out.file(id, file.as_fd(), 1000, length).unwrap();
         end(out, id);
     });
@@ -683,7 +684,7 @@ fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
     ];
     let mut server = Server::start(|_| {});
     server.worker(|out, id, _| {
-        out.head(id, 200, &[], None).unwrap();
+        out.head(id, 200, &[], Length::Unknown).unwrap();
         for (number, &length) in LENGTHS.iter().enumerate() {
             let content = piece(number, length);
             if number % 5 == 4 {
@@ -720,7 +721,8 @@ fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
 /// One worker's app that answers with the number in its path as the status.
 fn status(out: &WorkerEnd, id: u64, request: Request) {
     let number = String::from_utf8_lossy(&request.head.target()[1..]).parse();
-    out.head(id, number.unwrap_or(200), &[], Some(0)).unwrap();
+    out.head(id, number.unwrap_or(200), &[], Length::Known(0))
+        .unwrap();
     end(out, id);
 }
 

@@ -517,7 +517,9 @@ mod tests {
         core.send_request(1, &sent, false).unwrap();
         assert!(matches!(worker.next().unwrap(), Incoming::Request(1, _)));
         assert_eq!(worker.claim(1), Ok(true));
-        worker.head(1, 200, &[], None).unwrap();
+        worker
+            .head(1, 200, &[], crate::semantics::message::Length::Unknown)
+            .unwrap();
         worker.flush().unwrap();
         assert!(!is_rung(&bell), "the core was awake");
         let told = next.as_mut().poll(&mut asleep);

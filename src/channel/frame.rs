@@ -29,6 +29,9 @@ pub(super) const ENDS: u8 = 2;
 /// Mark: the worker is ready after this frame, as with an Idle.
 pub(super) const IDLE: u8 = 4;
 
+/// Mark of a head: the content is all of a regular file.
+pub(super) const OF_FILE: u8 = 8;
+
 /// A payload up to this size is copied: a reference to it would hold the whole buffer that was read into.
 const COPY: usize = 4 * 1024;
 
@@ -115,7 +118,7 @@ pub(super) struct Frame {
     pub(super) status: u16,
     /// The request it belongs to; 0 where it belongs to none.
     pub(super) id: u64,
-    /// What it says besides: ENDS, IDLE.
+    /// What it says besides: ENDS, IDLE, OF_FILE.
     pub(super) marks: u8,
     pub(super) payload: Bytes,
     pub(super) descriptor: Descriptor,

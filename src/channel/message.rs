@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use super::chunk::Chunk;
 use super::codec;
-use super::frame::{Descriptor, ENDS, Frame, IDLE, Kind, PIECE};
+use super::frame::{Descriptor, ENDS, Frame, IDLE, Kind, OF_FILE, PIECE};
 use super::memory::Memory;
 use super::violation::Violation;
-use crate::semantics::message::ResponseHead;
+use crate::semantics::message::{Length, ResponseHead};
 
 /// What a worker says, with the id of the request it speaks of.
 #[derive(Debug)]
 pub enum Message {
     /// An interim response, and how long it was as a frame.
     Informational(u64, ResponseHead, usize),
-    /// The head of the final response, and the length of its content where it is known.
-    Head(u64, ResponseHead, Option<u64>),
+    /// The head of the final response, and what is known of its content.
+    Head(u64, ResponseHead, Length),
     /// A piece of content.
     Chunk(u64, Chunk),
     /// A piece of content in a file: its offset and length.
@@ -56,7 +56,13 @@ impl Message {
             },
             Kind::Head => match frame.status {
                 101 | 200..=999 => {
+                    let marks = frame.marks;
                     let (head, length) = codec::get_head(frame.payload, frame.status)?;
+                    let length = match length {
+                        None => Length::Unknown,
+                        Some(length) if marks & OF_FILE != 0 => Length::File(length),
+                        Some(length) => Length::Known(length),
+                    };
                     Message::Head(id, head, length)
                 }
                 other => return Err(Violation::Status(other)),

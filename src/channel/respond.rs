@@ -4,6 +4,8 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use crate::semantics::message::Length;
+
 /// Why a part of a response could not be handed to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
@@ -25,13 +27,13 @@ pub enum Lost {
 pub trait Respond {
     /// An interim response, status 100 to 199 (RFC 9110 section 15.2).
     fn informational(&self, id: u64, status: u16, fields: &[(&[u8], &[u8])]) -> Result<(), Lost>;
-    /// The head of the final response; `length` where the content's length is known beforehand.
+    /// The head of the final response, and what is known of its content.
     fn head(
         &self,
         id: u64,
         status: u16,
         fields: &[(&[u8], &[u8])],
-        length: Option<u64>,
+        length: Length,
     ) -> Result<(), Lost>;
     /// A piece of content, after the head. Blocks while the client is too slow to take more. Returns how many bytes
     /// were taken: less than all where a signal came meanwhile. What exceeds the Content-Length is not sent, and

@@ -13,7 +13,8 @@ use bytes::Buf;
 use super::area::Cursor;
 use super::claim::Claimed;
 use super::frame::{
-    Descriptor, ENDS, Frame, HEADER, Header, IDLE, Kind, MARKS, MAX_PAYLOAD, PIECE, Unframer, put,
+    Descriptor, ENDS, Frame, HEADER, Header, IDLE, Kind, MARKS, MAX_PAYLOAD, OF_FILE, PIECE,
+    Unframer, put,
 };
 use super::memory::Memory;
 use super::open::OpenResponses;
@@ -22,7 +23,7 @@ use super::respond::{Lost, Respond};
 use super::violation::{ChannelError, Violation};
 use super::{Descriptors, codec, transfer};
 use crate::semantics::field::announced_length;
-use crate::semantics::message::{Request, Tls};
+use crate::semantics::message::{Length, Request, Tls};
 
 /// Content from this size on goes into shared memory, while there is room.
 const SHARE: usize = 512;
@@ -432,7 +433,7 @@ impl Respond for WorkerEnd {
         id: u64,
         status: u16,
         fields: &[(&[u8], &[u8])],
-        length: Option<u64>,
+        length: Length,
     ) -> Result<(), Lost> {
         let mut progress = self.state.borrow().open.get(id)?.progress;
         progress.head(id).map_err(|_| Lost::Finished)?;
@@ -442,11 +443,14 @@ impl Respond for WorkerEnd {
                 ..Header::new(Kind::Head, id)
             },
             fields,
-            length,
+            length.known(),
         )?;
         // After 101 the bytes are no content.
         let announced = announced_length(fields).filter(|_| status != 101);
         let mut state = self.state.borrow_mut();
+        if let (Length::File(_), Some((_, at))) = (length, state.last) {
+            state.out[at + MARKS] |= OF_FILE;
+        }
         let open = state.open.get_mut(id)?;
         open.announce(announced);
         open.progress = progress;

@@ -249,7 +249,7 @@ impl World {
             match end.next() {
                 Ok(Incoming::Request(id, _)) if end.claim(id).unwrap() => {
                     // A client that has gone needs no answer.
-                    let _ = end.head(id, 200, &[], None);
+                    let _ = end.head(id, 200, &[], crate::semantics::message::Length::Unknown);
                     let _ = end.end(id);
                     end.idle();
                 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::body::FileSlice;
 use crate::channel::Chunk;
-use crate::semantics::message::ResponseHead;
+use crate::semantics::message::{Length, ResponseHead};
 use crate::spool::Reservation;
 
 /// A part of a response, as a connection gets it.
@@ -12,8 +12,8 @@ use crate::spool::Reservation;
 pub enum Event {
     /// An interim response.
     Informational(ResponseHead),
-    /// The head of the final response, and the length of its content where it is known.
-    Head(ResponseHead, Option<u64>),
+    /// The head of the final response, and what is known of its content.
+    Head(ResponseHead, Length),
     /// A piece of content.
     Chunk(Piece),
     /// A piece of content in a file.

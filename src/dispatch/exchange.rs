@@ -203,16 +203,6 @@ impl Exchange {
         self.state.taken.get()
     }
 
-    /// Whether the next part is content in a file, or has not come yet, so that it may be. Not where the app has had the client's
-    /// socket.
-    pub fn may_bring_file(&self) -> bool {
-        if self.state.taken.get() {
-            return false;
-        }
-        let parts = self.state.parts.borrow();
-        matches!(parts.front(), None | Some(Part::Event(Event::File(_), _)))
-    }
-
     /// The next part, if it is content that may stay in memory. Other content is on its way to the disk, should its client take
     /// its time.
     pub fn try_next_chunk(&self) -> Option<Piece> {

@@ -34,30 +34,56 @@ pub struct Slice {
     pub length: u64,
 }
 
-impl Slice {
-    fn whole(&self) -> FileSlice {
-        FileSlice::new(Arc::clone(&self.file), self.offset, self.length)
+/// Where the content is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In a file
+    File(Slice),
+    /// All of it in memory
+    Memory(Bytes),
+    /// Nowhere: it has this length, and the request is HEAD
+    Absent(u64),
+}
+
+impl Source {
+    fn length(&self) -> u64 {
+        match self {
+            Source::File(slice) => slice.length,
+            Source::Memory(bytes) => bytes.len() as u64,
+            Source::Absent(length) => *length,
+        }
     }
 
-    fn part(&self, range: ByteRange) -> FileSlice {
-        let offset = self.offset + range.first;
-        FileSlice::new(Arc::clone(&self.file), offset, range.length())
+    fn whole(&self) -> Body {
+        match self {
+            Source::Absent(_) => Body::default(),
+            _ => self.part(0, self.length()).into(),
+        }
+    }
+
+    fn part(&self, first: u64, end: u64) -> Part {
+        match self {
+            Source::File(slice) => {
+                let (file, offset) = (Arc::clone(&slice.file), slice.offset + first);
+                Part::File(FileSlice::new(file, offset, end - first))
+            }
+            // Content that is in memory is at most as long as a usize says.
+            Source::Memory(bytes) => Part::Bytes(bytes.slice(first as usize..end as usize)),
+            Source::Absent(_) => Part::Bytes(Bytes::new()),
+        }
     }
 }
 
 /// Names and values.
 pub type Pairs<'a> = [(&'a [u8], &'a [u8])];
 
-/// What can be sent: fields of a 200 response, without Content-Length, and a part of a file as its content, all of which is in
-/// `small` if it is in memory already.
+/// What can be sent: fields of a 200 response, without Content-Length, and its content.
 #[derive(Debug)]
 pub struct Representation<'a> {
     /// Fields, among them the validators.
     pub fields: &'a Pairs<'a>,
     /// Content.
-    pub slice: Slice,
-    /// The content again.
-    pub small: Option<Bytes>,
+    pub source: Source,
 }
 
 impl Representation<'_> {
@@ -72,7 +98,7 @@ impl Representation<'_> {
             Outcome::NotModified => return self.not_modified(),
             // Range is defined for GET alone (RFC 9110 section 14.2).
             Outcome::Perform if request.method() == b"GET" => {
-                select(&request.fields, self.slice.length)
+                select(&request.fields, self.source.length())
             }
             Outcome::Perform | Outcome::PerformWhole => Selected::Whole,
         };
@@ -81,7 +107,7 @@ impl Representation<'_> {
             Selected::One(range) => self.one(range),
             Selected::Several(ranges) => self.several(&ranges),
             Selected::Unsatisfiable => {
-                let range = format!("bytes */{}", self.slice.length);
+                let range = format!("bytes */{}", self.source.length());
                 text(416, &[(b"Content-Range", range.as_bytes())])
             }
         }
@@ -102,26 +128,18 @@ impl Representation<'_> {
     }
 
     fn whole(&self) -> Answer {
-        let length = self.slice.length.to_string();
-        let body = match &self.small {
-            Some(small) => small.clone().into(),
-            None => self.slice.whole().into(),
-        };
+        let length = self.source.length().to_string();
         let more = [
             (&b"Accept-Ranges"[..], &b"bytes"[..]),
             (b"Content-Length", length.as_bytes()),
         ];
-        self.with(200, |_| true, &more, body)
+        self.with(200, |_| true, &more, self.source.whole())
     }
 
     fn one(&self, range: ByteRange) -> Answer {
         let length = range.length().to_string();
-        let content_range = range.content_range(self.slice.length);
-        let body = match &self.small {
-            // Content that is in memory is at most as long as a usize says.
-            Some(small) => small.slice(range.first as usize..range.end as usize).into(),
-            None => self.slice.part(range).into(),
-        };
+        let content_range = range.content_range(self.source.length());
+        let body = self.source.part(range.first, range.end).into();
         let more = [
             (&b"Content-Range"[..], content_range.as_bytes()),
             (b"Content-Length", length.as_bytes()),
@@ -144,10 +162,10 @@ impl Representation<'_> {
                 head.extend_from_slice(kind);
                 head.extend_from_slice(b"\r\n");
             }
-            let content_range = range.content_range(self.slice.length);
+            let content_range = range.content_range(self.source.length());
             head.extend_from_slice(format!("Content-Range: {content_range}\r\n\r\n").as_bytes());
             body.push(Part::Bytes(head.into()));
-            body.push(Part::File(self.slice.part(range)));
+            body.push(self.source.part(range.first, range.end));
         }
         body.push(Part::Bytes(format!("\r\n--{boundary}--\r\n").into()));
         let length = body.length().to_string();
@@ -248,12 +266,11 @@ mod tests {
         ];
         let representation = Representation {
             fields: &fields_of_file,
-            slice: Slice {
+            source: Source::File(Slice {
                 file,
                 offset: 5,
                 length: 100,
-            },
-            small: None,
+            }),
         };
         representation.answer(&request(method, fields), 1_000_000_000)
     }

@@ -4,11 +4,13 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use nix::fcntl::OFlag;
 
 use super::Directory;
+use super::answer::{Slice, Source};
 use super::kinds::Kind;
 use super::links::Refusal;
 use super::open::{Below, Reach};
@@ -49,10 +51,8 @@ pub(super) enum Found {
 /// A file to be sent.
 #[derive(Debug)]
 pub(super) struct Chosen {
-    pub(super) file: File,
     pub(super) metadata: Metadata,
-    /// All of its content, if that is little.
-    pub(super) small: Option<Bytes>,
+    pub(super) source: Source,
     pub(super) coding: Option<&'static str>,
     pub(super) kind: Kind,
 }
@@ -157,15 +157,21 @@ fn variant(
         Choice::Identity => (None, file, metadata),
         Choice::None => return Ok(Found::NotAcceptable),
     };
-    let small = if wanted.content {
-        small(&file, &metadata, reach)
-    } else {
-        None
+    let small = match wanted.content {
+        true => small(&file, &metadata, reach),
+        false => None,
+    };
+    let source = match small {
+        Some(small) => Source::Memory(small),
+        None => Source::File(Slice {
+            file: Arc::new(file),
+            offset: 0,
+            length: metadata.len(),
+        }),
     };
     Ok(Found::File(Box::new(Chosen {
-        file,
         metadata,
-        small,
+        source,
         coding,
         kind,
     })))

@@ -39,7 +39,7 @@ mod path;
 mod style;
 mod walk;
 
-pub use self::answer::{Answer, Representation, Slice, text};
+pub use self::answer::{Answer, Representation, text};
 pub use self::links::Links;
 pub(crate) use self::path::is_hidden;
 
@@ -341,15 +341,9 @@ impl Directory {
         if !self.cache_control.is_empty() {
             fields.push((b"Cache-Control", self.cache_control.as_bytes()));
         }
-        let length = metadata.len();
         let representation = Representation {
             fields: &fields,
-            slice: Slice {
-                file: Arc::new(chosen.file),
-                offset: 0,
-                length,
-            },
-            small: chosen.small,
+            source: chosen.source,
         };
         representation.answer(head, now)
     }

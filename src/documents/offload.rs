@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::answer::{Answer, Representation, Slice, text};
+use super::answer::{Answer, Representation, text};
 use super::links::Refusal;
 use super::look::{Chosen, Found, Wanted};
 use super::path::Parts;
@@ -242,15 +242,9 @@ impl Directory {
         if has_variants && !vary.any(varies) {
             fields.push((b"Vary", b"Accept-Encoding"));
         }
-        let length = chosen.metadata.len();
         let representation = Representation {
             fields: &fields,
-            slice: Slice {
-                file: Arc::new(chosen.file),
-                offset: 0,
-                length,
-            },
-            small: chosen.small,
+            source: chosen.source,
         };
         let no_ranges = head.fields.first("accept-ranges") == Some(b"none");
         match (request.method(), head.status) {

@@ -21,7 +21,7 @@ use crate::dispatch::{Event, Exchange};
 use crate::documents::{Answer, of_app};
 use crate::log::limited;
 use crate::scoreboard::connections::State;
-use crate::semantics::message::{Request, RequestHead, ResponseHead, Timestamp};
+use crate::semantics::message::{Length, Request, RequestHead, ResponseHead, Timestamp};
 use crate::site::{Decision, Response};
 
 /// Serves the request with this head, whose first byte came at `started`. `Ok` where another may follow on its connection.
@@ -176,25 +176,35 @@ async fn relay(
                         return send(response, wire).await;
                     }
                 }
-                if let Some(length) = file_length(exchange, context, &head, length) {
-                    let content = match exchange.try_next() {
-                        Some(content) => content,
-                        None => {
-                            wire.flush().await?;
-                            next(exchange, wire, silence).await?
-                        }
+                let mut head = head;
+                if let Length::File(length) = length
+                    && is_seekable(exchange, context, &head, length)
+                {
+                    let content = match is_head(exchange) {
+                        true => None,
+                        false => Some(match exchange.try_next() {
+                            Some(content) => content,
+                            None => {
+                                wire.flush().await?;
+                                next(exchange, wire, silence).await?
+                            }
+                        }),
                     };
-                    if let Event::File(slice) = &content
-                        && let Some(Answer { head, body }) =
-                            of_app::answer(exchange.head(), &head, slice, length)
-                    {
-                        // The client gets no more of this response.
-                        exchange.complete();
-                        return send(Response { head, body }, wire).await;
+                    match of_app::answer(exchange.head(), &head, length, as_content(&content)) {
+                        // What ends the response is still to come.
+                        Some(answer) if content.is_none() && answer.head.status == 200 => {
+                            head = answer.head;
+                        }
+                        Some(Answer { head, body }) => {
+                            // The client gets no more of this response.
+                            exchange.complete();
+                            return send(Response { head, body }, wire).await;
+                        }
+                        None => {}
                     }
-                    following = Some(content);
+                    following = content;
                 }
-                if let Err(error) = wire.head(&head, length) {
+                if let Err(error) = wire.head(&head, length.known()) {
                     limited!(Error, "a response can't be sent: {error}");
                     // The client is there, and gets no more of this response.
                     exchange.complete();
@@ -240,14 +250,24 @@ async fn next(
     }
 }
 
-/// The length of the file that is to follow this head, if the client gets conditions and ranges for it from the server.
-fn file_length(
-    exchange: &Exchange,
-    context: &Context,
-    head: &ResponseHead,
-    length: Option<u64>,
-) -> Option<u64> {
-    // The content of a small response comes together with its head, whose fields need no look then.
-    (context.settings.file_ranges && exchange.may_bring_file())
-        .then(|| of_app::expected(exchange.head(), head, length))?
+/// Whether the client gets conditions and ranges from the server for a response with this head, whose content is a file of this length.
+fn is_seekable(exchange: &Exchange, context: &Context, head: &ResponseHead, length: u64) -> bool {
+    context.settings.file_ranges
+        && !exchange.has_lent_socket()
+        && of_app::is_wanted(exchange.head(), head, length)
+}
+
+fn is_head(exchange: &Exchange) -> bool {
+    exchange.head().method() == b"HEAD"
+}
+
+/// What of an event is content.
+fn as_content(event: &Option<Event>) -> of_app::Content<'_> {
+    match event {
+        Some(Event::File(slice)) => of_app::Content::File(slice),
+        Some(Event::Chunk(piece)) => of_app::Content::Bytes(piece.as_ref()),
+        // Of an empty file nothing comes but the end.
+        Some(_) => of_app::Content::Bytes(&[]),
+        None => of_app::Content::None,
+    }
 }

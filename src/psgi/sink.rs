@@ -9,6 +9,7 @@ use perl_sys::{gp_pair, gp_sent, gp_sink, gp_slice};
 
 use crate::channel::respond::{Lost, Respond};
 use crate::perl::{bytes, elements};
+use crate::semantics::message::Length;
 
 /// Pieces of content up to this many bytes together travel as one: a frame each would cost more than the copy.
 const JOIN: usize = 64 * 1024;
@@ -103,11 +104,17 @@ unsafe extern "C" fn head(
     first: *const gp_pair,
     count: usize,
     length: i64,
+    is_file: c_int,
 ) -> c_int {
+    let length = match u64::try_from(length) {
+        Ok(length) if is_file != 0 => Length::File(length),
+        Ok(length) => Length::Known(length),
+        Err(_) => Length::Unknown,
+    };
     // SAFETY: see above.
     unsafe {
         with(sink, |respond| {
-            respond.head(id, status, &fields(first, count), length.try_into().ok())
+            respond.head(id, status, &fields(first, count), length)
         })
     }
 }

@@ -91,6 +91,27 @@ impl RequestHead {
     }
 }
 
+/// What is known of the length of a response's content before that comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Nothing
+    Unknown,
+    /// It has this length
+    Known(u64),
+    /// It is all of a regular file of this length
+    File(u64),
+}
+
+impl Length {
+    /// The length, if it is known.
+    pub fn known(self) -> Option<u64> {
+        match self {
+            Length::Unknown => None,
+            Length::Known(length) | Length::File(length) => Some(length),
+        }
+    }
+}
+
 /// What a response says before its content: status and fields.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {

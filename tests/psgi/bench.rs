@@ -8,7 +8,7 @@ use std::time::Instant;
 use gepok::channel::respond::{Lost, Respond};
 use gepok::perl::Interpreter;
 use gepok::psgi::PsgiApp;
-use gepok::semantics::message::{Content, Request};
+use gepok::semantics::message::{Content, Length, Request};
 use gepok::worker::App;
 use gepok::worker::ServerFacts;
 use gepok::xs::trampoline;
@@ -22,7 +22,7 @@ impl Respond for Nowhere {
     fn informational(&self, _: u64, _: u16, _: &[(&[u8], &[u8])]) -> Result<(), Lost> {
         Ok(())
     }
-    fn head(&self, _: u64, _: u16, fields: &[(&[u8], &[u8])], _: Option<u64>) -> Result<(), Lost> {
+    fn head(&self, _: u64, _: u16, fields: &[(&[u8], &[u8])], _: Length) -> Result<(), Lost> {
         black_box(fields);
         Ok(())
     }

@@ -14,7 +14,7 @@ use gepok::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use gepok::psgi::PsgiApp;
 use gepok::semantics::field::{Fields, Line, Span};
 use gepok::semantics::message::{
-    Content, Endpoints, Request, RequestHead, Timestamp, Tls, Version,
+    Content, Endpoints, Length, Request, RequestHead, Timestamp, Tls, Version,
 };
 use gepok::worker::{Address, Listener, Remote, ServerFacts};
 use gepok::worker::{App, Called};
@@ -59,9 +59,11 @@ impl Respond for Recorder {
         id: u64,
         status: u16,
         fields: &[(&[u8], &[u8])],
-        length: Option<u64>,
+        length: Length,
     ) -> Result<(), Lost> {
-        let length = length.map_or("?".into(), |length| length.to_string());
+        let length = length
+            .known()
+            .map_or("?".into(), |length| length.to_string());
         self.say(format!("{id} head {status} {} {length}", shown(fields)))
     }
 

@@ -15,7 +15,7 @@ use gepok::core;
 use gepok::http::context::Settings;
 use gepok::net::listen;
 use gepok::process::control::{self, MasterEnd, ToCore, ToMaster};
-use gepok::semantics::message::{Content, Request};
+use gepok::semantics::message::{Content, Length, Request};
 use gepok::server::settings;
 use gepok::worker::{self, App, Budget, Called};
 
@@ -214,8 +214,13 @@ pub(crate) fn end(out: &WorkerEnd, id: u64) {
 pub(crate) fn echo(out: &WorkerEnd, id: u64, request: Request) {
     let mut text = [request.head.method(), b" ", request.head.target(), b"\n"].concat();
     text.extend(content(request));
-    out.head(id, 200, &[(b"X-Echo", b"1")], Some(text.len() as u64))
-        .unwrap();
+    out.head(
+        id,
+        200,
+        &[(b"X-Echo", b"1")],
+        Length::Known(text.len() as u64),
+    )
+    .unwrap();
     out.chunk(id, &text).unwrap();
     end(out, id);
 }

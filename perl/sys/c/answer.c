@@ -47,13 +47,18 @@ static void keep_fields(pTHX_ gp_pair *fields, size_t count)
     }
 }
 
-static void send_head(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
+static void send_head_of(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length, int is_file)
 {
     gp_leave_if_child(aTHX);
-    if (gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length) == GP_TOO_LARGE)
+    if (gp.worker.sink.head(gp.worker.self, exchange->id, (uint16_t)status, fields, count, length, is_file) == GP_TOO_LARGE)
         croak("Gepok: the header of a response has more than 1 MiB");
     exchange->head = 1;
     exchange->bodiless = without_content(exchange, status) ? 1 : 0;
+}
+
+static void send_head(pTHX_ gp_exchange *exchange, UV status, const gp_pair *fields, size_t count, int64_t length)
+{
+    send_head_of(aTHX_ exchange, status, fields, count, length, 0);
 }
 
 /* What the first `taken` bytes of the pieces leave, copied: a handler may change what the pieces point to. */
@@ -277,7 +282,7 @@ static void answer_file(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields,
     int64_t most = length > 0 ? length : SMALL_FILE;
 
     if (length > SMALL_FILE) {
-        send_head(aTHX_ exchange, status, fields, count, length);
+        send_head_of(aTHX_ exchange, status, fields, count, length, at == 0);
         gp.worker.sink.file(gp.worker.self, exchange->id, PerlIO_fileno(file), (uint64_t)at, (uint64_t)length);
         return;
     }
@@ -294,7 +299,7 @@ static void answer_file(pTHX_ gp_exchange *exchange, UV status, gp_pair *fields,
             answer_lines(aTHX_ exchange, status, fields, count, body);
         return;
     }
-    send_head(aTHX_ exchange, status, fields, count, got);
+    send_head_of(aTHX_ exchange, status, fields, count, got, at == 0 && got == length);
     send_piece(aTHX_ exchange, (gp_slice){buffer, (size_t)got});
 }
 
@@ -340,7 +345,7 @@ void gp_answer(pTHX_ gp_exchange *exchange, SV *response)
         SAVEDESTRUCTOR_X(close_body, SvREFCNT_inc_simple_NN(body));
         file = plain_file(aTHX_ body, &at, &length);
         if (without_content(exchange, status))
-            send_head(aTHX_ exchange, status, fields, count, exchange->head_only && file && length ? length : -1);
+            send_head_of(aTHX_ exchange, status, fields, count, exchange->head_only && file && length ? length : -1, file && at == 0);
         else if (file)
             answer_file(aTHX_ exchange, status, fields, count, file, at, length, body);
         else

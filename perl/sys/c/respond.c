@@ -193,7 +193,7 @@ static void server_error(uint64_t id)
     static const gp_pair fields[] = {{{"Content-Type", 12}, {"text/plain", 10}}};
     gp_slice content = {text, sizeof(text) - 1};
     size_t taken;
-    SINK.head(SELF, id, 500, fields, 1, (int64_t)content.len);
+    SINK.head(SELF, id, 500, fields, 1, (int64_t)content.len, 0);
     /* Little enough to be taken whole. */
     SINK.content(SELF, id, &content, 1, &taken);
     SINK.end(SELF, id);

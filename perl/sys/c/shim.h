@@ -130,8 +130,8 @@ typedef struct gp_request {
 typedef struct gp_sink {
     /** An interim response. */
     int (*informational)(void *self, uint64_t id, uint16_t status, const gp_pair *fields, size_t count);
-    /** The final response's head; length -1 where unknown. */
-    int (*head)(void *self, uint64_t id, uint16_t status, const gp_pair *fields, size_t count, int64_t length);
+    /** The final response's head; length -1 where unknown. `is_file`: the content is all of a regular file. */
+    int (*head)(void *self, uint64_t id, uint16_t status, const gp_pair *fields, size_t count, int64_t length, int is_file);
     /** Pieces of content. `taken` tells how many bytes of them were taken: less than all where a signal has come, whose
      * handler may have to run before the rest. */
     int (*content)(void *self, uint64_t id, const gp_slice *pieces, size_t count, size_t *taken);

@@ -135,7 +135,7 @@ pub struct gp_sink {
             count: usize,
         ) -> ::std::os::raw::c_int,
     >,
-    #[doc = " The final response's head; length -1 where unknown."]
+    #[doc = " The final response's head; length -1 where unknown. `is_file`: the content is all of a regular file."]
     pub head: ::std::option::Option<
         unsafe extern "C" fn(
             self_: *mut ::std::os::raw::c_void,
@@ -144,6 +144,7 @@ pub struct gp_sink {
             fields: *const gp_pair,
             count: usize,
             length: i64,
+            is_file: ::std::os::raw::c_int,
         ) -> ::std::os::raw::c_int,
     >,
     #[doc = " Pieces of content. `taken` tells how many bytes of them were taken: less than all where a signal has come, whose\n handler may have to run before the rest."]

@@ -139,10 +139,10 @@ pub(super) static CATEGORY: Category = Category {
             value: "",
             preset: Preset::Value("1"),
             short: "conditional requests and ranges for files that apps send",
-            long: "Answers conditional requests and ranges for the files that an app sends: where a response to GET has the status 200, \
-                   a handle of a file of more than 16 KiB as its body (as Plack::App::File and frameworks give), \
-                   C<Content-Length> and C<ETag> or C<Last-Modified>. So browsers can seek in videos and resume downloads. A \
-                   response with C<Accept-Ranges>, C<Content-Range> or C<Content-Encoding> stays as it is.",
+            long: "Answers conditional requests and ranges for the files that an app sends: where a response to GET or HEAD has the status \
+                   200, a handle of a file as its body (as Plack::App::File and frameworks give), and C<ETag> or C<Last-Modified>. So \
+                   browsers can seek in videos and resume downloads. A response with C<Accept-Ranges>, C<Content-Range> or \
+                   C<Content-Encoding> stays as it is.",
             entry: Entry::All,
         },
         Opt {

@@ -1,5 +1,6 @@
 //! Workers that keep the rules of the channel, whatever their apps do: they are slow, hang, die, leave, keep writers.
 
+use crate::semantics::message::Length;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -238,7 +239,7 @@ impl World {
                 return end.informational(response.id, 103, &[(b"X", b"y")]) == Err(Lost::Client);
             }
             response.head = true;
-            let head = end.head(response.id, 200, &[(b"X", b"y")], None);
+            let head = end.head(response.id, 200, &[(b"X", b"y")], Length::Unknown);
             return head == Err(Lost::Client);
         }
         let Some(credit) = end.credit(response.id).filter(|&credit| credit > 0) else {

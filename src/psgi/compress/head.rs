@@ -1,10 +1,11 @@
 //! Whether a response is compressed, and what becomes of its fields.
 
+use super::FILE;
 use crate::coding::{Coding, Settings};
 use crate::semantics::accept::{Choice, Codings};
 use crate::semantics::conditional::is_none_match;
 use crate::semantics::field::{Fields, announced_length, list_members};
-use crate::semantics::message::RequestHead;
+use crate::semantics::message::{Length, RequestHead};
 
 /// What a request says that matters here.
 #[derive(Debug)]
@@ -41,10 +42,6 @@ impl Request {
     pub(super) fn is_head(&self) -> bool {
         self.is_head
     }
-
-    pub(super) fn has_range(&self) -> bool {
-        self.has_range
-    }
 }
 
 /// What is done with a response.
@@ -73,13 +70,13 @@ const FORBIDDING: [&[u8]; 10] = [
     b"x-accel-redirect",
 ];
 
-/// Decides about a response with these fields, whose content has this length if that is known.
+/// Decides about a response with these fields and a content of this length.
 pub(super) fn decide(
     settings: &Settings,
     request: &Request,
     status: u16,
     fields: &[(&[u8], &[u8])],
-    length: Option<u64>,
+    length: Length,
 ) -> Decision {
     if status < 200 || matches!(status, 204 | 205 | 206 | 304) {
         return Decision::Plain;
@@ -99,10 +96,16 @@ pub(super) fn decide(
         return Decision::Plain;
     }
     let announced = announced_length(fields);
+    let is_file = matches!(length, Length::File(_));
+    let length = length.known();
     let contradicts = length.is_some() && announced.is_some() && announced != length;
     let size = announced.or(length);
     if contradicts || size.is_some_and(|size| size < settings.min_length.max(1)) {
         return Decision::Plain;
+    }
+    // The core sends such files, and parts of files.
+    if is_file && (request.has_range || size.is_some_and(|size| size > FILE)) {
+        return Decision::Vary;
     }
     request.coding.map_or(Decision::Vary, Decision::Code)
 }
@@ -153,11 +156,9 @@ impl Head {
 
     /// The fields of the compressed response, without Content-Length. The content is another one, byte by byte: no strong entity tag
     /// may stand for both, and the app's ranges don't fit it.
-    pub(super) fn coded(&self, coding: Option<Coding>) -> Pairs<'_> {
+    pub(super) fn coded(&self, coding: Coding) -> Pairs<'_> {
         let mut fields = self.but(&["content-length", "accept-ranges"]);
-        if let Some(coding) = coding {
-            fields.push((b"Content-Encoding", coding.name().as_bytes()));
-        }
+        fields.push((b"Content-Encoding", coding.name().as_bytes()));
         self.vary(&mut fields);
         fields
     }
@@ -231,6 +232,7 @@ mod tests {
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
         let gzip = request(Some(Coding::Gzip));
+        let length = length.map_or(Length::Unknown, Length::Known);
         let decision = decide(&settings(), &gzip, status, &fields, length);
         let none = decide(&settings(), &request(None), status, &fields, length);
         // Whoever accepts no coding gets the same response, and Vary where that is right.
@@ -313,7 +315,7 @@ mod tests {
         );
         assert_eq!(head.announced(), Some(5000));
         assert_eq!(
-            texts(head.coded(Some(Coding::Gzip))),
+            texts(head.coded(Coding::Gzip)),
             [
                 "Content-Type: text/css",
                 "ETag: W/\"a\"",

@@ -20,7 +20,7 @@ use self::stream::Stream;
 use crate::channel::respond::{Lost, Respond};
 use crate::coding::{Coding, Effort, Encoder, Settings};
 use crate::log::limited;
-use crate::semantics::message::RequestHead;
+use crate::semantics::message::{Length, RequestHead};
 
 /// Content up to this length is compressed as a whole, and has a Content-Length.
 const WHOLE: u64 = 64 * 1024;
@@ -69,7 +69,9 @@ enum Phase {
 struct Held {
     head: Head,
     coding: Coding,
+    /// How long its content is, and whether it is a file.
     length: u64,
+    told: Length,
     content: Vec<u8>,
 }
 
@@ -149,7 +151,7 @@ impl Compressor {
     ) -> Result<Stream, Lost> {
         let encoder = self.encoder(coding, None)?;
         self.inner
-            .head(id, head.status, &head.coded(Some(coding)), None)?;
+            .head(id, head.status, &head.coded(coding), Length::Unknown)?;
         Ok(Stream::new(encoder, left))
     }
 
@@ -163,10 +165,10 @@ impl Compressor {
         self.state.borrow_mut().idle.push(encoder);
         encoded.map_err(failed)?;
         let mut stream = if out.len() < held.content.len() {
-            let fields = held.head.coded(Some(held.coding));
+            let fields = held.head.coded(held.coding);
             let length = out.len() as u64;
             self.inner
-                .head(id, held.head.status, &fields, Some(length))?;
+                .head(id, held.head.status, &fields, Length::Known(length))?;
             Stream::of(out)
         } else {
             self.send_plain_head(id, held)?;
@@ -178,8 +180,7 @@ impl Compressor {
 
     fn send_plain_head(&self, id: u64, held: &Held) -> Result<(), Lost> {
         let fields = held.head.varied();
-        self.inner
-            .head(id, held.head.status, &fields, Some(held.length))
+        self.inner.head(id, held.head.status, &fields, held.told)
     }
 
     /// The app gives content of a response whose head is held back.
@@ -264,7 +265,7 @@ impl Respond for Compressor {
         id: u64,
         status: u16,
         fields: &[(&[u8], &[u8])],
-        length: Option<u64>,
+        length: Length,
     ) -> Result<(), Lost> {
         let Some(Open { request, phase, .. }) = self.take(id) else {
             return self.inner.head(id, status, fields, length);
@@ -284,24 +285,26 @@ impl Respond for Compressor {
         };
         let head = Head::new(status, fields);
         if head.is_current(&request) {
-            let sent = self.inner.head(id, 304, &head.not_modified(), None);
+            let sent = self
+                .inner
+                .head(id, 304, &head.not_modified(), Length::Unknown);
             self.put(id, request, Phase::NotModified);
             return sent;
         }
         let announced = head.announced();
         if request.is_head() {
-            let size = announced.or(length);
-            // Such a file would be sent as it is, an array would be compressed.
-            let coding = size.is_none_or(|size| size <= FILE).then_some(coding);
-            return self.inner.head(id, status, &head.coded(coding), None);
+            return self
+                .inner
+                .head(id, status, &head.coded(coding), Length::Unknown);
         }
-        let phase = match length {
-            Some(length) => {
+        let phase = match length.known() {
+            Some(known) => {
                 self.inner.look(id)?;
                 Phase::Held(Held {
                     head,
                     coding,
-                    length,
+                    length: known,
+                    told: length,
                     content: Vec::new(),
                 })
             }
@@ -334,7 +337,8 @@ impl Respond for Compressor {
             return self.inner.file(id, file, offset, length);
         };
         match phase {
-            Phase::Held(held) if length != held.length || length > FILE || request.has_range() => {
+            // Part of a file, or one that is compressed only because its length was not the whole file's.
+            Phase::Held(held) if length != held.length || length > FILE => {
                 self.send_plain_head(id, &held)?;
                 self.inner.file(id, file, offset, length)
             }

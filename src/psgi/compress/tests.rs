@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use super::*;
 use crate::coding::Types;
 use crate::semantics::field::{Fields, Span};
-use crate::semantics::message::Version;
+use crate::semantics::message::{Length, Version};
 
 /// Notes what it gets; a chunk is taken in parts of at most `most` bytes, as where signals come.
 struct Record {
@@ -16,7 +16,7 @@ struct Record {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
-    Head(u16, Vec<(String, String)>, Option<u64>),
+    Head(u16, Vec<(String, String)>, Length),
     Content(Vec<u8>),
     File(u64, u64),
     End,
@@ -39,7 +39,7 @@ impl Respond for Record {
         _: u64,
         status: u16,
         fields: &[(&[u8], &[u8])],
-        length: Option<u64>,
+        length: Length,
     ) -> Result<(), Lost> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_lowercase();
         let fields = fields.iter();
@@ -123,7 +123,15 @@ impl Case {
             .chain(fields)
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
-        self.compressor.head(ID, 200, &fields, length).unwrap();
+        self.head_of(&fields, length.map_or(Length::Unknown, Length::Known));
+    }
+
+    fn file_head(&self, length: u64) {
+        self.head_of(&[(b"Content-Type", b"text/plain")], Length::File(length));
+    }
+
+    fn head_of(&self, fields: &[(&[u8], &[u8])], length: Length) {
+        self.compressor.head(ID, 200, fields, length).unwrap();
     }
 
     /// As the C side writes: what was not taken again.
@@ -161,7 +169,7 @@ impl Case {
         let last = parts.last().cloned().unwrap();
         (
             status,
-            length,
+            length.known(),
             has("content-encoding", "gzip"),
             content,
             last,
@@ -280,7 +288,7 @@ fn head_is_like_get_without_a_length() {
         case.head(&[("Content-Length", "2000"), ("ETag", "\"a\"")], length);
         case.end();
         let parts = case.parts();
-        let Part::Head(200, fields, None) = &parts[0] else {
+        let Part::Head(200, fields, Length::Unknown) = &parts[0] else {
             panic!("{parts:?}");
         };
         let names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
@@ -315,7 +323,7 @@ fn files_are_read_unless_they_are_large_or_parts_are_wanted() {
         (20_000, &[("Range", "bytes=0-1")], false),
     ] {
         let case = Case::new("GET", fields);
-        case.head(&[], Some(length));
+        case.file_head(length);
         case.compressor.file(ID, file.as_fd(), 5, length).unwrap();
         case.end();
         let parts = case.parts();
