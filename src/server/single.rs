@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -12,10 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
-use super::{Configuration, Server, numbered, settings, tls};
+use super::{Configuration, Server};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
-use crate::core;
 use crate::net::listen::SocketFile;
 use crate::process::control::{self, LogFiles, MasterEnd, ToCore, ToMaster};
 use crate::process::fork;
@@ -96,39 +94,19 @@ impl Server<'_> {
         control: &mut MasterEnd,
         core_end: OwnedFd,
     ) -> Result<JoinHandle<io::Result<()>>> {
-        let listening = numbered(mem::take(&mut self.listening));
-        let mut settings = settings::core(self.config);
-        settings.dispatch.board = self.board.clone();
-        settings.spool.folder = self.spool.clone();
-        settings.site = self.site.clone();
-        settings.site_reader = self
-            .configuration
-            .as_ref()
-            .map(Configuration::of_one_process);
-        let logs = core::Logs {
-            access: self.access_plan()?,
-        };
-        let tls = self.config.tls.as_ref();
-        let tls =
-            tls.map(|tls| tls::settings(tls, self.certificates.as_ref().map(|c| c.files.clone())));
-        let mut moved: Vec<RawFd> = listening
-            .iter()
-            .map(|(_, listening)| listening.socket.as_raw_fd())
-            .collect();
-        moved.push(core_end.as_raw_fd());
-        let access = logs.access.as_ref();
-        moved.extend(access.map(|plan| plan.descriptor.as_raw_fd()));
-        let keep = moved.clone();
+        let files = self.certificates.as_ref().map(|c| c.files.clone());
+        let start = self.core_start(&core_end, files, Configuration::of_one_process)?;
+        let moved = start.keep.clone();
         let (tell_table, table) = mpsc::channel();
         // All signals are the app's: the thread is born with every one blocked.
         let core = signal::blocked(|| {
             thread::Builder::new()
                 .name("gepok-core".to_owned())
                 .spawn(move || {
-                    let own = own_descriptors(&keep);
+                    let own = own_descriptors(&start.keep);
                     // Nobody listens any more when the start has failed.
                     let _ = tell_table.send(own?);
-                    core::run(listening, core_end, settings, tls, logs)
+                    start.run(core_end)
                 })
         })?
         .context("can't start the core's thread")?;
