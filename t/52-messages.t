@@ -72,19 +72,19 @@ my $listen = '127.0.0.1:' . free_port();
 my @http   = ('--http-ports', $listen);
 
 check 'options' => sub {
-    mistake('a name that is not known, on the command line of `gepok`', [@http, '--pid-pat', 'x']);
+    mistake('an unknown option on the command line of `gepok`', [@http, '--pid-pat', 'x']);
     mistake('no value at the end of the command line', [], command => [$bin, @http, '-e', $hello, '--pid-path']);
-    mistake('no number where one belongs', [@http, '--backlog', 'many'],
+    mistake('not a number', [@http, '--backlog', 'many'],
         new => {http_ports => $listen, backlog => 'many'});
     mistake('neither yes nor no', [@http, '--keepalive=perhaps'], new => {http_ports => $listen, keepalive => 'perhaps'});
-    mistake('no duration', [@http, '--timeout', 'soon'], new => {http_ports => $listen, timeout => 'soon'});
+    mistake('not a duration', [@http, '--timeout', 'soon'], new => {http_ports => $listen, timeout => 'soon'});
     for my $row (
-        ['no number of bytes',                                   max_content       => 'lots'],
-        ['a path for the check of new workers that is none',     check_path        => 'ready'],
-        ['a level of the error log that is none',                log_level         => 'loud'],
-        ['a directive of the access log that is not known',      access_log_format => '%y', access_log_path => '-'],
-        ['a request head limited to nothing',                    max_header_size   => 0],
-        ['a request head that is too large to be kept in memory', max_target_size  => '1M'],
+        ['not a number of bytes',                                   max_content       => 'lots'],
+        ['a health check's path that is not a path',     check_path        => 'ready'],
+        ['an unknown level of the error log',                log_level         => 'loud'],
+        ['an unknown directive of the access log',      access_log_format => '%y', access_log_path => '-'],
+        ['a limit of 0 for a request head',                    max_header_size   => 0],
+        ['too high a limit for a request head', max_target_size  => '1M'],
         ['fewer spare workers at most than at least',            max_spare_servers => 2, min_spare_servers => 5],
         ['fewer requests of a worker at most than at least',     min_reqs_per_child => 5, max_requests_per_child => 2],
         ['a value that would break the Server field',            product_name      => "a\nb"],
@@ -95,19 +95,19 @@ check 'options' => sub {
             new => {http_ports => $listen, %options});
     }
     mistake('permissions that are not octal', [@http, '--umask', '088'], new => {http_ports => $listen, umask => '088'});
-    mistake('a path for the status page that is none', [@http, '--status-path', 'status'],
+    mistake('a status page's path that is not a path', [@http, '--status-path', 'status'],
         new => {http_ports => $listen, status_path => 'status'});
     mistake('neither an address nor a network', [@http, '--status-path', '/s', '--status-allow', 'localhost'],
         new => {http_ports => $listen, status_path => '/s', status_allow => 'localhost'});
     for (
         ['a directory of files without a path',        directory  => 'static'],
         ["a directory of files that can't be opened",  documents  => '/nowhere'],
-        ['no way of following links',                  symlinks   => 'some'],
-        ['no fallback for missing files',              fallback   => '500'],
-        ['a fallback below no directory',              fallback   => '/index.html'],
-        ['an index file that is no name',              index_file => 'a/b'],
-        ['a charset that is none',                     charset    => 'x y'],
-        ['a file of media types that is none',         mime_types => $0],
+        ['an unknown rule for symbolic links',                  symlinks   => 'some'],
+        ['an unknown fallback for missing files',              fallback   => '500'],
+        ['a fallback without a directory',              fallback   => '/index.html'],
+        ['an index file that is not a name',              index_file => 'a/b'],
+        ['an invalid charset',                     charset    => 'x y'],
+        ['a file that does not hold media types',         mime_types => $0],
         )
     {
         my ($mistake, $name, $value) = @$_;
@@ -120,7 +120,7 @@ check 'options' => sub {
 };
 
 check 'addresses' => sub {
-    mistake('not the form of a TCP address', ['--http-ports', 'here:there'], new => {http_ports => 'here:there'});
+    mistake('not a TCP address', ['--http-ports', 'here:there'], new => {http_ports => 'here:there'});
     my $tcp = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!;
     my $busy = '127.0.0.1:' . $tcp->sockport;
     mistake('another process listens there', ['--http-ports', $busy], new => {http_ports => [$busy]});
@@ -137,7 +137,7 @@ check 'addresses' => sub {
     mistake('a Unix socket on which a process listens', ['--unix-sockets', $path], new => {unix_sockets => [$path]});
     ok -S $path, 'which is still there';
     spew("$folder/file", 'precious');
-    mistake("a file that is no socket in a Unix socket's place", ['--unix-sockets', "$folder/file"],
+    mistake("another file at the path of a Unix socket", ['--unix-sockets', "$folder/file"],
         new => {unix_sockets => "$folder/file"});
     is -s "$folder/file", 8, 'which is still there';
     mistake('the folder of a Unix socket does not exist', ['--unix-sockets', "$folder/none/s"],
@@ -145,9 +145,9 @@ check 'addresses' => sub {
     mistake('a relative path', ['--unix-sockets', 'here'], new => {unix_sockets => 'here'});
     my $long = '/' . 'x' x 107;
     mistake('a path that is too long for a socket', ['--unix-sockets', $long], new => {unix_sockets => $long});
-    mistake('nobody of that name to own it', [@http, '--unix-socket-owner', 'none-such'],
+    mistake('no such user to own it', [@http, '--unix-socket-owner', 'none-such'],
         new => {http_ports => $listen, unix_socket_owner => 'none-such'});
-    mistake('no group of that name to own it', [@http, '--unix-socket-group', 'none-such'],
+    mistake('no such group to own it', [@http, '--unix-socket-group', 'none-such'],
         new => {http_ports => $listen, unix_socket_group => 'none-such'});
 };
 
@@ -169,14 +169,14 @@ check 'users, files and folders' => sub {
     mistake("the pid file's server is running", [@http, '--pid-path', "$folder/pid"],
         new => {http_ports => $listen, pid_path => "$folder/pid"});
     is $server->get('/')->content, 'hello', 'which is not harmed';
-    mistake("a file in the pid file's place that is none", [@http, '--pid-path', "$folder/file"],
+    mistake("another file at the path of the pid file", [@http, '--pid-path', "$folder/file"],
         new => {http_ports => $listen, pid_path => "$folder/file"});
     is -s "$folder/file", 8, 'which is not harmed';
     my $running = server(entry => 'bin', app => $hello, options => {scoreboard_path => "$folder/board"});
     mistake('the scoreboard file of a server that is running', [@http, '--scoreboard-path', "$folder/board"],
         new => {http_ports => $listen, scoreboard_path => "$folder/board"});
     is $running->stop, 0, 'that one ends well';
-    mistake("a folder or a device in the pid file's place", [@http, '--pid-path', '/dev/null'],
+    mistake("a folder or a device at the path of the pid file", [@http, '--pid-path', '/dev/null'],
         new => {http_ports => $listen, pid => '/dev/null'});
     mistake("the pid file's folder does not exist", [@http, '--pid-path', "$folder/none/pid"],
         new => {http_ports => $listen, pid_path => "$folder/none/pid"});
@@ -184,7 +184,7 @@ check 'users, files and folders' => sub {
         new => {http_ports => $listen, name => 'a/b', daemonize => 1});
     mistake("the scoreboard file's folder does not exist", [@http, '--scoreboard-path', "$folder/none/board"],
         new => {http_ports => $listen, scoreboard_path => "$folder/none/board"});
-    mistake("a file in the scoreboard file's place that is none", [@http, '--scoreboard-path', "$folder/file"],
+    mistake("another file at the path of the scoreboard file", [@http, '--scoreboard-path', "$folder/file"],
         new => {http_ports => $listen, scoreboard_path => "$folder/file"});
     is -s "$folder/file", 8, 'which is not harmed';
     mistake("a log's folder does not exist", [@http, "--$_-log-path", "$folder/none/log"],
@@ -209,8 +209,8 @@ check 'the app' => sub {
     spew("$folder/broken.psgi", "my \$x = ;\n");
     mistake('it does not compile', [@http], app => ["$folder/broken.psgi"], more => 1);
     spew("$folder/other.psgi", "42;\n");
-    mistake('its last value is no app', [@http], app => ["$folder/other.psgi"]);
-    mistake('a word that is nearly a command', [], app => ['stopp']);
+    mistake('its last value is not an app', [@http], app => ["$folder/other.psgi"]);
+    mistake('a misspelled command', [], app => ['stopp']);
     mistake('two apps', [@http], app => ["$folder/one.psgi", "$folder/other.psgi"]);
 };
 
