@@ -2,7 +2,7 @@
 //!
 //! What the worker puts there is given back when the client has it, or when the core has copied it, because the client takes its
 //! time. Room is taken from the beginning to the end, and from the beginning again once all of it was given back. Content
-//! that finds no room goes another way: nobody waits for room.
+//! that finds no room goes through ring or socket: no process waits for room.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -31,7 +31,7 @@ impl fmt::Debug for Area {
     }
 }
 
-/// How far the worker has come.
+/// The worker's position.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     /// Where the next piece goes.
@@ -49,7 +49,7 @@ impl Area {
         unsafe { ptr::write_bytes(self.bytes.0.get().cast::<u8>().add(at), b'!', length) };
     }
 
-    /// Worker: copies a piece; its place, or nothing where there is no room for it now.
+    /// Worker: copies a piece. Returns its place, or nothing if there is no room for it now.
     pub(super) fn put(&self, cursor: &mut Cursor, piece: &[u8]) -> Option<usize> {
         if self.returned.load(Ordering::Acquire) == cursor.put {
             cursor.at = 0;
@@ -58,7 +58,7 @@ impl Area {
         if piece.len() > SIZE - at {
             return None;
         }
-        // SAFETY: the room is within the array, and nobody looks at it: the core has given back all that was ever put there.
+        // SAFETY: the room is within the array, and no one reads it: the core has given back everything that was put there.
         unsafe {
             let room = self.bytes.0.get().cast::<u8>().add(at);
             ptr::copy_nonoverlapping(piece.as_ptr(), room, piece.len());

@@ -1,6 +1,6 @@
 //! Claim words: whether a worker may run a request is decided by one compare-and-swap in shared memory.
 //!
-//! A word holds the request's id and its state, so that a slot used again can't be confused. A worker
+//! A word holds the request's id and its state, so that a slot can be reused without confusion. A worker
 //! claims a request just before it calls the app, never on reading: what a dead worker had not claimed
 //! was not run and may go to another, whatever its method.
 //!
@@ -42,7 +42,7 @@ impl Default for Claims {
     }
 }
 
-/// What a claim word says of a request that the core has offered and not taken back.
+/// The state of a request that the core has offered and not taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The worker has not claimed it.
@@ -162,9 +162,9 @@ const BITS: usize = u64::BITS as usize;
 #[derive(Debug)]
 pub struct Slots {
     used: [Cell<u64>; SLOTS.div_ceil(BITS)],
-    /// How many they are.
+    /// The number of taken slots.
     count: Cell<usize>,
-    /// The last id that was given.
+    /// The last id that was handed out.
     last: Cell<u64>,
 }
 
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(claims.claim(1), Claimed::Overwritten);
     }
 
-    /// Protects the core from seeking for ever when a worker has written to all claim words.
+    /// Protects: the core does not search for ever when a worker has written to all claim words.
     #[test]
     fn a_slot_is_taken_until_it_is_given_back() {
         let slots = Slots::default();

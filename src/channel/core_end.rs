@@ -32,22 +32,22 @@ const BUFFER: usize = 16 * 1024;
 /// Writes that wait for a worker to read, at most. It is sent a few dozen requests ahead, and for each open response a few frames.
 const MOST_OUTGOING: usize = 8 * SLOTS;
 
-/// How often a worker may ring in a row without having anything to say. Most rings for what was read already come once.
+/// How often in a row a worker may ring without having sent anything. A ring for what was read already usually comes once.
 const MOST_RINGS: u32 = 10_000;
 
-/// How long the core waits for room in a worker's socket where it has no descriptor to be told of it.
+/// How long the core waits before it tries a full socket again, if it has no free descriptor to poll it with.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(10);
 
 /// The core's end.
 #[derive(Debug)]
 pub struct CoreEnd {
     socket: AsyncFd<OwnedFd>,
-    /// Rung when there is something in the ring. Never read: its edges count.
+    /// Rung when there is something in the ring. Never read: it is registered edge-triggered.
     bell: AsyncFd<OwnedFd>,
     memory: Arc<Memory>,
-    /// What came by the socket.
+    /// What came through the socket.
     unframer: RefCell<Unframer>,
-    /// What came by the ring, which goes before.
+    /// What came through the ring, which is read first.
     from_ring: RefCell<Unframer>,
     /// What was taken of the ring.
     ring: RefCell<Reader>,
@@ -173,8 +173,8 @@ impl CoreEnd {
         }
         let mut bytes = self.buffer();
         put(&mut bytes, header, put_request);
-        // An idle worker on this CPU often takes its place at once, and has answered when the loop comes to `next`: so
-        // it need not ring.
+        // An idle worker on this CPU often runs at once, and has answered when the loop comes to `next`: then it
+        // need not ring.
         self.memory.ring.wake_up();
         self.attention.call();
         self.send(bytes, ancillary)
@@ -245,7 +245,7 @@ impl CoreEnd {
         )
     }
 
-    /// Closes the channel of a worker that can't be understood: it leaves when it notices.
+    /// Closes the channel of a worker that has broken it: it exits when it notices.
     pub fn close(&self) {
         // A socket that is shut down already needs nothing.
         let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), Shutdown::Both);
@@ -381,7 +381,7 @@ impl CoreEnd {
             return Ok(false);
         }
         match self.write_now() {
-            // What the worker had said before it died is still to be read.
+            // What the worker sent before it died is still to be read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.out.borrow_mut().clear();
                 Ok(false)
@@ -500,7 +500,7 @@ mod tests {
         nix::unistd::read(bell, &mut [0; 8]).is_ok()
     }
 
-    /// What protects the single request of an idle server from a system call and a wake-up.
+    /// Protects: the single request of an idle server needs no extra system call and wake-up.
     #[tokio::test]
     async fn a_worker_that_answers_before_the_loop_looks_need_not_ring() {
         let (core, worker) = pair().unwrap();

@@ -42,8 +42,8 @@ pub trait Respond {
     /// A piece of content, after the head: `length` bytes of a regular file from `offset` on. The core
     /// sends it; a file that has become shorter by then costs the client's connection.
     fn file(&self, id: u64, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Lost>;
-    /// The client's socket, for an app that speaks to it itself (psgix.io). A response may follow all the
-    /// same; `end` without a head leaves the connection to the app.
+    /// The client's socket, for an app that speaks to it itself (psgix.io). A response may still
+    /// follow; `end` without a head leaves the connection to the app.
     fn take(&self, id: u64) -> Result<OwnedFd, Lost>;
     /// Whether the client is still there and may be sent more content. A look at memory, for apps that ask often.
     fn look(&self, id: u64) -> Result<(), Lost>;

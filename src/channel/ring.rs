@@ -1,9 +1,9 @@
-//! A ring of batches in shared memory: what a worker says, without a system call for each response.
+//! A ring of batches in shared memory: frames of a worker, without a system call for each response.
 //!
 //! One writer, the worker; one reader, the core. A batch is a row of whole frames. It is published by one release
 //! store, so that a response which was handed over outlives its worker; the core is woken only where it sleeps.
-//! What does not fit, and what brings a descriptor, goes by the socket. The order of both is kept by one rule: the
-//! ring is used only while the core has acknowledged all that the socket carried, and is read before the socket.
+//! What does not fit, and what carries a descriptor, goes through the socket. The order of both is kept by one rule: the
+//! ring is used only while the core has acknowledged everything sent through the socket, and is read before the socket.
 //!
 //! What the core has taken and acknowledged are numbers of its own ([`Reader`]). It stores copies here for the worker, and never
 //! reads them back.
@@ -17,7 +17,7 @@ use super::violation::Violation;
 
 const WORD: usize = 8;
 
-/// A word on a cache line of its own: the two sides do not disturb each other.
+/// A word on its own cache line, so that the two sides do not slow each other down.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Apart<T>(T);
@@ -172,7 +172,7 @@ impl Reader {
         empty
     }
 
-    /// So many more bytes of the socket are acknowledged.
+    /// Acknowledges that many more bytes of the socket.
     pub(super) fn acknowledge_socket(&mut self, ring: &Ring, bytes: u64) {
         self.acknowledged = self.acknowledged.wrapping_add(bytes);
         ring.acknowledged

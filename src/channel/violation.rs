@@ -1,4 +1,4 @@
-//! How a process can break the rules of the channel. One that does is never spoken to again.
+//! How a process can break the rules of the channel. The channel of one that does is closed.
 
 #![forbid(unsafe_code)]
 
@@ -61,9 +61,9 @@ pub enum Violation {
     UnaskedVerdict(u64),
     /// Ready, without a call that could be over.
     IdleWithoutCall,
-    /// It has said already that it leaves.
+    /// It has sent Leaving already.
     SecondLeaving,
-    /// It rings the bell without having anything to say.
+    /// It rings the bell without having sent anything.
     Ringing,
     /// It asks to be woken without pause.
     Wakes,

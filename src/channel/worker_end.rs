@@ -69,13 +69,13 @@ struct State {
     open: OpenResponses,
     /// Where content in shared memory goes next.
     cursor: Cursor,
-    /// Bytes of content there of which what is queued tells.
+    /// Bytes of content there that the queued frames name.
     shared: usize,
     /// Bytes that went by the socket, without those that a signal handler sends.
     by_socket: u64,
     /// What is queued ends a call: the core may learn of it a little later.
     patient: bool,
-    /// There is something in the ring of which the core was not told.
+    /// There is something in the ring for which the core was not woken.
     untold: bool,
 }
 
@@ -124,7 +124,7 @@ impl WorkerEnd {
         self.socket.as_raw_fd()
     }
 
-    /// Waits for what the core has to say.
+    /// Waits for the core's next message.
     ///
     /// # Errors
     /// When the core sends what can't be a frame.
@@ -173,7 +173,7 @@ impl WorkerEnd {
     /// Takes a request to run it; false when it is no longer this worker's.
     ///
     /// # Errors
-    /// When something has written to the shared memory: nobody knows any more whose the request is.
+    /// When something has written to the shared memory, so that it is unknown whose the request is.
     pub fn claim(&self, id: u64) -> Result<bool, Violation> {
         let claimed = self.claim_question(id)?;
         if claimed {
@@ -253,7 +253,7 @@ impl WorkerEnd {
     ) -> Result<(), Lost> {
         self.check(header.id)?;
         if codec::head_length(fields) > MAX_PAYLOAD {
-            // The core would take it for garbage, and close the channel.
+            // The core would treat it as a violation, and close the channel.
             return Err(Lost::TooLarge);
         }
         self.state
