@@ -80,7 +80,7 @@ check 'options' => sub {
     mistake('not a duration', [@http, '--timeout', 'soon'], new => {http_ports => $listen, timeout => 'soon'});
     for my $row (
         ['not a number of bytes',                                   max_content       => 'lots'],
-        ['a health check's path that is not a path',     check_path        => 'ready'],
+        ['not a path for the health check',     check_path        => 'ready'],
         ['an unknown level of the error log',                log_level         => 'loud'],
         ['an unknown directive of the access log',      access_log_format => '%y', access_log_path => '-'],
         ['a limit of 0 for a request head',                    max_header_size   => 0],
@@ -95,7 +95,7 @@ check 'options' => sub {
             new => {http_ports => $listen, %options});
     }
     mistake('permissions that are not octal', [@http, '--umask', '088'], new => {http_ports => $listen, umask => '088'});
-    mistake('a status page's path that is not a path', [@http, '--status-path', 'status'],
+    mistake('not a path for the status page', [@http, '--status-path', 'status'],
         new => {http_ports => $listen, status_path => 'status'});
     mistake('neither an address nor a network', [@http, '--status-path', '/s', '--status-allow', 'localhost'],
         new => {http_ports => $listen, status_path => '/s', status_allow => 'localhost'});
