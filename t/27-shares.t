@@ -23,6 +23,10 @@ sub {
         };
     }
     return $large if $env->{PATH_INFO} eq '/large';
+    if (my ($name) = $env->{PATH_INFO} =~ m{^/file(/.*)}) {
+        open my $file, '<', $name or die $!;
+        return [200, [], $file];
+    }
     # Who was served before.
     if (my ($who) = $env->{PATH_INFO} =~ m{^/turn/(.)}) { return [200, [], [$order .= $who]] }
     # In work until the test says so.
@@ -54,13 +58,14 @@ sub refused {
 
 # Clients of a large response that read nothing of it.
 sub readers {
-    my ($server, $count) = @_;
+    my ($server, $count, @paths) = @_;
+    @paths = '/large' unless @paths;
     return map {
         my $client = $server->connect;
         setsockopt $client->socket, SOL_SOCKET, SO_RCVBUF, 4096;
-        $client->send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+        $client->send("GET $_ HTTP/1.1\r\nHost: x\r\n\r\n");
         $client;
-    } 1 .. $count;
+    } (@paths) x $count;
 }
 
 check 'a free place is for the listener whose clients wait' => sub {
@@ -149,11 +154,18 @@ check 'a response in pieces of one byte, and a client that does not read' => sub
     ok $client->response->content eq join('', map { chr $_ % 256 } 1 .. 2_000_000), 'the response is whole';
 };
 
+# Whoever makes the response: a worker, the app that gives a file, or the server from a file of its own. A reader holds a connection
+# and a descriptor at least.
 check 'min_response_rate' => sub {
-    my $server   = start('bin', min_response_rate => '1M');
-    my ($reader) = readers($server, 1);
-    ok soon(sub { refused($server)->{responses} == 1 }, 60), 'a reader that takes nothing is cut';
-    like $server->log, qr/slower than min_response_rate/, 'and the log says why';
+    my $folder = scratch();
+    open my $file, '>', "$folder/file" or die $!;
+    truncate $file, 10 << 20 or die $!;
+    close $file;
+    my $server  = start('bin', min_response_rate => '1M', documents => "$folder");
+    my @readers = readers($server, 1, '/large', "/file$folder/file", "/file");
+    ok soon(sub { refused($server)->{responses} == @readers }, 60), 'readers that take nothing are cut';
+    my @lines = $server->log =~ /slower than min_response_rate/g;
+    is scalar @lines, 1, 'and the log says why, once';
 };
 
 # One client's crowd of requests, whatever they cost, delays another client by one of them.

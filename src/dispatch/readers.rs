@@ -6,6 +6,7 @@
 //! it has sent.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -100,17 +101,46 @@ pub(super) struct Readers {
 }
 
 impl Dispatch {
+    /// Sends a response of the server's own, which no worker makes: it holds a connection and often a file, so its client must
+    /// keep the least rate as well. `None` if the client did not; `taken` counts the bytes that it takes.
+    pub async fn send_paced<T>(
+        &self,
+        sending: impl Future<Output = T>,
+        taken: &Cell<u64>,
+    ) -> Option<T> {
+        let mut sending = pin!(sending);
+        let mut pace = self.pace();
+        let mut before = taken.get();
+        loop {
+            if let Ok(sent) = tokio::time::timeout(TICK, sending.as_mut()).await {
+                return Some(sent);
+            }
+            let (now, all) = (super::now(), taken.get());
+            pace.count(all - before, now);
+            before = all;
+            if pace.is_late(now) {
+                self.count_cut();
+                log_too_slow();
+                return None;
+            }
+        }
+    }
+
+    /// The pace that a reader must keep from now on.
+    fn pace(&self) -> Pace {
+        Pace::new(self.settings.response_rate, GRACE, super::now()).in_pieces(PIECE)
+    }
+
     /// The client of this response does not take at once what there is: it is looked at until it does.
     pub(super) fn reads_slowly(self: &Rc<Self>, state: &Rc<InFlight>) {
         if state.reader.listed.replace(true) {
             return;
         }
         let now = super::now();
-        let rate = self.settings.response_rate;
         self.readers.listed.borrow_mut().push(Listed {
             state: Rc::downgrade(state),
             rate: Rate::new(state.reader.taken(), now),
-            pace: Pace::new(rate, GRACE, now).in_pieces(PIECE),
+            pace: self.pace(),
         });
         if !self.readers.watching.replace(true) {
             let dispatch = Rc::clone(self);
@@ -139,10 +169,7 @@ impl Dispatch {
             listed.pace.count(more, now);
             if listed.pace.is_late(now) {
                 self.cut(&state);
-                limited!(
-                    Warn,
-                    "a response is cut: its client is slower than min_response_rate"
-                );
+                log_too_slow();
             } else if crowded && is_blocked(&state, now) {
                 self.cut(&state);
                 limited!(
@@ -188,10 +215,21 @@ impl Dispatch {
         if let Some(writer) = state.reader.writer.take() {
             writer.wake();
         }
+        self.count_cut();
+    }
+
+    fn count_cut(&self) {
         if let Some(board) = &self.settings.board {
             board.counts(Refusal::Response);
         }
     }
+}
+
+fn log_too_slow() {
+    limited!(
+        Warn,
+        "a response is cut: its client is slower than min_response_rate"
+    );
 }
 
 /// Whether the worker has waited for this client long enough.

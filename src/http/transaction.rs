@@ -56,7 +56,7 @@ async fn serve<W: RequestBody + ResponseSink>(
         wire.show(State::Processing);
         if let Some(response) = responder.answer(&head, &connection.endpoints).await {
             *parsed = ParsedSoFar::Head(head);
-            return respond(response, wire).await;
+            return respond(response, wire, context).await;
         }
     }
     let content = match content::read(wire, connection.endpoints.client(), context).await {
@@ -109,9 +109,12 @@ async fn serve<W: RequestBody + ResponseSink>(
 async fn respond<W: RequestBody + ResponseSink>(
     response: Response,
     wire: &mut W,
+    context: &Context,
 ) -> Result<(), Close> {
     let skipped = wire.skip();
-    match send(response, wire).await {
+    let taken = wire.taken();
+    let sent = context.dispatch.send_paced(send(response, wire), &taken);
+    match sent.await.unwrap_or(Err(Close::Cut)) {
         // The client may still be sending.
         Err(Close::Done) if !skipped => Err(Close::Refused),
         ended => ended,

@@ -73,7 +73,7 @@ pub(super) static CATEGORY: Category = Category {
             value: "SIZE",
             preset: Preset::Value("500"),
             short: "bytes a second a client must read; 0: no limit",
-            long: "How many bytes a second a client must take of an app's response that waits for it. One that has taken less in \
+            long: "How many bytes a second a client must take of a response that waits for it, the app's or a file. One that has taken less in \
                    the last minute, and 64 KiB less than that (the kernel takes content in such pieces), is cut: the connection \
                    is reset, the log and the status tell. It limits nothing while the app is what the client waits for. 0 is \
                    no limit. Whatever the rate is, the slowest clients are cut while requests wait for a worker and \
