@@ -1,6 +1,5 @@
 //! Workers that keep the rules of the channel, whatever their apps do: they are slow, hang, die, leave, keep writers.
 
-use crate::semantics::message::Length;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -13,6 +12,7 @@ use crate::channel::raw::{self, RawEnd};
 use crate::channel::respond::{Lost, Respond};
 use crate::channel::worker_end::{Incoming, WorkerEnd};
 use crate::channel::{Descriptors, pair};
+use crate::semantics::message::Length;
 
 /// Content that a worker sends before the core has read it.
 const MOST_UNREAD: usize = 100_000;

@@ -70,6 +70,9 @@ const FORBIDDING: [&[u8]; 10] = [
     b"x-accel-redirect",
 ];
 
+/// Bytes of fields of a head that may wait for its content: a head that is too large for the channel is to be refused at once.
+const MOST_FIELDS: usize = 64 * 1024;
+
 /// Decides about a response with these fields and a content of this length.
 pub(super) fn decide(
     settings: &Settings,
@@ -78,7 +81,11 @@ pub(super) fn decide(
     fields: &[(&[u8], &[u8])],
     length: Length,
 ) -> Decision {
-    if status < 200 || matches!(status, 204 | 205 | 206 | 304) {
+    let size: usize = fields
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if status < 200 || matches!(status, 204 | 205 | 206 | 304) || size > MOST_FIELDS {
         return Decision::Plain;
     }
     let mut kind = None;
@@ -291,6 +298,8 @@ mod tests {
             );
         }
         assert_eq!(decided(200, &[], Some(1000)), plain, "no type");
+        let long = "x".repeat(MOST_FIELDS);
+        assert_eq!(decided(200, &[text, ("X", &long)], Some(1000)), plain);
     }
 
     fn texts(pairs: Pairs<'_>) -> Vec<String> {
