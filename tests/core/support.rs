@@ -1,4 +1,4 @@
-//! The harness of tests/core.rs: a core on a thread, workers on others, and clients.
+//! The harness: a core on a thread, workers on others, and clients.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -222,5 +222,18 @@ pub(crate) fn echo(out: &WorkerEnd, id: u64, request: Request) {
     )
     .unwrap();
     out.chunk(id, &text).unwrap();
+    end(out, id);
+}
+
+/// Bytes in which a missing or displaced piece shows.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at / 256 + at) as u8).collect()
+}
+
+/// One worker's app that answers with the number in its path as the status.
+pub(crate) fn status(out: &WorkerEnd, id: u64, request: Request) {
+    let number = String::from_utf8_lossy(&request.head.target()[1..]).parse();
+    out.head(id, number.unwrap_or(200), &[], Length::Known(0))
+        .unwrap();
     end(out, id);
 }
