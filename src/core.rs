@@ -298,6 +298,7 @@ impl Core {
         let (master, dispatch) = (Rc::clone(&self.master), Rc::clone(&self.context.dispatch));
         spawn_local(async move {
             let checked = check::check(&dispatch, number, &path).await;
+            let checked = checked.map_err(|failure| failure.to_string());
             master.tell(ToMaster::Checked(number, checked));
         });
     }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,21 +12,49 @@ use crate::semantics::message::{Content, Request, RequestHead};
 /// How long the app may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Why a candidate has failed its check.
+#[derive(Debug)]
+pub(super) struct Failure<'a> {
+    path: &'a str,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+enum Reason {
+    /// A status of 500 or more.
+    Status(u16),
+    NoAnswer,
+    TooLate,
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "check_path {} was ", self.path)?;
+        match self.reason {
+            Reason::Status(status) => write!(f, "answered with {status}"),
+            Reason::NoAnswer => f.write_str("not answered"),
+            Reason::TooLate => write!(f, "not answered within {} s", LIMIT.as_secs()),
+        }
+    }
+}
+
 /// Has worker `number` answer GET of `path`.
 ///
 /// # Errors
-/// Why that is no success: a status of 500 or more, no answer, or none in time.
-pub(super) async fn check(dispatch: &Rc<Dispatch>, number: u32, path: &str) -> Result<(), String> {
+/// When the status is 500 or more, or there is no answer in time.
+pub(super) async fn check<'a>(
+    dispatch: &Rc<Dispatch>,
+    number: u32,
+    path: &'a str,
+) -> Result<(), Failure<'a>> {
     let answer = tokio::time::timeout(LIMIT, status(dispatch, number, path));
-    match answer.await {
-        Ok(Some(status)) if status < 500 => Ok(()),
-        Ok(Some(status)) => Err(format!("check_path {path} was answered with {status}")),
-        Ok(None) => Err(format!("check_path {path} was not answered")),
-        Err(_) => Err(format!(
-            "check_path {path} was not answered within {} s",
-            LIMIT.as_secs()
-        )),
-    }
+    let reason = match answer.await {
+        Ok(Some(status)) if status < 500 => return Ok(()),
+        Ok(Some(status)) => Reason::Status(status),
+        Ok(None) => Reason::NoAnswer,
+        Err(_) => Reason::TooLate,
+    };
+    Err(Failure { path, reason })
 }
 
 /// The status of the answer, once that is complete.
