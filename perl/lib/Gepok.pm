@@ -90,6 +90,9 @@ my @ATTRIBUTES = qw(
     keepalive
     keepalive_timeout
     max_keepalive_reqs
+    http2
+    h2c
+    http2_max_streams
     psgix_io
     ssl_env
     max_content

@@ -51,6 +51,8 @@ pub struct Options {
     pub keepalive_timeout: Duration,
     /// `max_keepalive_reqs`; zero is no limit
     pub max_keepalive_reqs: u32,
+    /// The options about HTTP/2
+    pub http2: Http2,
 
     /// `start_servers`; zero is one process
     pub start_servers: u32,
@@ -311,6 +313,27 @@ pub struct App {
     pub config: Option<String>,
     /// `print`: for the command `gepok check`
     pub print: bool,
+}
+
+/// HTTP/2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// `http2`
+    pub over_tls: bool,
+    /// `h2c`
+    pub h2c: bool,
+    /// `http2_max_streams`
+    pub max_streams: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Http2 {
+            over_tls: true,
+            h2c: false,
+            max_streams: 100,
+        }
+    }
 }
 
 /// What the app is told of a request.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::address::{self, Address, Tcp, WILDCARD};
-use super::options::Options;
+use super::options::{Http2, Options};
 use super::table::PATH_LIMIT;
 
 mod daemon;
@@ -60,6 +60,8 @@ pub struct Config {
     pub header_timeout: Option<Duration>,
     /// Keep-alive; none: each response closes its connection
     pub keepalive: Option<Keepalive>,
+    /// HTTP/2
+    pub http2: Http2,
     /// The program's name
     pub name: String,
     /// The value of the field Server (RFC 9110 section 10.2.4); none: no such field
@@ -191,6 +193,7 @@ impl Config {
                 timeout: options.keepalive_timeout,
                 max_requests: NonZeroU32::new(options.max_keepalive_reqs),
             }),
+            http2: options.http2.clone(),
             name: name(options),
             server: server(options)?,
             ssl_env: options.environment.ssl_env,

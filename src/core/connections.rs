@@ -8,13 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::malloc_trim::MallocTrim;
 use crate::http::context::{ConnectionInfo, Context};
-use crate::http::h1::connection;
+use crate::http::h2::preface;
+use crate::http::{h1, h2};
 use crate::log::limited;
 use crate::net::accept::{Acceptor, Phase};
 use crate::net::admission::Admission;
@@ -100,6 +102,7 @@ impl Service {
                         endpoints,
                         tls: None,
                         connected: Timestamp::now(),
+                        flow: None,
                     };
                     let (tls, context) = (self.tls.clone(), Rc::clone(&self.context));
                     spawn_local(async move {
@@ -124,7 +127,7 @@ async fn serve(
     context: Rc<Context>,
 ) {
     let Some(tls) = tls else {
-        return connection::serve(stream, info, shown, context).await;
+        return serve_plain(stream, info, shown, context).await;
     };
     let mut drain = context.drain.clone();
     let accepted = tokio::select! {
@@ -138,11 +141,30 @@ async fn serve(
     match accepted {
         Accepted::Secure(stream, facts) => {
             info.tls = Some(facts);
-            connection::serve(stream, info, shown, context).await;
+            match stream.speaks_h2() {
+                // Apart, so that connections of HTTP/1 need no memory for it.
+                true => Box::pin(h2::connection::serve(stream, info, shown, context)).await,
+                false => h1::connection::serve(stream, BytesMut::new(), info, shown, context).await,
+            }
         }
-        Accepted::Plain(stream) => connection::refuse_plain(stream, info, shown, context).await,
+        Accepted::Plain(stream) => h1::connection::refuse_plain(stream, info, shown, context).await,
         Accepted::Gone => {}
     }
+}
+
+/// Serves a connection without TLS.
+async fn serve_plain(
+    mut stream: Stream,
+    info: ConnectionInfo,
+    shown: connections::Connection,
+    context: Rc<Context>,
+) {
+    let mut buffer = BytesMut::new();
+    if context.settings.h2c && preface::begins(&mut stream, &mut buffer, &context).await {
+        let stream = preface::Begun::new(buffer, stream);
+        return Box::pin(h2::connection::serve(stream, info, shown, context)).await;
+    }
+    h1::connection::serve(stream, buffer, info, shown, context).await;
 }
 
 /// Shakes hands, and asks the app about the client's certificate where it has the last word. Its time is that of the

@@ -79,6 +79,8 @@ fn settings() -> Settings {
             header_timeout: patience,
             keepalive_timeout: patience,
             max_keepalive_reqs: 0,
+            h2c: false,
+            max_streams: 100,
             server: None,
             psgix_io: true,
             file_ranges: false,

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::Settings;
 use super::event::Event;
 use super::exchange::{InFlight, Place};
+use super::flow::Client;
 use crate::semantics::message::{Content, Tls};
 
 /// A unit of work.
@@ -56,10 +57,12 @@ impl Call {
     }
 
     /// Whose turn it is when it is served.
-    pub(super) fn client(&self) -> Option<IpAddr> {
+    pub(super) fn client(&self) -> Client {
         match self {
-            Call::Request(state) => state.request.endpoints.client(),
-            Call::Verify(question) => question.client,
+            Call::Request(state) => {
+                Client::new(state.request.endpoints.client(), state.flow.as_ref())
+            }
+            Call::Verify(question) => Client::new(question.client, None),
         }
     }
 

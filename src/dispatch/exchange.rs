@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::Dispatch;
 use super::backlog::{Backlog, Part};
 use super::event::{Event, Piece};
+use super::flow::{Flow, InFlow};
 use super::reader::Reader;
 use crate::channel::CREDIT;
 use crate::log::record::Call;
@@ -56,6 +57,8 @@ pub(super) struct InFlight {
     pub(super) reader: Reader,
     /// Memory that the request holds.
     _memory: Option<TakenOnce>,
+    /// The connection that it came by, where that carries several requests.
+    pub(super) flow: Option<InFlow>,
     /// It is for one worker only.
     pinned: bool,
     /// The app waits for the client's socket.
@@ -69,7 +72,12 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    pub(super) fn new(request: Request, backlog: Backlog, memory: Option<TakenOnce>) -> Self {
+    pub(super) fn new(
+        request: Request,
+        flow: Option<&Flow>,
+        backlog: Backlog,
+        memory: Option<TakenOnce>,
+    ) -> Self {
         InFlight {
             request: Rc::new(request),
             place: Cell::new(Place::Queued),
@@ -78,6 +86,7 @@ impl InFlight {
             course: Course::default(),
             reader: Reader::default(),
             _memory: memory,
+            flow: flow.map(InFlow::new),
             pinned: false,
             asked: Cell::new(false),
             taken: Cell::new(false),
@@ -91,7 +100,7 @@ impl InFlight {
     pub(super) fn pinned(request: Request, backlog: Backlog) -> Self {
         InFlight {
             pinned: true,
-            ..InFlight::new(request, backlog, None)
+            ..InFlight::new(request, None, backlog, None)
         }
     }
 

@@ -1,23 +1,20 @@
 //! Calls that wait for a worker. Clients take turns (round robin), so that one with many requests delays another by one of them.
 //!
-//! A client is an address ([`Endpoints::client`](crate::semantics::message::Endpoints::client)); all that comes from this machine
-//! counts as one. Calls of one client are served in the order in which they came.
+//! A client is an address ([`Endpoints::client`](crate::semantics::message::Endpoints::client)). What comes from this machine counts
+//! as one, but for connections that carry several requests at once, each of which is a client of its own. Calls of one client are served in the order in which they came.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use super::call::Call;
 use super::event::Event;
 use super::exchange::{InFlight, Place};
+use super::flow::Client;
 
 /// Entries of [`FairQueue::arrivals`] that are kept although they are stale, in addition to one for each call.
 const STALE: usize = 64;
-
-/// Whose turn it may be.
-type Client = Option<IpAddr>;
 
 /// Calls that no worker has.
 #[derive(Debug, Default)]
@@ -166,6 +163,7 @@ impl FairQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::time::Duration;
 
     use super::*;
@@ -183,7 +181,7 @@ mod tests {
             limit: None,
         }));
         let backlog = Backlog::new(&Rc::default(), &room, request.endpoints.client());
-        Call::Request(Rc::new(InFlight::new(request, backlog, None)))
+        Call::Request(Rc::new(InFlight::new(request, None, backlog, None)))
     }
 
     fn request_of(call: &Call) -> &Rc<InFlight> {
@@ -200,10 +198,11 @@ mod tests {
             let call = queue.pop().unwrap();
             assert!(call.is(&next));
             let client = call.client();
-            order.push(client.map_or(0, |address| match address {
-                IpAddr::V4(v4) => v4.octets()[3],
-                IpAddr::V6(_) => panic!("an address of IPv6"),
-            }));
+            order.push(match client {
+                Client::Address(IpAddr::V4(address)) => address.octets()[3],
+                Client::Local => 0,
+                other => panic!("{other:?}"),
+            });
         }
         assert_eq!(queue.len(), 0);
         order

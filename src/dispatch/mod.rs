@@ -44,6 +44,7 @@ mod deadline;
 mod event;
 mod exchange;
 mod fair_queue;
+mod flow;
 mod generation;
 mod load;
 mod lost;
@@ -63,6 +64,7 @@ mod workers;
 
 pub use self::event::{Event, Piece};
 pub use self::exchange::{Exchange, Witness};
+pub use self::flow::Flow;
 pub use self::report::Report;
 
 /// The longest interval at which the core looks again at a call that no worker begins.
@@ -161,12 +163,12 @@ impl Dispatch {
         &self.changes
     }
 
-    /// Hands a request to an idle worker, or queues it.
-    pub fn submit(self: &Rc<Self>, request: Request) -> Exchange {
+    /// Hands a request to an idle worker, or queues it. `flow` is that of its connection, where it carries several requests.
+    pub fn submit(self: &Rc<Self>, request: Request, flow: Option<&Flow>) -> Exchange {
         let backlog = Backlog::new(&self.memory, &self.room, request.endpoints.client());
         let memory = self.room.heads().take_once(request.size());
         let fits = memory.is_some();
-        let state = Rc::new(InFlight::new(request, backlog, memory));
+        let state = Rc::new(InFlight::new(request, flow, backlog, memory));
         if self.deserted.get() {
             state.finish(Event::Failed);
         } else {

@@ -73,8 +73,8 @@ impl World {
         dispatch.start_worker(1, 1, CoreEnd::open(core).unwrap(), false);
         assert!(worker.send(&RawEnd::frame(IDLE, 0, 0, 0, b""), 0));
         assert_eq!(reports.recv().await, Some(Report::Serving(1)));
-        let first = dispatch.submit(request(1, Content::Empty));
-        let second = dispatch.submit(request(2, Content::Empty));
+        let first = dispatch.submit(request(1, Content::Empty), None);
+        let second = dispatch.submit(request(2, Content::Empty), None);
         assert!(worker.claim(1), "the first request");
         World {
             dispatch,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::limits::Limits;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Flow};
 use crate::log::access::AccessLog;
 use crate::net::accept::Phase;
 use crate::net::scratch::Scratch;
@@ -72,6 +72,10 @@ pub struct Settings {
     pub keepalive_timeout: Duration,
     /// Requests per connection; 0 is no limit.
     pub max_keepalive_reqs: u32,
+    /// Whether plain connections may begin with HTTP/2.
+    pub h2c: bool,
+    /// Calls that a connection of HTTP/2 may have at once.
+    pub max_streams: u32,
     /// Value of the Server field, if there is to be one.
     pub server: Option<Bytes>,
     /// Whether apps may have a client's socket (`psgix.io`).
@@ -93,4 +97,6 @@ pub struct ConnectionInfo {
     pub tls: Option<Rc<Tls>>,
     /// When it was accepted.
     pub connected: Timestamp,
+    /// Where it carries several requests at once: what they have in common for the dispatch.
+    pub flow: Option<Flow>,
 }

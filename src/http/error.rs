@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::close::Close;
+use crate::log::limited;
+use crate::scoreboard::connections::Connection;
 use crate::scoreboard::refusals::Refusal;
 use crate::semantics::status::reason;
 use crate::semantics::target::TargetError;
@@ -41,6 +43,10 @@ pub enum Error {
     ContentLength,
     /// There is more than one Content-Length. Equal ones are refused too: honest clients send one.
     ContentLengthRepeated,
+    /// The `:authority` of HTTP/2 has a user's name, or differs from the Host field.
+    Authority,
+    /// A CONNECT of HTTP/2 asks for a protocol (RFC 8441) that is not implemented.
+    UnknownProtocol,
     /// There are both Content-Length and Transfer-Encoding: the classic of request smuggling.
     LengthAndCoding,
     /// A Transfer-Encoding in an HTTP/1.0 request (RFC 9112 section 6.1).
@@ -88,6 +94,7 @@ impl Error {
             | Error::FieldValue
             | Error::ContentLength
             | Error::ContentLengthRepeated
+            | Error::Authority
             | Error::LengthAndCoding
             | Error::CodingInOldVersion
             | Error::TransferEncoding
@@ -100,7 +107,7 @@ impl Error {
             Error::TargetTooLong => 414,
             Error::Expectation => 417,
             Error::FieldNameTooLong | Error::FieldSectionTooLarge | Error::TooManyFields => 431,
-            Error::MethodTooLong | Error::UnknownCoding => 501,
+            Error::MethodTooLong | Error::UnknownCoding | Error::UnknownProtocol => 501,
             Error::UnknownVersion => 505,
             Error::StorageFull => 507,
             Error::HeadMemory | Error::OutOfResources => 503,
@@ -109,11 +116,19 @@ impl Error {
     }
 
     /// Under which count the server's status has it; what is wrong with the message itself is not counted.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    fn refusal(&self) -> Option<Refusal> {
         match self {
             Error::HeadMemory => Some(Refusal::Request),
             Error::StorageFull | Error::OutOfResources | Error::Storage => Some(Refusal::Content),
             _ => None,
+        }
+    }
+
+    /// Notes that a request was refused for this.
+    pub(super) fn refused(&self, connection: &Connection) {
+        limited!(Info, "refused with {}: {self}", self.status());
+        if let Some(refusal) = self.refusal() {
+            connection.counts(refusal);
         }
     }
 
@@ -145,6 +160,8 @@ impl fmt::Display for Error {
             Error::TooManyFields => "there are too many fields",
             Error::ContentLength => "the Content-Length is not a number",
             Error::ContentLengthRepeated => "there is more than one Content-Length",
+            Error::Authority => "the authority has a user's name, or differs from the Host field",
+            Error::UnknownProtocol => "CONNECT asks for a protocol that is not implemented",
             Error::LengthAndCoding => "there are both Content-Length and Transfer-Encoding",
             Error::CodingInOldVersion => "a Transfer-Encoding in HTTP/1.0",
             Error::TransferEncoding => "the Transfer-Encoding leaves the content's end unknown",
@@ -252,6 +269,8 @@ mod tests {
             (Error::TooManyFields, 431),
             (Error::ContentLength, 400),
             (Error::ContentLengthRepeated, 400),
+            (Error::Authority, 400),
+            (Error::UnknownProtocol, 501),
             (Error::LengthAndCoding, 400),
             (Error::CodingInOldVersion, 400),
             (Error::TransferEncoding, 400),

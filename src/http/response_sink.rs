@@ -63,8 +63,8 @@ pub(super) trait ResponseSink {
         limit: Duration,
     ) -> Result<Option<T>, Close>;
 
-    /// Lends the client's socket to the app (`psgix.io`).
-    async fn lend(&mut self) -> Result<OwnedFd, Close>;
+    /// Lends the client's socket to the app (`psgix.io`); nothing where the wire shares it between requests.
+    async fn lend(&mut self) -> Result<Option<OwnedFd>, Close>;
 
     /// Takes a socket back that was lent: the app answers as any other.
     async fn take_back(&mut self) -> Result<(), Close>;

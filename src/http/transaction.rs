@@ -70,7 +70,7 @@ async fn serve<W: RequestBody + ResponseSink>(
         }
     };
     wire.show(State::Processing);
-    let exchange = context.dispatch.submit(Request {
+    let request = Request {
         head,
         content: content.content,
         content_length: content.length,
@@ -80,7 +80,8 @@ async fn serve<W: RequestBody + ResponseSink>(
         connected: connection.connected,
         started,
         finished: wire.finished(started),
-    });
+    };
+    let exchange = context.dispatch.submit(request, connection.flow.as_ref());
     if wire.log().is_kept() {
         *parsed = ParsedSoFar::Whole(exchange.witness());
     }
@@ -224,7 +225,7 @@ async fn relay(
             }
             // An app has no such key then: one that asks all the same gets none.
             Event::Take if !context.settings.psgix_io => exchange.hand_over(None),
-            Event::Take => exchange.hand_over(Some(wire.lend().await?)),
+            Event::Take => exchange.hand_over(wire.lend().await?),
             // Perhaps nothing is left that would end it.
             Event::WriterKept => silence = context.settings.timeout,
             Event::End => return wire.end().await,

@@ -4,6 +4,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+mod alpn;
 mod leaving;
 pub mod listen;
 mod migratable;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, Re
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use super::alpn;
 pub use super::leaving::Leaving;
 use super::leaving::peek;
 use super::migratable::MigratableTcp;
@@ -161,6 +162,11 @@ impl Stream {
     /// Whether bytes go through TLS: only this process can read and write them, and shutting down sends a closing alert.
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
+    }
+
+    /// Whether the handshake has chosen HTTP/2 (ALPN, RFC 7301).
+    pub fn speaks_h2(&self) -> bool {
+        matches!(self, Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(alpn::HTTP_2))
     }
 
     /// Closes the connection of a client that may still be sending, so that it reads the response before a reset reaches it.

@@ -20,7 +20,7 @@ use self::compress::Compressor;
 use crate::channel::respond::Respond;
 use crate::log::limited;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
-use crate::semantics::message::{Content, Endpoints, Request, Timestamp, Tls};
+use crate::semantics::message::{Content, Endpoints, Request, Timestamp, Tls, Version};
 use crate::worker::{self, App, Called, Left, ServerFacts};
 
 /// The class of `gepok.socket`, built in so that every entry has the one that fits.
@@ -224,6 +224,7 @@ impl App for PsgiApp {
                 perl_sys::GP_UNIX,
             ),
             (request.tls.is_some(), perl_sys::GP_TLS),
+            (request.head.version >= Version::Http2, perl_sys::GP_SHARED),
         ] {
             if set {
                 flags |= flag;

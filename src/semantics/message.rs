@@ -15,6 +15,8 @@ pub enum Version {
     Http10 = 10,
     /// HTTP/1.1
     Http11 = 11,
+    /// HTTP/2
+    Http2 = 20,
 }
 
 impl Version {
@@ -23,6 +25,7 @@ impl Version {
         match self {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2",
         }
     }
 
@@ -31,6 +34,7 @@ impl Version {
         match number {
             10 => Some(Version::Http10),
             11 => Some(Version::Http11),
+            20 => Some(Version::Http2),
             _ => None,
         }
     }
@@ -54,18 +58,37 @@ pub struct RequestHead {
 impl RequestHead {
     /// A head of HTTP/1.1 that was not read from a client.
     pub fn new(method: &str, target: &str, fields: &[(&str, &str)]) -> Self {
-        let mut bytes = Vec::new();
-        let mut put = |part: &str, separator: &str| {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        Self::from_parts(
+            Version::Http11,
+            method.as_bytes(),
+            target.as_bytes(),
+            fields,
+        )
+    }
+
+    /// A head whose parts came in a form other than that of HTTP/1. The bytes of its fields begin with a request line.
+    pub fn from_parts<'f>(
+        version: Version,
+        method: &[u8],
+        target: &[u8],
+        fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
+    ) -> Self {
+        let mut bytes = Vec::with_capacity(512);
+        let mut put = |part: &[u8], separator: &str| {
             let start = bytes.len() as u32;
-            bytes.extend_from_slice(part.as_bytes());
+            bytes.extend_from_slice(part);
             let end = bytes.len() as u32;
             bytes.extend_from_slice(separator.as_bytes());
             Span { start, end }
         };
         let method = put(method, " ");
-        let target = put(target, " HTTP/1.1\r\n");
+        let target = put(target, " ");
+        put(version.as_str().as_bytes(), "\r\n");
         let lines = fields
-            .iter()
+            .into_iter()
             .map(|(name, value)| Line {
                 name: put(name, ": "),
                 value: put(value, "\r\n"),
@@ -74,7 +97,7 @@ impl RequestHead {
         RequestHead {
             method,
             target,
-            version: Version::Http11,
+            version,
             // Each line is within the bytes.
             fields: Fields::new(bytes.into(), lines).unwrap_or_default(),
         }

@@ -50,7 +50,7 @@ impl Server<'_> {
         Ok(CoreStart {
             listening: (0..).zip(mem::take(&mut self.listening)).collect(),
             settings,
-            tls: tls.map(|tls| tls::settings(tls, files)),
+            tls: tls.map(|tls| tls::settings(tls, self.config.http2.over_tls, files)),
             logs: core::Logs { access },
             keep,
         })

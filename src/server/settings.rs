@@ -106,6 +106,8 @@ fn http(config: &Config) -> context::Settings {
             }) => limit.get(),
             _ => 0,
         },
+        h2c: config.http2.h2c,
+        max_streams: config.http2.max_streams,
         server: config.server.clone().map(Bytes::from),
         psgix_io: config.psgix_io,
         file_ranges: config.files.ranges,

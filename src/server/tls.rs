@@ -18,7 +18,7 @@ use crate::process::handover::{Handover, KeptFile, Purpose};
 use crate::process::origin::Origin;
 
 /// How the core speaks TLS. With `files`, it opens them again itself.
-pub(super) fn settings(tls: &Tls, files: Option<Files>) -> Settings {
+pub(super) fn settings(tls: &Tls, http2: bool, files: Option<Files>) -> Settings {
     let judge = |callback| match callback {
         None => Judge::Authorities,
         Some(VerifyCallback::Code) => Judge::App,
@@ -28,6 +28,7 @@ pub(super) fn settings(tls: &Tls, files: Option<Files>) -> Settings {
     Settings {
         hosts: tls.certificates.iter().map(|c| c.host.clone()).collect(),
         files,
+        http2,
         handshake_timeout: tls.handshake_timeout.unwrap_or_default(),
         clients: tls.clients.as_ref().map(|clients| Clients {
             mandatory: clients.mandatory,

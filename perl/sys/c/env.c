@@ -168,7 +168,7 @@ HV *gp_env(pTHX_ const gp_request *request)
     put_number(aTHX_ env, KEY_HARAKIRI, forked);
     put_reference(aTHX_ env, KEY_INFORMATIONAL, SvREFCNT_inc_simple_NN((SV *)gp.subs.informational));
     put_reference(aTHX_ env, KEY_CLIENT_GONE, SvREFCNT_inc_simple_NN((SV *)gp.subs.client_gone));
-    if (gp.worker.psgix_io)
+    if (gp.worker.psgix_io && !(request->flags & GP_SHARED))
         put_reference(aTHX_ env, KEY_IO, SvREFCNT_inc_simple_NN(socket));
     put_reference(aTHX_ env, KEY_LOGGER, SvREFCNT_inc_NN(SvRV((SV *)gp.worker.logger)));
     put_number(aTHX_ env, KEY_CLEANUP, 1);

@@ -93,12 +93,14 @@ typedef struct gp_time {
 #define GP_UNIX 4
 /** The connection uses TLS. */
 #define GP_TLS 8
+/** The connection has other requests at the same time: its socket is no app's. */
+#define GP_SHARED 16
 
 /** One request, ready to become an env. */
 typedef struct gp_request {
     /** Number by which the response's parts name it. */
     uint64_t id;
-    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS. */
+    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS, GP_SHARED. */
     uint32_t flags;
     /** GP_CONTENT_*. */
     uint32_t content_kind;

@@ -8,6 +8,7 @@ pub const GP_LAST: u32 = 1;
 pub const GP_HEAD_ONLY: u32 = 2;
 pub const GP_UNIX: u32 = 4;
 pub const GP_TLS: u32 = 8;
+pub const GP_SHARED: u32 = 16;
 #[doc = " An interpreter."]
 #[repr(C)]
 #[derive(Debug)]
@@ -94,7 +95,7 @@ pub struct gp_time {
 pub struct gp_request {
     #[doc = " Number by which the response's parts name it."]
     pub id: u64,
-    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS."]
+    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS, GP_SHARED."]
     pub flags: u32,
     #[doc = " GP_CONTENT_*."]
     pub content_kind: u32,

@@ -66,5 +66,44 @@ pub(super) static CATEGORY: Category = Category {
                    connection costs no worker.",
             entry: Entry::All,
         },
+        Opt {
+            name: "http2",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, yes| options.http2.over_tls = yes),
+            value: "",
+            preset: Preset::Value("1"),
+            short: "speak HTTP/2 with clients of HTTPS that can",
+            long: "Whether clients of HTTPS may choose HTTP/2 in the handshake (ALPN). To an app it makes no difference but \
+                   C<SERVER_PROTOCOL>, which is C<HTTP/2>, and that it has no C<psgix.io>.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "h2c",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Flag(|options, yes| options.http2.h2c = yes),
+            value: "",
+            preset: Preset::Value("0"),
+            short: "take HTTP/2 without TLS too, from clients that begin with it",
+            long: "Whether plain ports and Unix sockets take HTTP/2 too, from clients that know beforehand that they can speak it \
+                   (prior knowledge). There is no upgrade from HTTP/1.1. It is off because a proxy that lets such bytes \
+                   pass would not see the requests in them.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "http2_max_streams",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Integer(1, 10_000, |options, count| {
+                options.http2.max_streams = count
+            }),
+            value: "N",
+            preset: Preset::Value("100"),
+            short: "requests at a time on one connection of HTTP/2",
+            long: "How many requests one connection of HTTP/2 may have at a time. A request counts until its call of the app is over, \
+                   also when the client has cancelled it.",
+            entry: Entry::All,
+        },
     ],
 };

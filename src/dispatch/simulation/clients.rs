@@ -34,7 +34,7 @@ impl World {
             let token = self.token();
             let mut request = super::request(token, self.request_content(token));
             request.endpoints = super::endpoints(self.random.below(3) as u8);
-            let exchange = self.dispatch.submit(request);
+            let exchange = self.dispatch.submit(request, None);
             self.clients.push(Client::new(token, exchange, false));
         }
     }

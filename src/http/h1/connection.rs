@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 
 use super::framing::Method;
@@ -20,9 +21,16 @@ use crate::scoreboard::connections::{Connection as Shown, State};
 /// A refused client may still be sending; it must read our answer before a reset reaches it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves `stream` until it closes.
-pub async fn serve(stream: Stream, info: ConnectionInfo, shown: Shown, context: Rc<Context>) {
+/// Serves `stream` until it closes. What was read of it before is in `buffer`.
+pub async fn serve(
+    stream: Stream,
+    buffer: BytesMut,
+    info: ConnectionInfo,
+    shown: Shown,
+    context: Rc<Context>,
+) {
     let mut io = Transport::new(stream, shown, Rc::clone(&context));
+    io.buffer = buffer;
     let mut reader = Reader::default();
     let close = loop {
         let ended = match reader.read(&mut io).await {

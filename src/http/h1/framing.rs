@@ -113,7 +113,7 @@ pub fn facts(head: &RequestHead, limits: &Limits) -> Result<Facts, Error> {
     let content = framing(head, length, codings, limits)?;
     let asked = match head.version {
         Version::Http10 => keep_alive,
-        Version::Http11 => true,
+        Version::Http11 | Version::Http2 => true,
     };
     // With both fields given, where the next request begins is the client's secret (RFC 9112 section 6.1).
     let certain = length.is_none() || codings == 0;

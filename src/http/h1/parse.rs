@@ -7,6 +7,7 @@ use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 use crate::http::error::Error;
+use crate::http::fields;
 use crate::http::limits::{self, Limits};
 use crate::semantics::field::{Fields, Line, Span};
 use crate::semantics::message::{RequestHead, Version};
@@ -223,22 +224,7 @@ fn parse_fields(
         if name.len() > limits::FIELD_NAME {
             return Err(Error::FieldNameTooLong);
         }
-        if name.eq_ignore_ascii_case(b"proxy") {
-            ::log::debug!(
-                "the header field {} was dropped: apps take HTTP_PROXY for a setting",
-                field.name
-            );
-        } else if is_for_offload(name) {
-            ::log::debug!(
-                "the header field {} was dropped: it would choose how apps offload files",
-                field.name
-            );
-        } else if !limits.underscore_names && name.contains(&b'_') {
-            ::log::debug!(
-                "the header field {} was dropped: option 'underscores_in_headers' lets it in",
-                field.name
-            );
-        } else {
+        if fields::is_kept(name, limits) {
             lines.push(Line {
                 name: Span::of(head, name),
                 value: Span::of(head, field.value),
@@ -246,18 +232,6 @@ fn parse_fields(
         }
     }
     Ok(lines)
-}
-
-/// Whether an app would take this field for the word of its own proxy about the offloading of files: a client that sends it could
-/// read any file (CVE-2026-7381). In the env `_` and `-` are one.
-fn is_for_offload(name: &[u8]) -> bool {
-    let is = |field: &[u8]| {
-        name.iter().zip(field).all(|(&a, &b)| {
-            let a = if a == b'_' { b'-' } else { a };
-            a.eq_ignore_ascii_case(&b)
-        })
-    };
-    name.len() == 15 && (is(b"x-sendfile-type") || is(b"x-accel-mapping"))
 }
 
 #[cfg(test)]

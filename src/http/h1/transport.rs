@@ -20,7 +20,6 @@ use crate::http::context::Context;
 use crate::http::error::{BodyError, Error};
 use crate::http::request_log::{RequestLog, WireCounts};
 use crate::http::timer::Timer;
-use crate::log::limited;
 use crate::net::stream::Stream;
 use crate::pace::Pace;
 use crate::scoreboard::connections::{Connection as Shown, State};
@@ -203,17 +202,13 @@ impl Transport {
 
     /// Answers what is not served, and ends the connection.
     pub(super) async fn refuse(&mut self, method: Method, error: Error) -> Close {
-        let status = error.status();
-        limited!(Info, "refused with {status}: {error}");
-        if let Some(refusal) = error.refusal() {
-            self.shown.counts(refusal);
-        }
+        error.refused(&self.shown);
         let facts = Facts {
             method,
             ..Facts::UNREAD
         };
         let mut out = Vec::new();
-        self.canned(&mut out, &facts, status, error.text());
+        self.canned(&mut out, &facts, error.status(), error.text());
         match self.write_all(&mut [IoSlice::new(&out)]).await {
             Ok(()) => Close::Refused,
             Err(close) => close,

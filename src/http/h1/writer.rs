@@ -198,13 +198,13 @@ impl ResponseSink for Wire<'_> {
         }
     }
 
-    async fn lend(&mut self) -> Result<OwnedFd, Close> {
+    async fn lend(&mut self) -> Result<Option<OwnedFd>, Close> {
         self.flush().await?;
         // The app may have read what belongs to a next request.
         self.facts.persistent = false;
         let (lent, socket) = handover::lend(self.io)?;
         self.state.lend(lent);
-        Ok(socket)
+        Ok(Some(socket))
     }
 
     async fn take_back(&mut self) -> Result<(), Close> {

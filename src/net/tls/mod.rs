@@ -33,6 +33,8 @@ pub struct Settings {
     pub hosts: Vec<Option<String>>,
     /// Where certificates and keys are, for a core that opens them itself, because there is no master.
     pub files: Option<Files>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
     /// How long a handshake may take; zero is no limit.
     pub handshake_timeout: Duration,
     /// What is asked of clients; none: nothing.

@@ -22,6 +22,7 @@ use super::handshake::{self, Handshakes};
 use super::rules::Rules;
 use super::{Settings, material, self_signed};
 use crate::log::limited;
+use crate::net::alpn;
 use crate::net::stream::Stream;
 use crate::semantics::message::Tls;
 
@@ -151,7 +152,10 @@ impl Server {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(material.certificates)));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = match self.settings.http2 {
+            true => vec![alpn::HTTP_2.to_vec(), alpn::HTTP_1_1.to_vec()],
+            false => vec![alpn::HTTP_1_1.to_vec()],
+        };
         config.ticketer = Arc::clone(&self.tickets);
         config.session_storage = Arc::clone(&self.sessions);
         Ok(Rules {

@@ -1,0 +1,161 @@
+//! One connection: accepts streams until one side closes.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ::h2::server::{Builder, Connection, SendResponse};
+use ::h2::{Reason, RecvStream};
+use ::http::Request;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use super::request;
+use super::streams::{Served, Shared};
+use super::wire::Wire;
+use crate::http::context::{ConnectionInfo, Context};
+use crate::http::h1::framing::Method;
+use crate::http::request_log::ParsedSoFar;
+use crate::http::response_sink::ResponseSink;
+use crate::http::transaction;
+use crate::scoreboard::connections::{Connection as Shown, State};
+use crate::semantics::message::Timestamp;
+
+/// Bytes of content that a client may send on one stream before they are in memory or on the disk.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same on all streams of a connection together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of one response that wait here for the socket.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// What a head has beside its fields: method, target and the framing of its lines.
+const REST_OF_HEAD: usize = 4 * 1024;
+
+/// How long a client without a stream has for its part of the connection's end.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Serves `stream` until it closes.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    info: ConnectionInfo,
+    shown: Shown,
+    context: Rc<Context>,
+) {
+    let settings = &context.settings;
+    let limits = &settings.limits;
+    let most = settings.max_streams;
+    let list = limits.field_section + limits.target + REST_OF_HEAD;
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(most)
+        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER);
+    let first = match settings.header_timeout {
+        Duration::ZERO => Duration::MAX,
+        limit => limit,
+    };
+    let Ok(Ok(mut connection)) = timeout(first, builder.handshake(stream)).await else {
+        return;
+    };
+    let shared = Shared::new(context, info, shown);
+    accept_streams(&mut connection, &shared).await;
+    shared.shown.set_state(State::Closing);
+    connection.graceful_shutdown();
+    let ended = async {
+        while let Some(Ok((request, respond))) = connection.accept().await {
+            start(&shared, request, respond);
+        }
+    };
+    let given_up = async {
+        shared.streamless().await;
+        sleep(LINGER).await;
+    };
+    tokio::select! {
+        () = ended => {}
+        () = given_up => {}
+    }
+}
+
+/// Accepts streams until the client closes, the server drains, or the connection was not used for too long.
+async fn accept_streams<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S, Bytes>,
+    shared: &Rc<Shared>,
+) {
+    let most = shared.context.settings.max_keepalive_reqs;
+    loop {
+        tokio::select! {
+            biased;
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => start(shared, request, respond),
+                Some(Err(error)) => {
+                    ::log::debug!("a connection of HTTP/2 has ended: {error}");
+                    return;
+                }
+                None => return,
+            },
+            () = shared.context.drained() => return,
+            () = shared.unused() => return,
+        }
+        if most > 0 && shared.number() >= most {
+            return;
+        }
+    }
+}
+
+/// Serves a stream in a task of its own.
+fn start(shared: &Rc<Shared>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    if shared.is_full() {
+        respond.send_reset(Reason::REFUSED_STREAM);
+        return;
+    }
+    let served = Served::new(shared);
+    spawn_local(async move {
+        serve_stream(&served.0, request, respond).await;
+    });
+}
+
+async fn serve_stream(
+    shared: &Rc<Shared>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let started = Timestamp::now();
+    let (parts, body) = request.into_parts();
+    let context = Rc::clone(&shared.context);
+    let head = request::head(&parts, &context.settings.limits);
+    let method = match parts.method {
+        ::http::Method::HEAD => Method::Head,
+        _ => Method::Other,
+    };
+    let size = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum::<usize>();
+    let mut wire = Wire::new(
+        Rc::clone(shared),
+        method,
+        body,
+        respond,
+        size as u64,
+        started,
+    );
+    let ended = match head {
+        Ok(head) => transaction::run(head, started, &mut wire, &shared.info, &context).await,
+        Err(error) => {
+            wire.log.set_raw_line(request::line(&parts).as_bytes());
+            let close = wire.refuse(error).await;
+            let (counts, log) = (wire.counts(), context.log.as_ref());
+            let nothing = ParsedSoFar::Nothing;
+            wire.log
+                .finish(log, &nothing, &shared.info, Err(close), counts);
+            Err(close)
+        }
+    };
+    wire.close(ended);
+}

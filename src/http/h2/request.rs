@@ -1,0 +1,167 @@
+//! Heads of requests, as the crate gives them, to those that all of Gepok knows.
+
+use ::h2::ext::Protocol;
+use ::http::Method;
+use ::http::header::{COOKIE, HOST};
+use ::http::request::Parts;
+
+use crate::http::error::Error;
+use crate::http::fields;
+use crate::http::limits::{self, Limits};
+use crate::semantics::message::{RequestHead, Version};
+use crate::semantics::target::TargetError;
+
+/// Bytes that a field line has beside its name and value where it is written as in HTTP/1, which is what limits count.
+const FRAMING: usize = ": \r\n".len();
+
+/// The head of a request.
+///
+/// # Errors
+/// Why the request is refused.
+pub(super) fn head(parts: &Parts, limits: &Limits) -> Result<RequestHead, Error> {
+    if parts.method.as_str().len() > limits::METHOD {
+        return Err(Error::MethodTooLong);
+    }
+    if parts.extensions.get::<Protocol>().is_some() {
+        return Err(Error::UnknownProtocol);
+    }
+    let target = target(parts);
+    if target.len() > limits.target {
+        return Err(Error::TargetTooLong);
+    }
+    let host = host(parts)?;
+    let mut size = 0;
+    let mut lines = Vec::with_capacity(parts.headers.len() + 1);
+    let mut cookies = Vec::new();
+    lines.extend(host.map(|host| (&b"Host"[..], host)));
+    for (name, value) in &parts.headers {
+        let value = value.as_bytes().trim_ascii();
+        size += name.as_str().len() + value.len() + FRAMING;
+        if name.as_str().len() > limits::FIELD_NAME {
+            return Err(Error::FieldNameTooLong);
+        }
+        if name == COOKIE {
+            // A client may send it in pieces (RFC 9113 section 8.2.3).
+            cookies.push(value);
+        } else if name != HOST && fields::is_kept(name.as_str().as_bytes(), limits) {
+            lines.push((name.as_str().as_bytes(), value));
+        }
+    }
+    if parts.headers.len() > limits.fields {
+        return Err(Error::TooManyFields);
+    }
+    if size > limits.field_section {
+        return Err(Error::FieldSectionTooLarge);
+    }
+    let cookies = cookies.join(&b"; "[..]);
+    if !cookies.is_empty() {
+        lines.push((b"cookie", &cookies));
+    }
+    let method = parts.method.as_str().as_bytes();
+    Ok(RequestHead::from_parts(
+        Version::Http2,
+        method,
+        target.as_bytes(),
+        lines,
+    ))
+}
+
+/// A line that shows a request that is refused, as HTTP/1 would have it.
+pub(super) fn line(parts: &Parts) -> String {
+    let version = Version::Http2.as_str();
+    format!("{} {} {version}", parts.method, target(parts))
+}
+
+fn target(parts: &Parts) -> &str {
+    match (&parts.method, parts.uri.authority()) {
+        (&Method::CONNECT, Some(authority)) => authority.as_str(),
+        _ => parts.uri.path_and_query().map_or("", |path| path.as_str()),
+    }
+}
+
+/// The host: `:authority`, else the Host field. They may not differ (RFC 9113 section 8.3.1).
+fn host(parts: &Parts) -> Result<Option<&[u8]>, Error> {
+    let mut fields = parts.headers.get_all(HOST).iter();
+    let field = fields.next().map(|value| value.as_bytes().trim_ascii());
+    if fields.next().is_some() {
+        return Err(TargetError::HostRepeated.into());
+    }
+    let authority = parts.uri.authority().map(|named| named.as_str().as_bytes());
+    match (authority, field) {
+        // With a user's name in it, it is deprecated, and could be taken for another host.
+        (Some(authority), _) if authority.contains(&b'@') => Err(Error::Authority),
+        (Some(authority), Some(field)) if !authority.eq_ignore_ascii_case(field) => {
+            Err(Error::Authority)
+        }
+        (Some(authority), _) => Ok(Some(authority)),
+        (None, field) => Ok(field),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::Request;
+
+    use super::*;
+
+    fn head_of(
+        method: &str,
+        uri: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<(String, Vec<String>), Error> {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let head = head(&parts, &Limits::default())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let fields = head.fields.iter();
+        let fields = fields.map(|(name, value)| format!("{}={}", text(name), text(value)));
+        Ok((
+            text(head.method()) + " " + &text(head.target()),
+            fields.collect(),
+        ))
+    }
+
+    #[test]
+    #[rustfmt::skip] // A table.
+    fn heads() {
+        for (method, uri, fields, line, expected) in [
+            ("GET", "https://h/a?b", &[][..], "GET /a?b", &["Host=h"][..]),
+            ("GET", "https://h", &[], "GET /", &["Host=h"]),
+            ("GET", "https://h:8/%20", &[("accept", " x ")], "GET /%20", &["Host=h:8", "accept=x"]),
+            ("GET", "/", &[("host", "h")], "GET /", &["Host=h"]),
+            ("GET", "https://H/", &[("host", "h")], "GET /", &["Host=H"]),
+            ("GET", "/", &[], "GET /", &[]),
+            ("OPTIONS", "*", &[("host", "h")], "OPTIONS *", &["Host=h"]),
+            ("CONNECT", "h:443", &[], "CONNECT h:443", &["Host=h:443"]),
+            ("GET", "https://h/", &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")], "GET /", &["Host=h", "x=y", "cookie=a=1; b=2"]),
+            ("GET", "https://h/", &[("proxy", "x"), ("a_b", "y"), ("x-sendfile-type", "z"), ("a", "1"), ("a", "2")], "GET /", &["Host=h", "a=1", "a=2"]),
+        ] {
+            let found = head_of(method, uri, fields).unwrap();
+            assert_eq!((found.0.as_str(), &found.1[..]), (line, &expected.iter().map(|s| s.to_string()).collect::<Vec<_>>()[..]), "{uri} {fields:?}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip] // A table.
+    fn refusals() {
+        let long = "m".repeat(65);
+        let target = "https://h/".to_owned() + &"a".repeat(16 * 1024);
+        let value = "v".repeat(64 * 1024);
+        for (method, uri, fields, expected) in [
+            (long.as_str(), "https://h/", &[][..], Error::MethodTooLong),
+            ("GET", target.as_str(), &[], Error::TargetTooLong),
+            ("GET", "https://u@h/", &[], Error::Authority),
+            ("GET", "https://h/", &[("host", "other")], Error::Authority),
+            ("GET", "/", &[("host", "a"), ("host", "b")], Error::Target(TargetError::HostRepeated)),
+            ("GET", "https://h/", &[("a", value.as_str())], Error::FieldSectionTooLarge),
+        ] {
+            assert_eq!(head_of(method, uri, fields).err(), Some(expected), "{method} {fields:?}");
+        }
+        let names: Vec<_> = (0..129).map(|number| format!("a{number}")).collect();
+        let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        assert_eq!(head_of("GET", "https://h/", &many).err(), Some(Error::TooManyFields));
+    }
+}

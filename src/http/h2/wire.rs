@@ -1,0 +1,118 @@
+//! One stream: `body` reads its request, `writer` writes its response.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use ::h2::server::SendResponse;
+use ::h2::{Reason, RecvStream, SendStream};
+use ::http::Response;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::streams::Shared;
+use crate::http::close::Close;
+use crate::http::h1::framing::{Facts, Method};
+use crate::http::h1::write::Encoder;
+use crate::http::request_log::{RequestLog, WireCounts};
+use crate::http::timer::Timer;
+use crate::semantics::message::Timestamp;
+
+/// The wire of `http::transaction` for one stream.
+pub(super) struct Wire {
+    pub(super) shared: Rc<Shared>,
+    pub(super) request: RecvStream,
+    pub(super) respond: SendResponse<Bytes>,
+    pub(super) state: State,
+    /// Content that has not been sent yet.
+    pub(super) out: Vec<u8>,
+    /// What the request's head says about its content.
+    pub(super) facts: Facts,
+    /// Bytes of content that the client has sent.
+    pub(super) received: u64,
+    /// Bytes of content that were taken and not yet given back to the client's window.
+    pub(super) unreleased: usize,
+    pub(super) timer: Timer,
+    pub(super) log: RequestLog,
+    /// Bytes that the client has taken.
+    pub(super) taken: Rc<Cell<u64>>,
+    /// Bytes of the request's head, about.
+    head: u64,
+    /// The request's number on the connection, from 1.
+    number: u32,
+    /// It was logged that the app gives more than it had announced.
+    pub(super) too_long: bool,
+}
+
+/// How far a response is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// The final head is to come.
+    Before,
+    /// The head is known. It waits, so that it can leave together with the content, or be the stream's last frame.
+    Head(Box<Response<()>>, Encoder),
+    /// The head is sent, and content follows.
+    Content(SendStream<Bytes>, Encoder),
+    /// All is sent.
+    Over,
+}
+
+impl State {
+    pub(super) fn encoder(&mut self) -> Option<&mut Encoder> {
+        match self {
+            State::Head(_, encoder) | State::Content(_, encoder) => Some(encoder),
+            State::Before | State::Over => None,
+        }
+    }
+}
+
+impl Wire {
+    /// For a stream whose request has a head of about `head` bytes.
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        method: Method,
+        request: RecvStream,
+        respond: SendResponse<Bytes>,
+        head: u64,
+        started: Timestamp,
+    ) -> Self {
+        let log = RequestLog::start(shared.context.log.as_ref(), started);
+        let number = shared.number();
+        Wire {
+            shared,
+            request,
+            respond,
+            state: State::Before,
+            out: Vec::new(),
+            facts: Facts {
+                method,
+                ..Facts::UNREAD
+            },
+            received: 0,
+            unreleased: 0,
+            timer: Timer::new(Instant::now()),
+            log,
+            taken: Rc::default(),
+            head,
+            number,
+            too_long: false,
+        }
+    }
+
+    /// Ends the stream of a response that is not complete: its client must not take it for whole.
+    pub(super) fn close(&mut self, ended: Result<(), Close>) {
+        match (&mut self.state, ended) {
+            (State::Over, _) | (_, Ok(())) => {}
+            (State::Before | State::Head(..), Err(_)) => {
+                self.respond.send_reset(Reason::INTERNAL_ERROR);
+            }
+            (State::Content(stream, _), Err(_)) => stream.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+
+    pub(super) fn wire_counts(&self) -> WireCounts {
+        WireCounts {
+            received: self.head + self.received,
+            number: self.number,
+        }
+    }
+}

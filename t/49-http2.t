@@ -1,0 +1,214 @@
+# HTTP/2: an app is served as by HTTP/1, and what streams of one connection may do to each other and to the workers.
+use strict;
+use warnings;
+
+use IPC::Open2 qw(open2);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use Gepok::Test;
+use Gepok::Test::TLS;
+
+gepok_only();
+
+my $APP = app_file('http2');
+
+# The one that Debian's modules belong to.
+my ($PYTHON) = (grep({ -x } '/usr/bin/python3'), 'python3');
+
+sub start {
+    my %options = @_;
+    my $folder  = scratch();
+    my $server  = server(app => $APP, env => {GEPOK_NOTES => "$folder"}, options => {h2c => 1, start_servers => 1, %options});
+    return ($server, $folder);
+}
+
+# What the client has seen.
+sub client {
+    my ($server, @words) = @_;
+    my ($code, $out) = run_command([$PYTHON, root() . '/t/clients/http2.py', $server->port, @words]);
+    is $code, 0, "@words: the client has ended well" or diag $out;
+    return $code == 0 ? json($out) : {};
+}
+
+sub notes {
+    my ($folder, $name) = @_;
+    open my $file, '<', "$folder/$name" or return '';
+    local $/;
+    return scalar <$file>;
+}
+
+sub curl {
+    my ($server, @words) = @_;
+    my $url = pop @words;
+    return run_command(['curl', '-sS', '-k', '--max-time', 60, '--noproxy', '*', @words, $url]);
+}
+
+check 'over TLS a client may choose HTTP/2' => sub {
+    my $server = https(app => $APP, options => {ssl_self_signed => 1});
+    my $url    = 'https://127.0.0.1:' . $server->port;
+    for my $row (['--http2', '2', 'HTTP/2'], ['--http1.1', '1.1', 'HTTP/1.1']) {
+        my ($flag, $version, $protocol) = @$row;
+        my ($code, $out) = curl($server, $flag, '-w', 'version=%{http_version}', "$url/env");
+        is $code, 0, "curl $flag" or diag $out;
+        like $out, qr/^version=\Q$version\E$/m,             'as the client wants it';
+        like $out, qr/^SERVER_PROTOCOL=\Q$protocol\E$/m,    'the app is told';
+        like $out, qr/^psgi.url_scheme=https$/m,            'https';
+        like $out, qr/^HTTP_HOST=127\.0\.0\.1:\d+$/m,       'the host';
+    }
+};
+
+check 'http2 0: HTTP/1.1 alone' => sub {
+    my $server = https(app => $APP, options => {ssl_self_signed => 1, http2 => 0});
+    my (undef, $out) = curl($server, '--http2', '-w', '%{http_version}', 'https://127.0.0.1:' . $server->port . '/hello');
+    is $out, 'hello1.1', 'not offered';
+};
+
+each_entry {
+    check 'what an app sees and sends' => sub {
+        my ($server) = start();
+        my $seen = client($server, 'get', '/env?a=b', 'GET');
+        is $seen->{status}, 200, 'served';
+        like $seen->{content}, qr/^SERVER_PROTOCOL=HTTP\/2$/m,        'SERVER_PROTOCOL';
+        like $seen->{content}, qr/^gepok.client_protocol=HTTP\/2$/m,  'gepok.client_protocol';
+        like $seen->{content}, qr/^psgi.url_scheme=http$/m,           'no TLS';
+        like $seen->{content}, qr/^REQUEST_URI=\/env\?a=b$/m,         'REQUEST_URI';
+        like $seen->{content}, qr/^HTTP_HOST=localhost$/m,            'the authority is the host';
+        like $seen->{content}, qr/^keys=psgix.informational psgix.client_gone gepok.socket$/m, 'no psgix.io';
+        ok $seen->{fields}{date}, 'Date';
+        like $seen->{fields}{server}, qr/^Gepok/, 'Server';
+
+        $seen = client($server, 'pieces', '/env');
+        like $seen->{content}, qr/^HTTP_COOKIE=a=1; b=2$/m, 'the pieces of a cookie are joined';
+        like $seen->{content}, qr/^HTTP_X_A=1, ?2$/m,       'and fields of one name';
+        unlike $seen->{content}, qr/^HTTP_PROXY/m,          'Proxy is dropped';
+
+        $seen = client($server, 'get', '/stream', 'GET');
+        is $seen->{content}, "piece 1\npiece 2\npiece 3\n", 'a writer';
+        ok !exists $seen->{fields}{$_}, "no $_" for qw(connection keep-alive transfer-encoding);
+
+        $seen = client($server, 'get', '/hints', 'GET');
+        is_deeply [$seen->{interim}, $seen->{content}], [['103'], 'hinted'], 'an interim response';
+        is client($server, 'get', '/chunked', 'GET')->{content}, 'hello', "the app's own chunks are decoded";
+        is client($server, 'upload', '/length', 3_000_000)->{content}, '3000000 3000000', 'content without a length';
+        is length(client($server, 'get', '/large/3000000', 'GET')->{content}), 3_000_000, 'a large response';
+
+        $seen = client($server, 'get', '/hello', 'HEAD');
+        is_deeply [@$seen{qw(status content end)}], [200, '', 'end'], 'HEAD';
+        is $seen->{fields}{'content-length'}, 5, 'tells the length';
+        is client($server, 'get', '/status/204', 'GET')->{end}, 'end', '204';
+        is client($server, 'get', '/short',      'GET')->{end}, 'reset 2', 'a response that is too short is no whole one';
+        is client($server, 'get', '/socket', 'GET')->{content}, 'refused 127.0.0.1', 'gepok.socket tells addresses alone';
+    };
+};
+
+check 'refusals' => sub {
+    my ($server) = start(max_target_size => 100, max_headers => 10, max_content => 1000, status_path => '/status');
+    for my $row (
+        [414, '/' . 'a' x 101, 'GET'],
+        [431, '/', 'GET', map { "x-$_:1" } 1 .. 11],
+        [413, '/length', 'POST', 'content-length:1001'],
+        [417, '/', 'POST', 'expect:magic'],
+        [400, '/%zz', 'GET'],
+        [400, '/', 'GET', 'host:other'],
+    ) {
+        my ($status, @words) = @$row;
+        is client($server, 'get', @words)->{status}, $status, join ' ', $status, map { substr $_, 0, 30 } @words;
+    }
+    is client($server, 'upload', '/length', 1001)->{status}, 413, 'content whose length is not announced';
+    is client($server, 'get', '/status', 'GET')->{status}, 200, "a page of the server's own";
+};
+
+# Protects: one connection keeps all workers busy, not one.
+check 'streams of a connection are served by all workers' => sub {
+    my ($server) = start(start_servers => 4, max_workers => 4);
+    $server->get('/hello') for 1 .. 4;
+    my $seen = client($server, 'many', '/sleep/0.5', 4);
+    my %pids = map { $_->{content} => 1 } @{$seen->{responses}};
+    is keys %pids, 4, 'four workers';
+    cmp_ok $seen->{seconds}, '<', 1.9, 'at the same time';
+};
+
+# Protects: a client can't have more calls than streams by resetting them (rapid reset).
+check 'a stream counts until its call is over' => sub {
+    my ($server, $folder) = start(http2_max_streams => 3, start_servers => 4, max_workers => 4);
+    is client($server, 'limit', '/hold/a', 3)->{end}, 'reset 7', 'the fourth is refused while three calls go on';
+    is notes($folder, 'held'), "a\n" x 3, 'three calls';
+    open my $go, '>', "$folder/go" or die $!;
+    ok soon { client($server, 'get', '/hello', 'GET')->{status} == 200 }, 'other connections are served';
+};
+
+check 'a stream that is reset is a client that has gone' => sub {
+    my ($server, $folder) = start();
+    my ($code) = run_command(['curl', '-sS', '--http2-prior-knowledge', '--max-time', 1, '--noproxy', '*', $server->url('/gone')]);
+    is $code >> 8, 28, 'curl has given up';
+    ok soon { notes($folder, 'after') =~ /^1$/m }, 'the app learns of it';
+    like notes($folder, 'before'), qr/^0?$/m, 'and had its client before';
+};
+
+# Protects: a client that takes nothing holds neither the worker nor the other streams.
+check 'a client that takes nothing of a response' => sub {
+    my ($server) = start();
+    my $seen = client($server, 'stalled', '/large/900000');
+    is $seen->{large}, 65535, 'one window of it was sent';
+    is $seen->{other}{content}, 'hello', 'another stream is served by the same worker';
+};
+
+check 'an idle connection is closed after keepalive_timeout' => sub {
+    my ($server) = start(keepalive_timeout => 1);
+    my $seen = client($server, 'idle');
+    is $seen->{status}, 200, 'served';
+    ok $seen->{closed}, 'closed';
+    cmp_ok $seen->{seconds}, '>', 0.5, 'not at once';
+    is $seen->{goaways}[-1][0], 0, 'with a word that nothing is wrong';
+};
+
+# A client with one request in flight; returns what goes on with it, when `$meanwhile` has happened.
+sub held {
+    my ($server, $folder, $until, $meanwhile) = @_;
+    my $pid = open2(my $out, my $in, $PYTHON, root() . '/t/clients/http2.py', $server->port, 'held', '/hold/x', $until);
+    <$out>;
+    ok soon { notes($folder, 'held') eq "x\n" }, 'a request is in flight';
+    $meanwhile->();
+    open my $go, '>', "$folder/go" or die $!;
+    print {$in} "on\n";
+    close $in;
+    my $line = do { local $/; <$out> };
+    waitpid $pid, 0;
+    is $?, 0, 'the client has ended well';
+    return json($line);
+}
+
+# Protects: a reload of the app closes no connection.
+check 'HUP' => sub {
+    my ($server, $folder) = start(start_servers => 2);
+    my $seen = held($server, $folder, 'next', sub {
+        my $worker = sub { client($server, 'get', '/sleep/0', 'GET')->{content} };
+        my $before = $worker->();
+        $server->signal('HUP');
+        ok soon { $worker->() ne $before }, 'new workers serve';
+    });
+    is_deeply [map { $seen->{$_}{status} } qw(first second)], [200, 200], 'the connection goes on';
+    is_deeply $seen->{goaways}, [], 'without a GOAWAY';
+};
+
+check 'TERM' => sub {
+    my ($server, $folder) = start();
+    my $seen = held($server, $folder, 'end', sub { $server->signal('TERM'); sleep 0.2 });
+    is $seen->{first}{status}, 200, 'the request in flight is answered';
+    is $seen->{goaways}[-1][0], 0, 'GOAWAY';
+    ok $seen->{closed}, 'and the connection is closed';
+    is $server->wait_exit(20), 0, 'the server ends';
+};
+
+# Protects: h2c is off unless it is wanted.
+check 'without h2c a plain port speaks HTTP/1 alone' => sub {
+    my $server = server(app => $APP, options => {start_servers => 1});
+    my ($code) = run_command(['curl', '-sS', '--http2-prior-knowledge', '--max-time', 20, '--noproxy', '*', $server->url('/hello')]);
+    isnt $code, 0, 'no HTTP/2';
+    is $server->get('/hello')->content, 'hello', 'HTTP/1.1';
+    my ($both) = start();
+    is $both->get('/hello')->content, 'hello', 'HTTP/1.1 beside h2c';
+};
+
+done_testing;

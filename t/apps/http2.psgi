@@ -1,0 +1,58 @@
+# What the tests of HTTP/2 ask for.
+use strict;
+use warnings;
+use Time::HiRes qw(sleep time);
+
+sub note {
+    open my $file, '>>', "$ENV{GEPOK_NOTES}/$_[0]" or die $!;
+    print {$file} "$_[1]\n";
+}
+
+sub {
+    my $env  = shift;
+    my $path = $env->{PATH_INFO};
+    if ($path eq '/env') {
+        my @keys = grep { exists $env->{$_} } qw(psgix.io psgix.informational psgix.client_gone gepok.socket);
+        my %seen = (map({ $_ => $env->{$_} } grep { !ref $env->{$_} } keys %$env), keys => join ' ', @keys);
+        return [200, ['Content-Type' => 'text/plain'], [map { "$_=" . ($seen{$_} // '') . "\n" } sort keys %seen]];
+    }
+    if ($path eq '/length') {
+        my ($length, $buffer) = (0);
+        while (my $read = $env->{'psgi.input'}->read($buffer, 65536)) { $length += $read }
+        return [200, [], [$length . ' ' . ($env->{CONTENT_LENGTH} // 'undef')]];
+    }
+    if ($path =~ m{^/hold/(\w+)}) {
+        note(held => $1);
+        my $limit = time + 60;
+        sleep 0.01 until -e "$ENV{GEPOK_NOTES}/go" || time > $limit;
+        return [200, [], ["$$"]];
+    }
+    if ($path =~ m{^/sleep/([\d.]+)}) { sleep $1; return [200, [], ["$$"]] }
+    if ($path =~ m{^/large/(\d+)}) { return [200, [], ['x' x $1]] }
+    if ($path eq '/stream') {
+        return sub {
+            my $writer = shift->([200, ['Content-Type' => 'text/plain', Connection => 'close', 'Keep-Alive' => 'x']]);
+            $writer->write("piece $_\n") for 1 .. 3;
+            $writer->close;
+        };
+    }
+    if ($path eq '/hints') {
+        $env->{'psgix.informational'}->(103, [Link => '</style.css>; rel=preload']);
+        return [200, [], ['hinted']];
+    }
+    if ($path eq '/chunked')  { return [200, ['Transfer-Encoding' => 'chunked'], ["5\r\nhello\r\n0\r\n\r\n"]] }
+    if ($path eq '/short')    { return [200, ['Content-Length' => 10], ['abc']] }
+    if ($path eq '/status/204') { return [204, [], []] }
+    if ($path eq '/gone') {
+        note(before => $env->{'psgix.client_gone'}->());
+        my $limit = time + 30;
+        sleep 0.01 until $env->{'psgix.client_gone'}->() || time > $limit;
+        note(after => $env->{'psgix.client_gone'}->());
+    }
+    if ($path eq '/socket') {
+        my $socket  = $env->{'gepok.socket'};
+        my $written = eval { syswrite $socket, 'HTTP/1.1 200 Stolen' };
+        return [200, [], [defined $written ? 'written' : 'refused', ' ', $socket->peerhost]];
+    }
+    return [200, ['Content-Type' => 'text/plain'], ['hello']];
+};

@@ -1,0 +1,230 @@
+"""A client of HTTP/2 with prior knowledge: runs one scenario on one connection, and prints what it has seen as JSON.
+
+    http2.py PORT SCENARIO [ARGUMENT ...]
+"""
+import json
+import socket
+import sys
+import time
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+
+
+class Client:
+    def __init__(self, port, **settings):
+        self.socket = socket.create_connection(('127.0.0.1', port), timeout=60)
+        self.h2 = h2.connection.H2Connection(
+            h2.config.H2Configuration(client_side=True, header_encoding='latin-1', validate_outbound_headers=False,
+                                      normalize_outbound_headers=False))
+        self.streams = {}
+        self.goaways = []
+        self.received = b''
+        self.closed = False
+        self.automatic = True
+        self.h2.initiate_connection()
+        if settings:
+            self.h2.update_settings({getattr(h2.settings.SettingCodes, name): value for name, value in settings.items()})
+        self.flush()
+
+    def flush(self):
+        data = self.h2.data_to_send()
+        if data:
+            self.socket.sendall(data)
+
+    def open(self, path='/', method='GET', fields=(), end=True, host=True):
+        stream = self.h2.get_next_available_stream_id()
+        head = [(':method', method), (':scheme', 'http'), (':path', path)]
+        if host:
+            head.append((':authority', 'localhost'))
+        self.h2.send_headers(stream, head + list(fields), end_stream=end)
+        self.streams[stream] = {'interim': [], 'status': None, 'fields': {}, 'content': b'', 'end': None}
+        self.flush()
+        return stream
+
+    def data(self, stream, content, end=False):
+        self.h2.send_data(stream, content, end_stream=end)
+        self.flush()
+
+    def step(self, limit=60):
+        """Waits for frames; false when there are none in time, or never will be."""
+        if self.closed:
+            return False
+        self.socket.settimeout(limit)
+        try:
+            data = self.socket.recv(65536)
+        except socket.timeout:
+            return False
+        except ConnectionError:
+            data = b''
+        if not data:
+            self.closed = True
+            return False
+        self.received += data
+        for frame in self.frames():
+            for event in self.h2.receive_data(frame):
+                self.see(event)
+        self.flush()
+        return True
+
+    def frames(self):
+        """Whole frames. GOAWAY is noted here: the library takes it for the end of all streams."""
+        while len(self.received) >= 9:
+            length = 9 + int.from_bytes(self.received[:3], 'big')
+            if len(self.received) < length:
+                break
+            frame, self.received = self.received[:length], self.received[length:]
+            if frame[3] == 7:
+                last, code = (int.from_bytes(frame[at:at + 4], 'big') for at in (9, 13))
+                self.goaways.append((code, last))
+            else:
+                yield frame
+
+    def see(self, event):
+        stream = self.streams.get(getattr(event, 'stream_id', None))
+        if stream is None:
+            pass
+        elif isinstance(event, h2.events.InformationalResponseReceived):
+            stream['interim'].append(dict(event.headers)[':status'])
+        elif isinstance(event, h2.events.ResponseReceived):
+            fields = dict(event.headers)
+            stream['status'] = int(fields.pop(':status'))
+            stream['fields'] = fields
+        elif isinstance(event, h2.events.DataReceived):
+            stream['content'] += event.data
+            if self.automatic and event.flow_controlled_length:
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.StreamEnded):
+            stream['end'] = stream['end'] or 'end'
+        elif isinstance(event, h2.events.StreamReset):
+            stream['end'] = 'reset %d' % int(event.error_code)
+
+    def finish(self, *streams):
+        """Waits until these streams, or all, have ended."""
+        wanted = streams or tuple(self.streams)
+        while any(self.streams[stream]['end'] is None for stream in wanted):
+            if not self.step():
+                break
+
+    def result(self, stream):
+        result = dict(self.streams[stream])
+        result['content'] = result['content'].decode('latin-1')
+        return result
+
+
+def get(port, path, method='GET', *fields):
+    client = Client(port)
+    fields = [field.split(':', 1) for field in fields]
+    announced = any(name == 'content-length' for name, _ in fields)
+    stream = client.open(path, method, fields, end=not announced)
+    client.finish()
+    return client.result(stream)
+
+
+def many(port, path, count):
+    """As many requests at once on one connection."""
+    client = Client(port)
+    streams = [client.open(path) for _ in range(int(count))]
+    began = time.time()
+    client.finish()
+    return {'seconds': time.time() - began, 'responses': [client.result(stream) for stream in streams]}
+
+
+def upload(port, path, length):
+    """Content without a length, as the windows let it."""
+    client = Client(port)
+    stream = client.open(path, 'POST', end=False)
+    left = int(length)
+    while left:
+        while client.h2.local_flow_control_window(stream) == 0:
+            client.step()
+        size = min(left, client.h2.local_flow_control_window(stream), client.h2.max_outbound_frame_size)
+        client.data(stream, b'x' * size)
+        left -= size
+    client.data(stream, b'', end=True)
+    client.finish()
+    return client.result(stream)
+
+
+def pieces(port, path):
+    """A field in crumbs, fields of HTTP/1, and trailers."""
+    client = Client(port)
+    stream = client.open(path, 'GET', [('cookie', 'a=1'), ('x-a', '1'), ('cookie', 'b=2'), ('x-a', '2'), ('proxy', 'evil')])
+    client.finish()
+    return client.result(stream)
+
+
+def resets(port, path, count):
+    """Opens streams and resets each at once; then one that is served when there is room. Returns how many were refused."""
+    client = Client(port)
+    for _ in range(int(count)):
+        stream = client.open(path)
+        client.h2.reset_stream(stream, 8)
+        client.flush()
+        while client.step(0.001):
+            pass
+        if client.closed:
+            break
+    return {'closed': client.closed, 'goaways': client.goaways}
+
+
+def limit(port, path, count):
+    """Resets so many streams whose calls go on, then asks for one more."""
+    client = Client(port)
+    for _ in range(int(count)):
+        stream = client.open(path)
+        client.step(0.2)
+        client.h2.reset_stream(stream, 8)
+        client.flush()
+    stream = client.open(path)
+    client.finish(stream)
+    return client.result(stream)
+
+
+def stalled(port, path):
+    """Takes nothing of a response beyond the first window, and asks for another at the same time."""
+    client = Client(port)
+    client.automatic = False
+    large = client.open(path)
+    while len(client.streams[large]['content']) < 65535 and client.step():
+        pass
+    # The connection's window is empty as well: only a head can come.
+    client.h2.increment_flow_control_window(1000)
+    client.flush()
+    other = client.open('/hello')
+    client.finish(other)
+    return {'large': len(client.streams[large]['content']), 'other': client.result(other)}
+
+
+def held(port, path, until):
+    """A request that is in flight while `until` happens elsewhere, and what becomes of the connection then."""
+    client = Client(port)
+    first = client.open(path)
+    print('open', flush=True)
+    sys.stdin.readline()
+    if until == 'next':
+        second = client.open('/hello')
+        client.finish()
+        return {'first': client.result(first), 'second': client.result(second), 'goaways': client.goaways}
+    client.finish()
+    while client.step(30):
+        pass
+    return {'first': client.result(first), 'goaways': client.goaways, 'closed': client.closed}
+
+
+def idle(port):
+    """How long a connection without a stream is kept."""
+    client = Client(port)
+    stream = client.open('/hello')
+    client.finish()
+    began = time.time()
+    while client.step(60):
+        pass
+    return {'seconds': time.time() - began, 'goaways': client.goaways, 'closed': client.closed,
+            'status': client.streams[stream]['status']}
+
+
+if __name__ == '__main__':
+    print(json.dumps(globals()[sys.argv[2]](int(sys.argv[1]), *sys.argv[3:]), default=lambda value: value.decode('latin-1')))
