@@ -77,4 +77,34 @@ for my $servers (0, 1) {
     };
 }
 
+# Whichever log it is: requests are answered, in more of them than a pipe and the server's buffers hold, and a stop ends the server.
+for my $log (qw(access_log_path error_log_path)) {
+    check "$log is a pipe that nobody reads" => sub {
+        each_entry {
+            my $entry  = shift;
+            my $folder = scratch();
+            my $fifo   = "$folder/log";
+            mkfifo($fifo, 0600) or die "$fifo: $!";
+            sysopen my $pipe, $fifo, O_RDWR | O_NONBLOCK or die "$fifo: $!";
+            my $server = server(entry => $entry, app => $APP, ready => 0,
+                options => {start_servers => 2, graceful_timeout => 1, log_level => 'debug', $log => $fifo});
+            ok soon { (eval { outcome($server, '/') } // 0) == 200 }, 'it serves';
+            1 while syswrite $pipe, 'x' x 4096;
+            1 while syswrite $pipe, 'x';
+            my $client = $server->connect;
+            my $good   = 0;
+            for (1 .. 500) {
+                $client->send("GET /?" . 'x' x 2000 . " HTTP/1.1\r\nHost: x\r\n\r\n");
+                $good++ if $client->response->status == 200;
+            }
+            is $good, 500, 'all requests are answered';
+            is outcome($server, $_), $_ eq '/' ? 200 : 500, "$_ on another connection" for '/oops', '/';
+            my $began = time;
+            $server->signal('TERM');
+            ok defined $server->wait_exit(30), 'it ends';
+            cmp_ok time - $began, '<', 10, 'soon';
+        };
+    };
+}
+
 done_testing;
