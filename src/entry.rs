@@ -449,7 +449,7 @@ fn check(sources: &Sources) -> i32 {
         return mistake(&understood.locate(format!("{error:#}")));
     }
     let text = match understood.options.app.print {
-        true => shown::print(&understood.said),
+        true => shown::print(&understood.said, &understood.options.vhosts),
         false => "the options are good\n".to_owned(),
     };
     // A reader may have seen enough.

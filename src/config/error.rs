@@ -32,6 +32,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The line, where it is one of a file.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Error::File { line, .. } => Some(*line),
+            Error::CommandLine(_) | Error::Variable { .. } | Error::Unreadable { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

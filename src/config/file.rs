@@ -1,20 +1,23 @@
 //! Options from a configuration file in TOML.
 
-use std::sync::Arc;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Error;
 use super::options::Options;
-use super::said::{Said, Source};
-use super::table::{self, Entry, Kind, Opt};
+use super::said::Said;
+use super::table::{self, Entry, Opt};
+use super::value::{Text, texts};
+use super::vhost::Vhost;
+use super::vhosts;
 
 /// What a configuration file says.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     /// Its options, in the order of the file
     pub said: Vec<Said>,
+    /// Its virtual hosts, in the order of the file
+    pub vhosts: Vec<Vhost>,
     /// All that is wrong in it, in the order of the file
     pub errors: Vec<Error>,
 }
@@ -22,8 +25,7 @@ pub struct Document {
 /// Reads a file of this name. What is wrong in one place does not hide what stands elsewhere.
 pub fn parse(name: &str, text: &str) -> Document {
     let mut reader = Reader {
-        name: name.into(),
-        text,
+        text: Text::new(name, text),
         document: Document::default(),
     };
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -36,42 +38,24 @@ pub fn parse(name: &str, text: &str) -> Document {
     reader.top(table.get_ref());
     // What follows such a mistake may be misread: what is wrong there says nothing.
     if !syntax.is_empty() {
-        let is_cut = |said: &Said| {
-            let cut = |error: &Error| matches!((error, &said.source), (Error::File { line, .. }, Source::File { line: own, .. }) if line == own);
-            syntax.iter().any(cut)
-        };
+        let cut: Vec<_> = syntax.iter().map(Error::line).collect();
+        let is_cut = |said: &Said| cut.contains(&said.source.line());
         reader.document.said.retain(|said| !is_cut(said));
         reader.document.errors = syntax;
     }
     let mut document = reader.document;
-    document.errors.sort_by_key(|error| match error {
-        Error::File { line, .. } => *line,
-        _ => 0,
-    });
+    document.errors.sort_by_key(Error::line);
     document
 }
 
 struct Reader<'a> {
-    name: Arc<str>,
-    text: &'a str,
+    text: Text<'a>,
     document: Document,
 }
 
 impl Reader<'_> {
-    fn line(&self, at: usize) -> usize {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        memchr::memchr_iter(b'\n', before).count() + 1
-    }
-
-    fn source(&self, at: usize) -> Source {
-        Source::File {
-            file: Arc::clone(&self.name),
-            line: self.line(at),
-        }
-    }
-
     fn wrong(&mut self, at: usize, why: String) {
-        let error = self.source(at).error(why);
+        let error = self.text.error(at, why);
         self.document.errors.push(error);
     }
 
@@ -80,6 +64,11 @@ impl Reader<'_> {
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
             let at = key.span().start;
+            if matches!(key.get_ref().as_ref(), "vhost" | "vhosts") {
+                let vhosts = vhosts::read(&self.text, at, value, &mut self.document.errors);
+                self.document.vhosts.extend(vhosts);
+                continue;
+            }
             match self.option(key.get_ref()) {
                 Ok(option) => self.take(option, at, value),
                 Err(why) => self.wrong(at, why),
@@ -116,106 +105,12 @@ impl Reader<'_> {
         let said = Said {
             option,
             texts,
-            source: self.source(at),
+            source: self.text.source(at),
         };
         match said.set(&mut Options::default()) {
             Ok(()) => self.document.said.push(said),
             Err(error) => self.document.errors.push(error),
         }
-    }
-}
-
-/// A value as a command line would spell it; several for a list.
-fn texts(option: &Opt, value: &DeValue<'_>) -> Result<Vec<String>, String> {
-    match value {
-        DeValue::Array(values) if is_list(&option.kind) => values
-            .iter()
-            .map(|value| text(&option.kind, value.get_ref()))
-            .collect(),
-        DeValue::Array(_) => Err("takes one value, not an array".to_owned()),
-        // `{ "example.org" = "cert.pem" }` for `example.org=cert.pem`.
-        DeValue::Table(pairs) if has_keys(option) => {
-            let mut pairs: Vec<_> = pairs.iter().collect();
-            pairs.sort_by_key(|(key, _)| key.span().start);
-            pairs
-                .into_iter()
-                .map(|(key, value)| match value.get_ref() {
-                    DeValue::String(value) => Ok(format!("{}={value}", key.get_ref())),
-                    other => Err(format!("needs texts in its table, not {}", kind_of(other))),
-                })
-                .collect()
-        }
-        value => text(&option.kind, value).map(|text| vec![text]),
-    }
-}
-
-/// Whether an option takes several values.
-pub(super) fn is_list(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Texts(_) | Kind::Names(_) | Kind::Ports(_) | Kind::Paths(_) | Kind::Addresses(_)
-    )
-}
-
-/// Whether its values are written `KEY=VALUE`.
-fn has_keys(option: &Opt) -> bool {
-    matches!(option.kind, Kind::Texts(_)) && option.value.contains('=')
-}
-
-fn text(kind: &Kind, value: &DeValue<'_>) -> Result<String, String> {
-    let decimal = |value: &DeValue<'_>| match value {
-        DeValue::Integer(number) => {
-            let number = i128::from_str_radix(number.as_str(), number.radix()).ok()?;
-            Some(number.to_string())
-        }
-        _ => None,
-    };
-    let text = match (kind, value) {
-        (Kind::Flag(_) | Kind::CodeOrConstant(_), DeValue::Boolean(yes)) => {
-            Some(u8::from(*yes).to_string())
-        }
-        (Kind::Flag(_), _) => None,
-        (Kind::Integer(..) | Kind::CodeOrConstant(_), value) => decimal(value),
-        (Kind::Seconds(_), DeValue::Float(number)) => Some(number.as_str().to_owned()),
-        // 660 could be meant in either way.
-        (Kind::Mode(_), DeValue::Integer(number)) => {
-            (number.radix() == 8).then(|| number.as_str().to_owned())
-        }
-        (Kind::Code(_), _) => None,
-        (Kind::Source(_), value) if decimal(value).is_some() => None,
-        (_, DeValue::String(text)) => Some(text.to_string()),
-        (_, value) => decimal(value),
-    };
-    text.ok_or_else(|| format!("needs {}, not {}", wanted(kind), kind_of(value)))
-}
-
-/// What stands for a value of this kind in a file.
-pub(super) fn wanted(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Flag(_) => "true or false",
-        Kind::Integer(..) => "a whole number",
-        Kind::Seconds(_) => "a number of seconds",
-        Kind::Mode(_) => "an octal number, as 0o660 or \"660\"",
-        Kind::Bytes(_) => "a number of bytes, as 1000000 or \"300M\"",
-        Kind::Text(_) | Kind::Host(_) => "a text",
-        Kind::Texts(_) | Kind::Names(_) | Kind::Paths(_) => "a text or an array of texts",
-        Kind::Ports(_) => "a port, \"host:port\", or an array of these",
-        Kind::Addresses(_) => "\"host:port\", a path, or an array of these",
-        Kind::Code(_) => "Perl code, which a file can't have",
-        Kind::CodeOrConstant(_) => "0 or 1",
-        Kind::Source(_) => "Perl code as a text",
-    }
-}
-
-fn kind_of(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "an array",
-        DeValue::Table(_) => "a table",
     }
 }
 

@@ -29,9 +29,13 @@ pub mod resolved;
 pub mod said;
 pub(crate) mod shown;
 pub(crate) mod socket_activation;
+pub mod source;
 pub mod sources;
 pub mod table;
+mod value;
 pub mod variables;
+pub mod vhost;
+mod vhosts;
 
 pub use options::Options;
 pub use resolved::Config;

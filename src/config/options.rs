@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{Address, Tcp};
+use super::vhost::Vhost;
 
 /// One field for each option of the table, in its order. A field that is no `Option` or `Vec` holds the default
 /// until the option is said.
@@ -98,6 +99,9 @@ pub struct Options {
 
     /// The category of options that say which app the binary serves
     pub app: App,
+
+    /// Virtual hosts
+    pub vhosts: Vec<Vhost>,
 }
 
 /// Where TLS is spoken, as whom, and which clients may connect.

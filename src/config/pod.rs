@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::command::{COMMANDS, PRECOMPRESS};
 use super::help::{PRECOMPRESS_TEXT, plain};
 use super::table::{self, CATEGORIES, Entry, Opt, Preset};
-use super::{file, variables};
+use super::{value, variables};
 
 /// The whole text of `Gepok/Options.pod`.
 pub fn pod() -> String {
@@ -191,7 +191,7 @@ pub fn markdown() -> String {
                 page,
                 "| `{}` | {} | {preset} | {} | {reload} |",
                 option.name,
-                file::wanted(&option.kind),
+                value::wanted(&option.kind),
                 option.short.replace('|', "\\|")
             );
         }

@@ -19,6 +19,7 @@ mod logging;
 mod reload;
 mod status;
 pub mod tls;
+mod vhosts;
 
 pub use self::daemon::{Daemon, FilePath};
 pub(crate) use self::files::precompress;
@@ -29,6 +30,7 @@ pub use self::logging::{Logging, Place as LogPlace};
 pub use self::reload::Reload;
 pub use self::status::Status;
 pub use self::tls::Tls;
+pub use self::vhosts::{Access, Clients, Redirect, Vhost};
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +78,8 @@ pub struct Config {
     pub status: Option<Status>,
     /// The files that the server sends itself
     pub files: Files,
+    /// Virtual hosts; none: the server is one host
+    pub vhosts: Vec<Vhost>,
     /// How the server stands in its system
     pub daemon: Daemon,
     /// What clients may ask for
@@ -201,6 +205,7 @@ impl Config {
             server_ready: options.server_ready,
             status: status::status(options)?,
             files: files::files(options)?,
+            vhosts: vhosts::vhosts(options)?,
             daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,
             logging: logging::logging(options, &name(options))?,

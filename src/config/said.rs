@@ -2,11 +2,9 @@
 //!
 //! The command line comes before the environment, that before what a platform sets, and that before the configuration file.
 
-use std::fmt;
-use std::sync::Arc;
-
 use super::error::Error;
 use super::options::Options;
+pub use super::source::Source;
 use super::table::{self, Opt, Preset};
 
 /// plackup's port.
@@ -29,50 +27,6 @@ const ADDRESSES: &[&str] = &[
 
 /// The two parts of one address: one place may name the host, and another the port.
 const PARTS: [&str; 2] = ["host", "port"];
-
-/// Where an option was said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// On the command line
-    Typed,
-    /// In this environment variable
-    Variable(String),
-    /// In a configuration file
-    File {
-        /// The file, as it was named
-        file: Arc<str>,
-        /// The line, from 1
-        line: usize,
-    },
-}
-
-impl Source {
-    /// A mistake that was made there.
-    pub fn error(&self, why: String) -> Error {
-        match self {
-            Source::Typed => Error::CommandLine(why),
-            Source::Variable(name) => Error::Variable {
-                name: name.clone(),
-                why,
-            },
-            Source::File { file, line } => Error::File {
-                file: file.to_string(),
-                line: *line,
-                why,
-            },
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Typed => f.write_str("typed"),
-            Source::Variable(name) => write!(f, "environment variable {name}"),
-            Source::File { file, line } => write!(f, "{file}:{line}"),
-        }
-    }
-}
 
 /// An option with its value, as one place says it.
 #[derive(Clone, Debug)]

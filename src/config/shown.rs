@@ -2,16 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::file::is_list;
 use super::help::plain;
 use super::said::{self, Said};
+use super::source::Source;
 use super::table::{self, CATEGORIES, Entry, Kind, Opt, Preset};
+use super::value::is_list;
+use super::vhost::{Rule, Vhost};
 
 /// The column at which origins begin.
 const ORIGIN: usize = 40;
 
-/// Every option of the command: those that were said, and the defaults of the others.
-pub fn print(said: &[Said]) -> String {
+/// Every option of the command: those that were said, and the defaults of the others; then the virtual hosts.
+pub fn print(said: &[Said], vhosts: &[Vhost]) -> String {
     let mut page = String::new();
     for category in CATEGORIES {
         let of_server = |option: &&Opt| {
@@ -28,7 +30,75 @@ pub fn print(said: &[Said]) -> String {
             page += &line(option, known);
         }
     }
+    vhosts.iter().for_each(|vhost| page += &host(vhost));
     page
+}
+
+fn host(vhost: &Vhost) -> String {
+    let mut page = format!("\n{}", marked("[[vhost]]", &vhost.source));
+    let _ = writeln!(page, "name = {}", quoted(&vhost.name));
+    if !vhost.aliases.is_empty() {
+        let _ = writeln!(page, "aliases = {}", array(&vhost.aliases));
+    }
+    if vhost.default {
+        page += "default = true\n";
+    }
+    let mut directories = String::new();
+    for (name, texts, source) in &vhost.options {
+        let pairs = texts.iter().filter_map(|text| text.split_once('='));
+        match table::find(name, Entry::Binary) {
+            // A host has one list of directories.
+            Some(_) if *name == "directory" => pairs.for_each(|(path, location)| {
+                directories += &marked("[[vhost.directory]]", source);
+                let (path, location) = (quoted(path), quoted(location));
+                let _ = write!(directories, "path = {path}\nlocation = {location}\n");
+            }),
+            Some(option) => {
+                page += &marked(&format!("{name} = {}", value(&option.kind, texts)), source);
+            }
+            None => {}
+        }
+    }
+    rule(&mut page, &vhost.rule);
+    if !vhost.redirects.is_empty() {
+        page += "[vhost.redirect]\n";
+    }
+    for redirect in &vhost.redirects {
+        let (from, to) = (quoted(&redirect.from), quoted(&redirect.to));
+        let to = match &redirect.status {
+            Some(status) => format!("[{status}, {to}]"),
+            None => to,
+        };
+        page += &marked(&format!("{from} = {to}"), &redirect.source);
+    }
+    page += &directories;
+    for directory in &vhost.directories {
+        page += &marked("[[vhost.directory]]", &directory.source);
+        let _ = writeln!(page, "path = {}", quoted(&directory.path));
+        if let Some(location) = &directory.location {
+            let _ = writeln!(page, "location = {}", quoted(location));
+        }
+        rule(&mut page, &directory.rule);
+    }
+    page
+}
+
+fn rule(page: &mut String, rule: &Rule) {
+    if let Some(allow) = &rule.allow {
+        let _ = writeln!(page, "allow = {}", array(allow));
+    }
+    if !rule.deny.is_empty() {
+        let _ = writeln!(page, "deny = {}", array(&rule.deny));
+    }
+}
+
+fn array(texts: &[String]) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+fn marked(text: &str, source: &Source) -> String {
+    format!("{text:<width$} # {source}\n", width = ORIGIN - 1)
 }
 
 fn line(option: &Opt, said: Option<&Said>) -> String {
@@ -59,10 +129,9 @@ fn line(option: &Opt, said: Option<&Said>) -> String {
 /// A value as TOML, by the kind of its option.
 fn value(kind: &Kind, texts: &[String]) -> String {
     if is_list(kind) {
-        let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
-        return match texts.as_slice() {
-            [one] => one.clone(),
-            texts => format!("[{}]", texts.join(", ")),
+        return match texts {
+            [one] => quoted(one),
+            texts => array(texts),
         };
     }
     let text = texts.last().map_or("", String::as_str);
@@ -108,7 +177,7 @@ mod tests {
         let understood = sources
             .read(Some("\ntimeout = 7\ninclude = ['a\"b', 'c']"))
             .expect("read");
-        let page = print(&understood.said);
+        let page = print(&understood.said, &[]);
         for line in [
             "# config = \"site.toml\"                  # typed",
             "keepalive = false                       # typed",
@@ -132,9 +201,23 @@ mod tests {
             typed("max_content", "1.5G"),
             typed("http_ports", "8080,:81"),
         ];
-        let page = print(&said);
+        let hosts = "[[vhost]]\nname = 'a'\naliases = ['*.b', 'c']\ndefault = true\ndirectory = {'/s' = '/srv'}\nindex_file = ['x', 'y']\n\
+                     redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
+                     [[vhost.directory]]\npath = '/p'\nlocation = '/l'\nallow = []\ndeny = ['all']\n";
+        let hosts = file::parse("f", hosts);
+        assert_eq!(hosts.errors, []);
+        let page = print(&said, &hosts.vhosts);
         let document = file::parse("f", &page);
         assert_eq!(document.errors, [], "{page}");
+        assert_eq!(document.vhosts.len(), 2, "{page}");
+        let again_page = print(&said, &document.vhosts);
+        let plain = |page: &str| -> Vec<String> {
+            let lines = page
+                .lines()
+                .map(|line| line.split(" # ").next().unwrap_or_default());
+            lines.map(|line| line.trim_end().to_owned()).collect()
+        };
+        assert_eq!(plain(&page), plain(&again_page));
         let again = said::options(&document.said).expect("options");
         assert_eq!(again, said::options(&said).expect("options"));
     }

@@ -54,8 +54,7 @@ impl Sources {
     /// All that is wrong, in the order of importance.
     pub fn read(&self, text: Option<&str>) -> Result<Understood, Vec<Error>> {
         let document = self.document(text);
-        let understood = self.settle(&document.said);
-        match understood {
+        match self.settle(&document) {
             Ok(understood) if document.errors.is_empty() => Ok(understood),
             Ok(_) => Err(document.errors),
             Err(error) => Err([vec![error], document.errors].concat()),
@@ -67,7 +66,7 @@ impl Sources {
     /// # Errors
     /// What is wrong elsewhere.
     pub fn read_leniently(&self, text: Option<&str>) -> Result<Understood, Error> {
-        self.settle(&self.document(text).said)
+        self.settle(&self.document(text))
     }
 
     fn document(&self, text: Option<&str>) -> Document {
@@ -77,13 +76,17 @@ impl Sources {
         }
     }
 
-    fn settle(&self, file: &[Said]) -> Result<Understood, Error> {
+    fn settle(&self, document: &Document) -> Result<Understood, Error> {
         let variables = &self.variables;
-        let said = said::settle(&[&self.typed, &variables.own, &variables.of_platform, file]);
-        Ok(Understood {
-            options: said::options(&said)?,
-            said,
-        })
+        let said = said::settle(&[
+            &self.typed,
+            &variables.own,
+            &variables.of_platform,
+            &document.said,
+        ]);
+        let mut options = said::options(&said)?;
+        options.vhosts.clone_from(&document.vhosts);
+        Ok(Understood { options, said })
     }
 }
 

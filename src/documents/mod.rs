@@ -160,7 +160,17 @@ impl Node {
 #[derive(Debug)]
 pub struct Files {
     root: Node,
-    disks: Semaphore,
+    disks: Disks,
+}
+
+/// The look-ups that may wait for a disk at a time.
+#[derive(Clone, Debug)]
+pub struct Disks(Arc<Semaphore>);
+
+impl Default for Disks {
+    fn default() -> Self {
+        Disks(Arc::new(Semaphore::new(DISKS)))
+    }
 }
 
 /// Where a request leads.
@@ -178,6 +188,11 @@ pub struct Place {
 impl Files {
     /// These directories. Of two with the same URL the later one counts.
     pub fn new(directories: &[Settings]) -> Self {
+        Files::sharing(directories, &Disks::default())
+    }
+
+    /// As [`Files::new`], of several that share the disks.
+    pub fn sharing(directories: &[Settings], disks: &Disks) -> Self {
         let mut root = Node::default();
         for settings in directories {
             let parts = settings.url.split('/').filter(|part| !part.is_empty());
@@ -188,7 +203,7 @@ impl Files {
         }
         Files {
             root,
-            disks: Semaphore::new(DISKS),
+            disks: disks.clone(),
         }
     }
 
@@ -277,7 +292,7 @@ impl Files {
         };
         let directory = Arc::clone(&place.directory);
         let url = url(&place.names);
-        let _permit = self.disks.acquire().await;
+        let _permit = self.disks.0.acquire().await;
         let made =
             disk::blocking(move || listing::make(&directory, opened, &below, &names, &url, &asked));
         match made.await {
@@ -295,7 +310,7 @@ impl Files {
             Err(Refusal::Wait) => {}
             found => return found,
         }
-        let _permit = self.disks.acquire().await;
+        let _permit = self.disks.0.acquire().await;
         let (directory, wanted) = (Arc::clone(directory), wanted.clone());
         let looked = disk::blocking(move || Ok(look(&directory, &wanted, Reach::Disk)));
         looked

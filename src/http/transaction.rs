@@ -52,7 +52,7 @@ async fn serve<W: RequestBody + ResponseSink>(
         *parsed = ParsedSoFar::Head(head);
         return Err(wire.refuse(error).await);
     }
-    if let Decision::Server(responder) = context.site.route(&head) {
+    if let Decision::Server(responder) = context.site.route(&head, &connection.endpoints) {
         wire.show(State::Processing);
         if let Some(response) = responder.answer(&head, &connection.endpoints).await {
             *parsed = ParsedSoFar::Head(head);

@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::config::Config;
-use crate::config::resolved::{Directory, Fallback, Symlinks};
+use crate::config::resolved::{Directory, Fallback, Files, Symlinks, Vhost};
 use crate::documents::{self, Served, kinds};
 use crate::files;
 use crate::process::origin::Origin;
@@ -35,18 +35,65 @@ pub(super) fn check(config: &Config, origin: &Origin, identity: Option<&Identity
     let roots = roots.map(|path| ("sendfile_root", path));
     directories
         .chain(roots)
-        .try_for_each(|(option, path)| check_one(option, &origin.path(path), config, identity))
+        .try_for_each(|(option, path)| check_one(option, &origin.path(path), config, identity))?;
+    for vhost in &config.vhosts {
+        for directory in &vhost.files.directories {
+            let path = origin.path(&directory.path);
+            check_one(directory.option, &path, config, identity)
+                .map_err(|error| vhost.source.error(error.to_string()))?;
+        }
+    }
+    Ok(())
 }
 
-/// What is served, with the text of a file of media types.
+/// What is served, with the text of a file of media types: by the server, and by each of its virtual hosts.
 ///
 /// # Errors
 /// One sentence when that is no such file.
-pub(super) fn settings(config: &Config, origin: &Origin, types: &str) -> Result<Served> {
+pub(super) fn settings(
+    config: &Config,
+    origin: &Origin,
+    types: &str,
+) -> Result<(Served, Vec<Vec<documents::Settings>>)> {
     let said = &config.files;
     let shown = said.mime_types.clone().unwrap_or_default();
     let types = parse(types, &origin.path(shown))?;
-    let setting = |directory: &Directory| documents::Settings {
+    let setting = |directory: &Directory| of_directory(said, directory, origin, &types);
+    // The app names files there, and no directories.
+    let of_app = |directory: &Directory| documents::Settings {
+        index: Vec::new(),
+        listing: false,
+        ..setting(directory)
+    };
+    let root = |path: &PathBuf| Directory {
+        option: "sendfile_root",
+        url: "/".to_owned(),
+        path: path.clone(),
+        fallback: Fallback::NotFound,
+    };
+    let (directories, internal) = (said.directories.iter(), said.internal.iter());
+    let roots = said.sendfile_roots.iter().map(root);
+    let served = Served {
+        directories: directories.map(setting).collect(),
+        internal: internal.map(of_app).collect(),
+        sendfile: roots.map(|root| of_app(&root)).collect(),
+    };
+    let of_vhost = |vhost: &Vhost| {
+        let files = &vhost.files;
+        let directories = files.directories.iter();
+        let settings = directories.map(|directory| of_directory(files, directory, origin, &types));
+        settings.collect()
+    };
+    Ok((served, config.vhosts.iter().map(of_vhost).collect()))
+}
+
+fn of_directory(
+    said: &Files,
+    directory: &Directory,
+    origin: &Origin,
+    types: &[(String, String)],
+) -> documents::Settings {
+    documents::Settings {
         url: directory.url.clone(),
         path: origin.path(&directory.path),
         links: match said.symlinks {
@@ -64,28 +111,9 @@ pub(super) fn settings(config: &Config, origin: &Origin, types: &str) -> Result<
             Fallback::File(path) => documents::Fallback::File(path.clone()),
         },
         cache_control: said.cache_control.clone(),
-        types: types.clone(),
+        types: types.to_vec(),
         charset: said.charset.clone(),
-    };
-    // The app names files there, and no directories.
-    let of_app = |directory: &Directory| documents::Settings {
-        index: Vec::new(),
-        listing: false,
-        ..setting(directory)
-    };
-    let root = |path: &PathBuf| Directory {
-        option: "sendfile_root",
-        url: "/".to_owned(),
-        path: path.clone(),
-        fallback: Fallback::NotFound,
-    };
-    let (directories, internal) = (said.directories.iter(), said.internal.iter());
-    let roots = said.sendfile_roots.iter().map(root);
-    Ok(Served {
-        directories: directories.map(setting).collect(),
-        internal: internal.map(of_app).collect(),
-        sendfile: roots.map(|root| of_app(&root)).collect(),
-    })
+    }
 }
 
 /// Whether the server's user can open this directory.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::resolved::{self, Budget, Config, Keepalive};
+use crate::config::resolved::{self, Budget, Clients, Config, Keepalive, Vhost};
 use crate::core;
 use crate::dispatch;
-use crate::documents::Served;
+use crate::documents::{self, Served};
 use crate::http::context;
 use crate::http::limits::Limits;
 use crate::net::admission;
@@ -52,7 +52,7 @@ pub fn core(config: &Config) -> core::Settings {
     let verify_timeout = request_timeout.into_iter().chain(handshake_timeout).min();
     core::Settings {
         http: http(config),
-        site: site(config, Served::default()),
+        site: site(config, Default::default()),
         site_reader: None,
         dispatch: dispatch::Settings {
             request_timeout: request_timeout.filter(replaced),
@@ -75,9 +75,13 @@ pub fn core(config: &Config) -> core::Settings {
     }
 }
 
-/// What the server answers itself.
-pub(super) fn site(config: &Config, files: Served) -> site::Settings {
+/// What the server answers itself: the status page, and files of its own and of its virtual hosts.
+pub(super) fn site(
+    config: &Config,
+    (files, of_hosts): (Served, Vec<Vec<documents::Settings>>),
+) -> site::Settings {
     let status = config.status.as_ref();
+    let hosts = config.vhosts.iter().zip(of_hosts);
     site::Settings {
         status: status.map(|status| site::StatusSettings {
             path: status.path.clone(),
@@ -87,6 +91,40 @@ pub(super) fn site(config: &Config, files: Served) -> site::Settings {
             },
         }),
         files,
+        hosts: hosts
+            .map(|(vhost, directories)| host(vhost, directories))
+            .collect(),
+    }
+}
+
+fn host(vhost: &Vhost, directories: Vec<documents::Settings>) -> site::HostSettings {
+    let redirect = |redirect: &resolved::Redirect| site::Redirect {
+        from: redirect.from.clone(),
+        below: redirect.below,
+        status: redirect.status,
+        to: redirect.to.clone(),
+        keeps_rest: redirect.keeps_rest,
+    };
+    let clients = |clients: &Clients| match clients {
+        Clients::Network(network, bits) => site::Clients::Network(*network, *bits),
+        Clients::Range(first, last) => site::Clients::Range(*first, *last),
+        Clients::Unix => site::Clients::Unix,
+        Clients::All => site::Clients::All,
+    };
+    let all = |said: &Vec<Clients>| said.iter().map(clients).collect();
+    let rule = |access: &resolved::Access| site::Rule {
+        allow: access.allow.as_ref().map(all),
+        deny: all(&access.deny),
+    };
+    let rules = vhost.rules.iter();
+    site::HostSettings {
+        names: vhost.names.clone(),
+        default: vhost.default,
+        directories,
+        redirects: vhost.redirects.iter().map(redirect).collect(),
+        rules: rules
+            .map(|(path, access)| (path.clone(), rule(access)))
+            .collect(),
     }
 }
 

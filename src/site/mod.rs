@@ -9,17 +9,26 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::host::{Host, Step};
+use self::hosts::Hosts;
+use self::rules::Rules;
 use self::status::StatusPage;
 use crate::body::Body;
 use crate::documents::offload::Offload;
-use crate::documents::{self, Answer, Files, Place};
+use crate::documents::{self, Answer, Disks, Files, Place};
 use crate::scoreboard::Board;
 use crate::semantics::message::{Endpoints, RequestHead, ResponseHead};
+use crate::semantics::target::Target;
 
 mod access;
+mod host;
+mod hosts;
+mod rules;
 mod status;
 
 pub use self::access::Access;
+pub use self::host::Redirect;
+pub use self::rules::{Clients, Rule};
 pub use self::status::Settings as StatusSettings;
 
 /// What the server answers itself.
@@ -27,8 +36,25 @@ pub use self::status::Settings as StatusSettings;
 pub struct Settings {
     /// The page that tells what the server does, if there is one.
     pub status: Option<StatusSettings>,
-    /// The directories of files.
+    /// The directories of files; those that clients see are for a server without virtual hosts.
     pub files: documents::Served,
+    /// The virtual hosts; none: the server is one host, whatever its name.
+    pub hosts: Vec<HostSettings>,
+}
+
+/// A virtual host.
+#[derive(Clone, Debug, Default)]
+pub struct HostSettings {
+    /// Its names in lower case; `*.` before a domain stands for all names below it.
+    pub names: Vec<String>,
+    /// Whether it has the requests for hosts that are not known.
+    pub default: bool,
+    /// Its directories of files.
+    pub directories: Vec<documents::Settings>,
+    /// Its redirects.
+    pub redirects: Vec<Redirect>,
+    /// Who may come to a path and what is below it.
+    pub rules: Vec<(String, Rule)>,
 }
 
 /// Where requests go. The plan may be replaced while requests are answered by the one before.
@@ -41,8 +67,16 @@ pub struct Site {
 #[derive(Debug)]
 struct Plan {
     status: Option<Rc<StatusPage>>,
-    files: Option<Rc<Files>>,
+    served: Served,
     offload: Option<Rc<Offload>>,
+}
+
+#[derive(Debug)]
+enum Served {
+    /// One host, whatever its name.
+    One(Option<Rc<Files>>),
+    /// Virtual hosts.
+    Hosts(Hosts),
 }
 
 /// Who answers a request.
@@ -61,6 +95,10 @@ pub enum Responder {
     Status(Rc<StatusPage>),
     /// A directory of files.
     Files(Rc<Files>, Place),
+    /// The path is somewhere else: the status, and where.
+    Redirect(u16, Vec<u8>),
+    /// A status that says all: the client may not come there, or there is no such host.
+    Refusal(u16),
 }
 
 impl Responder {
@@ -72,6 +110,10 @@ impl Responder {
                 let Answer { head, body } = files.answer(place, head).await?;
                 Some(Response { head, body })
             }
+            Responder::Redirect(status, place) => {
+                Some(Response::text(*status, &[(b"Location", place)]))
+            }
+            Responder::Refusal(status) => Some(Response::text(*status, &[])),
         }
     }
 }
@@ -83,6 +125,13 @@ pub struct Response {
     pub head: ResponseHead,
     /// Its content.
     pub body: Body,
+}
+
+impl Response {
+    fn text(status: u16, fields: &[(&[u8], &[u8])]) -> Self {
+        let Answer { head, body } = documents::text(status, fields);
+        Response { head, body }
+    }
 }
 
 impl Site {
@@ -98,9 +147,9 @@ impl Site {
         drop(self.plan.replace(plan));
     }
 
-    /// Who answers the request with this head.
-    pub fn route(&self, head: &RequestHead) -> Decision {
-        self.plan.borrow().route(head)
+    /// Who answers the request with this head, which this client has sent.
+    pub fn route(&self, head: &RequestHead, client: &Endpoints) -> Decision {
+        self.plan.borrow().route(head, client)
     }
 
     /// The response that the server gives in the place of the app's, where the app's names a file that the server is to send.
@@ -123,27 +172,64 @@ impl Plan {
     fn new(settings: Settings, board: Option<&Arc<Board>>) -> Self {
         let status = settings.status.zip(board.cloned());
         let status = status.map(|(settings, board)| StatusPage::new(settings, board));
+        let disks = Disks::default();
         Plan {
             status: status.map(Rc::new),
-            files: match settings.files.directories.as_slice() {
-                [] => None,
-                directories => Some(Rc::new(Files::new(directories))),
+            served: match settings.hosts.as_slice() {
+                [] => Served::One(files(&settings.files.directories, &disks)),
+                _ => {
+                    let mut hosts = Hosts::default();
+                    for settings in settings.hosts {
+                        let files = files(&settings.directories, &disks);
+                        let rules = Rules::new(settings.rules);
+                        let host = Host::new(settings.redirects, rules, files);
+                        hosts.add(host, &settings.names, settings.default);
+                    }
+                    Served::Hosts(hosts)
+                }
             },
             offload: Offload::new(&settings.files.internal, &settings.files.sendfile).map(Rc::new),
         }
     }
 
-    fn route(&self, head: &RequestHead) -> Decision {
+    fn route(&self, head: &RequestHead, client: &Endpoints) -> Decision {
         if let Some(status) = &self.status
             && status.is_at(head.target())
         {
             return Decision::Server(Responder::Status(Rc::clone(status)));
         }
-        if let Some(files) = &self.files
+        let files = match &self.served {
+            Served::One(files) => files,
+            Served::Hosts(hosts) => {
+                let Some(host) = hosts.find(asked(head)) else {
+                    return Decision::Server(Responder::Refusal(404));
+                };
+                match host.step(head, client) {
+                    Step::Take => &host.files,
+                    Step::Redirect(status, place) => {
+                        return Decision::Server(Responder::Redirect(status, place));
+                    }
+                    Step::Forbidden => return Decision::Server(Responder::Refusal(403)),
+                }
+            }
+        };
+        if let Some(files) = files
             && let Some(place) = files.find(head)
         {
             return Decision::Server(Responder::Files(Rc::clone(files), place));
         }
         Decision::App
     }
+}
+
+fn files(directories: &[documents::Settings], disks: &Disks) -> Option<Rc<Files>> {
+    let some = !directories.is_empty();
+    some.then(|| Rc::new(Files::sharing(directories, disks)))
+}
+
+/// The host and port that a request is for; nothing where it names none. What has no single reading is refused before.
+fn asked(head: &RequestHead) -> &[u8] {
+    let target = Target::parse(head.method(), head.target());
+    let host = target.and_then(|target| target.host(&head.fields));
+    host.ok().flatten().unwrap_or_default()
 }

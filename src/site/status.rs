@@ -140,13 +140,14 @@ mod tests {
         let settings = SiteSettings {
             files: crate::documents::Served::default(),
             status: Some(settings),
+            hosts: Vec::new(),
         };
         Site::new(settings, Some(Arc::new(board)))
     }
 
     async fn get(method: &str, target: &str, accept: &str, address: &str) -> Option<Response> {
         let head = head(method, target, accept);
-        match site().route(&head) {
+        match site().route(&head, &from(address)) {
             Decision::App => None,
             Decision::Server(page) => page.answer(&head, &from(address)).await,
         }
@@ -186,7 +187,7 @@ mod tests {
         }
         let none = Site::new(SiteSettings::default(), None);
         assert!(matches!(
-            none.route(&head("GET", "/server-status", "")),
+            none.route(&head("GET", "/server-status", ""), &from("127.0.0.1")),
             Decision::App
         ));
     }

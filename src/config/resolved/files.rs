@@ -214,12 +214,12 @@ fn directory(option: &'static str, text: &str, fallback: Fallback) -> Result<Dir
 }
 
 // Parts that a request's path can have.
-fn is_url(url: &str) -> bool {
+pub(super) fn is_url(url: &str) -> bool {
     let plain = |part: &str| !matches!(part, "." | "..") && !part.contains('\0');
     url.starts_with('/') && !url.contains("//") && url.split('/').all(plain)
 }
 
-fn path_of(option: &str, path: &str) -> Result<PathBuf> {
+pub(super) fn path_of(option: &str, path: &str) -> Result<PathBuf> {
     if path.is_empty() || path.contains('\0') {
         bail!("option '{option}': '{}' is not a path", path.escape_debug());
     }

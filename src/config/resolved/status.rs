@@ -62,7 +62,7 @@ pub(super) fn status(options: &Options) -> Result<Option<Status>> {
 }
 
 /// An address, or a network by the number of its bits (RFC 4632 section 3.1, RFC 4291 section 2.3).
-fn network(text: &str) -> Option<(IpAddr, u8)> {
+pub(super) fn network(text: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, Some(bits)),
         None => (text, None),

@@ -1,0 +1,461 @@
+//! What virtual hosts mean.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use anyhow::{Result, anyhow};
+
+use super::super::options::Options;
+use super::super::source::Source;
+use super::super::table::{self, Entry};
+use super::super::vhost::{self, Rule};
+use super::files::{self, Directory, Fallback, Files, is_url};
+use super::status::network;
+
+/// A virtual host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vhost {
+    /// Where it was said
+    pub source: Source,
+    /// Its names in lower case; `*.` before a domain stands for all names below it
+    pub names: Vec<String>,
+    /// Whether it has the requests for hosts that are not known
+    pub default: bool,
+    /// Its files
+    pub files: Files,
+    /// Its redirects
+    pub redirects: Vec<Redirect>,
+    /// Who may come to a path and what is below it
+    pub rules: Vec<(String, Access)>,
+}
+
+/// A path that is somewhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The path, without `/*`
+    pub from: String,
+    /// Whether all paths below it are meant, in place of it alone
+    pub below: bool,
+    /// The status
+    pub status: u16,
+    /// The place to go: with `below`, the rest of the path follows
+    pub to: String,
+    /// Whether the rest of the path follows
+    pub keeps_rest: bool,
+}
+
+/// Who may come: any of `allow` and none of `deny`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Who may; none: everybody
+    pub allow: Option<Vec<Clients>>,
+    /// Who may not
+    pub deny: Vec<Clients>,
+}
+
+/// Some clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// A network: an address, and how many of its first bits count
+    Network(IpAddr, u8),
+    /// All addresses between two of the same version, both included
+    Range(IpAddr, IpAddr),
+    /// Those that come by a Unix socket
+    Unix,
+    /// All
+    All,
+}
+
+/// The status of a redirect that names none: the method and the content stay, and it may change.
+const STATUS: u16 = 307;
+
+pub(super) fn vhosts(options: &Options) -> Result<Vec<Vhost>> {
+    let mut taken: HashMap<String, &Source> = HashMap::new();
+    let mut default: Option<&Source> = None;
+    let mut vhosts = Vec::new();
+    for said in &options.vhosts {
+        let vhost = vhost(options, said)?;
+        for name in &vhost.names {
+            if let Some(other) = taken.insert(name.clone(), &said.source) {
+                return Err(wrong(
+                    &said.source,
+                    format!("the name '{name}' is taken by the virtual host at {other}"),
+                ));
+            }
+        }
+        if vhost.default
+            && let Some(other) = default.replace(&said.source)
+        {
+            return Err(wrong(
+                &said.source,
+                format!("the virtual host at {other} is the default already"),
+            ));
+        }
+        vhosts.push(vhost);
+    }
+    let files = &options.files;
+    let own = [
+        ("documents", files.documents.is_some()),
+        ("directory", !files.directories.is_empty()),
+        ("fallback", files.fallback.is_some()),
+    ];
+    match own.iter().find(|(_, said)| *said) {
+        Some((name, _)) if !vhosts.is_empty() => Err(anyhow!(
+            "option '{name}': there are virtual hosts, so it has to stand in one of them"
+        )),
+        _ => Ok(vhosts),
+    }
+}
+
+fn wrong(source: &Source, why: String) -> anyhow::Error {
+    source.error(why).into()
+}
+
+fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
+    let at = |why: String| wrong(&said.source, why);
+    let mut names = Vec::new();
+    for name in std::iter::once(&said.name).chain(&said.aliases) {
+        let host = name.strip_prefix("*.").unwrap_or(name);
+        let is_alias = !std::ptr::eq(name, &said.name);
+        if !is_host(host) || host.len() < name.len() && !is_alias {
+            let wanted = if is_alias {
+                "a host name, or one after '*.'"
+            } else {
+                "a host name"
+            };
+            return Err(at(format!("'{}' is not {wanted}", name.escape_debug())));
+        }
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let mut rules = Vec::new();
+    rules.extend(rule("/", &said.rule)?);
+    let mut files = files_of(options, said)?;
+    let to_app = said
+        .options
+        .iter()
+        .any(|(name, texts, _)| *name == "fallback" && texts == &["app"]);
+    for directory in &said.directories {
+        let path = directory.path.as_str();
+        if !is_url(path) {
+            let path = path.escape_debug();
+            return Err(wrong(
+                &directory.source,
+                format!("'{path}' is not a path, such as /private"),
+            ));
+        }
+        let found = rule(path, &directory.rule)?;
+        if found.is_none() && directory.location.is_none() {
+            let why = format!("the directory '{path}' needs a 'location', 'allow' or 'deny'");
+            return Err(wrong(&directory.source, why));
+        }
+        rules.extend(found);
+        if let Some(location) = &directory.location {
+            let path_of = files::path_of("location", location);
+            files.directories.push(Directory {
+                option: "directory",
+                url: path.to_owned(),
+                path: path_of.map_err(|error| wrong(&directory.source, error.to_string()))?,
+                fallback: if to_app {
+                    Fallback::App
+                } else {
+                    Fallback::NotFound
+                },
+            });
+        }
+    }
+    let redirects = said.redirects.iter().map(redirect);
+    Ok(Vhost {
+        source: said.source.clone(),
+        names,
+        default: said.default,
+        files,
+        redirects: redirects.collect::<Result<_>>()?,
+        rules,
+    })
+}
+
+/// Names of DNS, and addresses as they stand in a URI.
+fn is_host(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    let is_v6 = address.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok());
+    let is_name = name.bytes().all(plain) && !name.starts_with('.') && !name.contains("..");
+    !name.is_empty() && name.len() <= 255 && (is_v6 || is_name)
+}
+
+/// The files of a host: options that say how files are sent are those of the server where the host says nothing else.
+fn files_of(options: &Options, said: &vhost::Vhost) -> Result<Files> {
+    let mut own = options.clone();
+    own.files.documents = None;
+    own.files.directories.clear();
+    own.files.fallback = None;
+    own.files.internal.clear();
+    own.files.sendfile_roots.clear();
+    for (name, texts, source) in &said.options {
+        if *name == "index_file" {
+            own.files.index.clear();
+        }
+        let Some(option) = table::find(name, Entry::Binary) else {
+            continue;
+        };
+        for text in texts {
+            let set = option.set(&mut own, text);
+            set.map_err(|error| wrong(source, error.to_string()))?;
+        }
+    }
+    files::files(&own).map_err(|error| {
+        let message = error.to_string();
+        let mut options = said.options.iter();
+        let named = options.find(|(name, ..)| message.starts_with(&format!("option '{name}'")));
+        match named {
+            Some((_, _, source)) => wrong(source, message),
+            None => anyhow!(message),
+        }
+    })
+}
+
+fn redirect(said: &vhost::Redirect) -> Result<Redirect> {
+    let at = |why: String| wrong(&said.source, why);
+    let status = match said.status.as_deref() {
+        None => STATUS,
+        Some(text @ ("301" | "302" | "303" | "307" | "308")) => text.parse().unwrap_or(STATUS),
+        Some(text) => {
+            return Err(at(format!(
+                "'{text}' is not the status of a redirect: 301, 302, 303, 307 or 308"
+            )));
+        }
+    };
+    let (from, below) = match said.from.strip_suffix("/*") {
+        Some(from) => (from, true),
+        None => (said.from.as_str(), false),
+    };
+    let (to, keeps_rest) = match said.to.strip_suffix("/*") {
+        Some(to) => (to, true),
+        None => (said.to.as_str(), false),
+    };
+    let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_path = (from.starts_with('/') || from.is_empty() && below) && graphic(from);
+    if !is_path || from.contains(['*', '?', '#']) {
+        let from = said.from.escape_debug();
+        return Err(at(format!(
+            "'{from}' is not a path, such as /news or /old/*"
+        )));
+    }
+    let is_local = to.starts_with('/') && !to.starts_with("//") || to.is_empty() && keeps_rest;
+    let is_url = ["http://", "https://"].iter().any(|scheme| {
+        let host = to.strip_prefix(scheme);
+        host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+    });
+    if !graphic(to) || !(is_local || is_url) || to.contains('*') || keeps_rest && !below {
+        let to = said.to.escape_debug();
+        return Err(at(format!(
+            "'{to}' is not a path or URL to go to, such as /new/* for /old/*, or https://example.org/"
+        )));
+    }
+    Ok(Redirect {
+        from: from.to_owned(),
+        below,
+        status,
+        to: to.to_owned(),
+        keeps_rest,
+    })
+}
+
+fn rule(path: &str, said: &Rule) -> Result<Option<(String, Access)>> {
+    let Some(source) = &said.source else {
+        return Ok(None);
+    };
+    let all = |words: &[String]| -> Result<Vec<Clients>> {
+        let clients = words.iter().map(|word| {
+            clients(word).ok_or_else(|| {
+                let word = word.escape_debug();
+                wrong(
+                    source,
+                    format!(
+                        "'{word}' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, unix: or all"
+                    ),
+                )
+            })
+        });
+        clients.collect()
+    };
+    let access = Access {
+        allow: said.allow.as_deref().map(all).transpose()?,
+        deny: all(&said.deny)?,
+    };
+    Ok(Some((path.to_owned(), access)))
+}
+
+/// Clients by a word. `10/8` is `10.0.0.0/8`.
+fn clients(word: &str) -> Option<Clients> {
+    match word {
+        "unix:" => return Some(Clients::Unix),
+        "all" => return Some(Clients::All),
+        _ => {}
+    }
+    if let Some((first, last)) = word.split_once('-') {
+        let [first, last] = [first, last].map(|text| text.trim().parse::<IpAddr>().ok());
+        let (first, last) = (first?.to_canonical(), last?.to_canonical());
+        let same = first.is_ipv4() == last.is_ipv4();
+        return (same && first <= last).then_some(Clients::Range(first, last));
+    }
+    let padded = word.split_once('/').and_then(|(address, bits)| {
+        let numbers = address.split('.').count();
+        let short = !address.contains(':') && numbers < 4;
+        short.then(|| format!("{address}{}/{bits}", ".0".repeat(4 - numbers)))
+    });
+    let (address, bits) = network(padded.as_deref().unwrap_or(word))?;
+    Some(Clients::Network(address, bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, file};
+
+    fn resolved(text: &str) -> Result<Vec<Vhost>, String> {
+        let document = file::parse("f", text);
+        if let Some(error) = document.errors.first() {
+            return Err(error.to_string());
+        }
+        let mut options = crate::config::said::options(&document.said).expect("options");
+        options.vhosts = document.vhosts;
+        match Config::resolve(&options) {
+            Ok(config) => Ok(config.vhosts),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_host_has_what_it_says() {
+        let vhosts = resolved(
+            "index_file = 'top.html'\nhidden = true\n[[vhost]]\nname = 'WWW.example.org.'\naliases = ['example.org', '*.Example.org']\n\
+             default = true\ndocuments = '/srv'\nindex_file = ['a.html', 'b.html']\nredirect = { '/old/*' = '/new/*', '/n' = [308, 'https://x.org'] }\n\
+             deny = '10/8'\n[[vhost.directory]]\npath = '/private'\nallow = ['192.0.2.1-192.0.2.9', 'unix:', '::ffff:10.0.0.0/104']\n\
+             [[vhost]]\nname = 'b.org'\n[vhost.directory]\n'/static' = '/srv/static'\n",
+        )
+        .expect("resolved");
+        let [first, second] = vhosts.as_slice() else {
+            panic!("{vhosts:?}")
+        };
+        assert_eq!(
+            first.names,
+            ["www.example.org", "example.org", "*.example.org"]
+        );
+        assert!(first.default && !second.default);
+        assert_eq!(first.files.index, ["a.html", "b.html"]);
+        assert_eq!(second.files.index, ["top.html"]);
+        assert!(first.files.hidden && second.files.hidden);
+        assert_eq!(second.files.directories[0].url, "/static");
+        let [old, n] = first.redirects.as_slice() else {
+            panic!("{first:?}")
+        };
+        assert!(old.below && old.keeps_rest && (old.status, n.status) == (307, 308));
+        let net = Clients::Network("10.0.0.0".parse().unwrap(), 8);
+        assert_eq!(first.rules[0].1.deny, std::slice::from_ref(&net));
+        assert_eq!(first.rules[1].0, "/private");
+        let range = Clients::Range("192.0.2.1".parse().unwrap(), "192.0.2.9".parse().unwrap());
+        let allowed = vec![range, Clients::Unix, net];
+        assert_eq!(first.rules[1].1.allow, Some(allowed));
+    }
+
+    #[test]
+    fn mistakes_have_their_lines() {
+        for (text, told) in [
+            (
+                "vhost = 1",
+                "f:1: 'vhost' needs tables, as [[vhost]] begins them, not a whole number",
+            ),
+            ("[[vhost]]", "f:1: a virtual host needs a 'name'"),
+            (
+                "[[vhost]]\nname = 1",
+                "f:2: 'name' needs a text, not a whole number",
+            ),
+            ("[[vhost]]\nname = 'a b'", "f:1: 'a b' is not a host name"),
+            ("[[vhost]]\nname = '*.a'", "f:1: '*.a' is not a host name"),
+            (
+                "[[vhost]]\nname = 'a'\naliases = ['*b']",
+                "f:1: '*b' is not a host name, or one after '*.'",
+            ),
+            (
+                "[[vhost]]\nname = 'a'\nalaises = 'b'",
+                "f:3: unknown key 'alaises' of a virtual host, did you mean 'aliases'?",
+            ),
+            (
+                "[[vhost]]\nname = 'a'\nindex_fiel = 'b'",
+                "f:3: unknown key 'index_fiel' of a virtual host, did you mean 'index_file'?",
+            ),
+            (
+                "[[vhost]]\nname = 'a'\ntimeout = 5",
+                "f:3: option 'timeout' is for the whole server, not for a virtual host",
+            ),
+            (
+                "[[vhost]]\nname = 'a'\nhidden = 5",
+                "f:3: option 'hidden' needs true or false, not a whole number",
+            ),
+            (
+                "[[vhost]]\nname = 'a'\nsymlinks = 'x'",
+                "f:3: option 'symlinks': 'x' is not none, owner, inside or follow",
+            ),
+            (
+                "[[vhost]]\nname = 'a'\n[[vhost]]\nname = 'A'",
+                "f:3: the name 'a' is taken by the virtual host at f:1",
+            ),
+            (
+                "[[vhost]]\nname='a'\ndefault=true\n[[vhost]]\nname='b'\ndefault=true",
+                "f:4: the virtual host at f:1 is the default already",
+            ),
+            (
+                "documents = '/x'\n[[vhost]]\nname = 'a'",
+                "option 'documents': there are virtual hosts, so it has to stand in one of them",
+            ),
+            (
+                "[[vhost]]\nname='a'\nallow = ['x.org']",
+                "f:3: 'x.org' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, unix: or all",
+            ),
+            (
+                "[[vhost]]\nname='a'\ndeny = ['10.0.0.9-10.0.0.1']",
+                "f:3: '10.0.0.9-10.0.0.1' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, unix: or all",
+            ),
+            (
+                "[[vhost]]\nname='a'\n[[vhost.directory]]\npath = '/p'",
+                "f:3: the directory '/p' needs a 'location', 'allow' or 'deny'",
+            ),
+            (
+                "[[vhost]]\nname='a'\n[[vhost.directory]]\npath = 'p'\nallow = 'all'",
+                "f:3: 'p' is not a path, such as /private",
+            ),
+            (
+                "[[vhost]]\nname='a'\n[[vhost.directory]]\npaht = '/p'",
+                "f:4: unknown key 'paht' of a directory, did you mean 'path'?",
+            ),
+            (
+                "[[vhost]]\nname='a'\nredirect = {'x' = '/y'}",
+                "f:3: 'x' is not a path, such as /news or /old/*",
+            ),
+            (
+                "[[vhost]]\nname='a'\nredirect = {'/x' = '//y'}",
+                "f:3: '//y' is not a path or URL to go to, such as /new/* for /old/*, or https://example.org/",
+            ),
+            (
+                "[[vhost]]\nname='a'\nredirect = {'/x' = '/y/*'}",
+                "f:3: '/y/*' is not a path or URL to go to, such as /new/* for /old/*, or https://example.org/",
+            ),
+            (
+                "[[vhost]]\nname='a'\nredirect = {'/x' = [404, '/y']}",
+                "f:3: '404' is not the status of a redirect: 301, 302, 303, 307 or 308",
+            ),
+            (
+                "[[vhost]]\nname='a'\nredirect = {'/x' = ['/y']}",
+                "f:3: '/x' needs a path or URL, or a status and that, as [308, \"/new\"], not an array",
+            ),
+        ] {
+            assert_eq!(resolved(text).expect_err(text), told, "{text}");
+        }
+    }
+}

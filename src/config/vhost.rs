@@ -1,0 +1,61 @@
+//! Virtual hosts, as they were said.
+
+use super::source::Source;
+
+/// A virtual host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vhost {
+    /// Where it begins
+    pub source: Source,
+    /// `name`
+    pub name: String,
+    /// `aliases`: names, and `*.` before a domain
+    pub aliases: Vec<String>,
+    /// `default`: it has the requests for hosts that are not known
+    pub default: bool,
+    /// Options about files: the name, the values as a command line would spell them, and where
+    pub options: Vec<(&'static str, Vec<String>, Source)>,
+    /// `redirect`: the path, the status and the place to go
+    pub redirects: Vec<Redirect>,
+    /// `allow` and `deny` of the host
+    pub rule: Rule,
+    /// `directory`: parts of the host with a rule or with files
+    pub directories: Vec<Directory>,
+}
+
+/// One redirect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirect {
+    /// Where it was said
+    pub source: Source,
+    /// A path, or one with `/*` at its end
+    pub from: String,
+    /// Its status; none: the usual one
+    pub status: Option<String>,
+    /// A path or a URL; `/*` at its end stands for the rest of the path
+    pub to: String,
+}
+
+/// Who may come: any of `allow` and none of `deny`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rule {
+    /// Where it was said; none: nothing was
+    pub source: Option<Source>,
+    /// `allow`; none: everybody
+    pub allow: Option<Vec<String>>,
+    /// `deny`
+    pub deny: Vec<String>,
+}
+
+/// A part of a host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Directory {
+    /// Where it begins
+    pub source: Source,
+    /// `path`
+    pub path: String,
+    /// `location`: its files
+    pub location: Option<String>,
+    /// `allow` and `deny`
+    pub rule: Rule,
+}

@@ -1,0 +1,301 @@
+//! Virtual hosts in a configuration file.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::Error;
+use super::options::Options;
+use super::table::{self, Entry};
+use super::value::{Text, kind_of, texts};
+use super::vhost::{Directory, Redirect, Rule, Vhost};
+
+/// Options about files that a host can have for itself.
+pub(super) const OPTIONS: [&str; 9] = [
+    "documents",
+    "directory",
+    "index_file",
+    "directory_list",
+    "symlinks",
+    "hidden",
+    "fallback",
+    "cache_control",
+    "charset",
+];
+
+/// What else a host has.
+const OWN: [&str; 6] = ["name", "aliases", "default", "redirect", "allow", "deny"];
+
+const OF_DIRECTORY: [&str; 4] = ["path", "location", "allow", "deny"];
+
+type Value<'i> = Spanned<DeValue<'i>>;
+
+/// The virtual hosts of `[[vhost]]`. What is wrong in them comes to the errors.
+pub(super) fn read(
+    text: &Text<'_>,
+    at: usize,
+    value: &Value<'_>,
+    errors: &mut Vec<Error>,
+) -> Vec<Vhost> {
+    tables(text, at, "vhost", value, errors)
+        .into_iter()
+        .filter_map(|(at, table)| {
+            let mut reader = Reader { text, errors };
+            reader.vhost(at, table)
+        })
+        .collect()
+}
+
+/// The tables of an array of tables, and where each begins.
+fn tables<'v, 'i>(
+    text: &Text<'_>,
+    at: usize,
+    name: &str,
+    value: &'v Value<'i>,
+    errors: &mut Vec<Error>,
+) -> Vec<(usize, &'v DeTable<'i>)> {
+    let mut tables = Vec::new();
+    let mut wrong = |at, value: &DeValue<'_>| {
+        let why = format!(
+            "'{name}' needs tables, as [[{name}]] begins them, not {}",
+            kind_of(value)
+        );
+        errors.push(text.error(at, why));
+    };
+    match value.get_ref() {
+        DeValue::Array(values) => {
+            for value in values.iter() {
+                match value.get_ref() {
+                    DeValue::Table(table) => tables.push((value.span().start, table)),
+                    other => wrong(value.span().start, other),
+                }
+            }
+        }
+        other => wrong(at, other),
+    }
+    tables
+}
+
+struct Reader<'a> {
+    text: &'a Text<'a>,
+    errors: &'a mut Vec<Error>,
+}
+
+impl Reader<'_> {
+    fn wrong(&mut self, at: usize, why: String) {
+        self.errors.push(self.text.error(at, why));
+    }
+
+    fn vhost(&mut self, at: usize, table: &DeTable<'_>) -> Option<Vhost> {
+        let before = self.errors.len();
+        let mut vhost = Vhost {
+            source: self.text.source(at),
+            name: String::new(),
+            aliases: Vec::new(),
+            default: false,
+            options: Vec::new(),
+            redirects: Vec::new(),
+            rule: Rule::default(),
+            directories: Vec::new(),
+        };
+        for (key, value) in sorted(table) {
+            let (name, at) = (key.get_ref().as_ref(), key.span().start);
+            match name {
+                "name" => vhost.name = self.one(at, name, value).unwrap_or_default(),
+                "aliases" => vhost.aliases = self.list(at, name, value),
+                "default" => match value.get_ref() {
+                    DeValue::Boolean(yes) => vhost.default = *yes,
+                    other => self.mismatch(at, name, "true or false", other),
+                },
+                "redirect" => vhost.redirects = self.redirects(at, value),
+                "allow" | "deny" => self.rule(at, name, value, &mut vhost.rule),
+                "directory" | "directories" if is_array_of_tables(value.get_ref()) => {
+                    vhost.directories = self.directories(at, value);
+                }
+                _ => self.option(at, name, value, &mut vhost),
+            }
+        }
+        if !table.contains_key("name") && self.errors.len() == before {
+            self.wrong(at, "a virtual host needs a 'name'".to_owned());
+        }
+        Some(vhost)
+    }
+
+    fn option(&mut self, at: usize, name: &str, value: &Value<'_>, vhost: &mut Vhost) {
+        let option = table::find(name, Entry::Binary);
+        let Some(option) = option.filter(|option| OPTIONS.contains(&option.name)) else {
+            let known = OWN.iter().chain(&OPTIONS);
+            let why = match (option, nearest(name, known)) {
+                (Some(_), _) => {
+                    format!("option '{name}' is for the whole server, not for a virtual host")
+                }
+                (None, near) => unknown(name, "of a virtual host", near),
+            };
+            return self.wrong(at, why);
+        };
+        match texts(option, value.get_ref()) {
+            Ok(texts) => {
+                let mut scratch = Options::default();
+                let mut set = texts.iter().map(|text| option.set(&mut scratch, text));
+                if let Some(error) = set.find_map(Result::err) {
+                    return self.wrong(at, error.to_string());
+                }
+                let source = self.text.source(at);
+                vhost.options.push((option.name, texts, source));
+            }
+            Err(why) => self.wrong(at, format!("option '{name}' {why}")),
+        }
+    }
+
+    fn directories(&mut self, at: usize, value: &Value<'_>) -> Vec<Directory> {
+        let tables = tables(self.text, at, "vhost.directory", value, self.errors);
+        tables
+            .into_iter()
+            .filter_map(|(at, table)| self.directory(at, table))
+            .collect()
+    }
+
+    fn directory(&mut self, at: usize, table: &DeTable<'_>) -> Option<Directory> {
+        let before = self.errors.len();
+        let mut directory = Directory {
+            source: self.text.source(at),
+            path: String::new(),
+            location: None,
+            rule: Rule::default(),
+        };
+        for (key, value) in sorted(table) {
+            let (name, at) = (key.get_ref().as_ref(), key.span().start);
+            match name {
+                "path" => directory.path = self.one(at, name, value).unwrap_or_default(),
+                "location" => directory.location = self.one(at, name, value),
+                "allow" | "deny" => self.rule(at, name, value, &mut directory.rule),
+                _ => {
+                    let near = nearest(name, &OF_DIRECTORY);
+                    self.wrong(at, unknown(name, "of a directory", near));
+                }
+            }
+        }
+        if !table.contains_key("path") && self.errors.len() == before {
+            self.wrong(at, "a directory needs a 'path'".to_owned());
+        }
+        Some(directory)
+    }
+
+    fn rule(&mut self, at: usize, name: &str, value: &Value<'_>, rule: &mut Rule) {
+        rule.source = Some(self.text.source(at));
+        let list = self.list(at, name, value);
+        match name {
+            "allow" => rule.allow = Some(list),
+            _ => rule.deny = list,
+        }
+    }
+
+    fn redirects(&mut self, at: usize, value: &Value<'_>) -> Vec<Redirect> {
+        let DeValue::Table(table) = value.get_ref() else {
+            let wanted = "a table, as { \"/old/*\" = \"/new/*\" }";
+            self.mismatch(at, "redirect", wanted, value.get_ref());
+            return Vec::new();
+        };
+        let mut redirects = Vec::new();
+        for (key, value) in sorted(table) {
+            let at = key.span().start;
+            let (status, to) = match value.get_ref() {
+                DeValue::Array(parts) if parts.len() == 2 => {
+                    let status = match parts[0].get_ref() {
+                        DeValue::Integer(number) => Some(number.to_string()),
+                        _ => None,
+                    };
+                    (status, parts[1].get_ref())
+                }
+                other => (None, other),
+            };
+            let pair = matches!(value.get_ref(), DeValue::Array(_));
+            match to {
+                DeValue::String(to) if status.is_some() || !pair => redirects.push(Redirect {
+                    source: self.text.source(at),
+                    from: key.get_ref().to_string(),
+                    status,
+                    to: to.to_string(),
+                }),
+                _ => self.mismatch(
+                    at,
+                    key.get_ref(),
+                    "a path or URL, or a status and that, as [308, \"/new\"]",
+                    value.get_ref(),
+                ),
+            }
+        }
+        redirects
+    }
+
+    fn one(&mut self, at: usize, name: &str, value: &Value<'_>) -> Option<String> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(text.to_string()),
+            other => {
+                self.mismatch(at, name, "a text", other);
+                None
+            }
+        }
+    }
+
+    fn list(&mut self, at: usize, name: &str, value: &Value<'_>) -> Vec<String> {
+        match value.get_ref() {
+            DeValue::String(text) => vec![text.to_string()],
+            DeValue::Array(values) => {
+                let mut list = Vec::new();
+                for value in values.iter() {
+                    list.extend(self.one(value.span().start, name, value));
+                }
+                list
+            }
+            other => {
+                self.mismatch(at, name, "a text or an array of texts", other);
+                Vec::new()
+            }
+        }
+    }
+
+    fn mismatch(&mut self, at: usize, name: &str, wanted: &str, found: &DeValue<'_>) {
+        let found = kind_of(found);
+        self.wrong(at, format!("'{name}' needs {wanted}, not {found}"));
+    }
+}
+
+/// Whether `[[vhost.directory]]` begins its tables, in place of texts as the option has them.
+fn is_array_of_tables(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Array(values) => values
+            .iter()
+            .any(|value| matches!(value.get_ref(), DeValue::Table(_))),
+        _ => false,
+    }
+}
+
+/// The entries of a table in the order of the file.
+fn sorted<'t, 'i>(
+    table: &'t DeTable<'i>,
+) -> Vec<(&'t Spanned<toml::de::DeString<'i>>, &'t Value<'i>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+fn unknown(name: &str, of: &str, near: Option<&str>) -> String {
+    let name = name.escape_debug();
+    match near {
+        Some(near) => format!("unknown key '{name}' {of}, did you mean '{near}'?"),
+        None => format!("unknown key '{name}' {of}"),
+    }
+}
+
+fn nearest<'k>(
+    name: &str,
+    known: impl IntoIterator<Item = &'k &'static str>,
+) -> Option<&'static str> {
+    let name = name.replace('-', "_");
+    let distances = known
+        .into_iter()
+        .map(|known| (strsim::osa_distance(&name, known), *known));
+    let near = distances.filter(|(distance, known)| *distance <= 3 && distance * 3 <= known.len());
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}

@@ -1,0 +1,264 @@
+# Virtual hosts: which host has a request, its files, redirects and rules, and what a reload changes.
+use strict;
+use warnings;
+
+use Test::More;
+
+use IO::Socket::UNIX;
+use Gepok::Test;
+use Gepok::Test::Connection;
+
+gepok_only();
+
+my $root = root();
+my $bin  = "$root/blib/script/gepok";
+
+sub spew  { open my $file, '>', $_[0] or die "$_[0]: $!"; print {$file} $_[1]; close $file or die $! }
+sub slurp { open my $file, '<', $_[0] or return ''; local $/; scalar(<$file>) // '' }
+
+my @started;
+END { kill TERM => @started if @started }
+
+# A server that goes by the text of this file: (its process id, its folder, its port).
+sub begin {
+    my ($dir, $text, @arguments) = @_;
+    my $port = free_port();
+    spew("$dir/site.toml", "http_ports = ['127.0.0.1:$port']\nunix_sockets = ['$dir/socket']\nmax_workers = 1\npid_path = '$dir/pid'\n$text");
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        chdir $dir or POSIX::_exit(1);
+        open STDOUT, '>>', "$dir/log" or die $!;
+        open STDERR, '>&', \*STDOUT;
+        exec $bin, '-c', 'site.toml', @arguments or POSIX::_exit(1);
+    }
+    push @started, $pid;
+    ok soon { eval { get($port, '/', 'nobody'); 1 } }, 'it serves' or BAIL_OUT(slurp("$dir/log"));
+    return ($pid, $port);
+}
+
+sub end {
+    my $pid = shift;
+    @started = grep { $_ != $pid } @started;
+    kill TERM => $pid;
+    waitpid $pid, 0;
+    return;
+}
+
+# By port, or by the path of a Unix socket.
+sub get {
+    my ($at, $target, $host, $method) = @_;
+    my $client = Gepok::Test::Connection->new($at =~ /\A\d+\z/ ? (port => $at) : (path => $at));
+    $client->send(($method // 'GET') . " $target HTTP/1.1\r\n" . (defined $host ? "Host: $host\r\n" : '') . "Connection: close\r\n\r\n");
+    return $client->response($method // 'GET');
+}
+
+my $APP = q{sub { my $env = shift; [200, [], ["app of $env->{HTTP_HOST}, $env->{PATH_INFO}"]] }};
+
+check 'hosts by name, by domain, by default' => sub {
+    my $dir = scratch();
+    for my $host (qw(a b c)) {
+        mkdir "$dir/$host" or die $!;
+        spew("$dir/$host/name.txt", "file of $host");
+        spew("$dir/$host/top.html", "top of $host");
+    }
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', $APP);
+cache_control = "max-age=1"
+status_path   = "/server-status"
+
+[[vhost]]
+name       = "www.a.org"
+aliases    = ["a.org", "*.a.org"]
+documents  = "a"
+index_file = "top.html"
+
+[[vhost]]
+name          = "b.org"
+documents     = "b"
+fallback      = "404"
+cache_control = "max-age=2"
+
+[vhost.directory]
+"/of-c" = "c"
+TOML
+    for my $name (qw(www.a.org a.org WWW.A.ORG a.org. a.org:80 x.a.org x.y.a.org)) {
+        is get($port, '/name.txt', $name)->content, 'file of a', "$name: the first host";
+    }
+    is get($port, '/', 'a.org')->content, 'top of a', 'with its index file';
+    is get($port, '/name.txt', 'a.org')->field('Cache-Control'), 'max-age=1', "and an option of the server's";
+    is get($port, '/x', 'a.org')->content, 'app of a.org, /x', 'what it does not have goes to the app';
+    is get($port, '/name.txt', 'b.org')->content, 'file of b', 'b.org: the second host';
+    is get($port, '/name.txt', 'b.org')->field('Cache-Control'), 'max-age=2', 'with an option of its own';
+    is get($port, '/x', 'b.org')->status, 404, 'and without an app';
+    is get($port, '/of-c/name.txt', 'b.org')->content, 'file of c', 'and a directory';
+    is get($port, '/of-c/name.txt', 'a.org')->content, 'app of a.org, /of-c/name.txt', 'which the first host does not have';
+    is get($port, 'http://b.org/name.txt', 'a.org')->content, 'file of b', 'the host of a whole URL counts';
+    for my $name (qw(c.org xa.org org 127.0.0.1)) {
+        is get($port, '/name.txt', $name)->status, 404, "$name: no host has it, and there is no default";
+    }
+    is get($port, '/name.txt', '')->status, 404, 'nor one for an empty name';
+    is get($port, '/server-status', 'c.org')->status, 200, 'the status page is for every name';
+    end($pid);
+};
+
+check 'the default host has all other names' => sub {
+    my $dir = scratch();
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', $APP);
+[[vhost]]
+name = "a.org"
+redirect = { "/" = "/a" }
+[[vhost]]
+name    = "b.org"
+default = true
+TOML
+    is get($port, '/', $_)->content, "app of $_, /", "$_: the app, by the default" for qw(b.org c.org 127.0.0.1);
+    is get($port, '/', 'a.org')->status, 307, 'a known name: its own host';
+    my $client = Gepok::Test::Connection->new(port => $port);
+    $client->send("GET / HTTP/1.0\r\n\r\n");
+    like $client->response->content, qr/^app of /, 'HTTP/1.0 without a name: the default';
+    end($pid);
+};
+
+check 'redirects' => sub {
+    my $dir = scratch();
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', $APP);
+[[vhost]]
+name     = "a.org"
+redirect = { "/old/*" = "/new/*", "/news" = [301, "https://news.example.org/"], "/up/*" = "/*" }
+TOML
+    for my $case (
+        ['/old/x/y?z=1', 307, '/new/x/y?z=1'],
+        ['/old/',        307, '/new/'],
+        ['/news',        301, 'https://news.example.org/'],
+        ['/up//evil.org/x', 307, '/evil.org/x'],
+    ) {
+        my ($target, $status, $place) = @$case;
+        my $response = get($port, $target, 'a.org');
+        is $response->status, $status, "$target: $status";
+        is $response->field('Location'), $place, "to $place";
+    }
+    is get($port, '/old/x', 'a.org', 'POST')->status, 307, 'for every method';
+    is get($port, '/older/x', 'a.org')->content, 'app of a.org, /older/x', 'a path that only begins with the same letters is the app\'s';
+    end($pid);
+};
+
+check 'rules' => sub {
+    my $dir = scratch();
+    mkdir "$dir/$_" or die $! for qw(public public/private public/private/open secret);
+    spew("$dir/public/private/x.txt",      'private');
+    spew("$dir/public/private/open/x.txt", 'open');
+    spew("$dir/public/x.txt",              'public');
+    spew("$dir/secret/x.txt",              'secret');
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', $APP);
+[[vhost]]
+name      = "a.org"
+documents = "public"
+
+[[vhost.directory]]
+path  = "/private"
+allow = ["10.0.0.0/8", "unix:"]
+
+[[vhost.directory]]
+path  = "/private/open"
+allow = "127.0.0.1-127.0.0.3"
+
+[[vhost.directory]]
+path     = "/secret"
+location = "secret"
+deny     = "127.0.0.0/8"
+
+[[vhost.directory]]
+path  = "/admin"
+allow = []
+
+[[vhost]]
+name  = "closed.org"
+deny  = "127/8"
+TOML
+    is get($port, '/x.txt', 'a.org')->content, 'public', 'what has no rule is for everybody';
+    for my $path (qw(/private/x.txt /private /private/ //private/x.txt /./private/x.txt /x/../private/x.txt /%70rivate/x.txt
+        /private%2fx.txt /private//x.txt /private/../private/x.txt /secret/x.txt /admin /admin/users //admin /%61dmin /admin%2Fx
+        /private/open/../x.txt)) {
+        is get($port, $path, 'a.org')->status, 403, "$path: 403 for others";
+    }
+    is get($port, '/private/x.txt', 'a.org', $_)->status, 403, "for $_ as well" for qw(HEAD POST OPTIONS);
+    is get($port, '/privateer', 'a.org')->content, 'app of a.org, /privateer', 'a longer name is another path';
+    is get($port, '/private/open/x.txt', 'a.org')->content, 'open', 'the rule of the longest path counts';
+    is get("$dir/socket", '/private/x.txt', 'a.org')->content, 'private', 'a client of the Unix socket may';
+    is get("$dir/socket", '/secret/x.txt', 'a.org')->content, 'secret', 'and is none of the network that may not';
+    is get($port, '/', 'closed.org')->status, 403, 'a whole host is closed';
+    like get("$dir/socket", '/', 'closed.org')->content, qr/^app/, 'to that network alone';
+
+    # An upload to where the client may not come is refused before it comes.
+    my $client = Gepok::Test::Connection->new(port => $port);
+    $client->send("POST /admin HTTP/1.1\r\nHost: a.org\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n");
+    is $client->response->status, 403, 'an upload is refused at its head';
+    end($pid);
+};
+
+check 'a host without an app answers while all workers hang' => sub {
+    my $dir = scratch();
+    mkdir "$dir/public" or die $!;
+    spew("$dir/public/x.txt", 'there');
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', 'sub { sleep 600 if $_[0]{PATH_INFO} eq "/hang"; [200, [], []] }');
+[[vhost]]
+name      = "files.org"
+documents = "public"
+fallback  = "404"
+[[vhost]]
+name    = "app.org"
+default = true
+TOML
+    my $hangs = Gepok::Test::Connection->new(port => $port);
+    $hangs->send("GET /hang HTTP/1.1\r\nHost: app.org\r\n\r\n");
+    is get($port, '/x.txt', 'files.org')->content, 'there', 'its files are sent';
+    is get($port, '/y.txt', 'files.org')->status, 404, 'and what it does not have is refused';
+    @started = grep { $_ != $pid } @started;
+    kill INT => $pid;
+    waitpid $pid, 0;
+};
+
+check 'a reload adds and removes hosts on open connections' => sub {
+    my $dir = scratch();
+    my $hosts = sub { join '', map {"[[vhost]]\nname = '$_'\nredirect = {'/' = '/of-$_'}\n"} @_ };
+    my ($pid, $port) = begin("$dir", $hosts->('a.org'), '-e', $APP);
+    my $kept = Gepok::Test::Connection->new(port => $port);
+    my $ask  = sub { $kept->send("GET / HTTP/1.1\r\nHost: $_[0]\r\n\r\n"); my $got = $kept->response; $got->field('Location') // $got->status };
+    is $ask->('a.org'), '/of-a.org', 'the first host';
+    is $ask->('b.org'), 404,         'no second one';
+    my $file   = slurp("$dir/site.toml") =~ s/\[\[vhost.*//sr;
+    my $reload = sub { spew("$dir/site.toml", $file . $hosts->(@_)); run_command([$bin, 'reload', '-c', "$dir/site.toml"]) };
+    for my $round (1 .. 5) {
+        is +($reload->('a.org', 'b.org'))[0], 0, 'a host is added';
+        is $ask->('b.org'), '/of-b.org', 'the same connection has it';
+        is +($reload->('b.org'))[0], 0, 'a host is removed';
+        is $ask->('a.org'), 404, 'and is gone for it';
+        is $ask->('b.org'), '/of-b.org', 'the other one stays';
+    }
+    my ($status, $output) = $reload->('b.org', 'b.org');
+    is $status >> 8, 1, 'a broken file: exit status 1';
+    like $output, qr/site\.toml:8: the name 'b\.org' is taken by the virtual host at \S+:5/, 'with line and reason';
+    is $ask->('b.org'), '/of-b.org', 'the old hosts serve on';
+    end($pid);
+};
+
+check 'mistakes are told with their lines' => sub {
+    my $dir = scratch();
+    for my $case (
+        ["[[vhost]]\nname = 'a'\nalaises = ['b']\n", qr/site\.toml:3: unknown key 'alaises' of a virtual host, did you mean 'aliases'\?/],
+        ["[[vhost]]\nname = 'a'\ndocuments = 'none'\n", qr/site\.toml:1: option 'documents': the directory '.*none' can't be opened/],
+        ["documents = '.'\n[[vhost]]\nname = 'a'\n", qr/site\.toml:1: option 'documents': there are virtual hosts, so it has to stand in one of them/],
+        ["[[vhost]]\nname = 'a'\nallow = 'www.example.org'\n", qr/site\.toml:3: 'www\.example\.org' is not an address, a network/],
+    ) {
+        my ($text, $told) = @$case;
+        spew("$dir/site.toml", $text);
+        my ($status, $output) = run_command([$bin, 'check', '-c', 'site.toml'], dir => "$dir");
+        is $status >> 8, 2, 'gepok check exits with 2';
+        like $output, $told, 'and says why';
+    }
+    spew("$dir/site.toml", "[[vhost]]\nname = 'a.org'\naliases = ['*.a.org']\ndefault = true\n");
+    my ($status, $output) = run_command([$bin, 'check', '--print', '-c', 'site.toml'], dir => "$dir");
+    is $status, 0, 'a good file';
+    like $output, qr/^\[\[vhost\]\] +# site\.toml:1\nname = "a\.org"\naliases = \["\*\.a\.org"\]\ndefault = true$/m, 'its hosts are printed';
+};
+
+done_testing;
