@@ -9,6 +9,7 @@ use Test::More;
 
 use Gepok::Test;
 use Gepok::Test::Large;
+use Gepok::Test::Nginx;
 
 gepok_only();
 
@@ -161,6 +162,50 @@ check 'an app that goes on to write holds nobody up' => sub {
         $client->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         is $client->response('GET')->content, 'with a blank';
     }
+};
+
+# The same app behind nginx, whose internal location has the files, and with Gepok's own.
+check 'X-Accel-Redirect as nginx does it' => sub {
+    plan skip_all => 'nginx (nginx-light) is missing' unless Gepok::Test::Nginx::program();
+    my $behind = server(app => $APP, options => {start_servers => 1});
+    my ($port, $place) = (free_port(), scratch());
+    chmod 0755, "$place", "$folder" or die $!;
+    my $nginx = Gepok::Test::Nginx::start(folder => "$place", port => $port, user => 'root', http => <<"END");
+    types { video/mp4 mp4; text/plain txt; text/css css; } default_type application/octet-stream; charset utf-8; charset_types text/plain text/css;
+    server {
+        listen 127.0.0.1:$port;
+        location / { proxy_pass http://127.0.0.1:@{[$behind->port]}; }
+        location /internal/ { internal; alias $folder/files/; }
+    }
+END
+    $nginx or die "nginx does not start: " . do { local (@ARGV, $/) = grep {-e} "$place/stderr", "$place/errors"; <> };
+    my @own = ('Content-Type' => 'text/x-own', 'Set-Cookie' => 'a=1', 'Content-Disposition' => 'attachment', 'Cache-Control' => 'private');
+    my @all = map { my $url = $_; map { [target('X-Accel-Redirect' => $url, @$_)] } [], \@own }
+        '/internal/video.mp4', '/internal/a b.txt', '/internal/a%20b.txt', '/internal/a%2520b.txt', '/internal/a%20b.txt?x=y',
+        '/internal/style.css', '/internal/empty', '/internal/none', '/internal/etc/../none';
+    my $compared = 0;
+    for my $target (map {@$_} @all) {
+        for my $method (qw(GET HEAD)) {
+            for my $more ('', 'Range: bytes=2-5', 'Range: bytes=0-0,2-2', 'Range: bytes=900000-', 'If-Modified-Since: ' . time2str(1e9),
+                'If-Unmodified-Since: ' . time2str(1e8)) {
+                next if $method eq 'HEAD' && $more =~ /Range/ || $target =~ /empty/ && $more;
+                my $ask = sub {
+                    my $connection = Gepok::Test::Connection->new(port => $_[0]);
+                    $connection->send("$method $target HTTP/1.1\r\nHost: x\r\n" . ($more && "$more\r\n") . "\r\n");
+                    my $got   = $connection->response($method);
+                    my $fine  = $got->status =~ /^(?:20[06])$/;
+                    my @names = qw(Set-Cookie Content-Disposition Cache-Control);
+                    push @names, qw(Last-Modified Content-Length Content-Type Content-Range) if $fine && $more !~ /,/;
+                    return join "\n", $got->status, (map { "$_: " . ($fine || $got->status == 304 ? $got->field($_) // '' : '') } @names),
+                        $fine && $more !~ /,/ ? $got->content : '';
+                };
+                my ($theirs, $ours) = map { $ask->($_) } $port, $server->port;
+                $compared++;
+                is $ours, $theirs, "$method $target $more";
+            }
+        }
+    }
+    cmp_ok $compared, '>', 100;
 };
 
 check '1 GiB for each of 200 slow clients, one worker' => sub {
