@@ -236,3 +236,48 @@ fn wait(channel: &WorkerEnd, app: &dyn App) -> io::Result<Incoming> {
     WAITING.store(false, Ordering::SeqCst);
     incoming
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::channel::core_end::CoreEnd;
+    use crate::channel::raw::{RawEnd, request};
+    use crate::channel::{Descriptors, pair};
+    use crate::semantics::message::Content;
+
+    /// An app that must not be called.
+    struct Untouched;
+
+    impl App for Untouched {
+        fn call(&mut self, id: u64, _: Request, _: bool) -> Called {
+            panic!("request {id} was run");
+        }
+    }
+
+    /// Protects: a worker does not run a request of which nobody knows any more whose it is.
+    #[tokio::test]
+    async fn a_worker_leaves_when_its_claim_word_was_overwritten() {
+        let (core, worker) = pair().unwrap();
+        let [socket, memory, bell] =
+            [&worker.socket, &worker.memory, &worker.bell].map(|it| it.try_clone().unwrap());
+        let scribbler = RawEnd::open(Descriptors::from([socket, memory, bell])).unwrap();
+        let core = CoreEnd::open(core).unwrap();
+        let worker = WorkerEnd::open(worker).unwrap();
+        let id = core.next_id().unwrap();
+        let sent = Rc::new(request(Content::Empty));
+        core.send_request(id, &sent, false).unwrap();
+        for word in [u64::MAX, 0x55, id << 8 | 2] {
+            scribbler.scribble_claim(id as usize, word);
+            let left = serve(
+                &worker,
+                &mut Untouched,
+                Budget::unlimited(),
+                Shown::default(),
+            );
+            assert_eq!(left, Left::Exit(1), "{word:#x}");
+            core.send_request(id, &sent, false).unwrap();
+        }
+    }
+}

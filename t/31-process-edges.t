@@ -239,6 +239,49 @@ check 'no descriptors left for new workers' => sub {
     is $server->stop, 0, 'status 0';
 };
 
+# Protects: a file that the core can't take is missed in its own response alone; no other response gets it, and the worker goes on.
+check 'no descriptors left for files of responses' => sub {
+    plan skip_all => 'prlimit is not installed' if system('command -v prlimit >/dev/null');
+    my $server = server(options => {start_servers => 1}, app => <<'END');
+sub {
+    my ($letter) = shift->{PATH_INFO} =~ m{^/(\w)$} or return [200, [], [$$]];
+    open my $file, '+>', undef or die "a file: $!";
+    syswrite $file, $letter x 100_000;
+    sysseek $file, 0, 0;
+    return [200, ['Content-Length' => 100_000], $file];
+}
+END
+    my $worker  = $server->get('/')->content;
+    my ($core)  = grep { $_ != $worker } $server->descendants;
+    my ($count) = map { /^Max open files\s+(\d+)/ } do { open my $file, '<', "/proc/$core/limits" or die $!; <$file> };
+    my $limit   = sub { system 'prlimit', '--pid', $core, "--nofile=$_[0]:"; };
+    for my $free (0, 1, 0, 1) {
+        my %clients = map { $_ => $server->connect } 'a' .. 'f';
+        for my $client (values %clients) {
+            $client->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            is $client->response->content, $worker, 'a client is connected to the same worker';
+        }
+        my %open   = map { $_ => 1 } map {m{(\d+)$}} glob "/proc/$core/fd/*";
+        my @unused = grep { !$open{$_} } 0 .. 1000;
+        $limit->($unused[$free]);
+        $clients{$_}->send("GET /$_ HTTP/1.1\r\nHost: x\r\n\r\n") for sort keys %clients;
+        my $lost = 0;
+        for my $letter (sort keys %clients) {
+            my $client   = $clients{$letter};
+            my $response = eval { $client->response('GET') };
+            my $content  = $response && $response->status == 200 ? $response->content : $client->{buffer};
+            my $others   = () = $content =~ /(?!$letter)[a-f]{1000}/g;
+            is $others, 0, "$free left, $letter: no other content";
+            $lost++ unless $response && $response->status == 200;
+            ok $lost || $content eq $letter x 100_000, 'all of its own' if $response && $response->status == 200;
+        }
+        cmp_ok $lost, '>', 0, 'some are lost' if !$free;
+        $limit->($count);
+    }
+    is $server->get('/')->content, $worker, 'the worker goes on';
+    is $server->get('/a')->content, 'a' x 100_000, 'with files as before';
+};
+
 check 'server_ready that dies' => sub {
     my $port   = free_port();
     my $script = scratch();

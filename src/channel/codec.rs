@@ -320,11 +320,11 @@ pub(super) fn get_range(mut payload: Bytes) -> Result<(u64, u64), Violation> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    pub(in crate::channel) fn request(content: Content) -> Request {
+    pub(crate) fn request(content: Content) -> Request {
         let head = Bytes::from_static(b"PUT /a%20b HTTP/1.1\r\nHost: h\r\nX-Y:  z \r\n\r\n");
         let span = |part: &str| {
             let whole = std::str::from_utf8(&head).unwrap();

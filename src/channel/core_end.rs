@@ -33,7 +33,7 @@ const BUFFER: usize = 16 * 1024;
 const MOST_OUTGOING: usize = 8 * SLOTS;
 
 /// How often in a row a worker may ring without having sent anything. A ring for what was read already usually comes once.
-const MOST_RINGS: u32 = 10_000;
+const MOST_RINGS: u32 = 100;
 
 /// How long the core waits before it tries a full socket again, if it has no free descriptor to poll it with.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(10);
@@ -61,6 +61,8 @@ pub struct CoreEnd {
     /// A buffer that frames went out of, for the next ones.
     spare: RefCell<Vec<u8>>,
     attention: Attention,
+    /// More waits for the worker than it may leave unread.
+    overflowed: Cell<bool>,
 }
 
 impl CoreEnd {
@@ -89,6 +91,7 @@ impl CoreEnd {
             out: RefCell::default(),
             spare: RefCell::default(),
             attention: Attention::default(),
+            overflowed: Cell::new(false),
         })
     }
 
@@ -253,6 +256,9 @@ impl CoreEnd {
 
     fn send(&self, bytes: Vec<u8>, ancillary: Ancillary) -> io::Result<()> {
         if self.out.borrow().len() >= MOST_OUTGOING {
+            // Whoever sends may not care: `next` says it.
+            self.overflowed.set(true);
+            self.attention.call();
             return Err(Violation::NotReading.into());
         }
         let was_empty = self.out.borrow().is_empty();
@@ -329,6 +335,9 @@ impl CoreEnd {
         loop {
             if let Some(message) = self.unframed()? {
                 return Ok(Some(message));
+            }
+            if self.overflowed.get() {
+                return Err(Violation::NotReading.into());
             }
             let pending = self.write_queued()?;
             if !self.ring.borrow().prepare_sleep(&self.memory.ring) {

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::fstat;
 
 use super::area::Area;
 use super::claim::Claims;
@@ -28,7 +29,7 @@ pub(super) struct Shared {
 
 const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<Shared>()).unwrap();
 
-/// Makes the shared memory; its size can't shrink, so no process is killed by touching it.
+/// Makes the shared memory; its size can't change: no process is killed by touching it, and none can make it grow.
 ///
 /// # Errors
 /// Whatever the kernel says when memory or descriptors run out.
@@ -40,7 +41,9 @@ pub(super) fn create() -> io::Result<OwnedFd> {
     nix::unistd::ftruncate(&memory, LENGTH.get() as i64)?;
     fcntl(
         &memory,
-        FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL),
+        FcntlArg::F_ADD_SEALS(
+            SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL,
+        ),
     )?;
     Ok(memory)
 }
@@ -61,8 +64,13 @@ impl Memory {
     /// Maps the memory of this descriptor.
     ///
     /// # Errors
-    /// Whatever mmap says.
+    /// Whatever fstat and mmap say. InvalidData where it has another size: touching what is not there would be a SIGBUS.
     pub(super) fn map(memory: impl AsFd) -> io::Result<Self> {
+        let size = fstat(&memory)?.st_size;
+        if size != LENGTH.get() as i64 {
+            let error = format!("the channel's memory has {size} bytes instead of {LENGTH}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a fresh shared mapping of a sealed memfd; nothing else in this process refers to it.
         let address = unsafe { mmap(None, LENGTH, protection, MapFlags::MAP_SHARED, memory, 0)? };
@@ -94,10 +102,25 @@ mod tests {
     use super::super::claim::{Claim, Claimed};
     use super::*;
 
+    /// Protects both processes from a SIGBUS, and the machine from a worker that lets its memory grow.
     #[test]
-    fn the_memory_cannot_shrink() {
+    fn the_memory_keeps_its_size() {
         let memory = create().unwrap();
-        assert!(nix::unistd::ftruncate(&memory, 0).is_err());
+        for size in [0, LENGTH.get() as i64 - 1, LENGTH.get() as i64 + 1, 1 << 40] {
+            assert!(nix::unistd::ftruncate(&memory, size).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_of_another_size_is_not_mapped() {
+        for size in [0, 4096, LENGTH.get() as i64 - 1, LENGTH.get() as i64 + 4096] {
+            let other = memfd_create(c"other", MFdFlags::MFD_CLOEXEC).unwrap();
+            nix::unistd::ftruncate(&other, size).unwrap();
+            let error = Memory::map(&other).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{size}");
+        }
+        let (pipe, _) = nix::unistd::pipe().unwrap();
+        assert!(Memory::map(&pipe).is_err());
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::frame::HEADER;
 use super::memory::Memory;
 pub(crate) use super::transfer::lose_next_descriptor;
 
+pub(crate) use super::codec::tests::request;
+
 /// The end of a worker that may be broken.
 #[derive(Debug)]
 pub(crate) struct RawEnd {
@@ -63,6 +65,11 @@ impl RawEnd {
         let put = self.memory.ring.put(batch);
         self.ring();
         put
+    }
+
+    /// Puts bytes into the ring, and does not ring.
+    pub(crate) fn put_silently(&self, batch: &[u8]) -> bool {
+        self.memory.ring.put(batch)
     }
 
     /// Rings the bell.

@@ -80,6 +80,11 @@ impl Call {
         matches!(self, Call::Request(state) if state.is_pinned())
     }
 
+    /// Whether a worker that has not claimed it may lose it to another one.
+    pub(super) fn may_move(&self) -> bool {
+        !self.is_pinned() && !matches!(self, Call::Request(state) if state.is_suspect.get())
+    }
+
     /// How long the app may work on it without a sign of progress; `None` without limit.
     pub(super) fn timeout(&self, settings: &Settings) -> Option<Duration> {
         match self {

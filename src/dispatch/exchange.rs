@@ -61,6 +61,9 @@ pub(super) struct InFlight {
     pub(super) flow: Option<InFlow>,
     /// It is for one worker only.
     pinned: bool,
+    /// It may have been run by a worker that has broken its channel, though the claim word says that it was not. It may go to one
+    /// more worker, and to no third: it would break one after the other.
+    pub(super) is_suspect: Cell<bool>,
     /// The app waits for the client's socket.
     asked: Cell<bool>,
     /// The app has asked for it.
@@ -88,6 +91,7 @@ impl InFlight {
             _memory: memory,
             flow: flow.map(InFlow::new),
             pinned: false,
+            is_suspect: Cell::new(false),
             asked: Cell::new(false),
             taken: Cell::new(false),
             slow: Cell::new(false),

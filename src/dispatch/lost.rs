@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
 
 use super::event::Event;
 use super::report::Report;
@@ -12,7 +15,29 @@ use super::{Dispatch, now};
 use crate::channel::core_end::CoreEnd;
 use crate::channel::violation::{ChannelError, Violation};
 
+/// How often the core looks at what a worker that has calls could have overwritten, and would not be noticed by what it says.
+const AUDIT: Duration = Duration::from_millis(500);
+
 impl Dispatch {
+    /// Looks at the claim words of all workers as long as they hold calls: one that has overwritten its own and is silent would be
+    /// taken for busy. Reads what they have said as well, should they have overwritten whether the core sleeps.
+    pub(super) fn audit(self: &Rc<Self>) {
+        if self.auditing.replace(true) {
+            return;
+        }
+        let dispatch = Rc::clone(self);
+        spawn_local(async move {
+            while dispatch.workers.borrow().hold_calls() {
+                tokio::time::sleep(AUDIT).await;
+                let overwritten = dispatch.workers.borrow().audit();
+                for (number, violation) in overwritten {
+                    dispatch.worker_broken(number, violation);
+                }
+            }
+            dispatch.auditing.set(false);
+        });
+    }
+
     /// Worker `number` is dead, as waitpid told the master. What it had sent is taken; what it had not claimed was not run and
     /// goes back to the front of the queue; what it had claimed has failed.
     pub fn worker_died(self: &Rc<Self>, number: u32) {
@@ -91,7 +116,7 @@ impl Dispatch {
                 return any;
             };
             any = true;
-            ::log::error!("worker {number} has broken its channel and is replaced: {violation}");
+            ::log::error!("worker {number} has broken its channel: {violation}");
             self.report(Report::Broken(number));
             self.requeue_left(left);
         }

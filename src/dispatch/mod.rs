@@ -110,6 +110,8 @@ pub struct Dispatch {
     watching: Cell<bool>,
     /// The watch over calls that take too long is running.
     timing: Cell<bool>,
+    /// [`audit`](Self::audit) is running.
+    auditing: Cell<bool>,
     /// Workers were told to leave; new ones are told at once.
     stopped: Cell<bool>,
     /// No worker will come any more.
@@ -149,6 +151,7 @@ impl Dispatch {
             oldest_at_worker: Cell::new(None),
             watching: Cell::new(false),
             timing: Cell::new(false),
+            auditing: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
             memory: Rc::default(),
@@ -250,6 +253,7 @@ impl Dispatch {
                     }
                     self.watch_calls(&call);
                     self.watch();
+                    self.audit();
                 }
                 // Dead or dying; the master will tell. The call was never sent whole.
                 Some(Err(_)) | None => self.queue.borrow_mut().push_front(call),

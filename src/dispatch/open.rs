@@ -94,6 +94,16 @@ impl Open {
         self.0.iter()
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ids of their requests.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|open| open.id)
+    }
+
     /// All of them.
     pub(super) fn take(&mut self) -> VecDeque<Response> {
         std::mem::take(&mut self.0)

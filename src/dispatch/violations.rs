@@ -139,7 +139,7 @@ type Flood = (fn(&World), Violation);
 #[test]
 fn each_violation_is_noticed_and_costs_what_the_worker_had() {
     #[rustfmt::skip] // A table.
-    let damages: [(Damage, Expected); 30] = [
+    let damages: [(Damage, Expected); 32] = [
         // Frames that are none.
         (|w| w.frame(99, 0, 1, b""), |v| v == Violation::UnknownKind(99)),
         (|w| w.frame(0, 0, 0, b""), |v| v == Violation::UnknownKind(0)),
@@ -175,6 +175,9 @@ fn each_violation_is_noticed_and_costs_what_the_worker_had() {
         (|w| { w.worker.scribble_ring(8, 0); }, |v| matches!(v, Violation::BatchLength(_))),
         (|w| { w.worker.put(&[9, 9, 9]); }, |v| v == Violation::BatchCut),
         (|w| { w.worker.scribble_claim(1, u64::MAX); w.head(); }, |v| v == Violation::ClaimOverwritten(1)),
+        // What it says nothing of.
+        (|w| w.worker.scribble_claim(1, u64::MAX), |v| v == Violation::ClaimOverwritten(1)),
+        (|w| { w.worker.put_silently(&RawEnd::frame(99, 0, 0, 1, b"")); }, |v| v == Violation::UnknownKind(99)),
     ];
     for (number, (damage, expected)) in damages.into_iter().enumerate() {
         run(|| async move {
@@ -227,6 +230,69 @@ fn a_flood_of_what_costs_nothing_ends() {
             assert_eq!(violation.await, Some(Stage::Broken(expected)));
         });
     }
+}
+
+/// Protects the core's memory: what a worker does not read waits for it only up to a bound.
+#[test]
+fn a_worker_that_reads_nothing_is_given_up() {
+    run(|| async {
+        let World {
+            dispatch,
+            mut reports,
+            worker,
+            first,
+            second: _second,
+        } = World::new().await;
+        // Each question for the socket of a client that has left is answered at once.
+        drop(first);
+        let take = RawEnd::frame(TAKE, 0, 0, 1, b"");
+        let mut taken = 0;
+        while reports.try_recv() != Ok(Report::Broken(1)) {
+            taken += u32::from(worker.send(&take, 0));
+            assert!(taken < 20_000, "its answers are without bound");
+            tokio::task::yield_now().await;
+        }
+        let workers = dispatch.workers.borrow();
+        let stage = workers.get(1).map(|worker| worker.stage);
+        assert_eq!(stage, Some(Stage::Broken(Violation::NotReading)));
+    });
+}
+
+/// Protects all workers from a request that breaks the one that runs it, and has its claim word say that it was not begun.
+#[test]
+fn a_request_breaks_no_worker_after_the_other() {
+    run(|| async {
+        let World {
+            dispatch,
+            mut reports,
+            worker,
+            first,
+            second: _second,
+        } = World::new().await;
+        let mut broken = 0;
+        let mut now = (1, worker);
+        let failed = async { while !matches!(first.next().await, Event::Failed) {} };
+        let mut failed = std::pin::pin!(failed);
+        loop {
+            // It runs the request, and takes back that it has claimed it. Then another worker comes.
+            let (number, worker) = now;
+            worker.scribble_claim(1, 1 << 8 | 1);
+            let (core, next) = pair().unwrap();
+            let next = RawEnd::open(next).unwrap();
+            dispatch.start_worker(number + 1, 2, CoreEnd::open(core).unwrap(), false);
+            next.send(&RawEnd::frame(IDLE, 0, 0, 0, b""), 0);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            worker.send(&RawEnd::frame(HEAD, 0, 200, 1, &no_fields()), 0);
+            while reports.recv().await != Some(Report::Broken(number)) {}
+            broken += 1;
+            now = (number + 1, next);
+            let soon = timeout(Duration::from_millis(20), failed.as_mut());
+            if soon.await.is_ok() {
+                break;
+            }
+            assert!(broken < 4, "it goes on");
+        }
+    });
 }
 
 /// Protects: requests that a broken worker had not claimed were not run, and go to others.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::call::{Call, Question};
@@ -82,6 +82,8 @@ pub(super) struct Worker {
     held: VecDeque<HeldCall>,
     /// Responses that are not complete; those of writers that the app keeps beyond the call are among them.
     open: Open,
+    /// The last request that was taken from it as not begun while it was the first, and its id.
+    lost: Option<(u64, Weak<InFlight>)>,
     /// It has said that it is ready, for the first time.
     loaded: bool,
     /// It has said that it leaves.
@@ -107,6 +109,7 @@ impl Worker {
             stage,
             held: VecDeque::new(),
             open: Open::default(),
+            lost: None,
             loaded: false,
             said_leaving: false,
             wakes: (0, now),
@@ -191,8 +194,16 @@ impl Worker {
 
     /// It has broken a rule of its channel.
     pub(super) fn breaks(&mut self, violation: Violation) {
-        if !self.is_broken() {
-            self.stage = Stage::Broken(violation);
+        if self.is_broken() {
+            return;
+        }
+        self.stage = Stage::Broken(violation);
+        // It answers what it has lost: it has run that, and had forged that it had not begun.
+        if let Some((id, state)) = self.lost.take()
+            && violation == Violation::NotOpen(id)
+            && let Some(state) = state.upgrade()
+        {
+            state.is_suspect.set(true);
         }
     }
 
@@ -236,6 +247,24 @@ impl Worker {
         }
     }
 
+    /// Whether it holds calls, or responses that are not complete, and what it says is still taken.
+    pub(super) fn holds_calls(&self) -> bool {
+        !self.is_broken() && self.holds_any()
+    }
+
+    fn holds_any(&self) -> bool {
+        !self.held.is_empty() || !self.open.is_empty()
+    }
+
+    /// Which rule it has broken in the claim words of what it holds.
+    pub(super) fn audit(&self) -> Option<Violation> {
+        let questions = self.held.iter().filter(|held| !held.answered);
+        let questions = questions.filter(|held| matches!(held.call, Call::Verify(_)));
+        let mut ids = self.open.ids().chain(questions.map(|held| held.id));
+        let overwritten = ids.find(|&id| self.end.claim(id) == Claim::Overwritten);
+        overwritten.map(Violation::ClaimOverwritten)
+    }
+
     /// Whether its call takes so long that none should wait for its end.
     pub(super) fn is_slow(&self, now: Instant) -> bool {
         let usual = Duration::from_micros((2.0 * self.mean) as u64);
@@ -250,7 +279,7 @@ impl Worker {
 
     /// Whether it has not begun with its first call, which could be another worker's.
     pub(super) fn is_unclaimed(&self) -> bool {
-        let Some(first) = self.held.front().filter(|first| !first.call.is_pinned()) else {
+        let Some(first) = self.held.front().filter(|first| first.call.may_move()) else {
             return false;
         };
         // An overwritten claim word shows when the call is taken back.
@@ -498,9 +527,14 @@ impl Worker {
     /// Takes back all calls that it has not claimed, the oldest first.
     pub(super) fn take_back_all(&mut self) -> Vec<Call> {
         let mut taken = self.take_back(usize::MAX);
-        if let Some(first) = self.held.front() {
+        if let Some(first) = self.held.front()
+            && (first.call.is_pinned() || first.call.may_move())
+        {
             let (id, call) = (first.id, first.call.clone());
             if self.revoke(id) {
+                if let Call::Request(state) = &call {
+                    self.lost = Some((id, Rc::downgrade(state)));
+                }
                 taken.insert(0, call);
             }
         }
@@ -508,18 +542,22 @@ impl Worker {
     }
 
     /// Takes all that a worker holds which is dead, or whose word counts no more: calls and responses, each with whether it has
-    /// failed, the oldest first. What can be taken back was not run.
+    /// failed, the oldest first. What can be taken back was not run. A broken worker may have forged that of its first call.
     pub(super) fn take_all(&mut self) -> Vec<Left> {
         let mut left = Vec::new();
+        let held = std::mem::take(&mut self.held);
         for open in self.open.take() {
-            let failed = open.is_begun() || self.end.revoke(open.id) != Claim::Offered;
-            left.push((Call::Request(open.state), failed));
+            let was_suspect = open.state.is_suspect.get();
+            let is_first = held.front().is_some_and(|first| first.id == open.id);
+            open.state
+                .is_suspect
+                .set(was_suspect || is_first && self.is_broken());
+            let taken_back = !open.is_begun() && self.end.revoke(open.id) == Claim::Offered;
+            left.push((Call::Request(open.state), was_suspect || !taken_back));
         }
-        for held in std::mem::take(&mut self.held) {
-            if let Call::Verify(_) = held.call {
-                left.push((held.call, false));
-            }
-        }
+        let calls = held.into_iter().map(|held| held.call);
+        let questions = calls.filter(|call| matches!(call, Call::Verify(_)));
+        left.extend(questions.map(|question| (question, false)));
         left
     }
 }

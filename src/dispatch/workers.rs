@@ -221,6 +221,19 @@ impl Workers {
         busy.inspect(|worker| worker.end.look()).count() > 0
     }
 
+    /// Whether any of them holds calls.
+    pub(super) fn hold_calls(&self) -> bool {
+        self.map.values().any(Worker::holds_calls)
+    }
+
+    /// Has the core read what workers with calls have said. Returns those that have overwritten a claim word.
+    pub(super) fn audit(&self) -> Vec<(u32, Violation)> {
+        let busy = self.iter().filter(|(_, worker)| worker.holds_calls());
+        let audited = busy.inspect(|(_, worker)| worker.end.look());
+        let broken = audited.filter_map(|(number, worker)| Some((number, worker.audit()?)));
+        broken.collect()
+    }
+
     /// Whether all that is derived from the workers' states agrees with them.
     #[cfg(test)]
     pub(super) fn is_consistent(&self) -> bool {

@@ -67,6 +67,12 @@ enum Phase {
     Leaving {
         until: Instant,
     },
+    /// The app's end of the channel is broken: this process is good for nothing more. Clients get what has been answered.
+    Failing {
+        until: Instant,
+    },
+    /// They have it.
+    Failed,
     /// The core has gone. The process is ended if the app has not returned by then.
     Stopping {
         until: Instant,
@@ -77,17 +83,18 @@ enum Phase {
 impl Phase {
     fn due(self) -> Option<Instant> {
         match self {
-            Phase::Serving | Phase::Over => None,
+            Phase::Serving | Phase::Failed | Phase::Over => None,
             Phase::Draining { until }
             | Phase::Drained { until }
             | Phase::Leaving { until }
+            | Phase::Failing { until }
             | Phase::Stopping { until } => Some(until),
         }
     }
 
     /// Whether messages of the core are still expected.
     fn has_core(self) -> bool {
-        !matches!(self, Phase::Stopping { .. } | Phase::Over)
+        !matches!(self, Phase::Stopping { .. } | Phase::Failed | Phase::Over)
     }
 }
 
@@ -167,6 +174,11 @@ impl Supervised {
                 (self.settings.clean_up)();
                 fork::leave(0);
             }
+            // Without the app's END blocks, which may hang. A service manager starts the server again.
+            if self.phase == Phase::Failed {
+                (self.settings.clean_up)();
+                fork::leave(1);
+            }
         }
     }
 
@@ -196,8 +208,10 @@ impl Supervised {
             Ok(Some(ToMaster::Drained)) => match self.phase {
                 Phase::Draining { until } => self.phase = Phase::Drained { until },
                 Phase::Leaving { .. } => self.dismiss_core(),
+                Phase::Failing { .. } => self.phase = Phase::Failed,
                 _ => {}
             },
+            Ok(Some(ToMaster::Broken(_))) => self.channel_broken(),
             Ok(Some(ToMaster::Alive)) => {
                 self.heartbeat.answered();
                 self.settings.notifier.iter().for_each(Notifier::alive);
@@ -210,6 +224,7 @@ impl Supervised {
             // It has died: the app's loop ends when the call in progress has returned.
             Ok(None) | Err(_) => match self.phase {
                 Phase::Leaving { .. } => self.phase = Phase::Over,
+                Phase::Failing { .. } => self.phase = Phase::Failed,
                 _ => self.phase = self.stopping_within(self.settings.graceful_timeout),
             },
         }
@@ -273,11 +288,12 @@ impl Supervised {
                 self.phase = self.stopping_within(FAST_STOP);
             }
             Phase::Leaving { .. } => self.dismiss_core(),
+            Phase::Failing { .. } => self.phase = Phase::Failed,
             Phase::Stopping { until } => {
                 let within = until.saturating_duration_since(Instant::now());
                 self.phase = self.stopping_within(within.min(FAST_STOP));
             }
-            Phase::Over => {}
+            Phase::Failed | Phase::Over => {}
         }
     }
 
@@ -293,6 +309,7 @@ impl Supervised {
             Phase::Serving => Instant::now() + self.settings.graceful_timeout,
             Phase::Draining { until } => until,
             Phase::Drained { .. } => return self.dismiss_core(),
+            Phase::Failing { .. } | Phase::Failed => return,
             Phase::Leaving { .. } | Phase::Stopping { .. } | Phase::Over => {
                 self.phase = Phase::Over;
                 return;
@@ -300,6 +317,22 @@ impl Supervised {
         };
         self.settings.notifier.iter().for_each(Notifier::stopping);
         self.phase = Phase::Leaving { until };
+        self.tell(ToCore::Died(1));
+        self.tell(ToCore::NoWorkers);
+    }
+
+    /// The app, or what it has loaded, has written to memory or descriptors that are not its own. No other worker could serve.
+    fn channel_broken(&mut self) {
+        let until = match self.phase {
+            Phase::Serving => Instant::now() + self.settings.graceful_timeout,
+            Phase::Draining { until } | Phase::Drained { until } | Phase::Leaving { until } => {
+                until
+            }
+            Phase::Failing { .. } | Phase::Stopping { .. } | Phase::Failed | Phase::Over => return,
+        };
+        ::log::error!("the server ends: its app can't be reached any more");
+        self.settings.notifier.iter().for_each(Notifier::stopping);
+        self.phase = Phase::Failing { until };
         self.tell(ToCore::Died(1));
         self.tell(ToCore::NoWorkers);
     }
@@ -336,7 +369,8 @@ impl Supervised {
                 ::log::warn!("requests were still being served after graceful_timeout");
                 self.stop_fast();
             }
-            Phase::Serving | Phase::Stopping { .. } | Phase::Over => {}
+            Phase::Failing { .. } => self.phase = Phase::Failed,
+            Phase::Serving | Phase::Stopping { .. } | Phase::Failed | Phase::Over => {}
         }
     }
 

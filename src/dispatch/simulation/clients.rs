@@ -120,7 +120,8 @@ impl World {
                 return true;
             }
             Event::Failed => {
-                let reason = fate.failed || fate.mad || client.pinned;
+                let suspect = client.exchange.state.is_suspect.get();
+                let reason = fate.failed || fate.mad || client.pinned || suspect;
                 assert!(reason, "a response has failed without a reason");
                 return true;
             }
