@@ -59,6 +59,8 @@ pub use self::reload::SiteReader;
 
 mod check;
 mod connections;
+#[doc(hidden)]
+pub mod fuzz;
 mod malloc_trim;
 mod master;
 mod reload;

@@ -75,3 +75,8 @@ fn conditional() -> io::Result<()> {
 fn accept_encoding() -> io::Result<()> {
     replay("accept_encoding", targets::accept_encoding::check)
 }
+
+#[test]
+fn core() -> io::Result<()> {
+    replay("core", targets::core::check)
+}

@@ -6,6 +6,7 @@ pub mod accept_encoding;
 pub mod channel_frames;
 pub mod chunked;
 pub mod conditional;
+pub mod core;
 pub mod log_format;
 pub mod options;
 pub mod range;

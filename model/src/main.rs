@@ -1,7 +1,7 @@
-//! The claim words and the ring of Gepok's channel, and the texts of its scoreboard, under loom: it runs each model in every order of the two
+//! The claim words, the ring and the area for content of Gepok's channel, and the texts of its scoreboard, under loom: it runs each model in every order of the two
 //! processes' steps that the memory model allows.
 //!
-//! The two files are the channel's own, over loom's atomics and with less room, so that a model comes to the end of it.
+//! The files are the channel's own, over loom's atomics and with less room, so that a model comes to the end of it.
 //! `cargo run --package gepok-model` runs them all.
 
 // A model fails as a test does, and needs a part of what it includes.
@@ -19,11 +19,32 @@ mod sync {
     pub(super) const SLOTS: usize = 2;
     pub(super) const WORDS: usize = 4;
     pub(super) const LONGEST: usize = 16;
+    pub(super) const AREA: usize = 4;
+
+    /// One cell for each byte of the area: loom sees where one side writes what the other may be reading.
+    #[derive(Debug, Default)]
+    pub(super) struct Accesses([loom::cell::UnsafeCell<()>; AREA]);
+
+    impl Accesses {
+        pub(super) fn write(&self, at: usize, length: usize) {
+            self.0[at..at + length]
+                .iter()
+                .for_each(|cell| cell.with_mut(|_| ()));
+        }
+
+        pub(super) fn read(&self, at: usize, length: usize) {
+            self.0[at..at + length]
+                .iter()
+                .for_each(|cell| cell.with(|_| ()));
+        }
+    }
 
     pub(super) use loom::thread::yield_now;
     pub(super) const TRIES: usize = 2;
 }
 
+#[path = "../../src/channel/area.rs"]
+mod area;
 #[path = "../../src/channel/claim.rs"]
 mod claim;
 #[path = "../../src/channel/ring.rs"]
@@ -39,6 +60,7 @@ use bytes::BytesMut;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
+use area::{Area, Cursor};
 use claim::{Claim, Claimed, Claims};
 use ring::{Reader, Ring};
 use sync::AtomicU64;
@@ -164,6 +186,70 @@ fn batches_behind_one_that_goes_by_the_socket() {
     what_the_worker_says_arrives_in_order(&[b"one", b"longer than sixteen", b"3"]);
 }
 
+/// A piece of content that finds no room in the area, in the place of where it is.
+const NOWHERE: u8 = u8::MAX;
+
+/// Protects channel rule 5: content in the area stays as it was until the core has given it back, and its room is used again after
+/// that. The core keeps one piece until it has the next, as it does for a client that takes its time.
+fn content_stays_until_it_is_given_back(pieces: &'static [&'static [u8]]) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        let shared = Arc::new((Area::default(), Ring::default()));
+        let worker = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (area, ring) = &*shared;
+                let mut cursor = Cursor::default();
+                for piece in pieces {
+                    let at = area.put(&mut cursor, piece).map_or(NOWHERE, |at| at as u8);
+                    while !ring.put(&[at, piece.len() as u8]) {
+                        thread::yield_now();
+                    }
+                }
+            })
+        };
+        let (area, ring) = &*shared;
+        let is_there = |at: u8, piece: &[u8]| {
+            // SAFETY: the worker has put it there, and it has not been given back.
+            assert_eq!(unsafe { area.piece(at.into(), piece.len()) }, piece);
+        };
+        let mut reader = Reader::default();
+        let mut got = BytesMut::new();
+        let mut kept: Vec<(u8, &[u8])> = Vec::new();
+        for piece in pieces {
+            while !reader.take(ring, &mut got).unwrap() {
+                thread::yield_now();
+            }
+            let at = got[0];
+            assert_eq!(usize::from(got[1]), piece.len());
+            got.clear();
+            if at != NOWHERE {
+                is_there(at, piece);
+                kept.push((at, piece));
+            }
+            if kept.len() == 2 {
+                for (at, piece) in kept.drain(..) {
+                    is_there(at, piece);
+                    area.give_back(piece.len());
+                }
+            }
+        }
+        worker.join().unwrap();
+        kept.iter().for_each(|&(at, piece)| is_there(at, piece));
+    });
+}
+
+/// Pieces of which two fill the area: the third finds room if the first two were given back.
+fn content_of_a_full_area() {
+    content_stays_until_it_is_given_back(&[b"ab", b"cd", b"ef"]);
+}
+
+/// Pieces of unequal lengths: what is given back at the end does not free what is before it.
+fn content_of_unequal_pieces() {
+    content_stays_until_it_is_given_back(&[b"abc", b"d", b"efgh"]);
+}
+
 /// Protects `gepok status`: a reader gets a whole text or none, never parts of two.
 fn a_text_is_read_whole_or_not_at_all() {
     loom::model(|| {
@@ -186,7 +272,7 @@ fn a_text_is_read_whole_or_not_at_all() {
 }
 
 fn main() {
-    let models: [(&str, fn()); 5] = [
+    let models: [(&str, fn()); 7] = [
         (
             "a request is either claimed or taken back",
             a_request_is_either_claimed_or_taken_back,
@@ -200,6 +286,8 @@ fn main() {
             "batches behind one that goes by the socket",
             batches_behind_one_that_goes_by_the_socket,
         ),
+        ("content of a full area", content_of_a_full_area),
+        ("content of unequal pieces", content_of_unequal_pieces),
         (
             "a text is read whole or not at all",
             a_text_is_read_whole_or_not_at_all,

@@ -9,18 +9,30 @@ use std::fmt;
 use std::ptr;
 use std::slice;
 
-use super::sync::{AtomicU64, Ordering};
-
-/// Bytes of content that may be there. Pages that were never used take no memory.
-pub(super) const SIZE: usize = 1024 * 1024;
+pub(super) use super::sync::AREA as SIZE;
+use super::sync::{Accesses, AtomicU64, Ordering};
 
 /// The memory for content, all zeros at the beginning.
 #[repr(C, align(64))]
 pub(super) struct Area {
     /// Bytes that were given back so far. The core's, on a cache line of its own.
     returned: AtomicU64,
+    accesses: Accesses,
     bytes: Aligned,
 }
+
+impl Default for Area {
+    fn default() -> Self {
+        Area {
+            returned: AtomicU64::new(0),
+            accesses: Default::default(),
+            bytes: Aligned(UnsafeCell::new([0; SIZE])),
+        }
+    }
+}
+
+// SAFETY: its bytes are written by the one worker, and only where the core has given them back.
+unsafe impl Sync for Area {}
 
 #[repr(C, align(64))]
 struct Aligned(UnsafeCell<[u8; SIZE]>);
@@ -58,6 +70,7 @@ impl Area {
         if piece.len() > SIZE - at {
             return None;
         }
+        self.accesses.write(at, piece.len());
         // SAFETY: the room is within the array, and no one reads it: the core has given back everything that was put there.
         unsafe {
             let room = self.bytes.0.get().cast::<u8>().add(at);
@@ -78,23 +91,9 @@ impl Area {
     /// # Safety
     /// The piece is within the area, and it has not been given back.
     pub(super) unsafe fn piece(&self, at: usize, length: usize) -> &[u8] {
+        self.accesses.read(at, length);
         // SAFETY: the place is within the array, says the caller; the worker, which is this program as well, writes nothing there
         // before the piece is given back.
         unsafe { slice::from_raw_parts(self.bytes.0.get().cast::<u8>().add(at), length) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::memory::{self, Memory};
-    use super::*;
-
-    #[test]
-    fn a_piece_longer_than_the_area_finds_no_room() {
-        let worker = Memory::map(memory::create().unwrap()).unwrap();
-        let mut cursor = Cursor::default();
-        assert_eq!(worker.area.put(&mut cursor, &vec![0; SIZE + 1]), None);
-        assert_eq!(worker.area.put(&mut cursor, &vec![0; SIZE]), Some(0));
-        assert_eq!(worker.area.put(&mut cursor, &[0]), None);
     }
 }

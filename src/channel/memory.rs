@@ -99,6 +99,7 @@ impl Drop for Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::area::{Cursor, SIZE};
     use super::super::claim::{Claim, Claimed};
     use super::*;
 
@@ -130,5 +131,14 @@ mod tests {
         core.claims.offer(7);
         assert_eq!(worker.claims.claim(7), Claimed::Yes);
         assert_eq!(core.claims.look(7), Claim::Claimed);
+    }
+
+    #[test]
+    fn a_piece_longer_than_the_area_finds_no_room() {
+        let worker = Memory::map(create().unwrap()).unwrap();
+        let mut cursor = Cursor::default();
+        assert_eq!(worker.area.put(&mut cursor, &vec![0; SIZE + 1]), None);
+        assert_eq!(worker.area.put(&mut cursor, &vec![0; SIZE]), Some(0));
+        assert_eq!(worker.area.put(&mut cursor, &[0]), None);
     }
 }

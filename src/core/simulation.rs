@@ -14,15 +14,13 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
-use super::{Core, Logs, Settings};
+use super::fuzz::settings;
+use super::{Core, Logs};
 use crate::channel::pair;
 use crate::channel::respond::Respond;
 use crate::channel::worker_end::{Incoming, WorkerEnd};
 use crate::dispatch::simulation::random::Random;
-use crate::http::context;
-use crate::http::limits::Limits;
 use crate::process::control::{self, LogFiles, MasterEnd, TlsFile, ToCore, ToMaster};
-use crate::{dispatch, net, site, spool};
 
 /// Steps of one run, before all comes to its end.
 const RUN: usize = 300;
@@ -70,51 +68,14 @@ struct World {
     drained: usize,
 }
 
-fn settings() -> Settings {
-    let patience = Duration::from_secs(20);
-    Settings {
-        http: context::Settings {
-            limits: Limits::default(),
-            timeout: patience,
-            header_timeout: patience,
-            keepalive_timeout: patience,
-            max_keepalive_reqs: 0,
-            h2c: false,
-            max_streams: 100,
-            server: None,
-            psgix_io: true,
-            file_ranges: false,
-            content_rate: 0,
-        },
-        site: site::Settings::default(),
-        site_reader: None,
-        dispatch: dispatch::Settings {
-            request_timeout: Some(Duration::from_secs(5)),
-            verify_timeout: None,
-            board: None,
-            tell_load: true,
-            queue: None,
-            queue_time: None,
-            response_rate: 0,
-        },
-        admission: net::admission::Settings {
-            all: None,
-            of_one: None,
-        },
-        spool: spool::Settings {
-            folder: None,
-            limit: None,
-        },
-        board_file: None,
-    }
-}
-
 impl World {
     fn new(seed: u64) -> Self {
         let (master, core_end) = control::pair().unwrap();
         // A few words fill the socket.
         setsockopt(&core_end, sockopt::SndBuf, &0).unwrap();
-        let core = Core::start(Vec::new(), core_end, settings(), None, Logs::default());
+        let mut settings = settings();
+        settings.dispatch.tell_load = true;
+        let core = Core::start(Vec::new(), core_end, settings, None, Logs::default());
         let mut core = core.unwrap();
         World {
             random: Random::new(seed),
