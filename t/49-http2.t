@@ -201,6 +201,19 @@ check 'TERM' => sub {
     is $server->wait_exit(20), 0, 'the server ends';
 };
 
+# Protects: a client that has agreed upon HTTP/2 and says nothing does not hold up a stop.
+check 'TERM with a client that does not begin' => sub {
+    my $server = https(app => $APP, options => {ssl_self_signed => 1, graceful_timeout => 30});
+    my $pid    = open2(my $out, my $in, 'openssl', 's_client', '-quiet', '-alpn', 'h2', '-connect', '127.0.0.1:' . $server->port);
+    ok soon { curl($server, '-o', '/dev/null', '-w', '%{http_code}', 'https://127.0.0.1:' . $server->port . '/hello') }, 'it serves';
+    my $began = time;
+    $server->signal('TERM');
+    is $server->wait_exit(25), 0, 'the server ends';
+    cmp_ok time - $began, '<', 15, 'before any limit';
+    kill KILL => $pid;
+    waitpid $pid, 0;
+};
+
 # Protects: h2c is off unless it is wanted.
 check 'without h2c a plain port speaks HTTP/1 alone' => sub {
     my $server = server(app => $APP, options => {start_servers => 1});

@@ -59,7 +59,16 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         Duration::ZERO => Duration::MAX,
         limit => limit,
     };
-    let Ok(Ok(mut connection)) = timeout(first, builder.handshake(stream)).await else {
+    let begun = tokio::select! {
+        biased;
+        begun = timeout(first, builder.handshake(stream)) => begun,
+        // A client that does not begin must not hold up a stop.
+        () = async {
+            context.drained().await;
+            sleep(LINGER).await;
+        } => return,
+    };
+    let Ok(Ok(mut connection)) = begun else {
         return;
     };
     let shared = Shared::new(context, info, shown);
