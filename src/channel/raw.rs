@@ -116,4 +116,9 @@ impl RawEnd {
     pub(crate) fn claim(&self, id: u64) -> bool {
         self.memory.claims.claim(id) == super::claim::Claimed::Yes
     }
+
+    /// Whether it can see that nobody waits for the response to this request.
+    pub(crate) fn is_gone(&self, id: u64) -> bool {
+        self.memory.claims.is_gone(id)
+    }
 }

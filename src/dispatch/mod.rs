@@ -374,6 +374,7 @@ impl Dispatch {
                     "a response is cut: no descriptor is left for its file"
                 );
                 state.finish(Event::Failed);
+                self.let_go(&state, number, id);
             }
             Message::Take(id) => self.take(number, id)?,
             Message::Verdict(id, good) => self.verdict(number, id, good)?,
@@ -501,6 +502,11 @@ impl Dispatch {
         let Some((number, id)) = self.withdraw(&Call::Request(Rc::clone(state))) else {
             return;
         };
+        self.let_go(state, number, id);
+    }
+
+    /// Nobody reads this response any more: its worker learns it, whatever it waits for.
+    fn let_go(&self, state: &InFlight, number: u32, id: u64) {
         if let Some(worker) = self.workers.borrow().get(number) {
             worker.end.set_gone(id);
         }

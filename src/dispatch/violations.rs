@@ -13,7 +13,7 @@ use super::worker::Stage;
 use super::{Dispatch, Event, Exchange, Report, Settings};
 use crate::channel::core_end::CoreEnd;
 use crate::channel::pair;
-use crate::channel::raw::RawEnd;
+use crate::channel::raw::{self, RawEnd};
 use crate::channel::violation::Violation;
 use crate::semantics::message::Content;
 use crate::spool::{self, Room};
@@ -313,5 +313,20 @@ fn what_a_broken_worker_had_not_claimed_goes_to_another() {
         worker.send(&RawEnd::frame(HEAD, 0, 200, 1, &no_fields()), 0);
         let head = timeout(Duration::from_secs(10), world.second.next()).await;
         assert!(matches!(head, Ok(Event::Head(..))), "{head:?}");
+    });
+}
+
+/// Protects a worker from waiting for ever: it gets no credit for a response that was cut, so it must learn that nobody reads it.
+#[test]
+fn a_worker_whose_file_was_lost_learns_that_nobody_reads() {
+    run(|| async {
+        let world = World::new().await;
+        world.head();
+        raw::lose_next_descriptor(true);
+        let file = RawEnd::frame(FILE, WITH_DESCRIPTOR, 0, 1, &range(0, 1));
+        assert!(world.worker.send(&file, 1));
+        world.is_failed().await;
+        assert!(raw::lose_next_descriptor(false), "it was not lost");
+        assert!(world.worker.is_gone(1));
     });
 }
