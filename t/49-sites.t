@@ -241,6 +241,46 @@ check 'a reload adds and removes hosts on open connections' => sub {
     end($pid);
 };
 
+# The same from a program: Gepok->new(vhosts => [...]).
+check 'hosts of a program' => sub {
+    my $dir  = scratch();
+    my $port = free_port();
+    mkdir "$dir/public" or die $!;
+    spew("$dir/public/x.txt", 'there');
+    my @perl  = ($^X, map {"-I$root/blib/$_"} qw(arch lib));
+    my $hosts = sub { "use Gepok; eval { Gepok->new(http_ports => ['127.0.0.1:$port'], daemonize => 0, start_servers => 1, access_log_path => '', vhosts => $_[0])->run($APP); 1 } or do { print \$@; exit 9 }" };
+    my $pid = fork // die $!;
+    if (!$pid) {
+        chdir $dir or POSIX::_exit(1);
+        open STDERR, '>', "$dir/log" or die $!;
+        exec @perl, '-e', $hosts->(q([
+            {name => 'a.org', aliases => ['*.a.org'], documents => 'public', hidden => 0, redirect => {'/"old"' => '/n', '/o' => [301, '/p']},
+                directory => [{path => '/admin', allow => '10/8'}]},
+            {name => 'b.org', default => 1, directory => {'/f' => 'public'}},
+        ])) or POSIX::_exit(1);
+    }
+    push @started, $pid;
+    ok soon { eval { get($port, '/', 'b.org'); 1 } }, 'it serves' or return diag slurp("$dir/log");
+    is get($port, '/x.txt', 'x.a.org')->content, 'there', 'files';
+    is get($port, '/admin', 'a.org')->status,    403,     'a rule';
+    is get($port, '/o', 'a.org')->status,        301,     'a redirect with a status';
+    is get($port, '/"old"', 'a.org')->field('Location'), '/n', 'a path with quotes';
+    is get($port, '/f/x.txt', 'c.org')->content, 'there', 'the default, and a table of directories';
+    is get($port, '/x', 'c.org')->content, 'app of c.org, /x', 'the app';
+    end($pid);
+    for my $case (
+        [q([{nmae => 'a'}]), qr/\Aoption 'vhosts': unknown key 'nmae' of a virtual host, did you mean 'name'\?/],
+        [q([{name => 'a'}, {name => 'a'}]), qr/\Athe name 'a' is taken by another virtual host/],
+        [q([{name => 'a', documents => 'none'}]), qr/\Aoption 'documents': the directory '.*none' can't be opened/],
+        [q([{name => sub {}}]), qr/\Aoption 'vhosts': code can't stand for 'name'/],
+        [q('x'), qr/\Aoption 'vhosts'/],
+    ) {
+        my ($status, $output) = run_command([@perl, '-e', $hosts->($case->[0])], dir => "$dir");
+        is $status >> 8, 9, "$case->[0]: an exception";
+        like $output, $case->[1], 'with the reason';
+    }
+};
+
 check 'mistakes are told with their lines' => sub {
     my $dir = scratch();
     for my $case (

@@ -57,6 +57,7 @@ my @ATTRIBUTES = qw(
     compress
     compress_types
     compress_min_length
+    vhosts
     start_servers
     max_workers
     max_requests_per_child
@@ -304,6 +305,10 @@ sub _flatten {
     my @pairs;
     for my $name (sort keys %attrs) {
         my $values = $attrs{$name};
+        if ($name eq 'vhosts' && ref $values) {
+            require Gepok::Sites;
+            $values = Gepok::Sites::toml($values);
+        }
         # Certificates and keys by host name.
         if (ref $values eq 'HASH' && $name =~ /\Assl_(?:cert|key)(?:_file)?\z/) {
             $values = [map {"$_=$values->{$_}"} sort keys %$values];

@@ -1,9 +1,9 @@
 //! Options from Perl: names and values as plain strings, in order.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::table::{self, Entry, Opt};
-use super::{Options, ParsedOptions};
+use super::{Options, ParsedOptions, file};
 
 /// Reads the attributes of `Gepok->new`, or what plackup passes.
 ///
@@ -25,6 +25,13 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(
                 }
             }
         }
+    }
+    if let Some(text) = options.vhosts_text.take() {
+        let document = file::parse("", &text);
+        if let Some(error) = document.errors.into_iter().next() {
+            bail!("option 'vhosts': {error}");
+        }
+        options.vhosts = document.vhosts;
     }
     Ok(ParsedOptions { options, warnings })
 }

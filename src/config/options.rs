@@ -102,6 +102,8 @@ pub struct Options {
 
     /// Virtual hosts
     pub vhosts: Vec<Vhost>,
+    /// `vhosts`: the same as a program gives them, until they are read
+    pub vhosts_text: Option<String>,
 }
 
 /// Where TLS is spoken, as whom, and which clients may connect.

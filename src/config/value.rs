@@ -15,6 +15,7 @@ pub(super) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// A file of this name; no name stands for what a program gives.
     pub(super) fn new(name: &str, text: &'a str) -> Self {
         Text {
             name: name.into(),
@@ -24,6 +25,9 @@ impl<'a> Text<'a> {
 
     /// The line of a byte.
     pub(super) fn source(&self, at: usize) -> Source {
+        if self.name.is_empty() {
+            return Source::Typed;
+        }
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
         Source::File {
             file: Arc::clone(&self.name),

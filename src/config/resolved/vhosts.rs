@@ -77,19 +77,24 @@ pub(super) fn vhosts(options: &Options) -> Result<Vec<Vhost>> {
         let vhost = vhost(options, said)?;
         for name in &vhost.names {
             if let Some(other) = taken.insert(name.clone(), &said.source) {
+                let by = match other {
+                    Source::Typed => "another virtual host".to_owned(),
+                    other => format!("the virtual host at {other}"),
+                };
                 return Err(wrong(
                     &said.source,
-                    format!("the name '{name}' is taken by the virtual host at {other}"),
+                    format!("the name '{name}' is taken by {by}"),
                 ));
             }
         }
         if vhost.default
             && let Some(other) = default.replace(&said.source)
         {
-            return Err(wrong(
-                &said.source,
-                format!("the virtual host at {other} is the default already"),
-            ));
+            let by = match other {
+                Source::Typed => "another virtual host".to_owned(),
+                other => format!("the virtual host at {other}"),
+            };
+            return Err(wrong(&said.source, format!("{by} is the default already")));
         }
         vhosts.push(vhost);
     }

@@ -211,5 +211,18 @@ pub(super) static CATEGORY: Category = Category {
             long: "Content that is known to be shorter is not compressed. A stream, whose length is not known, always is.",
             entry: Entry::All,
         },
+        Opt {
+            name: "vhosts",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Text(|options, text| options.vhosts_text = Some(text)),
+            value: "HOSTS",
+            preset: Preset::None,
+            short: "virtual hosts, each with its own files and rules",
+            long: "Virtual hosts: an array of hashes with the keys C<name>, C<aliases>, C<default>, C<documents>, C<directory>, C<redirect>, \
+                   C<allow>, C<deny> and others, which F<docs/sites.md> describes. The command C<gepok> has them in its \
+                   configuration file.",
+            entry: Entry::Perl,
+        },
     ],
 };
