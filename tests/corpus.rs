@@ -52,6 +52,16 @@ fn channel_frames() -> io::Result<()> {
 }
 
 #[test]
+fn proxy_header() -> io::Result<()> {
+    replay("proxy_header", targets::proxy_header::check)
+}
+
+#[test]
+fn forwarded() -> io::Result<()> {
+    replay("forwarded", targets::forwarded::check)
+}
+
+#[test]
 fn options() -> io::Result<()> {
     replay("options", targets::options::check)
 }

@@ -138,6 +138,17 @@ impl Fields {
         self.lines
             .retain(|line| keep(&bytes[line.name.range()], &bytes[line.value.range()]));
     }
+
+    /// Puts in each line's place what `rewrite` makes of it, or drops it. One that would leave the bytes is dropped, too.
+    pub fn rewrite(&mut self, mut rewrite: impl FnMut(&[u8], Line) -> Option<Line>) {
+        let (bytes, lines) = (&self.bytes, std::mem::take(&mut self.lines));
+        let inside = |span: Span| span.start <= span.end && span.end as usize <= bytes.len();
+        self.lines = lines
+            .into_iter()
+            .filter_map(|line| rewrite(bytes, line))
+            .filter(|line| inside(line.name) && inside(line.value))
+            .collect();
+    }
 }
 
 /// The non-empty members of a comma-separated list, without the white space around them.

@@ -181,7 +181,7 @@ fn path_and_query(bytes: &[u8]) -> (&[u8], &[u8]) {
 ///
 /// Stricter than the grammar in one point: a comma is refused, as it can come of two Host fields that a
 /// proxy has joined.
-fn is_host(bytes: &[u8]) -> bool {
+pub fn is_host(bytes: &[u8]) -> bool {
     let (host_is_valid, port) = match bytes.strip_prefix(b"[") {
         Some(rest) => {
             let Some(end) = memchr(b']', rest) else {
