@@ -99,6 +99,13 @@ check 'options' => sub {
         new => {http_ports => $listen, status_path => 'status'});
     mistake('neither an address nor a network', [@http, '--status-path', '/s', '--status-allow', 'localhost'],
         new => {http_ports => $listen, status_path => '/s', status_allow => 'localhost'});
+    mistake('a trusted proxy that is no address', [@http, '--trusted-proxies', 'localhost'],
+        new => {http_ports => $listen, trusted_proxies => 'localhost'});
+    mistake('a field for forwarded addresses that is none', [@http, '--forwarded-header', 'X Real IP'],
+        new => {http_ports => $listen, forwarded_header => 'X Real IP'});
+    my $open = '0.0.0.0:' . free_port();
+    mistake('a port for the PROXY protocol that anybody can reach', ['--http-ports', $open, '--proxy-protocol'],
+        new => {http_ports => $open, proxy_protocol => 1});
     for (
         ['a directory of files without a path',        directory  => 'static'],
         ["a directory of files that can't be opened",  documents  => '/nowhere'],

@@ -31,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http",      &["scoreboard", "semantics", "log", "share", "pace", "spool", "body", "documents", "site", "net", "channel", "dispatch"]),
     ("worker",    &["scoreboard", "semantics", "coding", "channel", "process"]),
     ("core",      &["scoreboard", "semantics", "log", "disk", "spool", "site", "net", "channel", "process", "dispatch", "http"]),
-    ("server",    &["files", "lock", "scoreboard", "config", "log", "documents", "site", "spool", "net", "channel", "process", "dispatch", "http", "worker", "core"]),
+    ("server",    &["semantics", "files", "lock", "scoreboard", "config", "log", "documents", "site", "spool", "net", "channel", "process", "dispatch", "http", "worker", "core"]),
     ("perl",      &[]),
     ("psgi",      &["semantics", "coding", "certificate", "log", "channel", "worker", "perl"]),
     ("xs",        &["perl"]),

@@ -7,7 +7,8 @@ use gepok::log::line::Writer;
 use gepok::log::record::{Call, Ending, Record};
 use gepok::log::time::Zone;
 use gepok::semantics::field::Fields;
-use gepok::semantics::message::{Endpoints, RequestHead, Timestamp, Version};
+use gepok::semantics::message::{RequestHead, Timestamp, Version};
+use gepok::semantics::source::{Endpoints, Source};
 
 /// The first line is a format, the rest what a client sends.
 pub fn check(data: &[u8]) {
@@ -43,7 +44,7 @@ pub fn check(data: &[u8]) {
     };
     let record = Record {
         listener: 0,
-        endpoints: &Endpoints::Ip { peer, local },
+        source: &Source::from(Endpoints::Ip { peer, local }),
         tls: None,
         head: Some(&head),
         line: client,

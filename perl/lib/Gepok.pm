@@ -86,6 +86,11 @@ my @ATTRIBUTES = qw(
     user
     group
     proctitle
+    trusted_proxies
+    forwarded_header
+    forwarded_proto
+    forwarded_host
+    proxy_protocol
     timeout
     header_timeout
     keepalive
@@ -528,6 +533,19 @@ The same of the listening socket. Its C<peercred> is that of the client, too.
 =item gepok.unix_socket
 
 True if the request came by a Unix socket.
+
+=item gepok.proxy_addr
+
+The address of the proxy that has told of the client, or C<unix:>; only with C<trusted_proxies> or the PROXY protocol. F<docs/proxies.md>
+says what other keys are then.
+
+=item gepok.forwarded_for
+
+The field C<forwarded_header> as it came from a trusted proxy.
+
+=item psgix.proxy_tlvs
+
+The values of a PROXY header of version 2: a hash from the numbers of types to bytes. Absent if there are none.
 
 =back
 

@@ -11,8 +11,10 @@ use bytes::{Buf, BufMut, Bytes, TryGetError};
 use super::violation::Violation;
 use crate::semantics::field::{Fields, Line, Span};
 use crate::semantics::message::{
-    Content, Endpoints, Request, RequestHead, ResponseHead, Timestamp, Tls, TlsVersion, Version,
+    Content, Request, RequestHead, ResponseHead, Timestamp, Tls, TlsVersion, Version,
 };
+use crate::semantics::proxy_header::Tlvs;
+use crate::semantics::source::{Endpoints, Proxied, Source};
 
 /// Stands for a length that is not known.
 const UNKNOWN: u64 = u64::MAX;
@@ -99,6 +101,50 @@ fn get_endpoints(from: &mut Bytes) -> Result<Endpoints, Violation> {
         }),
         _ => Err(Violation::Malformed("unknown kind of endpoint")),
     }
+}
+
+/// What proxies have told; without any, a single byte.
+fn put_proxied(out: &mut Vec<u8>, proxied: Option<&Proxied>) {
+    out.put_u8(proxied.is_some().into());
+    let Some(proxied) = proxied else { return };
+    for address in [proxied.client, proxied.peer.map(|peer| (peer, 0).into())] {
+        out.put_u8(address.is_some().into());
+        if let Some(address) = address {
+            put_address(out, &address);
+        }
+    }
+    out.put_u8(match proxied.https {
+        None => 0,
+        Some(false) => 1,
+        Some(true) => 2,
+    });
+    // No port is 0.
+    out.put_u16_le(proxied.port.unwrap_or(0));
+    put_option(out, proxied.chain.as_ref());
+    put_bytes(out, proxied.tlvs.bytes());
+}
+
+fn get_proxied(from: &mut Bytes) -> Result<Option<Proxied>, Violation> {
+    if !get_flag(from)? {
+        return Ok(None);
+    }
+    let client = get_flag(from)?.then(|| get_address(from)).transpose()?;
+    let peer = get_flag(from)?.then(|| get_address(from)).transpose()?;
+    let https = match from.try_get_u8()? {
+        0 => None,
+        1 => Some(false),
+        2 => Some(true),
+        _ => return Err(Violation::Malformed("neither http nor https")),
+    };
+    let port = from.try_get_u16_le()?;
+    Ok(Some(Proxied {
+        client,
+        peer: peer.map(|peer| peer.ip()),
+        https,
+        port: (port > 0).then_some(port),
+        chain: get_option(from)?,
+        tlvs: Tlvs::of(get_bytes(from)?),
+    }))
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -206,7 +252,8 @@ pub(super) fn put_request(out: &mut Vec<u8>, request: &Request) {
         put_time(out, time);
     }
     out.put_u64_le(request.content_length.unwrap_or(UNKNOWN));
-    put_endpoints(out, &request.endpoints);
+    put_endpoints(out, &request.source.endpoints);
+    put_proxied(out, request.source.proxied.as_deref());
     put_tls(out, request.tls.as_deref());
     put_span(out, request.head.method);
     put_span(out, request.head.target);
@@ -229,7 +276,8 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
     let started = get_time(from)?;
     let finished = get_time(from)?;
     let content_length = Some(from.try_get_u64_le()?).filter(|&length| length != UNKNOWN);
-    let endpoints = get_endpoints(from)?;
+    let mut source = Source::from(get_endpoints(from)?);
+    source.proxied = get_proxied(from)?.map(Rc::new);
     let tls = get_tls(from)?.map(Rc::new);
     let method = get_span(from)?;
     let target = get_span(from)?;
@@ -261,7 +309,7 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
         content,
         content_length,
         listener,
-        endpoints,
+        source,
         tls,
         connected,
         started,
@@ -357,10 +405,10 @@ pub(crate) mod tests {
             content,
             content_length: Some(3),
             listener: 5,
-            endpoints: Endpoints::Ip {
+            source: Source::from(Endpoints::Ip {
                 peer: "[2001:db8::1]:80".parse().unwrap(),
                 local: "127.0.0.1:5000".parse().unwrap(),
-            },
+            }),
             tls: None,
             connected: Timestamp {
                 seconds: 1,
@@ -386,7 +434,7 @@ pub(crate) mod tests {
         assert_eq!(got.head.method(), b"PUT");
         assert_eq!(got.head.target(), b"/a%20b");
         assert_eq!(got.head.fields.first("x-y"), Some(&b"z"[..]));
-        assert_eq!(got.endpoints, sent.endpoints);
+        assert_eq!(got.source, sent.source);
         assert_eq!((got.listener, got.content_length), (5, Some(3)));
         assert_eq!(
             (got.connected, got.finished),
@@ -454,6 +502,38 @@ pub(crate) mod tests {
         }
     }
 
+    fn proxied() -> impl Strategy<Value = Proxied> {
+        let address = || (any::<std::net::IpAddr>(), any::<u16>()).prop_map(SocketAddr::from);
+        (
+            proptest::option::of(address()),
+            proptest::option::of(any::<std::net::IpAddr>()),
+            proptest::option::of(any::<bool>()),
+            proptest::option::of(1..=u16::MAX),
+            proptest::option::of(bytes(0..100)),
+            bytes(0..300),
+        )
+            .prop_map(|(client, peer, https, port, chain, tlvs)| Proxied {
+                client,
+                peer,
+                https,
+                port,
+                chain,
+                tlvs: Tlvs::of(tlvs),
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn what_proxies_told_arrives_with_every_request(proxied in proxied()) {
+            let mut sent = request(Content::Empty);
+            sent.source.proxied = Some(Rc::new(proxied));
+            let mut payload = Vec::new();
+            put_request(&mut payload, &sent);
+            let got = get_request(payload.into(), None).unwrap();
+            prop_assert_eq!(got.source, sent.source);
+        }
+    }
+
     #[test]
     fn a_request_cut_anywhere_before_its_content_is_refused() {
         let plain = request(Content::Empty);
@@ -468,7 +548,16 @@ pub(crate) mod tests {
             })),
             ..request(Content::Empty)
         };
-        for request in [plain, secure] {
+        let mut relayed = request(Content::Empty);
+        relayed.source.proxied = Some(Rc::new(Proxied {
+            client: Some("192.0.2.1:5".parse().unwrap()),
+            peer: Some("2001:db8::1".parse().unwrap()),
+            https: Some(true),
+            port: Some(443),
+            chain: Some(Bytes::from_static(b"192.0.2.1, 10.0.0.1")),
+            tlvs: Tlvs::of(Bytes::from_static(b"\x02\0\x01x")),
+        }));
+        for request in [plain, secure, relayed] {
             let mut payload = Vec::new();
             put_request(&mut payload, &request);
             let payload = Bytes::from(payload);

@@ -15,16 +15,37 @@ pub struct Tcp {
     pub port: u16,
 }
 
-/// Where to listen.
+/// A TCP address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub struct Port {
+    /// The address
+    pub tcp: Tcp,
+    /// Whether connections begin with a PROXY header
+    pub proxy: bool,
+}
+
+/// Where to listen, and what is spoken there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The place
+    pub place: Place,
+    /// Whether clients speak TLS
+    pub tls: bool,
+    /// Whether connections begin with a PROXY header
+    pub proxy: bool,
+}
+
+/// A place to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
     /// TCP
     Tcp(Tcp),
-    /// TLS over TCP
-    Tls(Tcp),
     /// The path of a Unix socket
     Unix(PathBuf),
 }
+
+/// What marks an address where connections begin with a PROXY header.
+const PROXY: &str = ":proxy";
 
 /// Reads `N`, `:N`, `*:N`, `host:N`, `[v6]:N`: Gepok's http_ports, and IPv6 in the form of RFC 3986 section 3.2.2.
 pub fn tcp(text: &str) -> Option<Tcp> {
@@ -35,22 +56,45 @@ pub fn tcp(text: &str) -> Option<Tcp> {
     }
     Some(Tcp {
         host: self::host(host)?,
-        port: self::port(port)?,
+        port: number(port)?,
     })
 }
 
-/// Reads what plackup's `-l` takes: a TCP address, with Starman's `:ssl` behind it or not, or the path of a Unix
-/// socket.
-pub fn any(text: &str) -> Option<Address> {
-    if let Some(address) = text.strip_suffix(":ssl") {
-        return tcp(address).map(Address::Tls);
+/// Reads a TCP address, after which `:proxy` may stand.
+pub fn port(text: &str) -> Option<Port> {
+    let (text, proxy) = without_proxy(text);
+    Some(Port {
+        tcp: tcp(text)?,
+        proxy,
+    })
+}
+
+/// An address without `:proxy`, and whether it had that.
+pub fn without_proxy(text: &str) -> (&str, bool) {
+    match text.strip_suffix(PROXY) {
+        Some(rest) => (rest, true),
+        None => (text, false),
     }
+}
+
+/// Reads what plackup's `-l` takes: a TCP address, after which Starman's `:ssl` may stand, or the path of a Unix socket; then
+/// `:proxy`, or not.
+pub fn any(text: &str) -> Option<Address> {
+    let (text, proxy) = without_proxy(text);
+    let (place, tls) = match text.strip_suffix(":ssl") {
+        Some(address) => (Place::Tcp(tcp(address)?), true),
+        None => (place(text)?, false),
+    };
+    Some(Address { place, tls, proxy })
+}
+
+fn place(text: &str) -> Option<Place> {
     if let Some(address) = tcp(text) {
-        return Some(Address::Tcp(address));
+        return Some(Place::Tcp(address));
     }
     // A colon in a path without a slash is likelier a mistyped port than a file's name.
     let path = !text.is_empty() && (text.contains('/') || !text.contains(':'));
-    path.then(|| Address::Unix(PathBuf::from(text)))
+    path.then(|| Place::Unix(PathBuf::from(text)))
 }
 
 /// Reads a host; empty, `*` and `0` (as inet_aton has it) are the wildcard, brackets around IPv6 are dropped.
@@ -77,7 +121,7 @@ pub fn bracketed(host: &str) -> String {
     }
 }
 
-fn port(text: &str) -> Option<u16> {
+fn number(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
@@ -113,14 +157,29 @@ mod tests {
 
     #[test]
     fn plackup_forms() {
-        let unix = |path: &str| Some(Address::Unix(PathBuf::from(path)));
-        assert!(matches!(any(":5000"), Some(Address::Tcp(_))));
-        assert!(matches!(any("5000"), Some(Address::Tcp(_))));
-        assert_eq!(any("/run/app.sock"), unix("/run/app.sock"));
-        assert_eq!(any("./a:b"), unix("./a:b"));
-        assert_eq!(any("app.sock"), unix("app.sock"));
-        assert!(matches!(any("localhost:80:ssl"), Some(Address::Tls(_))));
-        assert!(matches!(any(":80:ssl"), Some(Address::Tls(_))));
+        let told = |text: &str| {
+            any(text).map(|Address { place, tls, proxy }| match place {
+                Place::Tcp(tcp) => (format!("{} {}", tcp.host, tcp.port), tls, proxy),
+                Place::Unix(path) => (path.display().to_string(), tls, proxy),
+            })
+        };
+        for (text, place, tls, proxy) in [
+            (":5000", "0.0.0.0 5000", false, false),
+            ("5000", "0.0.0.0 5000", false, false),
+            ("/run/app.sock", "/run/app.sock", false, false),
+            ("./a:b", "./a:b", false, false),
+            ("app.sock", "app.sock", false, false),
+            ("localhost:80:ssl", "localhost 80", true, false),
+            (":80:ssl", "0.0.0.0 80", true, false),
+            (":80:proxy", "0.0.0.0 80", false, true),
+            ("[::1]:80:proxy", "::1 80", false, true),
+            ("*:443:ssl:proxy", "0.0.0.0 443", true, true),
+            ("/run/app.sock:proxy", "/run/app.sock", false, true),
+        ] {
+            assert_eq!(told(text), Some((place.to_owned(), tls, proxy)), "{text}");
+        }
+        assert_eq!(any(":80:proxy:ssl"), None);
+        assert_eq!(any(":proxy"), None);
         assert_eq!(any("localhost:80:tls"), None);
         assert_eq!(any("localhost:ssl"), None);
         assert_eq!(any(""), None);

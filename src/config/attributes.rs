@@ -88,7 +88,7 @@ mod tests {
             .options
             .http_ports
             .iter()
-            .map(|tcp| tcp.port)
+            .map(|port| port.tcp.port)
             .collect();
         assert_eq!(ports, [8081, 8082, 8083]);
         assert_eq!(parsed.options.timeout.as_millis(), 250);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::address::{Address, Tcp};
+use super::address::{Address, Port};
 use super::vhost::Vhost;
 
 /// One field for each option of the table, in its order. A field that is no `Option` or `Vec` holds the default
@@ -12,7 +12,7 @@ use super::vhost::Vhost;
 #[non_exhaustive]
 pub struct Options {
     /// `http_ports`
-    pub http_ports: Vec<Tcp>,
+    pub http_ports: Vec<Port>,
     /// `unix_sockets`, absolute paths
     pub unix_sockets: Vec<PathBuf>,
     /// `unix_socket_mode`, permission bits
@@ -62,6 +62,9 @@ pub struct Options {
     /// `max_requests_per_child`; zero is no limit
     pub max_requests_per_child: u32,
 
+    /// The category of options about proxies in front
+    pub proxies: Proxies,
+
     /// The category of options about the background, files and privileges
     pub daemon: Daemon,
 
@@ -106,11 +109,26 @@ pub struct Options {
     pub vhosts_text: Option<String>,
 }
 
+/// Which proxies stand in front, and what they tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Proxies {
+    /// `trusted_proxies`: addresses, networks and words
+    pub trusted: Vec<String>,
+    /// `forwarded_header`
+    pub header: Option<String>,
+    /// `forwarded_proto`
+    pub proto: bool,
+    /// `forwarded_host`
+    pub host: bool,
+    /// `proxy_protocol`
+    pub protocol: bool,
+}
+
 /// Where TLS is spoken, as whom, and which clients may connect.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tls {
     /// `https_ports`
-    pub https_ports: Vec<Tcp>,
+    pub https_ports: Vec<Port>,
     /// `ssl`: the addresses of plackup's options speak TLS
     pub ssl: bool,
     /// `ssl_cert_file`: paths, or `HOST=PATH`

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::address::{self, Address, Tcp, WILDCARD};
+use super::address::{self, Place, Port, Tcp, WILDCARD};
 use super::options::{Http2, Options};
 use super::table::PATH_LIMIT;
 
@@ -16,6 +16,8 @@ mod files;
 mod life;
 mod limits;
 mod logging;
+mod networks;
+mod proxies;
 mod reload;
 mod status;
 pub mod tls;
@@ -27,6 +29,8 @@ pub use self::files::{Directory, Fallback, Files, Precompress, Symlinks};
 pub use self::life::{Budget, Life};
 pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};
+pub use self::networks::Networks;
+pub use self::proxies::Proxies;
 pub use self::reload::Reload;
 pub use self::status::Status;
 pub use self::tls::Tls;
@@ -80,6 +84,8 @@ pub struct Config {
     pub files: Files,
     /// Virtual hosts; none: the server is one host
     pub vhosts: Vec<Vhost>,
+    /// The proxies in front
+    pub proxies: Proxies,
     /// How the server stands in its system
     pub daemon: Daemon,
     /// What clients may ask for
@@ -95,6 +101,8 @@ pub struct Listener {
     pub bind: Bind,
     /// Whether clients speak TLS there
     pub tls: bool,
+    /// Whether connections begin with a PROXY header
+    pub proxy: bool,
     /// SERVER_NAME; none: the address the socket is bound to (on a Unix socket handed in: 0, as Starlet)
     pub server_name: Option<String>,
     /// SERVER_PORT; none: the port the socket is bound to (on a Unix socket handed in: its path, as Starlet)
@@ -168,18 +176,26 @@ impl Config {
             && options.max_keepalive_reqs != 1
             && !options.keepalive_timeout.is_zero();
         let (workers, life) = life::life(options)?;
-        let listeners = match activated {
+        let mut listeners = match activated {
             Some(listeners) => listeners,
             None => listeners(options)?,
         };
+        if options.proxies.protocol {
+            listeners
+                .iter_mut()
+                .for_each(|listener| listener.proxy = true);
+        }
         let secure = listeners.iter().any(|listener| listener.tls);
         Ok(Config {
             listeners,
             tls: secure.then(|| tls::tls(&options.tls)).transpose()?,
-            warnings: tls::idle(&options.tls)
-                .filter(|_| !secure)
-                .into_iter()
-                .collect(),
+            warnings: [
+                tls::idle(&options.tls).filter(|_| !secure),
+                proxies::idle(&options.proxies),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             backlog: options.backlog,
             ipv6_only: options.ipv6_only,
             defer_accept: options.defer_accept,
@@ -206,6 +222,7 @@ impl Config {
             status: status::status(options)?,
             files: files::files(options)?,
             vhosts: vhosts::vhosts(options)?,
+            proxies: proxies::proxies(&options.proxies)?,
             daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,
             logging: logging::logging(options, &name(options))?,
@@ -266,8 +283,12 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
             all.push(listener);
         }
     };
-    let plain = |tcp: &Tcp| bound(tcp, false);
-    let secure = |tcp: &Tcp| bound(tcp, true);
+    let port = |port: &Port, tls| Listener {
+        proxy: port.proxy,
+        ..bound(&port.tcp, tls)
+    };
+    let plain = |plain: &Port| port(plain, false);
+    let secure = |secure: &Port| port(secure, true);
 
     options
         .listen_sock
@@ -286,9 +307,11 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
     let https_ports = options.tls.https_ports.iter();
     https_ports.map(secure).for_each(&mut add);
     for path in &options.unix_sockets {
+        let (path, proxy) = unix_path(path);
         add(Listener {
-            bind: Bind::Unix(checked(path, "unix_sockets")?),
+            bind: Bind::Unix(checked(&path, "unix_sockets")?),
             tls: false,
+            proxy,
             server_name: Some(path.display().to_string()),
             server_port: Some("0".to_owned()),
             remote: Remote::Gepok,
@@ -300,10 +323,13 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
             add(named(&tcp, ssl));
         }
         for address in &options.listen {
-            add(match address {
-                Address::Tcp(tcp) => named(tcp, ssl),
-                Address::Tls(tcp) => named(tcp, true),
-                Address::Unix(path) => starlet(checked(path, "listen")?),
+            let listener = match &address.place {
+                Place::Tcp(tcp) => named(tcp, ssl || address.tls),
+                Place::Unix(path) => starlet(checked(path, "listen")?),
+            };
+            add(Listener {
+                proxy: address.proxy,
+                ..listener
             });
         }
         if let Some(path) = &options.socket {
@@ -351,7 +377,9 @@ fn narrow(port: u32) -> Result<u16> {
 // An address cannot speak both.
 fn both(options: &Options) -> Option<&Tcp> {
     let mut https_ports = options.tls.https_ports.iter();
-    https_ports.find(|tcp| tcp.port != 0 && options.http_ports.contains(tcp))
+    let plain = |tcp: &Tcp| options.http_ports.iter().any(|port| port.tcp == *tcp);
+    let both = https_ports.find(|port| port.tcp.port != 0 && plain(&port.tcp));
+    both.map(|port| &port.tcp)
 }
 
 // http_ports, https_ports: the app sees the bound address.
@@ -359,6 +387,7 @@ fn bound(tcp: &Tcp, tls: bool) -> Listener {
     Listener {
         bind: Bind::Tcp(tcp.clone()),
         tls,
+        proxy: false,
         server_name: None,
         server_port: None,
         remote: Remote::Peer,
@@ -377,6 +406,7 @@ fn inherited(fd: i32, tls: bool) -> Listener {
     Listener {
         bind: Bind::Inherited(fd),
         tls,
+        proxy: false,
         server_name: None,
         server_port: None,
         remote: Remote::Peer,
@@ -389,7 +419,16 @@ fn starlet(path: PathBuf) -> Listener {
         server_port: Some(path.display().to_string()),
         bind: Bind::Unix(path),
         tls: false,
+        proxy: false,
         remote: Remote::Starlet,
+    }
+}
+
+/// The path of a Unix socket without `:proxy`, and whether it had that.
+fn unix_path(path: &Path) -> (PathBuf, bool) {
+    match path.to_str().map(address::without_proxy) {
+        Some((path, proxy)) => (PathBuf::from(path), proxy),
+        None => (path.to_owned(), false),
     }
 }
 

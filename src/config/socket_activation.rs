@@ -5,7 +5,7 @@
 
 use anyhow::{Result, bail};
 
-use super::address::{self, Tcp, WILDCARD};
+use super::address::{self, Port, Tcp, WILDCARD};
 use super::options::Options;
 use super::resolved::{Bind, Listener, Remote};
 
@@ -39,7 +39,7 @@ pub fn sockets(
 /// `host:port=fd;port=fd;/path=fd`
 fn starter(options: &Options, ports: &str) -> Result<Vec<Listener>> {
     let mut listeners = Vec::new();
-    let mut secure: Vec<&Tcp> = options.tls.https_ports.iter().collect();
+    let mut secure: Vec<&Port> = options.tls.https_ports.iter().collect();
     for part in ports.split(';').filter(|part| !part.is_empty()) {
         let parted = part.split_once('=');
         let Some((place, Ok(fd))) = parted.map(|(place, fd)| (place, fd.parse())) else {
@@ -54,7 +54,9 @@ fn starter(options: &Options, ports: &str) -> Result<Vec<Listener>> {
             });
             listener.server_port = Some(tcp.port.to_string());
             let before = secure.len();
-            secure.retain(|https| !is_same(https, &tcp));
+            let same = secure.iter().find(|https| is_same(&https.tcp, &tcp));
+            listener.proxy = same.is_some_and(|https| https.proxy);
+            secure.retain(|https| !is_same(&https.tcp, &tcp));
             listener.tls = options.tls.ssl || secure.len() < before;
         }
         listeners.push(listener);
@@ -65,8 +67,8 @@ fn starter(options: &Options, ports: &str) -> Result<Vec<Listener>> {
     if let Some(missing) = secure.first() {
         bail!(
             "option 'https_ports': start_server has opened no {}:{}",
-            address::bracketed(&missing.host),
-            missing.port
+            address::bracketed(&missing.tcp.host),
+            missing.tcp.port
         );
     }
     Ok(listeners)
@@ -96,6 +98,7 @@ fn activated(fd: i32, name: Option<&str>, port: Option<&str>) -> Listener {
     Listener {
         bind: Bind::Activated(fd),
         tls: false,
+        proxy: false,
         server_name: name.map(str::to_owned),
         server_port: port.map(str::to_owned),
         remote: Remote::Peer,
@@ -128,7 +131,7 @@ mod tests {
     #[test]
     fn all_sockets_of_server_starter_are_used() {
         let mut options = Options::new();
-        options.tls.https_ports = vec![address::tcp("443").expect("a port")];
+        options.tls.https_ports = vec![address::port("443").expect("a port")];
         let ports = "127.0.0.1:80=3;8080=4;[::1]:443=5;/run/app.sock=6";
         let listeners = read(&options, &[("SERVER_STARTER_PORT", ports)]);
         let listeners = listeners.expect("understood").expect("some");
@@ -153,7 +156,7 @@ mod tests {
         }
         let read_empty = read(&options, &[("SERVER_STARTER_PORT", "")]);
         assert_eq!(read_empty.expect("understood"), None, "it has no sockets");
-        options.tls.https_ports = vec![address::tcp("443").expect("a port")];
+        options.tls.https_ports = vec![address::port("443").expect("a port")];
         let error = read(&options, &[("SERVER_STARTER_PORT", "80=3")]).expect_err("no TLS");
         assert!(error.to_string().contains("443"), "{error}");
     }

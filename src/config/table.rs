@@ -11,6 +11,7 @@ mod limits;
 mod listen;
 mod logging;
 mod process;
+mod proxies;
 mod reload;
 mod status;
 mod tls;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::address::{self, Address, Tcp};
+use super::address::{self, Address, Port};
 use super::options::Options;
 
 /// Every option, in the order of `--help` and of the documentation.
@@ -34,6 +35,7 @@ pub static CATEGORIES: &[&Category] = &[
     &life::CATEGORY,
     &status::CATEGORY,
     &daemon::CATEGORY,
+    &proxies::CATEGORY,
     &connection::CATEGORY,
     &environment::CATEGORY,
     &limits::CATEGORY,
@@ -117,7 +119,7 @@ pub enum Kind {
     /// A host's name or address
     Host(fn(&mut Options, String)),
     /// TCP addresses, separated by commas or repeated
-    Ports(fn(&mut Options, Tcp)),
+    Ports(fn(&mut Options, Port)),
     /// Absolute paths, separated by commas or repeated
     Paths(fn(&mut Options, PathBuf)),
     /// A TCP address or the path of a Unix socket, given once or more
@@ -260,7 +262,7 @@ impl Opt {
             },
             Kind::Ports(set) => {
                 for item in items(text) {
-                    let Some(value) = address::tcp(item) else {
+                    let Some(value) = address::port(item) else {
                         bail!(
                             "option '{name}': '{item}' is not of the form N, :N, *:N, host:N or [v6]:N"
                         );

@@ -15,20 +15,27 @@ use tokio::time::Instant;
 
 use super::malloc_trim::MallocTrim;
 use crate::http::context::{ConnectionInfo, Context};
+use crate::http::forwarding::{self, Forwarding};
 use crate::http::h2::preface;
 use crate::http::{h1, h2};
 use crate::log::limited;
 use crate::net::accept::{Acceptor, Phase};
-use crate::net::admission::Admission;
+use crate::net::admission::{Admission, Admitted};
 use crate::net::listen::Listening;
+use crate::net::proxy_protocol;
 use crate::net::stream::Stream;
 use crate::net::tls::{self, Accepted};
 use crate::scoreboard::Board;
 use crate::scoreboard::connections::{self, State};
-use crate::semantics::message::{Endpoints, Timestamp};
+use crate::semantics::message::Timestamp;
+use crate::semantics::proxy_header::Sender;
+use crate::semantics::source::{Endpoints, Proxied, Source};
 
 /// A handshake that has begun when the server drains may take this long.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
+
+/// How long a PROXY header may take where heads have no limit.
+const HEADER: Duration = Duration::from_secs(10);
 
 /// Counts what must be over before the core is drained.
 #[derive(Debug, Default)]
@@ -79,6 +86,7 @@ impl Service {
     /// When the socket can't be polled.
     pub(super) fn accept_on(mut self, number: u16, listening: Listening) -> io::Result<()> {
         self.tls = self.tls.filter(|_| listening.tls);
+        let proxy = listening.proxy;
         let acceptor = Acceptor::new(listening, Rc::clone(&self.admission))?;
         spawn_local(async move {
             let accepting = self.live.enter();
@@ -90,22 +98,33 @@ impl Service {
                 }
             }
             acceptor
-                .run(drain, |stream, endpoints, admitted| {
+                .run(drain, |stream, endpoints, mut admitted| {
                     let entered = self.live.enter();
                     let state = match &self.tls {
-                        Some(_) => State::Handshake,
-                        None => State::Idle,
+                        None if !proxy => State::Idle,
+                        _ => State::Handshake,
                     };
                     let shown = connections::Connection::new(self.board.clone(), state);
+                    let source = Source::from(endpoints);
+                    let trusted = self.context.settings.forwarding.as_ref();
                     let info = ConnectionInfo {
                         listener: number,
-                        endpoints,
+                        forwarding: forwarding::Settings::of(trusted, &source),
+                        source,
                         tls: None,
                         connected: Timestamp::now(),
                         flow: None,
                     };
                     let (tls, context) = (self.tls.clone(), Rc::clone(&self.context));
                     spawn_local(async move {
+                        if proxy {
+                            let named = named(stream, info, &mut admitted, &context).await;
+                            if let Some((stream, info)) = named {
+                                serve(stream, info, shown, tls, context).await;
+                            }
+                            drop((admitted, entered));
+                            return;
+                        }
                         // Made here: a future that is moved into another takes its space twice.
                         serve(stream, info, shown, tls, context).await;
                         drop((admitted, entered));
@@ -116,6 +135,93 @@ impl Service {
         });
         Ok(())
     }
+}
+
+/// Reads the PROXY header, and has the connection be that of whom it names. Nothing where it is to be closed.
+async fn named(
+    mut stream: Stream,
+    mut info: ConnectionInfo,
+    admitted: &mut Admitted,
+    context: &Context,
+) -> Option<(Stream, ConnectionInfo)> {
+    let trusted = context.settings.forwarding.as_ref();
+    let proxy = info.source.peer();
+    let from = proxy.map_or_else(|| "unix:".to_owned(), |address| address.to_string());
+    // Without a list only this machine can connect: the server does not start otherwise.
+    if trusted.is_some_and(|settings| !settings.trusted.has(proxy)) {
+        limited!(
+            Warn,
+            "a connection from {from} is closed: no trusted proxy, on a port for the PROXY protocol"
+        );
+        return None;
+    }
+    let limit = match context.settings.header_timeout {
+        Duration::ZERO => HEADER,
+        limit => limit,
+    };
+    let mut drain = context.drain.clone();
+    let read = tokio::select! {
+        biased;
+        read = tokio::time::timeout(limit, proxy_protocol::read(&mut stream)) => read,
+        () = async {
+            let _ = drain.wait_for(|&phase| phase == Phase::Draining).await;
+            tokio::time::sleep(LAST_HANDSHAKE).await;
+        } => return None,
+    };
+    let header = match read {
+        Ok(Ok(header)) => header,
+        Ok(Err(proxy_protocol::Failure::Nothing)) => return None,
+        Ok(Err(failure)) => {
+            limited!(
+                Warn,
+                "a connection from {from} is closed: no valid PROXY header: {failure}"
+            );
+            return None;
+        }
+        Err(_) => {
+            limited!(
+                Warn,
+                "a connection from {from} is closed: no PROXY header in {limit:?}"
+            );
+            return None;
+        }
+    };
+    let https = header.tlvs.tls().map(|_| true);
+    match header.sender {
+        Sender::Proxy => {}
+        // Whatever such a client sends comes by a trusted proxy's address.
+        Sender::Unknown => {
+            if info.forwarding == Forwarding::Read {
+                info.forwarding = Forwarding::Relayed;
+            }
+        }
+        Sender::Client {
+            source,
+            destination,
+        } => {
+            info.source.endpoints = Endpoints::Ip {
+                peer: source,
+                local: destination,
+            };
+            info.forwarding = forwarding::Settings::of(trusted, &info.source);
+        }
+    }
+    if header.sender != Sender::Proxy {
+        info.source.proxied = Some(Rc::new(Proxied {
+            peer: proxy,
+            https,
+            tlvs: header.tlvs,
+            ..Proxied::default()
+        }));
+    }
+    if !admitted.count(&info.source.endpoints) {
+        return None;
+    }
+    stream = match stream.unregister() {
+        Ok(stream) => stream,
+        Err(_) => return None,
+    };
+    Some((stream, info))
 }
 
 /// Serves a connection: HTTP, after a handshake where TLS is spoken.
@@ -183,7 +289,7 @@ async fn accept(
     if facts.certificates.is_empty() {
         return Accepted::Secure(stream, facts);
     }
-    let verdict = context.dispatch.verify(&facts, info.endpoints.client());
+    let verdict = context.dispatch.verify(&facts, info.source.client());
     let limit = tls.settings().handshake_timeout;
     let verdict = match limit.is_zero() {
         true => Ok(verdict.await),
@@ -195,7 +301,7 @@ async fn accept(
         Ok(None) => "it gave no verdict",
         Err(_) => "it took too long",
     };
-    if let Endpoints::Ip { peer, .. } = &info.endpoints {
+    if let Endpoints::Ip { peer, .. } = &info.source.endpoints {
         limited!(
             Warn,
             "ssl_verify_callback: the connection from {peer} is closed: {why}"

@@ -26,7 +26,8 @@ use crate::http::limits::Limits;
 use crate::net::stream::Stream;
 use crate::process::control::{self, MasterEnd, ToMaster};
 use crate::scoreboard::connections::{Connection as Shown, State};
-use crate::semantics::message::{Endpoints, Length, Timestamp};
+use crate::semantics::message::{Length, Timestamp};
+use crate::semantics::source::{Endpoints, Source};
 use crate::{dispatch, net, site, spool};
 
 /// Connections at a time.
@@ -209,6 +210,7 @@ pub(super) fn settings() -> Settings {
             h2c: false,
             max_streams: 100,
             server: None,
+            forwarding: None,
             psgix_io: true,
             file_ranges: false,
             content_rate: 0,
@@ -227,6 +229,7 @@ pub(super) fn settings() -> Settings {
         admission: net::admission::Settings {
             all: None,
             of_one: None,
+            uncounted: Default::default(),
         },
         spool: spool::Settings {
             folder: None,
@@ -299,11 +302,12 @@ impl World {
         let number = self.last_client;
         let info = ConnectionInfo {
             listener: 0,
-            endpoints: Endpoints::Unix {
+            source: Source::from(Endpoints::Unix {
                 pid: number,
                 uid: 0,
                 gid: 0,
-            },
+            }),
+            forwarding: crate::http::forwarding::Forwarding::Pass,
             tls: None,
             flow: None,
             connected: Timestamp::now(),
@@ -333,7 +337,7 @@ impl World {
             if let Ok(Incoming::Request(id, request)) = worker.end.next()
                 && worker.end.claim(id) == Ok(true)
             {
-                let Endpoints::Unix { pid, .. } = request.endpoints else {
+                let Endpoints::Unix { pid, .. } = request.source.endpoints else {
                     return;
                 };
                 self.last_response.set(self.last_response.get() + 1);

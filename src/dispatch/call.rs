@@ -59,9 +59,7 @@ impl Call {
     /// Whose turn it is when it is served.
     pub(super) fn client(&self) -> Client {
         match self {
-            Call::Request(state) => {
-                Client::new(state.request.endpoints.client(), state.flow.as_ref())
-            }
+            Call::Request(state) => Client::new(state.request.source.client(), state.flow.as_ref()),
             Call::Verify(question) => Client::new(question.client, None),
         }
     }

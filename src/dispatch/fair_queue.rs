@@ -175,12 +175,12 @@ mod tests {
     /// A request of the client with this number; of a proxy on this machine: 0.
     fn of(client: u8) -> Call {
         let mut request = request(0, Content::Empty);
-        request.endpoints = endpoints(client);
+        request.source = endpoints(client).into();
         let room = Rc::new(Room::new(Settings {
             folder: None,
             limit: None,
         }));
-        let backlog = Backlog::new(&Rc::default(), &room, request.endpoints.client());
+        let backlog = Backlog::new(&Rc::default(), &room, request.source.client());
         Call::Request(Rc::new(InFlight::new(request, None, backlog, None)))
     }
 

@@ -168,7 +168,7 @@ impl Dispatch {
 
     /// Hands a request to an idle worker, or queues it. `flow` is that of its connection, where it carries several requests.
     pub fn submit(self: &Rc<Self>, request: Request, flow: Option<&Flow>) -> Exchange {
-        let backlog = Backlog::new(&self.memory, &self.room, request.endpoints.client());
+        let backlog = Backlog::new(&self.memory, &self.room, request.source.client());
         let memory = self.room.heads().take_once(request.size());
         let fits = memory.is_some();
         let state = Rc::new(InFlight::new(request, flow, backlog, memory));

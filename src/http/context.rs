@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::forwarding::{self, Forwarding};
 use super::limits::Limits;
 use crate::dispatch::{Dispatch, Flow};
 use crate::log::access::AccessLog;
@@ -15,7 +16,8 @@ use crate::net::scratch::Scratch;
 use crate::net::ticks::Ticks;
 use crate::net::waiters::Waiters;
 use crate::semantics::date::{self, DateCache, seconds_now};
-use crate::semantics::message::{Endpoints, Timestamp, Tls};
+use crate::semantics::message::{Timestamp, Tls};
+use crate::semantics::source::Source;
 use crate::site::Site;
 use crate::spool::Room;
 
@@ -78,6 +80,8 @@ pub struct Settings {
     pub max_streams: u32,
     /// Value of the Server field, if there is to be one.
     pub server: Option<Bytes>,
+    /// Which proxies are trusted, if any.
+    pub forwarding: Option<forwarding::Settings>,
     /// Whether apps may have a client's socket (`psgix.io`).
     pub psgix_io: bool,
     /// Whether files that apps send get conditional requests and ranges.
@@ -91,8 +95,10 @@ pub struct Settings {
 pub struct ConnectionInfo {
     /// Number of the listener that accepted it.
     pub listener: u16,
-    /// Its two ends.
-    pub endpoints: Endpoints,
+    /// Where it comes from, and so do its requests unless a proxy says otherwise.
+    pub source: Source,
+    /// What is made of forwarding fields.
+    pub forwarding: Forwarding,
     /// What its TLS is like; none for plain HTTP.
     pub tls: Option<Rc<Tls>>,
     /// When it was accepted.

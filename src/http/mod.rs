@@ -9,6 +9,7 @@ pub mod context;
 pub mod error;
 pub mod examine;
 mod fields;
+pub mod forwarding;
 pub mod h1;
 pub mod h2;
 

@@ -8,6 +8,7 @@ use crate::dispatch::Witness;
 use crate::log::access::AccessLog;
 use crate::log::record::{Ending, Record};
 use crate::semantics::message::{RequestHead, Timestamp};
+use crate::semantics::source::Source;
 
 /// The status that stands for a client that left before there was one, as nginx has it.
 const CLIENT_LEFT: u16 = 499;
@@ -53,8 +54,8 @@ pub(super) struct WireCounts {
 pub(super) enum ParsedSoFar {
     /// Nothing could be understood.
     Nothing,
-    /// Its head.
-    Head(RequestHead),
+    /// Its head, and whose it is.
+    Head(RequestHead, Source),
     /// All of it, and the app was asked.
     Whole(Witness),
 }
@@ -137,7 +138,7 @@ impl RequestLog {
         let began = kept.began;
         let (head, call, receiving) = match parsed {
             ParsedSoFar::Nothing => (None, None, None),
-            ParsedSoFar::Head(head) => (Some(head), None, None),
+            ParsedSoFar::Head(head, _) => (Some(head), None, None),
             ParsedSoFar::Whole(witness) => (
                 Some(&witness.request().head),
                 witness.call(),
@@ -152,7 +153,11 @@ impl RequestLog {
         let left = ending == Ending::Aborted && !self.handed_over;
         log.write(&Record {
             listener: connection.listener,
-            endpoints: &connection.endpoints,
+            source: match parsed {
+                ParsedSoFar::Nothing => &connection.source,
+                ParsedSoFar::Head(_, source) => source,
+                ParsedSoFar::Whole(witness) => &witness.request().source,
+            },
             tls: connection.tls.as_deref(),
             head,
             line: match head {

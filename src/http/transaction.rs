@@ -13,6 +13,7 @@ use super::content;
 use super::context::{ConnectionInfo, Context};
 use super::error::BodyError;
 use super::examine::examine;
+use super::forwarding::Forwarding;
 use super::request_body::RequestBody;
 use super::request_log::ParsedSoFar;
 use super::response_sink::ResponseSink;
@@ -22,6 +23,7 @@ use crate::documents::{Answer, of_app};
 use crate::log::limited;
 use crate::scoreboard::connections::State;
 use crate::semantics::message::{Length, Request, RequestHead, ResponseHead, Timestamp};
+use crate::semantics::source::{Certainty, Source};
 use crate::site::{Decision, Response};
 
 /// Serves the request with this head, whose first byte came at `started`. `Ok` where another may follow on its connection.
@@ -40,29 +42,30 @@ pub(super) async fn run<W: RequestBody + ResponseSink>(
 }
 
 async fn serve<W: RequestBody + ResponseSink>(
-    head: RequestHead,
+    mut head: RequestHead,
     started: Timestamp,
     wire: &mut W,
     connection: &ConnectionInfo,
     context: &Context,
     parsed: &mut ParsedSoFar,
 ) -> Result<(), Close> {
+    let source = source(&mut head, connection, context);
     let limits = &context.settings.limits;
     if let Err(error) = examine(&head, limits).and_then(|()| wire.frame(&head, limits)) {
-        *parsed = ParsedSoFar::Head(head);
+        *parsed = ParsedSoFar::Head(head, source);
         return Err(wire.refuse(error).await);
     }
-    if let Decision::Server(responder) = context.site.route(&head, &connection.endpoints) {
+    if let Decision::Server(responder) = context.site.route(&head, &source) {
         wire.show(State::Processing);
-        if let Some(response) = responder.answer(&head, &connection.endpoints).await {
-            *parsed = ParsedSoFar::Head(head);
+        if let Some(response) = responder.answer(&head, &source).await {
+            *parsed = ParsedSoFar::Head(head, source);
             return respond(response, wire, context).await;
         }
     }
-    let content = match content::read(wire, connection.endpoints.client(), context).await {
+    let content = match content::read(wire, source.client(), context).await {
         Ok(content) => content,
         Err(error) => {
-            *parsed = ParsedSoFar::Head(head);
+            *parsed = ParsedSoFar::Head(head, source);
             return Err(match error {
                 BodyError::Refused(error) => wire.refuse(error).await,
                 BodyError::Lost(close) => close,
@@ -75,7 +78,7 @@ async fn serve<W: RequestBody + ResponseSink>(
         content: content.content,
         content_length: content.length,
         listener: connection.listener,
-        endpoints: connection.endpoints.clone(),
+        source,
         tls: connection.tls.clone(),
         connected: connection.connected,
         started,
@@ -104,6 +107,20 @@ async fn serve<W: RequestBody + ResponseSink>(
         wire.keep(exchange);
     }
     ended
+}
+
+/// Where the request comes from. Forwarding fields are read here, and only what they prove stays in the head.
+fn source(head: &mut RequestHead, connection: &ConnectionInfo, context: &Context) -> Source {
+    match (&context.settings.forwarding, connection.forwarding) {
+        (None, _) | (_, Forwarding::Pass) => connection.source.clone(),
+        (Some(settings), Forwarding::Drop) => {
+            settings.drop_fields(head, &connection.source, Certainty::Known)
+        }
+        (Some(settings), Forwarding::Relayed) => {
+            settings.drop_fields(head, &connection.source, Certainty::Hidden)
+        }
+        (Some(settings), Forwarding::Read) => settings.read(head, &connection.source),
+    }
 }
 
 /// Sends a response of the server's own. The content of its request is not read: what is refused is never uploaded.

@@ -97,6 +97,8 @@ pub enum Shows {
     Text(Vec<u8>),
     /// `%a`, `%h`: the client's address.
     Client,
+    /// The address of the connection's other end: the nearest proxy's, if there is one.
+    Peer,
     /// `%A`: our address.
     Local,
     /// `%B`: bytes of content sent.
@@ -360,7 +362,8 @@ fn shows(letter: &str, argument: Option<&str>) -> Result<Option<Shows>, FormatEr
     };
     Ok(match (letter, argument) {
         ("%", None) => Some(Shows::Text(b"%".to_vec())),
-        ("a" | "h", None) | ("a" | "h", Some("c")) => Some(Shows::Client),
+        ("a" | "h", None) => Some(Shows::Client),
+        ("a" | "h", Some("c")) => Some(Shows::Peer),
         ("A", None) => Some(Shows::Local),
         ("B", None) => Some(Shows::Content),
         ("b", None) => Some(Shows::ContentOrDash),
@@ -475,7 +478,7 @@ mod tests {
         let of = |unit| Shows::Time(Timing::Whole, unit);
         for (text, shows) in [
             ("%h", Shows::Client),
-            ("%{c}a", Shows::Client),
+            ("%{c}a", Shows::Peer),
             ("%>s", Shows::Status),
             ("%<s", Shows::Status),
             ("%D", of(Unit::Micros)),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::escape::{put_bare, put_json, put_quoted};
@@ -9,7 +10,8 @@ use super::format::{Format, Moment, Part, Shows, Timing, Unit};
 use super::record::{Ending, Record};
 use super::time::{Civil, Zone};
 use crate::semantics::field::Fields;
-use crate::semantics::message::{Endpoints, Timestamp, Tls, TlsVersion};
+use crate::semantics::message::{Timestamp, Tls, TlsVersion};
+use crate::semantics::source::Endpoints;
 use crate::semantics::target::Target;
 
 /// What lines are written with, besides the record.
@@ -88,8 +90,9 @@ impl Line<'_> {
         let record = self.record;
         match shows {
             Shows::Text(text) => out.extend_from_slice(text),
-            Shows::Client => put_client(out, record.endpoints),
-            Shows::Local => match record.endpoints {
+            Shows::Client => put_address(out, record.source.address().map(|a| a.ip())),
+            Shows::Peer => put_address(out, record.source.peer()),
+            Shows::Local => match record.source.endpoints {
                 Endpoints::Ip { local, .. } => put_display(out, local.ip()),
                 Endpoints::Unix { .. } => out.extend_from_slice(b"unix:"),
             },
@@ -119,13 +122,13 @@ impl Line<'_> {
                 put_value(out, value.as_deref(), put_quoted);
             }
             Shows::Port => put_value(out, self.name().map(|(_, port)| port.as_bytes()), put_bare),
-            Shows::LocalPort => match record.endpoints {
+            Shows::LocalPort => match record.source.endpoints {
                 Endpoints::Ip { local, .. } => put_number(out, local.port().into()),
                 Endpoints::Unix { .. } => out.push(b'-'),
             },
-            Shows::RemotePort => match record.endpoints {
-                Endpoints::Ip { peer, .. } => put_number(out, peer.port().into()),
-                Endpoints::Unix { .. } => out.push(b'-'),
+            Shows::RemotePort => match record.source.port() {
+                Some(port) => put_number(out, port.into()),
+                None => out.push(b'-'),
             },
             Shows::Worker => {
                 put_optional(out, record.call.map(|call| call.pid.unsigned_abs().into()))
@@ -199,14 +202,18 @@ impl Line<'_> {
         });
         object.plain("remote_addr", |out| {
             out.push(b'"');
-            put_client(out, record.endpoints);
+            put_address(out, record.source.address().map(|a| a.ip()));
             out.push(b'"');
         });
-        let port = match record.endpoints {
-            Endpoints::Ip { peer, .. } => Some(peer.port().into()),
-            Endpoints::Unix { .. } => None,
-        };
-        object.number("remote_port", port);
+        object.number("remote_port", record.source.port().map(u64::from));
+        object.plain("proxy_addr", |out| match record.source.proxied {
+            None => out.extend_from_slice(b"null"),
+            Some(_) => {
+                out.push(b'"');
+                put_address(out, record.source.peer());
+                out.push(b'"');
+            }
+        });
         object.text("remote_user", self.user().as_deref());
         object.text("server_name", self.name().map(|(name, _)| name.as_bytes()));
         object.text("server_port", self.name().map(|(_, port)| port.as_bytes()));
@@ -405,11 +412,11 @@ fn protocol_of(tls: &Tls) -> &'static str {
     }
 }
 
-/// The client's address; as nginx, `unix:` where it has none.
-fn put_client(out: &mut Vec<u8>, endpoints: &Endpoints) {
-    match endpoints {
-        Endpoints::Ip { peer, .. } => put_display(out, peer.ip()),
-        Endpoints::Unix { .. } => out.extend_from_slice(b"unix:"),
+/// An address; as nginx, `unix:` for a Unix socket.
+fn put_address(out: &mut Vec<u8>, address: Option<IpAddr>) {
+    match address {
+        Some(address) => put_display(out, address),
+        None => out.extend_from_slice(b"unix:"),
     }
 }
 

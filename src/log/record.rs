@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use crate::semantics::message::{Endpoints, RequestHead, Timestamp, Tls};
+use crate::semantics::message::{RequestHead, Timestamp, Tls};
+use crate::semantics::source::Source;
 
 /// One request, and what became of it.
 #[derive(Debug)]
 pub struct Record<'a> {
     /// Number of the listener that accepted the connection.
     pub listener: u16,
-    /// The two ends of the connection.
-    pub endpoints: &'a Endpoints,
+    /// Where it comes from.
+    pub source: &'a Source,
     /// What the TLS handshake told; nothing on plain HTTP.
     pub tls: Option<&'a Tls>,
     /// The request's head; nothing where it was refused before it was understood.

@@ -20,7 +20,7 @@ use super::admission::{Admission, Admitted, Permit};
 use super::listen::Listening;
 use super::stream::Stream;
 use crate::log::limited;
-use crate::semantics::message::Endpoints;
+use crate::semantics::source::Endpoints;
 
 /// Pause when descriptors have run out: connections wait in the backlog meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -80,6 +80,8 @@ enum Listener {
 pub struct Acceptor {
     listener: Listener,
     admission: Rc<Admission>,
+    /// Whether a PROXY header says whose a connection is.
+    proxy: bool,
     /// From this number on, descriptors are not for clients.
     reserved: RawFd,
 }
@@ -90,6 +92,7 @@ impl Acceptor {
     /// # Errors
     /// When the socket can't be polled.
     pub fn new(listening: Listening, admission: Rc<Admission>) -> io::Result<Self> {
+        let proxy = listening.proxy;
         let listener = if listening.unix {
             let socket = std::os::unix::net::UnixListener::from(listening.socket);
             socket.set_nonblocking(true)?;
@@ -120,6 +123,7 @@ impl Acceptor {
         Ok(Acceptor {
             listener,
             admission,
+            proxy,
             reserved: reserved.try_into().unwrap_or(RawFd::MAX),
         })
     }
@@ -141,7 +145,7 @@ impl Acceptor {
             match accepted {
                 Ok((permit, stream, endpoints)) => {
                     let crowded = stream.number() >= self.reserved;
-                    if let Some(admitted) = self.admission.admit(permit, &endpoints) {
+                    if let Some(admitted) = admit(&self.admission, self.proxy, permit, &endpoints) {
                         serve(stream, endpoints, admitted);
                     }
                     if crowded {
@@ -222,9 +226,8 @@ impl Acceptor {
         loop {
             match accepted() {
                 Ok((stream, endpoints)) => {
-                    if let Some(admitted) =
-                        self.admission.admit(self.admission.beyond(), &endpoints)
-                    {
+                    let permit = self.admission.beyond();
+                    if let Some(admitted) = admit(&self.admission, self.proxy, permit, &endpoints) {
                         serve(stream, endpoints, admitted);
                     }
                 }
@@ -232,6 +235,18 @@ impl Acceptor {
                 Err(_) => return,
             }
         }
+    }
+}
+
+fn admit(
+    admission: &Rc<Admission>,
+    proxy: bool,
+    permit: Permit,
+    endpoints: &Endpoints,
+) -> Option<Admitted> {
+    match proxy {
+        true => Some(admission.admit_unnamed(permit)),
+        false => admission.admit(permit, endpoints),
     }
 }
 

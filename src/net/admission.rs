@@ -12,15 +12,18 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::log::limited;
-use crate::semantics::message::{Endpoints, network};
+use crate::semantics::networks::Networks;
+use crate::semantics::source::{Endpoints, network};
 
 /// How many connections may be open; none is no limit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// In all.
     pub all: Option<NonZeroU32>,
     /// Of one client's address.
     pub of_one: Option<NonZeroU32>,
+    /// Whose connections do not count as one client's: trusted proxies have many.
+    pub uncounted: Networks,
 }
 
 /// Grants the connections of all listeners their permits.
@@ -71,8 +74,24 @@ impl Admission {
         permit: Permit,
         endpoints: &Endpoints,
     ) -> Option<Admitted> {
-        let mut address = None;
-        if let (Some(most), Endpoints::Ip { peer, .. }) = (self.settings.of_one, endpoints) {
+        let mut admitted = self.admit_unnamed(permit);
+        admitted.count(endpoints).then_some(admitted)
+    }
+
+    /// Admits a connection of which a PROXY header is yet to say whose it is.
+    pub(super) fn admit_unnamed(self: &Rc<Self>, permit: Permit) -> Admitted {
+        Admitted {
+            admission: Rc::clone(self),
+            address: None,
+            _permit: permit,
+        }
+    }
+
+    /// Counts a connection of this client, if there may be another one.
+    fn count(&self, endpoints: &Endpoints) -> Option<Option<IpAddr>> {
+        if let (Some(most), Endpoints::Ip { peer, .. }) = (self.settings.of_one, endpoints)
+            && !self.settings.uncounted.has(Some(peer.ip()))
+        {
             let network = network(peer.ip());
             let mut of_one = self.of_one.borrow_mut();
             let count = of_one.entry(network).or_default();
@@ -86,13 +105,9 @@ impl Admission {
                     "{network} has {most} connections: further ones are closed"
                 );
             }
-            address = Some(network);
+            return Some(Some(network));
         }
-        Some(Admitted {
-            admission: Rc::clone(self),
-            address,
-            _permit: permit,
-        })
+        Some(None)
     }
 }
 
@@ -102,6 +117,19 @@ pub struct Admitted {
     admission: Rc<Admission>,
     address: Option<IpAddr>,
     _permit: Permit,
+}
+
+impl Admitted {
+    /// Counts the connection as one of this client, until it is dropped; false if the client has too many already.
+    pub fn count(&mut self, endpoints: &Endpoints) -> bool {
+        match self.admission.count(endpoints) {
+            Some(address) => {
+                self.address = address;
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 impl Drop for Admitted {
@@ -140,6 +168,7 @@ mod tests {
         Admission::new(Settings {
             all: all.and_then(NonZeroU32::new),
             of_one: of_one.and_then(NonZeroU32::new),
+            uncounted: Networks::default(),
         })
     }
 

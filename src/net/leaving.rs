@@ -16,10 +16,14 @@ pub enum Leaving {
 
 /// The number of bytes that can be read, at most one; they are not consumed.
 pub(super) fn peek(socket: RawFd) -> io::Result<usize> {
-    let mut byte = [0];
+    peek_into(socket, &mut [0])
+}
+
+/// Copies what can be read, and leaves it there.
+pub(super) fn peek_into(socket: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(recv(
         socket,
-        &mut byte,
+        buffer,
         MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
     )?)
 }

@@ -67,6 +67,8 @@ pub struct Listening {
     pub unix: bool,
     /// Whether clients speak TLS there; no, until somebody says so.
     pub tls: bool,
+    /// Whether connections begin with a PROXY header; no, until somebody says so.
+    pub proxy: bool,
     /// Whether connections are accepted with their first bytes; no, until somebody says so.
     pub deferred: bool,
     /// The address it is really bound to, for TCP: a port 0 has become a number.
@@ -161,6 +163,7 @@ fn tcp_address(address: SocketAddr, v6_only: bool, backlog: u32) -> io::Result<L
         socket: socket.into(),
         unix: false,
         tls: false,
+        proxy: false,
         deferred: false,
         address,
         path: None,
@@ -200,6 +203,7 @@ pub fn unix(path: &Path, access: UnixAccess, backlog: u32) -> Result<Listening, 
         socket: socket.into(),
         unix: true,
         tls: false,
+        proxy: false,
         deferred: false,
         address: None,
         path: Some(path.to_owned()),
@@ -286,6 +290,7 @@ pub fn inherited(descriptor: OwnedFd, what: &str) -> Result<Listening, Error> {
     Ok(Listening {
         unix: address.is_unix(),
         tls: false,
+        proxy: false,
         deferred: false,
         path: address.as_pathname().map(Path::to_owned),
         address: address.as_socket(),

@@ -8,6 +8,7 @@ mod alpn;
 mod leaving;
 pub mod listen;
 mod migratable;
+pub(crate) mod proxy_protocol;
 pub(crate) mod scratch;
 pub(crate) mod sendfile;
 mod shared;

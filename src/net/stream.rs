@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::alpn;
 pub use super::leaving::Leaving;
-use super::leaving::peek;
+use super::leaving::{peek, peek_into};
 use super::migratable::MigratableTcp;
 use super::sendfile::FileSending;
 use super::shared::{RegisteredSocket, SharedSocket};
@@ -245,6 +245,36 @@ impl Stream {
             }
             done => done.map(Some),
         }
+    }
+
+    /// Waits for bytes and copies them without taking them off; 0 is the connection's end. Not for TLS.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub async fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(count) = self.try_io(|stream| stream.peek(buffer))? {
+            return Ok(count);
+        }
+        match self {
+            Stream::Tcp(stream) => stream.peek(buffer).await,
+            Stream::Unix(stream) => {
+                let socket = stream.as_raw_fd();
+                let peek = || peek_into(socket, buffer);
+                stream.async_io(Interest::READABLE, peek).await
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Takes a TCP connection from the runtime: what comes next may belong to another thread's.
+    ///
+    /// # Errors
+    /// When the runtime can't let go of it.
+    pub fn unregister(self) -> io::Result<Stream> {
+        Ok(match self {
+            Stream::Tcp(stream) => Stream::Unregistered(stream.into_std()?),
+            other => other,
+        })
     }
 
     /// Waits until the client closes its side, without consuming what it has sent. While such bytes wait, only a broken

@@ -7,7 +7,8 @@ use perl_sys::{GP_UNKNOWN_KEY, gp_entry, gp_slice};
 
 use super::{listener, tls};
 use crate::perl::{UNDEF, bytes, slice};
-use crate::semantics::message::{Endpoints, Request};
+use crate::semantics::message::Request;
+use crate::semantics::source::Proxied;
 use crate::semantics::target::{Target, decode_path};
 use crate::worker::{Listener, Remote};
 
@@ -110,6 +111,8 @@ pub(super) struct Env<'a> {
     pub(super) socket: &'a [u8],
     /// `REMOTE_PORT`, or -1 for none.
     pub(super) remote_port: i32,
+    /// `psgix.proxy_tlvs`, packed as they came; empty for no such key.
+    pub(super) tlvs: &'a [u8],
 }
 
 impl Builder {
@@ -162,16 +165,21 @@ impl Builder {
             self.fixed.server_name,
             slice(listener.server_name.as_bytes()),
         );
-        self.put(
-            self.fixed.server_port,
-            slice(listener.server_port.as_bytes()),
-        );
+        let proxied = request.source.proxied.as_deref();
+        let port = match proxied.and_then(|proxied| proxied.port) {
+            Some(port) => self.keep(port.to_string().into_bytes()),
+            None => slice(listener.server_port.as_bytes()),
+        };
+        self.put(self.fixed.server_port, port);
         let remote_port = self.put_remote(request, listener);
-        if let Some(facts) = &request.tls {
+        if request.source.is_https(request.tls.is_some()) {
             self.put(self.fixed.https, slice(b"on"));
-            if let Some(keys) = &mut self.tls {
-                keys.put(&mut self.entries, facts);
-            }
+        }
+        if let (Some(keys), Some(facts)) = (&mut self.tls, &request.tls) {
+            keys.put(&mut self.entries, facts);
+        }
+        if let Some(proxied) = proxied {
+            self.put_proxied(proxied, request.tls.is_some());
         }
         if self.xsendfile {
             self.put(self.fixed.xsendfile_type, slice(b"X-Sendfile"));
@@ -182,6 +190,9 @@ impl Builder {
             entries: &self.entries,
             socket: &self.socket,
             remote_port,
+            tlvs: proxied
+                .map(|proxied| &proxied.tlvs.bytes()[..])
+                .unwrap_or_default(),
         }
     }
 
@@ -219,18 +230,42 @@ impl Builder {
     }
 
     fn put_remote(&mut self, request: &Request, listener: &Listener) -> i32 {
-        let (address, port) = match (&request.endpoints, listener.remote) {
-            (Endpoints::Ip { peer, .. }, _) => {
-                if self.peer.0 != peer.ip() {
-                    self.peer = text_of(peer.ip());
+        let (address, port) = match (request.source.address(), listener.remote) {
+            (Some(client), _) => {
+                if self.peer.0 != client.ip() {
+                    self.peer = text_of(client.ip());
                 }
-                (slice(self.peer.1.as_bytes()), i32::from(peer.port()))
+                (slice(self.peer.1.as_bytes()), i32::from(client.port()))
             }
-            (Endpoints::Unix { .. }, Remote::Undefined) => (UNDEF, 0),
-            (Endpoints::Unix { .. }, _) => (slice(b"127.0.0.1"), -1),
+            (None, Remote::Undefined) => (UNDEF, 0),
+            (None, _) => (slice(b"127.0.0.1"), -1),
         };
         self.put(self.fixed.remote_addr, address);
         port
+    }
+
+    /// What proxies have told beside address and scheme. `tls`: the connection itself speaks it.
+    fn put_proxied(&mut self, proxied: &Proxied, tls: bool) {
+        let peer = match proxied.peer {
+            Some(peer) => peer.to_canonical().to_string(),
+            None => "unix:".to_owned(),
+        };
+        let peer = self.keep(peer.into_bytes());
+        self.put_named(b"gepok.proxy_addr", peer);
+        if let Some(chain) = &proxied.chain {
+            self.put_named(b"gepok.forwarded_for", slice(chain));
+        }
+        if let (Some(keys), Some(facts), false) = (&mut self.tls, proxied.tlvs.tls(), tls) {
+            keys.put_proxys(&mut self.entries, &facts, proxied.tlvs.authority());
+        }
+    }
+
+    fn put_named(&mut self, name: &'static [u8], value: gp_slice) {
+        self.entries.push(gp_entry {
+            key: GP_UNKNOWN_KEY,
+            name: slice(name),
+            value,
+        });
     }
 
     fn put_fields(&mut self, request: &Request, host: Option<&[u8]>) {

@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::semantics::message::{Endpoints, Request, Tls};
+use crate::semantics::message::{Request, Tls};
+use crate::semantics::source::Endpoints;
 use crate::worker::{Address, Listener};
 
 /// The packed facts for `gepok.httpd_socket`; `perl/lib/Gepok/Socket.pm` reads them.
@@ -27,7 +28,7 @@ pub(super) fn facts(listener: &Listener) -> Vec<u8> {
 
 /// Appends the packed facts for a connection's `gepok.socket`.
 pub(super) fn put_connection(facts: &mut Vec<u8>, listener: &Listener, request: &Request) {
-    match &request.endpoints {
+    match &request.source.endpoints {
         Endpoints::Ip { peer, local } => {
             facts.push(b'i');
             put_address(facts, *peer);

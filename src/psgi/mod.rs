@@ -20,7 +20,8 @@ use self::compress::Compressor;
 use crate::channel::respond::Respond;
 use crate::log::limited;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
-use crate::semantics::message::{Content, Endpoints, Request, Timestamp, Tls, Version};
+use crate::semantics::message::{Content, Request, Timestamp, Tls, Version};
+use crate::semantics::source::Endpoints;
 use crate::worker::{self, App, Called, Left, ServerFacts};
 
 /// The class of `gepok.socket`, built in so that every entry has the one that fits.
@@ -220,10 +221,13 @@ impl App for PsgiApp {
             (last, perl_sys::GP_LAST),
             (request.head.method() == b"HEAD", perl_sys::GP_HEAD_ONLY),
             (
-                matches!(request.endpoints, Endpoints::Unix { .. }),
+                matches!(request.source.endpoints, Endpoints::Unix { .. }),
                 perl_sys::GP_UNIX,
             ),
-            (request.tls.is_some(), perl_sys::GP_TLS),
+            (
+                request.source.is_https(request.tls.is_some()),
+                perl_sys::GP_HTTPS,
+            ),
             (request.head.version >= Version::Http2, perl_sys::GP_SHARED),
         ] {
             if set {
@@ -254,6 +258,7 @@ impl App for PsgiApp {
             entries: env.entries.as_ptr(),
             entry_count: env.entries.len(),
             socket: slice(env.socket),
+            proxy_tlvs: slice(env.tlvs),
             connected: time(request.connected),
             started: time(request.started),
             finished: time(request.finished),

@@ -9,6 +9,7 @@ use super::listener::put_bytes;
 use crate::certificate::{self, Certificate};
 use crate::perl::{UNDEF, bytes, slice};
 use crate::semantics::message::{Tls, TlsVersion};
+use crate::semantics::proxy_header::ProxyTls;
 
 /// The optional keys, named and filled as Apache's mod_ssl does it.
 #[derive(Default)]
@@ -57,6 +58,37 @@ impl SslKeys {
             }
             for (name, value) in self.client.iter().flat_map(|client| &client.keys) {
                 put(name, value.as_bytes());
+            }
+        }
+    }
+}
+
+impl SslKeys {
+    /// Adds what a PROXY header tells of the TLS between the client and the proxy.
+    pub(super) fn put_proxys(
+        &mut self,
+        entries: &mut Vec<gp_entry>,
+        tls: &ProxyTls<'_>,
+        server_name: Option<&[u8]>,
+    ) {
+        let verify: &[u8] = match (tls.has_certificate, tls.is_verified) {
+            (false, _) => b"NONE",
+            (true, true) => b"SUCCESS",
+            (true, false) => b"FAILED",
+        };
+        for (name, value) in [
+            ("SSL_PROTOCOL", tls.version),
+            ("SSL_CIPHER", tls.cipher),
+            ("SSL_TLS_SNI", server_name),
+            ("SSL_CLIENT_VERIFY", Some(verify)),
+            ("SSL_CLIENT_S_DN_CN", tls.common_name),
+        ] {
+            if let Some(value) = value {
+                entries.push(gp_entry {
+                    key: GP_UNKNOWN_KEY,
+                    name: slice(name.as_bytes()),
+                    value: slice(value),
+                });
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Heads of requests and responses (RFC 9110 section 6).
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::field::{Fields, Line, Span};
+use super::source::{Endpoints, Source};
 
 /// A message's protocol version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,47 +166,6 @@ impl Timestamp {
     }
 }
 
-/// Who is at the other end of a connection, and which of our addresses it reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoints {
-    /// TCP: the client's address and ours.
-    Ip {
-        /// The client's address; an IPv4-mapped one is shown as IPv4.
-        peer: std::net::SocketAddr,
-        /// Our address on this connection.
-        local: std::net::SocketAddr,
-    },
-    /// Unix socket: the client's process as the kernel tells it (SO_PEERCRED).
-    Unix {
-        /// Process id.
-        pid: i32,
-        /// User id.
-        uid: u32,
-        /// Group id.
-        gid: u32,
-    },
-}
-
-impl Endpoints {
-    /// Whose connections count together: a client's address, or its network of IPv6, since one client has a whole one at hand.
-    /// None for what comes by a Unix socket or from this machine: that is a proxy, as a rule, with many clients.
-    pub fn client(&self) -> Option<IpAddr> {
-        match self {
-            Endpoints::Ip { peer, .. } if !peer.ip().is_loopback() => Some(network(peer.ip())),
-            _ => None,
-        }
-    }
-}
-
-/// The network of 64 bits that an IPv6 address belongs to; an IPv4 address as it is.
-pub fn network(address: IpAddr) -> IpAddr {
-    const NETWORK: u128 = u128::MAX << 64;
-    match address {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & NETWORK).into()),
-        v4 => v4,
-    }
-}
-
 /// A version of TLS; the discriminants are the protocol's (RFC 8446 section 4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -272,9 +231,9 @@ pub struct Request {
     pub content_length: Option<u64>,
     /// Number of the listener that accepted the connection (`config::Listener`).
     pub listener: u16,
-    /// The two ends of the connection.
-    pub endpoints: Endpoints,
-    /// What its TLS is like; none for plain HTTP.
+    /// Where it comes from.
+    pub source: Source,
+    /// What the connection's TLS is like; none for plain HTTP.
     pub tls: Option<Rc<Tls>>,
     /// When the connection was accepted.
     pub connected: Timestamp,
@@ -294,10 +253,11 @@ impl Request {
             content,
             content_length: None,
             listener: 0,
-            endpoints: Endpoints::Ip {
+            source: Endpoints::Ip {
                 peer: here,
                 local: here,
-            },
+            }
+            .into(),
             tls: None,
             connected: now,
             started: now,

@@ -13,6 +13,7 @@ pub mod message;
 pub mod networks;
 pub mod proxy_header;
 pub mod range;
+pub mod source;
 pub(crate) mod status;
 pub mod target;
 pub(crate) mod wording;

@@ -39,7 +39,7 @@ impl Networks {
 
 /// Whether the network has this address. One of IPv4 has the IPv6 addresses that stand for its own (RFC 4291 section
 /// 2.5.5.2), and only that one has them: `::/0` is not everybody.
-fn holds((network, length): (IpAddr, u8), address: IpAddr) -> bool {
+pub fn holds((network, length): (IpAddr, u8), address: IpAddr) -> bool {
     let (differs, width) = match (network, address.to_canonical()) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {
             (u128::from(network.to_bits() ^ address.to_bits()), 32)

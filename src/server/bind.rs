@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -64,6 +65,8 @@ impl Server<'_> {
             for (number, mut listening) in opened.into_iter().enumerate() {
                 self.files.extend(listening.file.take());
                 listening.tls = listener.tls;
+                listening.proxy = listener.proxy;
+                self.check_proxy(&listening)?;
                 listening.deferred = self.config.defer_accept;
                 if listening.tls && listening.unix {
                     bail!(
@@ -80,6 +83,23 @@ impl Server<'_> {
         }
         self.handover.close_unwanted();
         Ok(())
+    }
+}
+
+impl Server<'_> {
+    /// Where a PROXY header is expected, anybody who can connect says who he is: only proxies may.
+    fn check_proxy(&self, listening: &Listening) -> Result<()> {
+        let ours = |address: SocketAddr| address.ip().is_loopback();
+        match listening.address {
+            Some(address)
+                if listening.proxy && self.config.proxies.trusted.is_none() && !ours(address) =>
+            {
+                bail!(
+                    "{address} is a port for the PROXY protocol that others can reach: 'trusted_proxies' must say who may send its header"
+                )
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -12,9 +12,12 @@ use crate::core;
 use crate::dispatch;
 use crate::documents::{self, Served};
 use crate::http::context;
+use crate::http::forwarding;
 use crate::http::limits::Limits;
 use crate::net::admission;
 use crate::process::pool::Sizes;
+use crate::semantics::forwarded::Field;
+use crate::semantics::networks::Networks;
 use crate::site;
 use crate::spool;
 use crate::worker;
@@ -66,6 +69,12 @@ pub fn core(config: &Config) -> core::Settings {
         admission: admission::Settings {
             all: limits.connections,
             of_one: limits.connections_per_address,
+            uncounted: config
+                .proxies
+                .trusted
+                .as_ref()
+                .map(networks)
+                .unwrap_or_default(),
         },
         spool: spool::Settings {
             folder: limits.spool_dir.clone(),
@@ -85,10 +94,7 @@ pub(super) fn site(
     site::Settings {
         status: status.map(|status| site::StatusSettings {
             path: status.path.clone(),
-            access: site::Access {
-                networks: status.networks.clone(),
-                unix: status.unix,
-            },
+            access: site::Access(networks(&status.allowed)),
         }),
         files,
         hosts: hosts
@@ -128,6 +134,27 @@ fn host(vhost: &Vhost, directories: Vec<documents::Settings>) -> site::HostSetti
     }
 }
 
+fn networks(networks: &resolved::Networks) -> Networks {
+    Networks {
+        networks: networks.networks.clone(),
+        unix: networks.unix,
+    }
+}
+
+fn forwarding(proxies: &resolved::Proxies) -> Option<forwarding::Settings> {
+    let trusted = networks(proxies.trusted.as_ref()?);
+    Some(forwarding::Settings {
+        trusted,
+        field: match proxies.header.as_str() {
+            "x-forwarded-for" => Field::XForwardedFor,
+            "forwarded" => Field::Forwarded,
+            name => Field::Single(name.to_owned()),
+        },
+        scheme: proxies.proto,
+        host: proxies.host,
+    })
+}
+
 fn http(config: &Config) -> context::Settings {
     context::Settings {
         limits: http_limits(&config.limits),
@@ -147,6 +174,7 @@ fn http(config: &Config) -> context::Settings {
         h2c: config.http2.h2c,
         max_streams: config.http2.max_streams,
         server: config.server.clone().map(Bytes::from),
+        forwarding: forwarding(&config.proxies),
         psgix_io: config.psgix_io,
         file_ranges: config.files.ranges,
         content_rate: config.limits.content_rate.map_or(0, NonZeroU64::get),

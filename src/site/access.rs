@@ -1,9 +1,8 @@
 //! Which clients may see what is not for everybody: by their address, or because they come by a Unix socket.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use crate::semantics::field::Fields;
-use crate::semantics::message::Endpoints;
+use crate::semantics::networks::Networks;
+use crate::semantics::source::{Certainty, Source};
 
 /// Fields by which a proxy tells that a request is another client's (RFC 7239, RFC 9110 section 7.6.3, and what nginx,
 /// HAProxy and Apache add).
@@ -18,121 +17,71 @@ const FORWARDING: [&str; 6] = [
 
 /// Which clients may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Those of these networks: an address, and how many of its first bits count.
-    pub networks: Vec<(IpAddr, u8)>,
-    /// Those that come by a Unix socket.
-    pub unix: bool,
-}
+pub struct Access(pub Networks);
 
 impl Access {
-    /// Whether the client that sent these fields from there may. Where they show that a proxy has forwarded the request, the
-    /// address is the proxy's and says nothing of the client: only access for all includes it.
-    pub fn allows(&self, endpoints: &Endpoints, fields: &Fields) -> bool {
+    /// Whether the client that sent these fields from there may. Where the address is a proxy's it says nothing of the
+    /// client: only access for all includes it. Without trusted proxies the fields show that.
+    pub fn allows(&self, source: &Source, fields: &Fields) -> bool {
         let forwarded = |(name, _): (&[u8], _)| {
             FORWARDING
                 .iter()
                 .any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
         };
-        if !self.is_for_all() && fields.iter().any(forwarded) {
-            return false;
-        }
-        match endpoints {
-            Endpoints::Unix { .. } => self.unix,
-            Endpoints::Ip { peer, .. } => {
-                let mut networks = self.networks.iter();
-                networks.any(|&network| holds(network, peer.ip()))
-            }
+        let is_proxys = match source.certainty {
+            Certainty::Known => false,
+            Certainty::Hidden => true,
+            Certainty::Unknown => fields.iter().any(forwarded),
+        };
+        match is_proxys {
+            true => self.0.is_all(),
+            false => self.0.has(source.address().map(|address| address.ip())),
         }
     }
-
-    /// Whether every client may, whatever its address.
-    fn is_for_all(&self) -> bool {
-        let includes_all = |all: IpAddr| self.networks.contains(&(all, 0));
-        self.unix
-            && includes_all(Ipv4Addr::UNSPECIFIED.into())
-            && includes_all(Ipv6Addr::UNSPECIFIED.into())
-    }
-}
-
-/// Whether the network has this address. One of IPv4 has the IPv6 addresses that stand for its own (RFC 4291 section
-/// 2.5.5.2), and only that one has them: `::/0` is not everybody.
-pub(super) fn holds((network, length): (IpAddr, u8), address: IpAddr) -> bool {
-    let (differs, width) = match (network, address.to_canonical()) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            (u128::from(network.to_bits() ^ address.to_bits()), 32)
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits() ^ address.to_bits(), 128),
-        _ => return false,
-    };
-    let others = u32::saturating_sub(width, length.into());
-    differs.checked_shr(others).unwrap_or(0) == 0
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
-    #[test]
-    fn a_network_has_its_addresses_and_no_others() {
-        for (network, length, address, has) in [
-            ("127.0.0.0", 8, "127.255.0.1", true),
-            ("127.0.0.0", 8, "128.0.0.1", false),
-            ("127.0.0.0", 8, "::ffff:127.0.0.1", true),
-            ("127.0.0.0", 8, "::1", false),
-            ("10.1.2.3", 32, "10.1.2.3", true),
-            ("10.1.2.3", 32, "10.1.2.2", false),
-            ("10.1.2.3", 31, "10.1.2.2", true),
-            ("0.0.0.0", 0, "192.0.2.1", true),
-            ("0.0.0.0", 0, "2001:db8::1", false),
-            ("::", 0, "2001:db8::1", true),
-            ("::", 0, "192.0.2.1", false),
-            ("::", 0, "::ffff:192.0.2.1", false),
-            ("::1", 128, "::1", true),
-            ("::1", 128, "::2", false),
-            ("2001:db8::", 33, "2001:db8:7fff::1", true),
-            ("2001:db8::", 33, "2001:db8:8000::1", false),
-        ] {
-            let range = (network.parse().unwrap(), length);
-            let held = holds(range, address.parse().unwrap());
-            assert_eq!(held, has, "{network}/{length} {address}");
-        }
+    use super::*;
+    use crate::semantics::source::Endpoints;
+
+    const UNIX: Endpoints = Endpoints::Unix {
+        pid: 1,
+        uid: 2,
+        gid: 3,
+    };
+
+    fn here() -> Source {
+        Source::from(Endpoints::Ip {
+            peer: (Ipv4Addr::LOCALHOST, 1).into(),
+            local: (Ipv4Addr::LOCALHOST, 2).into(),
+        })
     }
 
-    #[test]
-    fn unix_sockets_are_a_word_of_their_own() {
-        let unix = Endpoints::Unix {
-            pid: 1,
-            uid: 2,
-            gid: 3,
-        };
-        let mut access = Access {
-            networks: vec![("0.0.0.0".parse().unwrap(), 0)],
-            unix: false,
-        };
-        let none = Fields::default();
-        assert!(!access.allows(&unix, &none));
-        access.unix = true;
-        assert!(access.allows(&unix, &none));
-        assert!(!Access::default().allows(&unix, &none));
+    fn loopback() -> Access {
+        Access(Networks {
+            networks: vec![(Ipv4Addr::LOCALHOST.into(), 8)],
+            unix: true,
+        })
+    }
+
+    fn all() -> Access {
+        Access(Networks {
+            networks: vec![
+                (Ipv4Addr::UNSPECIFIED.into(), 0),
+                (Ipv6Addr::UNSPECIFIED.into(), 0),
+            ],
+            unix: true,
+        })
     }
 
     /// A proxy on this machine must not open the page to its clients by its own address.
     #[test]
     fn the_address_of_a_proxy_is_not_its_clients() {
-        let here = Endpoints::Ip {
-            peer: (Ipv4Addr::LOCALHOST, 1).into(),
-            local: (Ipv4Addr::LOCALHOST, 2).into(),
-        };
-        let unix = Endpoints::Unix {
-            pid: 1,
-            uid: 2,
-            gid: 3,
-        };
-        let mut access = Access {
-            networks: vec![(Ipv4Addr::LOCALHOST.into(), 8)],
-            unix: true,
-        };
+        let (here, unix) = (here(), Source::from(UNIX));
+        let mut access = loopback();
         let own = Fields::from_pairs([("Accept", "x"), ("X-Forwarded", "x")]);
         assert!(access.allows(&here, &own));
         for name in ["Forwarded", "via", "X-FORWARDED-FOR", "X-Real-IP"] {
@@ -140,13 +89,22 @@ mod tests {
             assert!(!access.allows(&here, &fields), "{name}");
             assert!(!access.allows(&unix, &fields), "{name}");
         }
-        access.networks = vec![
-            (Ipv4Addr::UNSPECIFIED.into(), 0),
-            (Ipv6Addr::UNSPECIFIED.into(), 0),
-        ];
+        access = all();
         let fields = Fields::from_pairs([("Forwarded", "for=192.0.2.1")]);
         assert!(access.allows(&here, &fields));
-        access.unix = false;
+        access.0.unix = false;
         assert!(!access.allows(&here, &fields));
+    }
+
+    /// With trusted proxies the address decides, whatever stands in fields; one that is hidden is nobody's.
+    #[test]
+    fn with_trusted_proxies_the_clients_address_decides() {
+        let fields = Fields::from_pairs([("Via", "1.1 proxy"), ("X-Forwarded-For", "127.0.0.1")]);
+        let mut source = here();
+        source.certainty = Certainty::Known;
+        assert!(loopback().allows(&source, &fields));
+        source.certainty = Certainty::Hidden;
+        assert!(!loopback().allows(&source, &fields));
+        assert!(all().allows(&source, &fields));
     }
 }

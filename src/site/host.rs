@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::rules::{Rules, Verdict};
 use crate::documents::Files;
-use crate::semantics::message::{Endpoints, RequestHead};
+use crate::semantics::message::RequestHead;
+use crate::semantics::source::Source;
 use crate::semantics::target::Target;
 
 /// A path that is somewhere else.
@@ -62,7 +63,7 @@ impl Host {
     }
 
     /// What is to be done with a request before files are looked at.
-    pub(super) fn step(&self, head: &RequestHead, client: &Endpoints) -> Step {
+    pub(super) fn step(&self, head: &RequestHead, client: &Source) -> Step {
         if self.exact.is_empty() && self.below.is_empty() && self.rules.is_empty() {
             return Step::Take;
         }
@@ -160,11 +161,11 @@ mod tests {
             redirect("/f", "/s#part"),
         ];
         let host = Host::new(all, Rules::default(), None);
-        let client = Endpoints::Unix {
+        let client = Source::from(crate::semantics::source::Endpoints::Unix {
             pid: 1,
             uid: 1,
             gid: 1,
-        };
+        });
         for (target, place) in [
             ("/news", "https://news.example.org/"),
             ("/news?x", "https://news.example.org/?x"),

@@ -17,7 +17,8 @@ use crate::body::Body;
 use crate::documents::offload::Offload;
 use crate::documents::{self, Answer, Disks, Files, Place};
 use crate::scoreboard::Board;
-use crate::semantics::message::{Endpoints, RequestHead, ResponseHead};
+use crate::semantics::message::{RequestHead, ResponseHead};
+use crate::semantics::source::Source;
 use crate::semantics::target::Target;
 
 mod access;
@@ -103,9 +104,9 @@ pub enum Responder {
 
 impl Responder {
     /// The response to a request with this head; nothing where the app is to answer after all.
-    pub async fn answer(&self, head: &RequestHead, client: &Endpoints) -> Option<Response> {
+    pub async fn answer(&self, head: &RequestHead, source: &Source) -> Option<Response> {
         match self {
-            Responder::Status(page) => Some(page.answer(head, client).await),
+            Responder::Status(page) => Some(page.answer(head, source).await),
             Responder::Files(files, place) => {
                 let Answer { head, body } = files.answer(place, head).await?;
                 Some(Response { head, body })
@@ -148,8 +149,8 @@ impl Site {
     }
 
     /// Who answers the request with this head, which this client has sent.
-    pub fn route(&self, head: &RequestHead, client: &Endpoints) -> Decision {
-        self.plan.borrow().route(head, client)
+    pub fn route(&self, head: &RequestHead, source: &Source) -> Decision {
+        self.plan.borrow().route(head, source)
     }
 
     /// The response that the server gives in the place of the app's, where the app's names a file that the server is to send.
@@ -192,7 +193,7 @@ impl Plan {
         }
     }
 
-    fn route(&self, head: &RequestHead, client: &Endpoints) -> Decision {
+    fn route(&self, head: &RequestHead, source: &Source) -> Decision {
         if let Some(status) = &self.status
             && status.is_at(head.target())
         {
@@ -204,7 +205,7 @@ impl Plan {
                 let Some(host) = hosts.find(asked(head)) else {
                     return Decision::Server(Responder::Refusal(404));
                 };
-                match host.step(head, client) {
+                match host.step(head, source) {
                     Step::Take => &host.files,
                     Step::Redirect(status, place) => {
                         return Decision::Server(Responder::Redirect(status, place));

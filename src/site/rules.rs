@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::access::holds;
-use crate::semantics::message::Endpoints;
+use crate::semantics::networks::holds;
+use crate::semantics::source::{Certainty, Source};
 use crate::semantics::target::hex_value;
 
 /// Who may come: any of `allow` and none of `deny`.
@@ -72,7 +72,7 @@ impl Rules {
 
     /// Whether a client may come to the path of a request target. A path that an app may read in two ways has to be allowed in
     /// both.
-    pub(super) fn verdict(&self, path: &[u8], client: &Endpoints) -> Verdict {
+    pub(super) fn verdict(&self, path: &[u8], client: &Source) -> Verdict {
         if self.is_empty() {
             return Verdict::Allowed;
         }
@@ -105,7 +105,7 @@ impl Rules {
         }
     }
 
-    fn denies(&self, parts: &[&[u8]], client: &Endpoints) -> bool {
+    fn denies(&self, parts: &[&[u8]], client: &Source) -> bool {
         let mut node = &self.root;
         let mut rule = node.rule.as_ref();
         for part in parts {
@@ -146,21 +146,25 @@ fn decoded(path: &[u8]) -> Cow<'_, [u8]> {
 }
 
 impl Rule {
-    fn allows(&self, client: &Endpoints) -> bool {
+    fn allows(&self, client: &Source) -> bool {
         let is_in = |clients: &[Clients]| clients.iter().any(|clients| clients.has(client));
         self.allow.as_deref().is_none_or(is_in) && !is_in(&self.deny)
     }
 }
 
 impl Clients {
-    fn has(&self, client: &Endpoints) -> bool {
-        match (self, client) {
-            (Clients::All, _) | (Clients::Unix, Endpoints::Unix { .. }) => true,
-            (Clients::Network(network, bits), Endpoints::Ip { peer, .. }) => {
-                holds((*network, *bits), peer.ip())
+    /// A client that is hidden behind a proxy has no address.
+    fn has(&self, client: &Source) -> bool {
+        if client.certainty == Certainty::Hidden {
+            return matches!(self, Clients::All);
+        }
+        match (self, client.address()) {
+            (Clients::All, _) | (Clients::Unix, None) => true,
+            (Clients::Network(network, bits), Some(address)) => {
+                holds((*network, *bits), address.ip())
             }
-            (Clients::Range(first, last), Endpoints::Ip { peer, .. }) => {
-                let address = peer.ip().to_canonical();
+            (Clients::Range(first, last), Some(address)) => {
+                let address = address.ip().to_canonical();
                 address.is_ipv4() == first.is_ipv4() && (*first..=*last).contains(&address)
             }
             _ => false,
@@ -171,6 +175,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::semantics::source::Endpoints;
 
     fn clients(words: &str) -> Vec<Clients> {
         let address = |text: &str| text.parse().unwrap();
@@ -198,8 +203,8 @@ mod tests {
         }
     }
 
-    fn client(text: &str) -> Endpoints {
-        match text {
+    fn client(text: &str) -> Source {
+        Source::from(match text {
             "unix" => Endpoints::Unix {
                 pid: 1,
                 uid: 2,
@@ -209,7 +214,7 @@ mod tests {
                 peer: (text.parse::<IpAddr>().unwrap(), 1).into(),
                 local: (IpAddr::from([127, 0, 0, 1]), 2).into(),
             },
-        }
+        })
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::{Access, Response};
 use crate::scoreboard::Board;
 use crate::scoreboard::status::Status;
 use crate::semantics::field::{Fields, list_members};
-use crate::semantics::message::{Endpoints, RequestHead, ResponseHead};
+use crate::semantics::message::{RequestHead, ResponseHead};
+use crate::semantics::source::Source;
 
 /// Where the page is, and for whom.
 #[derive(Clone, Debug)]
@@ -46,8 +47,8 @@ impl StatusPage {
     }
 
     /// The response to a request for it.
-    pub(super) async fn answer(&self, head: &RequestHead, client: &Endpoints) -> Response {
-        if !self.settings.access.allows(client, &head.fields) {
+    pub(super) async fn answer(&self, head: &RequestHead, source: &Source) -> Response {
+        if !self.settings.access.allows(source, &head.fields) {
             return page(403, &[], "Forbidden\n".to_owned());
         }
         if !matches!(head.method(), b"GET" | b"HEAD") {
@@ -115,27 +116,29 @@ mod tests {
     use super::super::{Decision, Settings as SiteSettings, Site};
     use super::*;
     use crate::body::Part;
+    use crate::semantics::networks::Networks;
+    use crate::semantics::source::Endpoints;
 
     fn head(method: &str, target: &str, accept: &str) -> RequestHead {
         RequestHead::new(method, target, &[("accept", accept)])
     }
 
-    fn from(address: &str) -> Endpoints {
+    fn from(address: &str) -> Source {
         let ip: std::net::IpAddr = address.parse().unwrap();
-        Endpoints::Ip {
+        Source::from(Endpoints::Ip {
             peer: (ip, 1).into(),
             local: (ip, 2).into(),
-        }
+        })
     }
 
     fn site() -> Site {
         let (board, _memory) = Board::create(1).unwrap();
         let settings = Settings {
             path: "/server-status".to_owned(),
-            access: Access {
+            access: Access(Networks {
                 networks: vec![("127.0.0.0".parse().unwrap(), 8)],
                 unix: true,
-            },
+            }),
         };
         let settings = SiteSettings {
             files: crate::documents::Served::default(),

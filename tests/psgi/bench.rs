@@ -91,7 +91,7 @@ fn copy(of: &Request) -> Request {
             Content::Inline(bytes) => Content::Inline(bytes.clone()),
             _ => Content::Empty,
         },
-        endpoints: of.endpoints.clone(),
+        source: of.source.clone(),
         tls: of.tls.clone(),
         ..*of
     }

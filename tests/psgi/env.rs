@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use gepok::semantics::message::{Content, Endpoints, Request, Version};
+use gepok::semantics::message::{Content, Request, Version};
+use gepok::semantics::source::{Endpoints, Source};
 use gepok::worker::Called;
 
 use crate::world::{World, request};
@@ -46,11 +47,11 @@ fn value(app_expression: &str, request: Request) -> String {
 fn unix(listener: u16) -> Request {
     Request {
         listener,
-        endpoints: Endpoints::Unix {
+        source: Source::from(Endpoints::Unix {
             pid: 42,
             uid: 1000,
             gid: 100,
-        },
+        }),
         ..request("GET", "/", &[])
     }
 }
@@ -222,7 +223,7 @@ fn unix_sockets_tell_what_their_family_of_options_tells() {
 #[test]
 fn an_ipv4_client_of_an_ipv6_socket_is_shown_as_ipv4() {
     let mut mapped = request("GET", "/", &[]);
-    mapped.endpoints = Endpoints::Ip {
+    mapped.source.endpoints = Endpoints::Ip {
         peer: "[::ffff:192.0.2.9]:1".parse().unwrap(),
         local: "[::1]:80".parse().unwrap(),
     };

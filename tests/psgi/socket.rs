@@ -47,7 +47,7 @@ fn an_unused_handle_is_taken_again_and_knows_the_new_client() {
     let mut world = answering("$io + 0, $io->peerport");
     let first = content(&world.get("/")).to_owned();
     let mut other = request("GET", "/", &[]);
-    other.endpoints = gepok::semantics::message::Endpoints::Ip {
+    other.source.endpoints = gepok::semantics::source::Endpoints::Ip {
         peer: "192.0.2.7:4712".parse().unwrap(),
         local: "192.0.2.1:80".parse().unwrap(),
     };

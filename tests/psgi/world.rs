@@ -13,9 +13,8 @@ use gepok::channel::respond::{Lost, Respond};
 use gepok::perl::{Code, Exit, Failure, Hooks, Interpreter, Perl};
 use gepok::psgi::PsgiApp;
 use gepok::semantics::field::{Fields, Line, Span};
-use gepok::semantics::message::{
-    Content, Endpoints, Length, Request, RequestHead, Timestamp, Tls, Version,
-};
+use gepok::semantics::message::{Content, Length, Request, RequestHead, Timestamp, Tls, Version};
+use gepok::semantics::source::{Endpoints, Source};
 use gepok::worker::{Address, Listener, Remote, ServerFacts};
 use gepok::worker::{App, Called};
 use gepok::xs::{Entries, Pairs, trampoline};
@@ -354,10 +353,10 @@ pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Re
         content: Content::Empty,
         content_length: None,
         listener: 0,
-        endpoints: Endpoints::Ip {
+        source: Source::from(Endpoints::Ip {
             peer: "192.0.2.7:4711".parse().unwrap(),
             local: "192.0.2.1:80".parse().unwrap(),
-        },
+        }),
         tls: None,
         connected: at(10),
         started: at(11),

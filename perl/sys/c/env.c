@@ -125,6 +125,28 @@ static void put_time(pTHX_ HV *env, int key, gp_time time)
     put_pair(aTHX_ env, key, (IV)time.seconds, (IV)time.micros);
 }
 
+/* A hash of what a PROXY header tells: values by their types. The core has checked the lengths. */
+static HV *proxy_tlvs(pTHX_ gp_slice bytes)
+{
+    HV *tlvs = newHV();
+    const unsigned char *at = (const unsigned char *)bytes.ptr;
+    size_t left = bytes.len;
+    while (left >= 3) {
+        char name[4];
+        size_t length = (size_t)at[1] << 8 | at[2];
+        int digits = my_snprintf(name, sizeof(name), "%d", at[0]);
+        SV *value;
+        if (length > left - 3)
+            break;
+        value = from_client(aTHX_ newSVpvn((const char *)at + 3, length));
+        if (!hv_store(tlvs, name, (I32)digits, value, 0))
+            SvREFCNT_dec_NN(value);
+        at += 3 + length;
+        left -= 3 + length;
+    }
+    return tlvs;
+}
+
 /* The env of a request. */
 HV *gp_env(pTHX_ const gp_request *request)
 {
@@ -150,13 +172,18 @@ HV *gp_env(pTHX_ const gp_request *request)
                 SvREFCNT_dec_NN(value);
         }
     }
+    if (request->proxy_tlvs.len) {
+        SV *tlvs = newRV_noinc((SV *)proxy_tlvs(aTHX_ request->proxy_tlvs));
+        if (!hv_stores(env, "psgix.proxy_tlvs", tlvs))
+            SvREFCNT_dec_NN(tlvs);
+    }
     if (request->remote_port >= 0)
         put_number(aTHX_ env, KEY_REMOTE_PORT, request->remote_port);
     if (request->content_length >= 0)
         put_number(aTHX_ env, KEY_CONTENT_LENGTH, (IV)request->content_length);
 
     put_pair(aTHX_ env, KEY_PSGI_VERSION, 1, 1);
-    put_string(aTHX_ env, KEY_PSGI_URL_SCHEME, request->flags & GP_TLS ? (gp_slice){"https", 5} : (gp_slice){"http", 4});
+    put_string(aTHX_ env, KEY_PSGI_URL_SCHEME, request->flags & GP_HTTPS ? (gp_slice){"https", 5} : (gp_slice){"http", 4});
     put_reference(aTHX_ env, KEY_PSGI_INPUT, input);
     put_reference(aTHX_ env, KEY_PSGI_ERRORS, SvREFCNT_inc_simple_NN((SV *)PL_stderrgv));
     put_number(aTHX_ env, KEY_PSGI_MULTITHREAD, 0);

@@ -91,8 +91,8 @@ typedef struct gp_time {
 #define GP_HEAD_ONLY 2
 /** The connection came by a Unix socket. */
 #define GP_UNIX 4
-/** The connection uses TLS. */
-#define GP_TLS 8
+/** The client speaks HTTPS: with us, or with a trusted proxy. */
+#define GP_HTTPS 8
 /** The connection has other requests at the same time: its socket is no app's. */
 #define GP_SHARED 16
 
@@ -100,7 +100,7 @@ typedef struct gp_time {
 typedef struct gp_request {
     /** Number by which the response's parts name it. */
     uint64_t id;
-    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS, GP_SHARED. */
+    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_HTTPS, GP_SHARED. */
     uint32_t flags;
     /** GP_CONTENT_*. */
     uint32_t content_kind;
@@ -120,6 +120,8 @@ typedef struct gp_request {
     size_t entry_count;
     /** Packed facts for gepok.socket (Gepok::Socket). */
     gp_slice socket;
+    /** What a PROXY header tells (psgix.proxy_tlvs): a type, two bytes of length and the value, again and again. */
+    gp_slice proxy_tlvs;
     /** gepok.connect_time */
     gp_time connected;
     /** gepok.start_request_time */

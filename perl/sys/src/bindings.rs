@@ -7,7 +7,7 @@ pub const GP_CONTENT_FILE: u32 = 2;
 pub const GP_LAST: u32 = 1;
 pub const GP_HEAD_ONLY: u32 = 2;
 pub const GP_UNIX: u32 = 4;
-pub const GP_TLS: u32 = 8;
+pub const GP_HTTPS: u32 = 8;
 pub const GP_SHARED: u32 = 16;
 #[doc = " An interpreter."]
 #[repr(C)]
@@ -95,7 +95,7 @@ pub struct gp_time {
 pub struct gp_request {
     #[doc = " Number by which the response's parts name it."]
     pub id: u64,
-    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_TLS, GP_SHARED."]
+    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_HTTPS, GP_SHARED."]
     pub flags: u32,
     #[doc = " GP_CONTENT_*."]
     pub content_kind: u32,
@@ -115,6 +115,8 @@ pub struct gp_request {
     pub entry_count: usize,
     #[doc = " Packed facts for gepok.socket (Gepok::Socket)."]
     pub socket: gp_slice,
+    #[doc = " What a PROXY header tells (psgix.proxy_tlvs): a type, two bytes of length and the value, again and again."]
+    pub proxy_tlvs: gp_slice,
     #[doc = " gepok.connect_time"]
     pub connected: gp_time,
     #[doc = " gepok.start_request_time"]

@@ -10,7 +10,7 @@ use super::super::source::Source;
 use super::super::table::{self, Entry};
 use super::super::vhost::{self, Rule};
 use super::files::{self, Directory, Fallback, Files, is_url};
-use super::status::network;
+use super::networks::network;
 
 /// A virtual host.
 #[derive(Clone, Debug, PartialEq)]

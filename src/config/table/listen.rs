@@ -16,8 +16,8 @@ pub(super) static CATEGORY: Category = Category {
             short: "TCP addresses: N, :N, *:N, host:N or [v6]:N, by commas",
             long: "TCP addresses to listen on: C<N>, C<:N>, C<*:N>, C<0.0.0.0:N>, C<host:N> or C<[v6]:N>, as an array \
                    or separated by commas; a comma may end the list. Without a host it is every IPv4 address, C<[::]:N> is \
-                   every address of both families, and a name is every address that it has. \
-                   C<SERVER_NAME> is the bound address.",
+                   every address of both families, and a name is every address that it has. C<:proxy> after an address is \
+                   explained at C<proxy_protocol>. C<SERVER_NAME> is the bound address.",
             entry: Entry::All,
         },
         Opt {
@@ -29,7 +29,7 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::None,
             short: "absolute paths of Unix sockets, by commas",
             long: "Absolute paths of Unix sockets to listen on, as an array or separated by commas. The app sees the \
-                   path as C<SERVER_NAME>, 0 as C<SERVER_PORT> and 127.0.0.1 as C<REMOTE_ADDR>.",
+                   path, without C<:proxy>, as C<SERVER_NAME>, 0 as C<SERVER_PORT> and 127.0.0.1 as C<REMOTE_ADDR>.",
             entry: Entry::All,
         },
         Opt {
@@ -99,7 +99,7 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::None,
             short: "host:port, :port or a path, repeatable",
             long: "An address to listen on: C<host:port>, C<:port>, C<host:port:ssl> for HTTPS, or the path of a Unix \
-                   socket. Can be repeated. \
+                   socket; C<:proxy> may follow (see C<proxy_protocol>). Can be repeated. \
                    A host given here is C<SERVER_NAME>; on a Unix socket the app sees what C<socket> tells.",
             entry: Entry::All,
         },

@@ -33,7 +33,7 @@ impl World {
         for _ in 0..=self.random.below(4) {
             let token = self.token();
             let mut request = super::request(token, self.request_content(token));
-            request.endpoints = super::endpoints(self.random.below(3) as u8);
+            request.source = super::endpoints(self.random.below(3) as u8).into();
             let exchange = self.dispatch.submit(request, None);
             self.clients.push(Client::new(token, exchange, false));
         }

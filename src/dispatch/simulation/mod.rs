@@ -24,7 +24,8 @@ use super::{Dispatch, Report, Settings};
 use crate::channel::message::Message;
 use crate::channel::raw;
 use crate::channel::violation::ChannelError;
-use crate::semantics::message::{Content, Endpoints, Request, RequestHead, Tls, TlsVersion};
+use crate::semantics::message::{Content, Request, RequestHead, Tls, TlsVersion};
+use crate::semantics::source::Endpoints;
 use crate::spool::{self, Room};
 
 mod clients;

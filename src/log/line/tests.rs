@@ -1,5 +1,7 @@
 //! Lines of the access log, by their formats.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -7,6 +9,7 @@ use super::*;
 use crate::log::record::Call;
 use crate::semantics::field::{Line as FieldLine, Span as Part};
 use crate::semantics::message::{RequestHead, Version};
+use crate::semantics::source::{Proxied, Source};
 
 const HEAD: &[u8] = b"GET /a%20b?c=d HTTP/1.1\r\nHost: example.org:8080\r\nReferer: http://a/\"b\r\n\
     User-Agent: curl\r\nCookie: a=1; sid=x y\r\nCookie: b=2\r\nAuthorization: Basic YW5uIGI6c2VjcmV0\r\n\
@@ -37,17 +40,17 @@ fn head(bytes: &'static [u8]) -> RequestHead {
     }
 }
 
-fn tcp() -> Endpoints {
-    Endpoints::Ip {
+fn tcp() -> Source {
+    Source::from(Endpoints::Ip {
         peer: "[2001:db8::7]:40000".parse().unwrap(),
         local: "192.0.2.1:8081".parse().unwrap(),
-    }
+    })
 }
 
-fn record<'a>(endpoints: &'a Endpoints, head: &'a RequestHead) -> Record<'a> {
+fn record<'a>(source: &'a Source, head: &'a RequestHead) -> Record<'a> {
     Record {
         listener: 0,
-        endpoints,
+        source,
         tls: None,
         head: Some(head),
         line: HEAD.split(|&byte| byte == b'\r').next().unwrap(),
@@ -135,11 +138,11 @@ fn directives() {
 
 #[test]
 fn what_is_not_known_is_a_dash() {
-    let endpoints = Endpoints::Unix {
+    let endpoints = Source::from(Endpoints::Unix {
         pid: 1,
         uid: 2,
         gid: 3,
-    };
+    });
     let head = head(HEAD);
     let record = Record {
         head: None,
@@ -208,7 +211,7 @@ fn json_has_everything() {
     assert_eq!(
         line("json", &record(&endpoints, &head)),
         concat!(
-            r#"{"time":"2026-03-29T03:00:00.250000+02:00","remote_addr":"2001:db8::7","remote_port":40000,"#,
+            r#"{"time":"2026-03-29T03:00:00.250000+02:00","remote_addr":"2001:db8::7","remote_port":40000,"proxy_addr":null,"#,
             r#""remote_user":"ann b","server_name":"shop.example","server_port":"8081","host":"example.org:8080","#,
             r#""request":"GET /a%20b?c=d HTTP/1.1","method":"GET","path":"/a%20b","query":"c=d","#,
             r#""protocol":"HTTP/1.1","status":200,"content_bytes":12,"bytes_sent":112,"bytes_received":300,"#,
@@ -280,4 +283,24 @@ proptest! {
         let json = line("json", &record);
         prop_assert!(!json.chars().any(char::is_control), "{}", json);
     }
+}
+
+/// The client is whom a trusted proxy names; `%{c}a` is the proxy.
+#[test]
+fn proxies_are_not_clients() {
+    let (mut source, head) = (tcp(), head(HEAD));
+    assert_eq!(
+        line("%h %{c}a", &record(&source, &head)),
+        "2001:db8::7 2001:db8::7"
+    );
+    source.proxied = Some(Rc::new(Proxied {
+        client: Some("203.0.113.1:0".parse().unwrap()),
+        peer: source.peer(),
+        ..Proxied::default()
+    }));
+    let shown = line("%h %a %{c}a %{remote}p %A", &record(&source, &head));
+    assert_eq!(shown, "203.0.113.1 203.0.113.1 2001:db8::7 - 192.0.2.1");
+    let json = line("json", &record(&source, &head));
+    let told = r#""remote_addr":"203.0.113.1","remote_port":null,"proxy_addr":"2001:db8::7","#;
+    assert!(json.contains(told), "{json}");
 }
