@@ -166,8 +166,8 @@ struct Response {
     head: bool,
     /// Its client gets content.
     content: bool,
-    /// When the worker has claimed it.
-    claimed: Duration,
+    /// When its request had not come yet. The worker's time runs from then on, at the earliest.
+    not_before: Duration,
 }
 
 /// The worker that serves, as its input says.
@@ -175,6 +175,8 @@ struct Worker {
     end: WorkerEnd,
     socket: OwnedFd,
     response: Option<Response>,
+    /// When it has last found no request, or has ended a response.
+    not_before: Duration,
 }
 
 struct World {
@@ -282,6 +284,7 @@ impl World {
                 end,
                 socket,
                 response: None,
+                not_before: Duration::ZERO,
             },
             mad: worker_end(descriptors)?,
             mad_number: 2,
@@ -334,7 +337,11 @@ impl World {
     fn serve(&mut self, what: u8) {
         let worker = &mut self.worker;
         let Some(response) = &mut worker.response else {
-            if let Ok(Incoming::Request(id, request)) = worker.end.next()
+            let next = worker.end.next();
+            if next.is_err() {
+                worker.not_before = self.elapsed;
+            }
+            if let Ok(Incoming::Request(id, request)) = next
                 && worker.end.claim(id) == Ok(true)
             {
                 let Endpoints::Unix { pid, .. } = request.source.endpoints else {
@@ -347,7 +354,7 @@ impl World {
                     number: self.last_response.get(),
                     head: false,
                     content: request.head.method() != b"HEAD",
-                    claimed: self.elapsed,
+                    not_before: worker.not_before,
                 });
             }
             return;
@@ -382,16 +389,18 @@ impl World {
                 end.abort(id);
                 end.idle();
                 worker.response = None;
+                worker.not_before = self.elapsed;
                 worker.end.flush()
             }
             _ => {
                 let sent = !matches!(end.end(id), Err(Lost::Client | Lost::Core | Lost::Finished));
-                let in_time = self.elapsed < response.claimed + IN_TIME;
+                let in_time = self.elapsed < response.not_before + IN_TIME;
                 if sent && in_time && response.head && response.content {
                     self.ended.push((response.connection, response.number));
                 }
                 end.idle();
                 worker.response = None;
+                worker.not_before = self.elapsed;
                 worker.end.flush()
             }
         };
@@ -443,6 +452,7 @@ impl World {
                         end,
                         socket,
                         response: None,
+                        not_before: self.elapsed,
                     };
                 }
             }
