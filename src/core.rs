@@ -22,7 +22,6 @@ use crate::channel::core_end::CoreEnd;
 use crate::dispatch::{self, Dispatch, Report};
 use crate::http::context::{self, Context};
 use crate::log::access::{AccessLog, Plan};
-use crate::log::own::Threaded;
 use crate::net::accept::Phase;
 use crate::net::admission::{self, Admission};
 use crate::net::listen::Listening;
@@ -75,7 +74,8 @@ pub struct Logs {
     pub access: Option<Plan>,
 }
 
-/// Runs the core until the master says so, or has gone.
+/// Runs the core until the master says so, or has gone. A thread must write its log lines (`log::own`): the event loop waits for no
+/// reader of standard error.
 ///
 /// # Errors
 /// When a socket can't be polled; the master then knows the core as dead.
@@ -86,8 +86,6 @@ pub fn run(
     tls: Option<tls::Settings>,
     logs: Logs,
 ) -> io::Result<()> {
-    // The event loop waits for no reader of standard error.
-    let _lines = Threaded::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

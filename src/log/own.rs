@@ -5,6 +5,7 @@
 //! itself, because it forks and has one thread: it waits [`PATIENCE`] at most, and not at all while lines are being lost.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,7 @@ use super::target::Target;
 /// How long a line waits for a slow reader.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+static SINK: Mutex<Writer> = Mutex::new(Writer::None);
 
 /// The process whose lines go to [`SINK`]. One that it forks has no such thread, and the lock may be held for ever there.
 static OWNER: AtomicU32 = AtomicU32::new(0);
@@ -31,6 +32,29 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// The last line that this process wrote itself is there in part only.
 static TORN: AtomicBool = AtomicBool::new(false);
+
+/// Who writes the lines of this process.
+#[derive(Debug)]
+enum Writer {
+    /// Who logs them.
+    None,
+    /// A thread that the first line starts.
+    AtFirstLine,
+    Thread(Sink),
+}
+
+impl Writer {
+    /// The thread, which is started if there is none yet.
+    fn thread(&mut self) -> io::Result<Option<&Sink>> {
+        if matches!(self, Writer::AtFirstLine) {
+            *self = Writer::Thread(Sink::new(Target::standard_error(), Whose::Server)?);
+        }
+        Ok(match self {
+            Writer::Thread(sink) => Some(sink),
+            Writer::None | Writer::AtFirstLine => None,
+        })
+    }
+}
 
 /// While this lives, a thread writes the lines of this process.
 #[derive(Debug)]
@@ -42,10 +66,17 @@ impl Threaded {
     /// # Errors
     /// When there can't be another thread.
     pub fn start() -> io::Result<Self> {
-        let sink = Sink::new(Target::standard_error(), Whose::Server)?;
-        *sink_slot() = Some(sink);
+        let threaded = Threaded::at_first_line();
+        writer().thread()?;
+        Ok(threaded)
+    }
+
+    /// Has the first line start the thread. Until then the process has one thread less, and if it was its second one the C library
+    /// saves locks and cancellation points. All threads must have one table of descriptors, and all signals blocked.
+    pub fn at_first_line() -> Self {
+        *writer() = Writer::AtFirstLine;
         OWNER.store(std::process::id(), Relaxed);
-        Ok(Threaded(()))
+        Threaded(())
     }
 }
 
@@ -53,24 +84,29 @@ impl Drop for Threaded {
     /// Writes what waits, though not for ever.
     fn drop(&mut self) {
         OWNER.store(0, Relaxed);
-        let sink = sink_slot().take();
-        if let Some(sink) = sink {
+        let writer = mem::replace(&mut *writer(), Writer::None);
+        if let Writer::Thread(sink) = writer {
             sink.flush();
         }
     }
 }
 
-fn sink_slot() -> MutexGuard<'static, Option<Sink>> {
+fn writer() -> MutexGuard<'static, Writer> {
     SINK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes a line, or gives it to the thread that does.
 pub(super) fn put(line: &[u8]) {
-    if OWNER.load(Relaxed) == std::process::id()
-        && let Some(sink) = &*sink_slot()
-    {
-        sink.put(|out| out.extend_from_slice(line));
-        return;
+    if OWNER.load(Relaxed) == std::process::id() {
+        match writer().thread() {
+            Ok(Some(sink)) => return sink.put(|out| out.extend_from_slice(line)),
+            Ok(None) => {}
+            // Nothing else may wait for a disk here.
+            Err(_) => {
+                LOST.fetch_add(1, Relaxed);
+                return;
+            }
+        }
     }
     let lost = LOST.load(Relaxed);
     let mut bytes = Vec::with_capacity(line.len() + 100);
@@ -96,7 +132,7 @@ pub(super) fn put(line: &[u8]) {
 /// Waits until all lines of this process are written, though not for ever.
 pub(super) fn flush() {
     if OWNER.load(Relaxed) == std::process::id()
-        && let Some(sink) = &*sink_slot()
+        && let Writer::Thread(sink) = &*writer()
     {
         sink.flush();
     }

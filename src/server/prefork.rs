@@ -16,6 +16,7 @@ use super::tls::{self, Certificates};
 use super::{Configuration, Server, said, settings};
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
+use crate::log::own::Threaded;
 use crate::process::control::{LogFiles, MasterEnd, ToCore};
 use crate::process::daemon::instead_of_terminal;
 use crate::process::error::Error;
@@ -72,6 +73,7 @@ impl Roles for Server<'_> {
             start.keep.extend(logs.errors());
             core_process(&start.keep, daemon, master, dumpable)?;
             logs.take_standard_error()?;
+            let _lines = Threaded::at_first_line();
             start.run(control)
         });
         match catch_unwind(live) {

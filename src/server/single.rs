@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use super::{Configuration, Server};
 use crate::channel;
 use crate::channel::worker_end::WorkerEnd;
+use crate::log::own::Threaded;
 use crate::net::listen::SocketFile;
 use crate::process::control::{self, LogFiles, MasterEnd, ToCore, ToMaster};
 use crate::process::fork;
@@ -106,6 +107,7 @@ impl Server<'_> {
                     let own = own_descriptors(&start.keep);
                     // Nobody listens any more when the start has failed.
                     let _ = tell_table.send(own?);
+                    let _lines = Threaded::start()?;
                     start.run(core_end)
                 })
         })?
