@@ -21,6 +21,7 @@ use crate::channel::Descriptors;
 use crate::channel::core_end::CoreEnd;
 use crate::dispatch::{self, Dispatch, Report};
 use crate::http::context::{self, Context};
+use crate::http::server_fields::ServerFields;
 use crate::log::access::{AccessLog, Plan};
 use crate::net::accept::Phase;
 use crate::net::admission::{self, Admission};
@@ -31,7 +32,6 @@ use crate::process::control::{self, Incomplete, TlsFile, ToCore, ToMaster};
 use crate::process::pool::Load;
 use crate::scoreboard::Board;
 use crate::scoreboard::file::BoardFile;
-use crate::semantics::date::DateCache;
 use crate::site::{self, Site};
 use crate::spool::{self, Room};
 
@@ -142,13 +142,14 @@ impl Core {
         let context = Rc::new(Context {
             site: Site::new(settings.site, board.clone()),
             dispatch,
+            server_fields: RefCell::new(ServerFields::new(settings.http.server.clone())),
             settings: settings.http,
             room,
-            date: RefCell::new(DateCache::new()),
             drain,
             draining: Default::default(),
             log,
             scratch: Default::default(),
+            out: Default::default(),
             ticks: Default::default(),
         });
         let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);

@@ -27,13 +27,18 @@ pub(super) struct Complete {
 }
 
 impl Complete {
-    fn in_memory(content: Content, length: Option<u64>) -> Self {
+    pub(super) fn in_memory(content: Content, length: Option<u64>) -> Self {
         Complete {
             content,
             length,
             _kept: None,
         }
     }
+}
+
+/// Whether a request has no content and announces none, so that there is nothing to read.
+pub(super) fn is_missing(body: &impl RequestBody) -> bool {
+    matches!(body.length(), Length::None)
 }
 
 /// Reads the content of a request. `client` has a share of the room; without one it has what is left.

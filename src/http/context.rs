@@ -9,13 +9,13 @@ use tokio::sync::watch;
 
 use super::forwarding::{self, Forwarding};
 use super::limits::Limits;
+use super::server_fields::ServerFields;
 use crate::dispatch::{Dispatch, Flow};
 use crate::log::access::AccessLog;
 use crate::net::accept::Phase;
 use crate::net::scratch::Scratch;
 use crate::net::ticks::Ticks;
 use crate::net::waiters::Waiters;
-use crate::semantics::date::{self, DateCache, seconds_now};
 use crate::semantics::message::{Timestamp, Tls};
 use crate::semantics::source::Source;
 use crate::site::Site;
@@ -32,8 +32,8 @@ pub struct Context {
     pub settings: Settings,
     /// Room for content that is too large for memory.
     pub room: Rc<Room>,
-    /// The current date, formatted.
-    pub date: RefCell<DateCache>,
+    /// The fields that the server adds to responses.
+    pub server_fields: RefCell<ServerFields>,
     /// The access log.
     pub log: Option<AccessLog>,
     /// Whether the server drains: connections end as soon as their request is answered.
@@ -42,6 +42,8 @@ pub struct Context {
     pub draining: Waiters,
     /// Where connections read heads to: what has come is copied from here, so that an idle one holds no memory for it.
     pub scratch: Scratch,
+    /// Memory of a response that was written, for the next one.
+    pub out: RefCell<Vec<u8>>,
     /// What responses wait for that are not quick.
     pub ticks: Rc<Ticks>,
 }
@@ -55,9 +57,18 @@ impl Context {
         tokio::task::yield_now().await;
     }
 
-    /// The value of a Date field.
-    pub(super) fn date(&self) -> [u8; date::LENGTH] {
-        *self.date.borrow_mut().at(seconds_now())
+    /// An empty buffer for a response.
+    pub(super) fn take_out(&self) -> Vec<u8> {
+        self.out.take()
+    }
+
+    /// Takes a buffer back whose response was written.
+    pub(super) fn give_out(&self, mut out: Vec<u8>) {
+        const ORDINARY: usize = 4 * 1024;
+        if out.capacity() <= ORDINARY {
+            out.clear();
+            self.out.replace(out);
+        }
     }
 }
 

@@ -17,5 +17,6 @@ pub mod limits;
 mod request_body;
 mod request_log;
 mod response_sink;
+pub mod server_fields;
 pub(crate) mod timer;
 mod transaction;

@@ -66,6 +66,9 @@ pub(super) trait ResponseSink {
     /// Lends the client's socket to the app (`psgix.io`); nothing where the wire shares it between requests.
     async fn lend(&mut self) -> Result<Option<OwnedFd>, Close>;
 
+    /// Whether the app has the client's socket.
+    fn is_lent(&self) -> bool;
+
     /// Takes a socket back that was lent: the app answers as any other.
     async fn take_back(&mut self) -> Result<(), Close>;
 

@@ -22,7 +22,7 @@ use crate::dispatch::{Event, Exchange};
 use crate::documents::{Answer, of_app};
 use crate::log::limited;
 use crate::scoreboard::connections::State;
-use crate::semantics::message::{Length, Request, RequestHead, ResponseHead, Timestamp};
+use crate::semantics::message::{Content, Length, Request, RequestHead, ResponseHead, Timestamp};
 use crate::semantics::source::{Certainty, Source};
 use crate::site::{Decision, Response};
 
@@ -62,7 +62,11 @@ async fn serve<W: RequestBody + ResponseSink>(
             return respond(response, wire, context).await;
         }
     }
-    let content = match content::read(wire, source.client(), context).await {
+    let content = match content::is_missing(wire) {
+        true => Ok(content::Complete::in_memory(Content::Empty, None)),
+        false => content::read(wire, source.client(), context).await,
+    };
+    let content = match content {
         Ok(content) => content,
         Err(error) => {
             *parsed = ParsedSoFar::Head(head, source);
@@ -183,13 +187,17 @@ async fn relay(
         };
         match event {
             Event::Informational(head) => {
-                wire.take_back().await?;
+                if wire.is_lent() {
+                    wire.take_back().await?;
+                }
                 if let Err(error) = wire.informational(&head) {
                     limited!(Error, "an interim response was dropped: {error}");
                 }
             }
             Event::Head(head, length) => {
-                wire.take_back().await?;
+                if wire.is_lent() {
+                    wire.take_back().await?;
+                }
                 if !exchange.has_lent_socket() && context.site.offloads(&head) {
                     // The worker is free, whatever content it would send.
                     exchange.complete();
@@ -233,11 +241,15 @@ async fn relay(
                 }
             }
             Event::Chunk(piece) => {
-                wire.take_back().await?;
+                if wire.is_lent() {
+                    wire.take_back().await?;
+                }
                 wire.content(piece, || exchange.try_next_chunk()).await?;
             }
             Event::File(slice) => {
-                wire.take_back().await?;
+                if wire.is_lent() {
+                    wire.take_back().await?;
+                }
                 wire.file(slice).await?;
             }
             // An app has no such key then: one that asks all the same gets none.

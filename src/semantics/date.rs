@@ -45,38 +45,6 @@ pub fn seconds_now() -> i64 {
     }
 }
 
-/// The current date, formatted once a second; each thread that writes responses has its own.
-#[derive(Debug)]
-pub struct DateCache {
-    second: i64,
-    text: [u8; LENGTH],
-}
-
-impl DateCache {
-    /// A cache that holds the epoch.
-    pub fn new() -> Self {
-        DateCache {
-            second: 0,
-            text: imf_fixdate(0),
-        }
-    }
-
-    /// The IMF-fixdate of `seconds` since the epoch.
-    pub fn at(&mut self, seconds: i64) -> &[u8; LENGTH] {
-        if seconds != self.second {
-            self.text = imf_fixdate(seconds);
-            self.second = seconds;
-        }
-        &self.text
-    }
-}
-
-impl Default for DateCache {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,13 +92,5 @@ mod tests {
         assert_eq!(imf_fixdate(-1), imf_fixdate(0));
         assert_eq!(imf_fixdate(i64::MIN), imf_fixdate(0));
         assert_eq!(imf_fixdate(i64::MAX), imf_fixdate(LAST_SECOND));
-    }
-
-    #[test]
-    fn the_cache_follows_the_clock_both_ways() {
-        let mut cache = DateCache::new();
-        for seconds in [0, 5, 5, 4, 784_111_777, 0] {
-            assert_eq!(cache.at(seconds), &imf_fixdate(seconds));
-        }
     }
 }

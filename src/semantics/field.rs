@@ -129,7 +129,12 @@ impl Fields {
 
     /// The value of the first line named `name`.
     pub fn first<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
-        self.all(name).next()
+        let named = |line: &&Line| {
+            let range = line.name.range();
+            range.len() == name.len() && self.bytes[range].eq_ignore_ascii_case(name.as_bytes())
+        };
+        let line = self.lines.iter().find(named)?;
+        Some(&self.bytes[line.value.range()])
     }
 
     /// Keeps only the lines for which `keep` says so.

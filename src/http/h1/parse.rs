@@ -3,6 +3,8 @@
 //! The request line is read here, because httparse refuses targets that are not UTF-8 and does not tell a
 //! version it does not know from nonsense; field lines are httparse's.
 
+use std::mem;
+
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
@@ -90,7 +92,12 @@ impl HeadReader {
                     let fields = self.fields;
                     *self = Self::default();
                     let lines = parse_fields(&buf[..next], first.end, fields, limits)?;
-                    let head = buf.split_to(next).freeze();
+                    // A head that is all of the buffer takes it along, which costs no allocation.
+                    let head = match next == buf.len() {
+                        true => mem::take(buf),
+                        false => buf.split_to(next),
+                    };
+                    let head = head.freeze();
                     return Ok(Some(RequestHead {
                         method: first.method,
                         target: first.target,

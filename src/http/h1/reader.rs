@@ -104,21 +104,21 @@ impl Reader {
                 limit(io, state);
             }
             let limits = &io.context.settings.limits;
-            match (self.parser.read(&mut io.buffer, limits), state.started()) {
-                (Ok(Some(head)), started) => {
+            match self.parser.read(&mut io.buffer, limits) {
+                Ok(Some(head)) => {
                     self.memory = None;
-                    return Ok((head, started.unwrap_or_default()));
+                    return Ok((head, state.started().unwrap_or_default()));
                 }
-                (Ok(None), Some(_)) if io.buffer.is_empty() => {
+                Ok(None) if io.buffer.is_empty() && state.started().is_some() => {
                     state = state.only_empty_lines();
                     limit(io, state);
                 }
-                (Ok(None), _) if self.has_memory(io) => {}
-                (Ok(None), _) => {
+                Ok(None) if self.has_memory(io) => {}
+                Ok(None) => {
                     self.memory = None;
                     return Err(refuse_for_memory(io).await);
                 }
-                (Err(error), _) => return Err(refuse(io, error).await),
+                Err(error) => return Err(refuse(io, error).await),
             }
             match (wait(io, state).await, state) {
                 (Event::Read(bytes), _) => io.add_received(bytes),

@@ -191,9 +191,9 @@ impl Transport {
     ) -> bool {
         self.shown.set_state(State::Writing);
         let start = out.len();
-        let date = self.context.date();
-        let server = self.context.settings.server.as_deref();
-        let persistent = write::canned(out, facts, status, text, &date, server);
+        let mut fields = self.context.server_fields.borrow_mut();
+        let persistent = write::canned(out, facts, status, text, fields.now());
+        drop(fields);
         let head = memchr::memmem::find(&out[start..], b"\r\n\r\n")
             .map_or(out.len(), |end| start + end + 4);
         self.log.set_response(status, &out[start..head]);

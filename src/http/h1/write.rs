@@ -5,6 +5,7 @@
 //! ([`own_chunks`](super::own_chunks)).
 
 use crate::http::error::ResponseError;
+use crate::http::server_fields::Lines;
 use crate::semantics::field::list_members;
 use crate::semantics::message::{ResponseHead, Version};
 use crate::semantics::status;
@@ -67,7 +68,7 @@ pub struct Sent {
 /// Appends the head of a final response to `out`.
 ///
 /// `length` is the content's length where it is known beforehand (an array body): it becomes the
-/// Content-Length if the app gave none. `date` and `server` are added unless the app has set those fields.
+/// Content-Length if the app gave none. Those of `own` are added that the app has not set.
 /// On an error `out` is as before.
 ///
 /// An app that sets Transfer-Encoding has encoded its content already, as Plack::Middleware::Chunked does: no
@@ -78,11 +79,10 @@ pub fn head(
     facts: &Facts,
     response: &ResponseHead,
     length: Option<u64>,
-    date: &[u8],
-    server: Option<&[u8]>,
+    own: Lines<'_>,
 ) -> Result<Sent, ResponseError> {
     let start = out.len();
-    let sent = try_head(out, facts, response, length, date, server);
+    let sent = try_head(out, facts, response, length, own);
     if sent.is_err() {
         out.truncate(start);
     }
@@ -94,8 +94,7 @@ fn try_head(
     facts: &Facts,
     response: &ResponseHead,
     length: Option<u64>,
-    date: &[u8],
-    server: Option<&[u8]>,
+    own: Lines<'_>,
 ) -> Result<Sent, ResponseError> {
     let status = response.status;
     if !(200..=999).contains(&status) && status != 101 {
@@ -114,12 +113,12 @@ fn try_head(
     if given.coding == Some(Coding::Other) && facts.version < Version::Http11 {
         return Err(ResponseError::TransferEncoding);
     }
-    if !given.date {
-        field(out, b"Date", date);
-    }
-    if let Some(server) = server.filter(|_| !given.server) {
-        field(out, b"Server", server);
-    }
+    out.extend_from_slice(match (given.date, given.server) {
+        (false, false) => own.all,
+        (false, true) => own.date(),
+        (true, false) => own.server(),
+        (true, true) => b"",
+    });
 
     let announced = match (given.length, length) {
         _ if given.coding.is_some() || !tells_length => None,
@@ -263,6 +262,10 @@ fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
 
 /// Always HTTP/1.1, whatever the client speaks: it is the version of the server (RFC 9110 section 2.5).
 fn status_line(out: &mut Vec<u8>, status: u16) {
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(Decimal::new(u64::from(status)).as_bytes());
     out.push(b' ');
@@ -271,6 +274,7 @@ fn status_line(out: &mut Vec<u8>, status: u16) {
 }
 
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -314,20 +318,10 @@ pub fn informational<'f>(
 /// Appends a whole response of the server's own: the status, and `text` as content.
 ///
 /// For what is no request at all, `facts` are [`Facts::UNREAD`]. Returns whether the connection persists.
-pub fn canned(
-    out: &mut Vec<u8>,
-    facts: &Facts,
-    status: u16,
-    text: &str,
-    date: &[u8],
-    server: Option<&[u8]>,
-) -> bool {
+pub fn canned(out: &mut Vec<u8>, facts: &Facts, status: u16, text: &str, own: Lines<'_>) -> bool {
     let text = text.as_bytes();
     status_line(out, status);
-    field(out, b"Date", date);
-    if let Some(server) = server {
-        field(out, b"Server", server);
-    }
+    out.extend_from_slice(own.all);
     if status == 503 {
         field(out, b"Retry-After", RETRY_AFTER);
     }
@@ -466,7 +460,15 @@ mod tests {
     use crate::http::h1::framing::Framing;
     use crate::semantics::field::Fields;
 
-    const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+    /// Date and Server; or Date alone.
+    fn own(server: bool) -> Lines<'static> {
+        let all: &[u8] = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: S/1\r\n";
+        let date = 37;
+        Lines {
+            all: if server { all } else { &all[..date] },
+            date,
+        }
+    }
 
     fn request(version: Version, method: Method, persistent: bool) -> Facts {
         Facts {
@@ -506,7 +508,7 @@ mod tests {
             fields: Fields::from_pairs(fields.iter().copied()),
         };
         let mut out = b"before".to_vec();
-        let sent = head(&mut out, facts, &response, length, DATE, Some(b"S/1"));
+        let sent = head(&mut out, facts, &response, length, own(true));
         let text = String::from_utf8(out).unwrap();
         let head = text.strip_prefix("before").unwrap();
         let sent = sent.inspect_err(|_| assert_eq!(head, ""))?;
@@ -527,19 +529,11 @@ mod tests {
             fields: Fields::from_pairs([("Set-Cookie", "a=1"), ("x-Y", ""), ("set-cookie", "b=2")]),
         };
         let mut out = Vec::new();
-        head(
-            &mut out,
-            &named("1.1"),
-            &response,
-            Some(5),
-            DATE,
-            Some(b"Gepok/1"),
-        )
-        .unwrap();
+        head(&mut out, &named("1.1"), &response, Some(5), own(true)).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nx-Y: \r\nset-cookie: b=2\r\n\
-             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: Gepok/1\r\nContent-Length: 5\r\n\r\n"
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: S/1\r\nContent-Length: 5\r\n\r\n"
         );
     }
 
@@ -690,13 +684,13 @@ mod tests {
 
     #[test]
     fn date_and_server_of_the_app_win() {
-        let put = |fields: &[(&str, &str)], server: Option<&[u8]>| {
+        let put = |fields: &[(&str, &str)], server: bool| {
             let response = ResponseHead {
                 status: 200,
                 fields: Fields::from_pairs(fields.iter().copied()),
             };
             let mut out = Vec::new();
-            head(&mut out, &named("1.1"), &response, Some(1), DATE, server).unwrap();
+            head(&mut out, &named("1.1"), &response, Some(1), own(server)).unwrap();
             let text = String::from_utf8(out).unwrap();
             let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
             lines.retain(|l| {
@@ -705,15 +699,15 @@ mod tests {
             lines
         };
         let ours = "Date: Sun, 06 Nov 1994 08:49:37 GMT";
-        assert_eq!(put(&[], Some(b"S")), [ours, "Server: S"]);
-        assert_eq!(put(&[], None), [ours]);
+        assert_eq!(put(&[], true), [ours, "Server: S/1"]);
+        assert_eq!(put(&[], false), [ours]);
         assert_eq!(
-            put(&[("date", "Fooo")], Some(b"S")),
-            ["date: Fooo", "Server: S"]
+            put(&[("date", "Fooo")], true),
+            ["date: Fooo", "Server: S/1"]
         );
-        assert_eq!(put(&[("SERVER", "x")], Some(b"S")), ["SERVER: x", ours]);
+        assert_eq!(put(&[("SERVER", "x")], true), ["SERVER: x", ours]);
         assert_eq!(
-            put(&[("Date", ""), ("Server", "")], Some(b"S")),
+            put(&[("Date", ""), ("Server", "")], true),
             ["Date: ", "Server: "]
         );
     }
@@ -760,7 +754,7 @@ mod tests {
         ] {
             let mut out = Vec::new();
             assert_eq!(
-                canned(&mut out, &facts, status, status::reason(status), b"D", Some(b"S")),
+                canned(&mut out, &facts, status, status::reason(status), Lines { all: b"Date: D\r\nServer: S\r\n", date: 9 }),
                 persistent
             );
             assert_eq!(String::from_utf8(out).unwrap(), expected);

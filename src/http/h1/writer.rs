@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::iter;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
@@ -69,11 +70,14 @@ impl ResponseSink for Wire<'_> {
         let io = &mut *self.io;
         io.shown.set_state(connections::State::Writing);
         self.facts.persistent &= io.may_persist();
-        let date = io.context.date();
-        let server = io.context.settings.server.as_deref();
+        if self.out.capacity() == 0 {
+            self.out = io.context.take_out();
+        }
         self.out.reserve(SMALL);
         let start = self.out.len();
-        let sent = write::head(&mut self.out, &self.facts, head, length, &date, server)?;
+        let mut fields = io.context.server_fields.borrow_mut();
+        let sent = write::head(&mut self.out, &self.facts, head, length, fields.now())?;
+        drop(fields);
         io.log.set_response(head.status, &self.out[start..]);
         self.facts.persistent = sent.persistent;
         self.state.begin(Encoder::new(sent.body));
@@ -138,6 +142,9 @@ impl ResponseSink for Wire<'_> {
     }
 
     async fn flush(&mut self) -> Result<(), Close> {
+        if self.out.is_empty() && !self.io.stream.has_unsent_records() {
+            return Ok(());
+        }
         self.io.write_all(&mut [IoSlice::new(&self.out)]).await?;
         self.out.clear();
         Ok(())
@@ -207,6 +214,10 @@ impl ResponseSink for Wire<'_> {
         Ok(Some(socket))
     }
 
+    fn is_lent(&self) -> bool {
+        matches!(self.state, State::Lent(..))
+    }
+
     async fn take_back(&mut self) -> Result<(), Close> {
         if let Some((lent, encoder)) = self.state.take_lent() {
             let returned = lent.take_back(self.io).await?;
@@ -239,6 +250,7 @@ impl ResponseSink for Wire<'_> {
             Err(short) => limited!(Error, "{short}"),
         }
         self.flush().await?;
+        self.io.context.give_out(mem::take(&mut self.out));
         finished.map_err(|_| cut)?;
         self.persists()
     }

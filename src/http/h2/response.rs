@@ -87,7 +87,8 @@ pub(super) fn canned(status: u16, length: usize, context: &Context) -> Response<
 /// Adds Date and Server, unless the app has set them.
 fn own_fields(fields: &mut HeaderMap, context: &Context) {
     if !fields.contains_key(DATE)
-        && let Ok(date) = HeaderValue::from_bytes(&context.date())
+        && let Ok(date) =
+            HeaderValue::from_bytes(context.server_fields.borrow_mut().now().date_value())
     {
         fields.insert(DATE, date);
     }

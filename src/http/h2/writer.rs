@@ -172,6 +172,10 @@ impl ResponseSink for Wire {
         Ok(None)
     }
 
+    fn is_lent(&self) -> bool {
+        false
+    }
+
     async fn take_back(&mut self) -> Result<(), Close> {
         Ok(())
     }
