@@ -63,6 +63,8 @@ pub struct CoreEnd {
     attention: Attention,
     /// More waits for the worker than it may leave unread.
     overflowed: Cell<bool>,
+    /// [`close`](Self::close) was called.
+    closed: Cell<bool>,
 }
 
 impl CoreEnd {
@@ -92,6 +94,7 @@ impl CoreEnd {
             spare: RefCell::default(),
             attention: Attention::default(),
             overflowed: Cell::new(false),
+            closed: Cell::new(false),
         })
     }
 
@@ -160,16 +163,18 @@ impl CoreEnd {
     ///
     /// # Errors
     /// When the channel is broken.
-    pub fn send_request(&self, id: u64, request: &Rc<Request>, later: bool) -> io::Result<()> {
+    pub fn send_request<R>(&self, id: u64, request: &Rc<R>, later: bool) -> io::Result<()>
+    where
+        R: AsRef<Request> + 'static,
+    {
         self.memory.claims.offer(id);
-        // Shared, not duplicated: where descriptors have run out that would fail.
-        let ancillary = Ancillary::Content(Rc::clone(request));
-        let with_descriptor = ancillary.descriptor().is_some();
+        let ancillary = Ancillary::of(request);
+        let with_descriptor = !matches!(ancillary, Ancillary::Nothing);
         let header = Header {
             with_descriptor,
             ..Header::new(Kind::Request, id)
         };
-        let put_request = |out: &mut Vec<u8>| codec::put_request(out, request);
+        let put_request = |out: &mut Vec<u8>| codec::put_request(out, (**request).as_ref());
         if later && !with_descriptor {
             self.send_later(|bytes| put(bytes, header, put_request));
             return Ok(());
@@ -250,8 +255,14 @@ impl CoreEnd {
 
     /// Closes the channel of a worker that has broken it: it exits when it notices.
     pub fn close(&self) {
+        self.closed.set(true);
         // A socket that is shut down already needs nothing.
         let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), Shutdown::Both);
+    }
+
+    /// Whether it was closed here, so that nothing that the worker says is taken any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     fn send(&self, bytes: Vec<u8>, ancillary: Ancillary) -> io::Result<()> {
@@ -333,7 +344,7 @@ impl CoreEnd {
     /// When the channel can't be read or written, or the worker has broken its rules.
     pub async fn next(&self) -> Result<Option<Message>, ChannelError> {
         loop {
-            if let Some(message) = self.unframed()? {
+            if let Some(message) = self.try_next()? {
                 return Ok(Some(message));
             }
             if self.overflowed.get() {
@@ -418,7 +429,7 @@ impl CoreEnd {
     /// As [`next`](Self::next).
     pub fn next_sent(&self) -> Result<Option<Message>, ChannelError> {
         loop {
-            if let Some(message) = self.unframed()? {
+            if let Some(message) = self.try_next()? {
                 return Ok(Some(message));
             }
             match self.receive(self.socket.get_ref()) {
@@ -454,7 +465,10 @@ impl CoreEnd {
 
     /// The next message of those that are here: of the ring, then of the socket. Whatever is in the ring was said
     /// before what the socket has brought and we have not acknowledged yet.
-    fn unframed(&self) -> Result<Option<Message>, Violation> {
+    ///
+    /// # Errors
+    /// When the worker has broken its rules.
+    pub fn try_next(&self) -> Result<Option<Message>, Violation> {
         let mut piggybacked = self.piggybacked.get();
         if let Some(message) = piggybacked.next() {
             self.piggybacked.set(piggybacked);

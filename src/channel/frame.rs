@@ -17,6 +17,9 @@ use super::violation::Violation;
 /// Bytes of a frame's header.
 pub(super) const HEADER: usize = 16;
 
+/// Where a header has its kind.
+pub(super) const KIND: usize = 4;
+
 /// Where a header has its marks.
 pub(super) const MARKS: usize = 5;
 
@@ -240,10 +243,16 @@ impl Unframer {
     }
 
     /// The next frame, if it is here whole.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Frame>, Violation> {
-        if self.bytes.len() < HEADER {
-            return Ok(None);
+        match self.bytes.len() < HEADER {
+            true => Ok(None),
+            false => self.next_begun(),
         }
+    }
+
+    /// The frame whose header is here, if it is here whole.
+    fn next_begun(&mut self) -> Result<Option<Frame>, Violation> {
         let mut head = &self.bytes[..HEADER];
         let length = head.get_u32_le() as usize;
         let number = head.get_u8();

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -20,25 +21,39 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Whether more frames may be appended.
     pub(super) fn is_plain(&self) -> bool {
-        matches!(self.ancillary, Ancillary::Nothing | Ancillary::Content(_))
-            && self.ancillary.descriptor().is_none()
+        matches!(self.ancillary, Ancillary::Nothing)
     }
 }
 
 /// What goes with the first byte of a frame.
-#[derive(Debug)]
 pub(super) enum Ancillary {
     Nothing,
     Socket(OwnedFd),
-    /// The file of this request's content, if it has one.
-    Content(Rc<Request>),
+    /// The file of this request's content.
+    Content(Rc<dyn AsRef<Request>>),
+}
+
+impl fmt::Debug for Ancillary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ancillary")
+            .field(&self.descriptor())
+            .finish()
+    }
 }
 
 impl Ancillary {
+    /// What a request's frame has: its content is shared, not duplicated, which would fail where descriptors have run out.
+    pub(super) fn of<R: AsRef<Request> + 'static>(request: &Rc<R>) -> Self {
+        match (**request).as_ref().content {
+            Content::File { .. } => Ancillary::Content(Rc::<R>::clone(request)),
+            Content::Empty | Content::Inline(_) => Ancillary::Nothing,
+        }
+    }
+
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Ancillary::Socket(socket) => Some(socket.as_fd()),
-            Ancillary::Content(request) => match &request.content {
+            Ancillary::Content(request) => match &(**request).as_ref().content {
                 Content::File { file, .. } => Some(file.as_fd()),
                 Content::Empty | Content::Inline(_) => None,
             },

@@ -46,17 +46,15 @@ const GATHER: usize = 64 * 1024;
 /// A part of a response in its queue.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// Something else, and what its taking credits to the worker.
+    /// What can be taken as it is, and what its taking credits to the worker.
     Event(Event, u64),
-    /// Content in memory, and what its taking credits to the worker.
-    Memory(Piece, u64),
     Stored(Rc<Stored>),
 }
 
 impl Part {
     /// Copies content out of the shared memory. What goes to the disk has been copied before.
     pub(super) fn make_owned(&mut self) {
-        if let Part::Memory(piece, _) = self {
+        if let Part::Event(Event::Chunk(piece), _) = self {
             piece.chunk.make_owned();
         }
     }
@@ -65,7 +63,6 @@ impl Part {
     pub(super) fn take(self) -> (Event, u64) {
         match self {
             Part::Event(event, credit) => (event, credit),
-            Part::Memory(piece, credit) => (Event::Chunk(piece), credit),
             Part::Stored(stored) => stored.take(),
         }
     }
@@ -180,7 +177,7 @@ impl Backlog {
             return (Part::Stored(stored), 0, start);
         }
         let (now, later) = if fits { (length, 0) } else { (0, length) };
-        (Part::Memory(piece, later), now, false)
+        (Part::Event(Event::Chunk(piece), later), now, false)
     }
 
     /// Appends content to a part that waits, if both are small, since each part costs memory and a write of its own. Returns what
@@ -189,7 +186,7 @@ impl Backlog {
         let length = content.len() as u64;
         let fits = self.fits(length);
         match last {
-            Part::Memory(piece, later) if fits == (*later == 0) => {
+            Part::Event(Event::Chunk(piece), later) if fits == (*later == 0) => {
                 let (now, then) = if fits { (length, 0) } else { (0, length) };
                 piece.append(content).then(|| {
                     *later += then;
@@ -200,7 +197,7 @@ impl Backlog {
                 Storage::Memory(piece) => piece.append(content).then_some(0),
                 Storage::Disk(_) | Storage::Taken => None,
             },
-            Part::Memory(..) | Part::Event(..) => None,
+            Part::Event(..) => None,
         }
     }
 

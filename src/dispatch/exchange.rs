@@ -48,7 +48,7 @@ pub(super) struct Course {
 /// What connection and dispatch share of a request.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    pub(super) request: Rc<Request>,
+    pub(super) request: Request,
     pub(super) place: Cell<Place>,
     pub(super) backlog: Backlog,
     /// When it came.
@@ -74,15 +74,23 @@ pub(super) struct InFlight {
     waker: RefCell<Option<Waker>>,
 }
 
+impl AsRef<Request> for InFlight {
+    fn as_ref(&self) -> &Request {
+        &self.request
+    }
+}
+
 impl InFlight {
+    /// `parts` is empty, and may have room from an earlier request.
     pub(super) fn new(
         request: Request,
         flow: Option<&Flow>,
         backlog: Backlog,
         memory: Option<TakenOnce>,
+        parts: VecDeque<Part>,
     ) -> Self {
         InFlight {
-            request: Rc::new(request),
+            request,
             place: Cell::new(Place::Queued),
             backlog,
             submitted: super::now(),
@@ -95,7 +103,7 @@ impl InFlight {
             asked: Cell::new(false),
             taken: Cell::new(false),
             slow: Cell::new(false),
-            parts: RefCell::default(),
+            parts: RefCell::new(parts),
             waker: RefCell::default(),
         }
     }
@@ -104,7 +112,7 @@ impl InFlight {
     pub(super) fn pinned(request: Request, backlog: Backlog) -> Self {
         InFlight {
             pinned: true,
-            ..InFlight::new(request, None, backlog, None)
+            ..InFlight::new(request, None, backlog, None, VecDeque::new())
         }
     }
 
@@ -171,6 +179,12 @@ impl InFlight {
         self.backlog.gather(parts.back_mut()?, content)
     }
 
+    /// Nobody reads any more: what came and was not taken.
+    pub(super) fn take_parts(&self) -> VecDeque<Part> {
+        self.slow.set(false);
+        self.parts.take()
+    }
+
     /// Nobody reads any more.
     pub(super) fn forget_parts(&self) {
         self.slow.set(false);
@@ -219,7 +233,10 @@ impl Exchange {
     /// The next part, if it is content that may stay in memory. Other content is on its way to the disk, should its client take
     /// its time.
     pub fn try_next_chunk(&self) -> Option<Piece> {
-        let in_memory = matches!(self.state.parts.borrow().front(), Some(Part::Memory(..)));
+        let in_memory = matches!(
+            self.state.parts.borrow().front(),
+            Some(Part::Event(Event::Chunk(_), _))
+        );
         match in_memory.then(|| self.try_next())? {
             Some(Event::Chunk(piece)) => Some(piece),
             _ => None,

@@ -181,7 +181,13 @@ mod tests {
             limit: None,
         }));
         let backlog = Backlog::new(&Rc::default(), &room, request.source.client());
-        Call::Request(Rc::new(InFlight::new(request, None, backlog, None)))
+        Call::Request(Rc::new(InFlight::new(
+            request,
+            None,
+            backlog,
+            None,
+            VecDeque::new(),
+        )))
     }
 
     fn request_of(call: &Call) -> &Rc<InFlight> {

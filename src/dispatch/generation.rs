@@ -20,7 +20,7 @@ impl Dispatch {
         let state = Rc::new(InFlight::pinned(request, backlog));
         let call = Call::Request(Rc::clone(&state));
         let mut workers = self.workers.borrow_mut();
-        let sent = workers.change(number, |worker| worker.send(&call, number));
+        let sent = workers.change(number, |worker| worker.send(&call, number, super::now()));
         drop(workers);
         sent.ok_or(io::ErrorKind::NotFound)??;
         Ok(Exchange {

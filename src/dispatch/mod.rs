@@ -21,6 +21,7 @@ use self::exchange::{InFlight, Place};
 use self::fair_queue::FairQueue;
 use self::load::LoadWindow;
 use self::readers::Readers;
+use self::spare::Spare;
 use self::verify::Accepted;
 use self::worker::{Stage, UNCLAIMED, Worker};
 use self::workers::Workers;
@@ -56,6 +57,7 @@ mod receive;
 mod report;
 #[cfg(test)]
 pub(crate) mod simulation;
+mod spare;
 mod verify;
 #[cfg(test)]
 mod violations;
@@ -121,6 +123,7 @@ pub struct Dispatch {
     /// Where responses wait that are too large for memory.
     room: Rc<Room>,
     readers: Readers,
+    spare: Spare,
     /// Whether times are kept for the access log.
     timed: bool,
 }
@@ -157,6 +160,7 @@ impl Dispatch {
             memory: Rc::default(),
             room,
             readers: Readers::default(),
+            spare: Spare::default(),
             timed,
         }
     }
@@ -171,7 +175,8 @@ impl Dispatch {
         let backlog = Backlog::new(&self.memory, &self.room, request.source.client());
         let memory = self.room.heads().take_once(request.size());
         let fits = memory.is_some();
-        let state = Rc::new(InFlight::new(request, flow, backlog, memory));
+        let parts = self.spare.take();
+        let state = Rc::new(InFlight::new(request, flow, backlog, memory, parts));
         if self.deserted.get() {
             state.finish(Event::Failed);
         } else {
@@ -179,8 +184,7 @@ impl Dispatch {
                 board.submitted();
             }
             if self.has_place(fits) {
-                let call = Call::Request(Rc::clone(&state));
-                self.queue.borrow_mut().push(call);
+                self.admit_call(Call::Request(Rc::clone(&state)), state.submitted);
             } else {
                 state.finish(Event::Overloaded);
             }
@@ -190,6 +194,40 @@ impl Dispatch {
         Exchange {
             state,
             dispatch: Rc::clone(self),
+        }
+    }
+
+    /// Sends a new call to a worker, or queues it.
+    fn admit_call(self: &Rc<Self>, call: Call, now: Instant) {
+        let others_first = self.queue.borrow().len() > 0 || self.workers.borrow().can_reclaim();
+        match (!others_first)
+            .then(|| self.worker_for(&call, now))
+            .flatten()
+        {
+            // The usual case is without the queue.
+            Some(number) => self.send(call, number, now),
+            None => self.queue.borrow_mut().push(call),
+        }
+    }
+
+    /// Sends a call to a worker; to the front of the queue where that can't be done.
+    fn send(self: &Rc<Self>, call: Call, number: u32, now: Instant) {
+        let sent = self.workers.borrow_mut().change(number, |worker| {
+            let sent = worker.send(&call, number, now);
+            sent.map(|()| worker.only_call())
+        });
+        self.load_window.idle(self.workers.borrow().idle());
+        match sent {
+            Some(Ok(begun)) => {
+                if let Call::Request(state) = &call {
+                    self.waited(state, begun.unwrap_or(now));
+                }
+                self.watch_calls(&call);
+                self.watch();
+                self.audit();
+            }
+            // Dead or dying; the master will tell. The call was never sent whole.
+            Some(Err(_)) | None => self.queue.borrow_mut().push_front(call),
         }
     }
 
@@ -241,23 +279,7 @@ impl Dispatch {
                 break;
             };
             self.queue.borrow_mut().pop();
-            let sent = self.workers.borrow_mut().change(number, |worker| {
-                let sent = worker.send(&call, number);
-                sent.map(|()| worker.only_call())
-            });
-            self.load_window.idle(self.workers.borrow().idle());
-            match sent {
-                Some(Ok(begun)) => {
-                    if let Call::Request(state) = &call {
-                        self.waited(state, begun.unwrap_or(now));
-                    }
-                    self.watch_calls(&call);
-                    self.watch();
-                    self.audit();
-                }
-                // Dead or dying; the master will tell. The call was never sent whole.
-                Some(Err(_)) | None => self.queue.borrow_mut().push_front(call),
-            }
+            self.send(call, number, now);
         }
         if self.give_up_broken() {
             return self.distribute(now);
@@ -287,13 +309,11 @@ impl Dispatch {
     /// While workers are idle, no call waits at a busy one: puts what they take over to the front of the queue. Returns whether
     /// there is any.
     fn reclaim(&self, now: Instant) -> bool {
-        let mut workers = self.workers.borrow_mut();
-        if !workers.can_reclaim() {
+        if !self.workers.borrow().can_reclaim() {
             return false;
         }
         let others_wait = self.queue.borrow().len() > 0;
-        let taken = workers.reclaim(others_wait, now);
-        drop(workers);
+        let taken = self.workers.borrow_mut().reclaim(others_wait, now);
         let any = !taken.is_empty();
         self.requeue(taken);
         any
@@ -378,8 +398,8 @@ impl Dispatch {
             }
             Message::Take(id) => self.take(number, id)?,
             Message::Verdict(id, good) => self.verdict(number, id, good)?,
-            Message::End(id) => self.finish(number, id, Event::End)?,
-            Message::Abort(id) => self.finish(number, id, Event::Failed)?,
+            Message::End(id) => self.finish(number, id, true)?,
+            Message::Abort(id) => self.finish(number, id, false)?,
             Message::Idle => self.ready(number)?,
             Message::Leaving => {
                 let left = self.workers.borrow_mut().change(number, Worker::leaves);
@@ -427,12 +447,15 @@ impl Dispatch {
     /// Worker `number` is ready for a call.
     fn ready(self: &Rc<Self>, number: u32) -> Result<(), Violation> {
         self.load_window.call_over();
+        let now = now();
         let mut workers = self.workers.borrow_mut();
-        let loaded = workers.change(number, Worker::ready).transpose()?;
-        let starved = workers.get(number).is_some_and(Worker::is_starved);
+        let ready = workers.change(number, |worker| (worker.ready(now), worker.is_starved()));
         self.load_window.idle(workers.idle());
         drop(workers);
-        if loaded == Some(true) {
+        let Some((loaded, starved)) = ready else {
+            return Ok(());
+        };
+        if loaded? {
             self.watch_load();
         }
         if starved {
@@ -441,24 +464,27 @@ impl Dispatch {
                 "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"
             );
         }
-        self.distribute(now());
+        self.distribute(now);
         Ok(())
     }
 
-    fn finish(self: &Rc<Self>, number: u32, id: u64, event: Event) -> Result<(), Violation> {
-        let mut workers = self.workers.borrow_mut();
-        let starved = workers.get(number).is_some_and(Worker::is_starved);
-        let complete = matches!(event, Event::End);
-        let state = workers.change(number, |worker| {
-            worker.close(id, self.timed, |progress| match complete {
+    /// Worker `number` has ended a response: it is complete, or never will be.
+    fn finish(self: &Rc<Self>, number: u32, id: u64, complete: bool) -> Result<(), Violation> {
+        let closed = self.workers.borrow_mut().change(number, |worker| {
+            let starved = worker.is_starved();
+            let state = worker.close(id, self.timed, |progress| match complete {
                 true => progress.end(id),
                 false => Ok(()),
-            })
+            });
+            (state, starved)
         });
-        drop(workers);
-        if let Some(state) = state {
-            state?.finish(event);
-        }
+        let Some((state, starved)) = closed else {
+            return Ok(());
+        };
+        state?.finish(match complete {
+            true => Event::End,
+            false => Event::Failed,
+        });
         if starved {
             self.distribute(now());
         }
@@ -497,8 +523,7 @@ impl Dispatch {
 
     /// Nobody waits for this response any more.
     fn client_gone(self: &Rc<Self>, state: &Rc<InFlight>) {
-        // What came in and was not taken.
-        state.forget_parts();
+        self.spare.give(state.take_parts());
         let Some((number, id)) = self.withdraw(&Call::Request(Rc::clone(state))) else {
             return;
         };

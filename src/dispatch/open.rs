@@ -85,6 +85,22 @@ impl Open {
         self.0.remove(self.at(id)?)
     }
 
+    /// Its worker has ended the response with this id: `step` judges whether it may.
+    ///
+    /// # Errors
+    /// As [`Response::advance`], and when there is no such response or its claim word was overwritten.
+    pub(super) fn close(
+        &mut self,
+        id: u64,
+        end: &CoreEnd,
+        step: impl FnOnce(&mut Progress) -> Result<(), Violation>,
+    ) -> Result<Response, Violation> {
+        let at = self.at(id).ok_or(Violation::NotOpen(id))?;
+        self.0[at].advance(end, step)?;
+        end.free(id)?;
+        self.0.remove(at).ok_or(Violation::NotOpen(id))
+    }
+
     pub(super) fn push(&mut self, response: Response) {
         self.0.push_back(response);
     }

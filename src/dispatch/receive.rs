@@ -51,8 +51,13 @@ impl Dispatch {
                 (content, messages) = (0, 0);
                 yield_now().await;
             }
-            let Some(message) = end.next().await? else {
-                return Ok(());
+            // Most messages come together with others: only the first one is waited for.
+            let message = match end.try_next()? {
+                Some(message) => message,
+                None => match end.next().await? {
+                    Some(message) => message,
+                    None => return Ok(()),
+                },
             };
             messages += 1;
             if let Message::Chunk(_, piece) = &message {
@@ -62,7 +67,7 @@ impl Dispatch {
                 loaded = true;
                 self.report(Report::Serving(number));
             }
-            if self.is_broken(number) {
+            if end.is_closed() {
                 return Ok(());
             }
             self.message(number, message)?;

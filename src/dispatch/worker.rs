@@ -122,7 +122,7 @@ impl Worker {
 
     /// Whether it can take a call and has none.
     pub(super) fn is_idle(&self) -> bool {
-        self.stage == Stage::Serving && self.held.is_empty() && !self.is_starved()
+        matches!(self.stage, Stage::Serving) && self.held.is_empty() && !self.is_starved()
     }
 
     /// Whether writers that its app keeps hold all slots of the channel.
@@ -167,7 +167,7 @@ impl Worker {
     /// The requests whose responses are not complete.
     #[cfg(test)]
     pub(super) fn open_requests(&self) -> impl Iterator<Item = (u64, &Request)> {
-        self.open.iter().map(|open| (open.id, &*open.state.request))
+        self.open.iter().map(|open| (open.id, &open.state.request))
     }
 
     /// The response with this id, of which the worker has sent another part: `step` judges whether it may come now.
@@ -198,6 +198,7 @@ impl Worker {
             return;
         }
         self.stage = Stage::Broken(violation);
+        self.end.close();
         // It answers what it has lost: it has run that, and had forged that it had not begun.
         if let Some((id, state)) = self.lost.take()
             && violation == Violation::NotOpen(id)
@@ -267,8 +268,8 @@ impl Worker {
 
     /// Whether its call takes so long that none should wait for its end.
     pub(super) fn is_slow(&self, now: Instant) -> bool {
-        let usual = Duration::from_micros((2.0 * self.mean) as u64);
-        now.saturating_duration_since(self.since) >= LONG_CALL.max(usual)
+        let took = now.saturating_duration_since(self.since);
+        took >= LONG_CALL && took.as_secs_f32() * 1e6 >= 2.0 * self.mean
     }
 
     /// Whether it has not begun with a call that it has had for a while. The env of the last call may be long in its
@@ -299,19 +300,22 @@ impl Worker {
 
     /// How many calls it holds, if one more may wait at it.
     pub(super) fn load(&self, now: Instant) -> Option<usize> {
-        let room = match self.mean {
-            mean if mean > QUICK_MICROS => 1,
-            mean => ((AHEAD_MICROS / mean) as usize).clamp(2, MOST),
+        let held = self.held.len();
+        let has_room = match held {
+            0 => true,
+            _ if self.mean > QUICK_MICROS => false,
+            1 => true,
+            _ => held < MOST && (held + 1) as f32 * self.mean <= AHEAD_MICROS,
         };
-        let takes = self.stage == Stage::Serving && !self.is_starved();
-        (takes && self.held.len() < room && !self.is_slow(now)).then_some(self.held.len())
+        let takes = matches!(self.stage, Stage::Serving) && !self.is_starved();
+        (takes && has_room && !self.is_slow(now)).then_some(held)
     }
 
-    /// Sends a call.
+    /// Sends a call, now.
     ///
     /// # Errors
     /// When the channel is broken: the worker is dead or dying, and gets nothing any more.
-    pub(super) fn send(&mut self, call: &Call, number: u32) -> io::Result<()> {
+    pub(super) fn send(&mut self, call: &Call, number: u32, now: Instant) -> io::Result<()> {
         let rests = self.held.is_empty();
         // If the last burst had more than one call, more are likely to arrive in this turn of the loop: the worker is woken
         // once for all of them.
@@ -320,7 +324,7 @@ impl Worker {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         let sent = match call {
-            Call::Request(state) => self.end.send_request(id, &state.request, later),
+            Call::Request(state) => self.end.send_request(id, state, later),
             Call::Verify(question) => self.end.send_verify(id, &question.tls),
         };
         if let Err(error) = sent {
@@ -329,7 +333,7 @@ impl Worker {
             return Err(error);
         }
         if rests {
-            self.since = super::now();
+            self.since = now;
             self.most = 0;
         }
         if let Call::Request(state) = call {
@@ -352,7 +356,7 @@ impl Worker {
     ///
     /// # Errors
     /// When it has no call, or one that it has not claimed or not answered.
-    pub(super) fn ready(&mut self) -> Result<bool, Violation> {
+    pub(super) fn ready(&mut self, now: Instant) -> Result<bool, Violation> {
         if !std::mem::replace(&mut self.loaded, true) {
             match self.stage {
                 Stage::Loading => self.stage = Stage::Serving,
@@ -384,7 +388,6 @@ impl Worker {
             }
         }
         self.held.pop_front();
-        let now = super::now();
         let took = now.duration_since(self.since).as_secs_f32() * 1e6;
         self.since = now;
         self.mean += (took - self.mean) / 8.0;
@@ -426,9 +429,7 @@ impl Worker {
         timed: bool,
         step: impl FnOnce(&mut Progress) -> Result<(), Violation>,
     ) -> Result<Rc<InFlight>, Violation> {
-        self.advance(id, step)?;
-        self.end.free(id)?;
-        let open = self.open.remove(id).ok_or(Violation::NotOpen(id))?;
+        let open = self.open.close(id, &self.end, step)?;
         self.note(id, &open.state, timed);
         Ok(open.state)
     }

@@ -73,10 +73,7 @@ impl Workers {
     pub(super) fn take_broken(&mut self) -> Option<(u32, Violation, Vec<Left>)> {
         loop {
             let number = self.broken.pop()?;
-            let taken = self.change(number, |worker| {
-                worker.end.close();
-                (worker.violation(), worker.take_all())
-            });
+            let taken = self.change(number, |worker| (worker.violation(), worker.take_all()));
             // One that has died meanwhile holds nothing.
             if let Some((Some(violation), left)) = taken {
                 return Some((number, violation, left));

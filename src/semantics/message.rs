@@ -243,6 +243,12 @@ pub struct Request {
     pub finished: Timestamp,
 }
 
+impl AsRef<Request> for Request {
+    fn as_ref(&self) -> &Request {
+        self
+    }
+}
+
 impl Request {
     /// A request of the server's own, as a client on this machine would send it to the first listener.
     pub fn local(head: RequestHead, content: Content) -> Self {
