@@ -175,7 +175,13 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut budget: Budget, shown: &mut 
     channel.idle();
     shown.begin();
     shown.does(WorkerState::Idle);
+    let mut busy = false;
     loop {
+        // Not shown between two requests of which the second is here already.
+        if busy && !channel.has_request() {
+            busy = false;
+            shown.does(WorkerState::Idle);
+        }
         // A broken channel shows at the next read.
         let _ = channel.flush();
         match wait(channel, app) {
@@ -185,10 +191,11 @@ fn work(channel: &WorkerEnd, app: &mut dyn App, mut budget: Budget, shown: &mut 
                     Ok(false) => continue,
                     Err(violation) => return broken(&violation.into()),
                 }
+                busy = true;
                 shown.serves(&request.head);
                 match app.call(id, request, budget.start_request()) {
                     Called::Done if budget.is_exhausted() => return Left::Finished,
-                    Called::Done => shown.does(WorkerState::Idle),
+                    Called::Done => {}
                     Called::Leave => return Left::Finished,
                     Called::Exit(status) => return Left::Exit(status),
                 }

@@ -61,7 +61,7 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use area::{Area, Cursor};
-use claim::{Claim, Claimed, Claims};
+use claim::{Claim, Claimed, Claims, Client};
 use ring::{Reader, Ring};
 use sync::AtomicU64;
 
@@ -94,7 +94,7 @@ fn that_a_client_has_gone_is_never_lost() {
         };
         claims.set_gone(1);
         assert_eq!(worker.join().unwrap(), Claimed::Yes);
-        assert!(claims.is_gone(1) && claims.look(1) == Claim::Claimed);
+        assert!(claims.client(1) == Client::Gone && claims.look(1) == Claim::Claimed);
     });
 }
 

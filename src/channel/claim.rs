@@ -53,6 +53,17 @@ pub enum Claim {
     Overwritten,
 }
 
+/// What a client still takes of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// What there is.
+    Reads,
+    /// Nothing: all content that the response may have was written.
+    Complete,
+    /// Nothing: it has left.
+    Gone,
+}
+
 /// What became of an attempt to claim a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimed {
@@ -127,21 +138,20 @@ impl Claims {
         self.word(id).fetch_or(GONE, Ordering::AcqRel);
     }
 
-    /// Worker: whether the client of request `id` has left.
-    pub fn is_gone(&self, id: u64) -> bool {
+    /// Worker: what the client of request `id` still takes.
+    pub fn client(&self, id: u64) -> Client {
         let word = self.word(id).load(Ordering::Relaxed);
-        word >> ID_SHIFT == id && word & GONE != 0
+        match word & MARKS {
+            0 => Client::Reads,
+            _ if word >> ID_SHIFT != id => Client::Reads,
+            marks if marks & GONE != 0 => Client::Gone,
+            _ => Client::Complete,
+        }
     }
 
     /// Core: all content that the response of request `id` may have was written.
     pub fn set_complete(&self, id: u64) {
         self.word(id).fetch_or(COMPLETE, Ordering::AcqRel);
-    }
-
-    /// Worker: whether all content that the response of request `id` may have was written.
-    pub fn is_complete(&self, id: u64) -> bool {
-        let word = self.word(id).load(Ordering::Relaxed);
-        word >> ID_SHIFT == id && word & COMPLETE != 0
     }
 
     /// Core: request `id` is over; its slot is free. Returns what the word said.
@@ -248,7 +258,7 @@ mod tests {
         let claimed = worker.claim(3);
         assert_eq!(claimed, Claimed::TakenBack, "another request is there");
         core.set_gone(3 + SLOTS as u64);
-        assert!(!worker.is_gone(3));
+        assert_eq!(worker.client(3), Client::Reads);
     }
 
     #[test]
@@ -257,10 +267,10 @@ mod tests {
         let (core, worker) = (&claims, &claims);
         core.offer(1);
         core.set_gone(1);
-        assert!(worker.is_gone(1));
+        assert_eq!(worker.client(1), Client::Gone);
         // Gone does not hinder a claim: the worker decides.
         assert_eq!(worker.claim(1), Claimed::Yes);
-        assert!(worker.is_gone(1) && core.look(1) == Claim::Claimed);
+        assert!(worker.client(1) == Client::Gone && core.look(1) == Claim::Claimed);
     }
 
     #[test]
@@ -269,15 +279,17 @@ mod tests {
         let (core, worker) = (&claims, &claims);
         core.offer(1);
         assert_eq!(worker.claim(1), Claimed::Yes);
-        assert!(!worker.is_complete(1));
+        assert_eq!(worker.client(1), Client::Reads);
         core.set_complete(1);
-        assert!(worker.is_complete(1) && !worker.is_gone(1));
+        assert_eq!(worker.client(1), Client::Complete);
         assert_eq!(core.look(1), Claim::Claimed);
         core.set_gone(1);
-        assert!(worker.is_complete(1) && worker.is_gone(1));
+        assert_eq!(worker.client(1), Client::Gone);
         core.free(1);
         core.offer(1 + SLOTS as u64);
-        assert!(!worker.is_complete(1) && !worker.is_complete(1 + SLOTS as u64));
+        for id in [1, 1 + SLOTS as u64] {
+            assert_eq!(worker.client(id), Client::Reads);
+        }
     }
 
     #[test]

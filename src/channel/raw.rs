@@ -119,6 +119,6 @@ impl RawEnd {
 
     /// Whether it can see that nobody waits for the response to this request.
     pub(crate) fn is_gone(&self, id: u64) -> bool {
-        self.memory.claims.is_gone(id)
+        self.memory.claims.client(id) == super::claim::Client::Gone
     }
 }

@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use bytes::Buf;
 
 use super::area::Cursor;
-use super::claim::Claimed;
+use super::claim::{Claimed, Client};
 use super::frame::{
-    Descriptor, ENDS, Frame, HEADER, Header, IDLE, Kind, MARKS, MAX_PAYLOAD, OF_FILE, PIECE,
+    Descriptor, ENDS, Frame, HEADER, Header, IDLE, KIND, Kind, MARKS, MAX_PAYLOAD, OF_FILE, PIECE,
     Unframer, put,
 };
 use super::memory::Memory;
@@ -170,6 +170,16 @@ impl WorkerEnd {
         }
     }
 
+    /// Whether a request is here already, whole or in part, so that [`next`](Self::next) will not wait for long.
+    pub fn has_request(&self) -> bool {
+        let state = self.state.borrow();
+        let next = match state.waiting.front() {
+            Some(frame) => Some(frame.kind as u8),
+            None => state.unframer.bytes.get(KIND).copied(),
+        };
+        next == Some(Kind::Request as u8)
+    }
+
     /// Takes a request to run it; false when it is no longer this worker's.
     ///
     /// # Errors
@@ -236,12 +246,10 @@ impl WorkerEnd {
             return Err(Lost::Core);
         }
         self.state.borrow().open.get(id)?;
-        if self.memory.claims.is_gone(id) {
-            Err(Lost::Client)
-        } else if self.memory.claims.is_complete(id) {
-            Err(Lost::Complete)
-        } else {
-            Ok(())
+        match self.memory.claims.client(id) {
+            Client::Reads => Ok(()),
+            Client::Gone => Err(Lost::Client),
+            Client::Complete => Err(Lost::Complete),
         }
     }
 

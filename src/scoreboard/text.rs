@@ -30,13 +30,9 @@ pub(super) fn write(guard: &AtomicU64, text: &[AtomicU64], parts: &[&[u8]]) {
         bytes[written..end].copy_from_slice(&part[..end - written]);
         written = end;
     }
-    for (word, bytes) in text
-        .iter()
-        .zip(bytes[..written.next_multiple_of(8)].chunks(8))
-    {
-        let mut value = [0; 8];
-        value.copy_from_slice(bytes);
-        word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+    let (words, _) = bytes.as_chunks::<8>();
+    for (word, &bytes) in text.iter().zip(&words[..written.div_ceil(8)]) {
+        word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
     }
     // Whoever reads this number reads the new text.
     let even = odd.wrapping_add(1);
