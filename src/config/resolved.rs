@@ -24,8 +24,7 @@ pub mod tls;
 mod vhosts;
 
 pub use self::daemon::{Daemon, FilePath};
-pub(crate) use self::files::precompress;
-pub use self::files::{Directory, Fallback, Files, Precompress, Symlinks};
+pub use self::files::{Directory, Fallback, Files, Precompress, Symlinks, precompress};
 pub use self::life::{Budget, Life};
 pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};

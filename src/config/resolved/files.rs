@@ -138,7 +138,7 @@ pub(super) fn files(options: &Options) -> Result<Files> {
 }
 
 /// What the options say to the command `precompress`.
-pub(crate) fn precompress(options: &Options) -> Result<Precompress> {
+pub fn precompress(options: &Options) -> Result<Precompress> {
     let said = &options.files;
     let codings = match codings(said)? {
         codings if codings.is_empty() => Coding::ALL.to_vec(),
