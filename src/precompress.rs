@@ -106,7 +106,7 @@ impl Run {
         self.summary
     }
 
-    /// Writes variants of the files below `directory`. What fails is told to `complain`, in one sentence each.
+    /// Writes variants of the files below `directory`. What fails is reported to `complain`, in one sentence each.
     pub fn directory(&mut self, directory: &Path, complain: &mut dyn FnMut(&str)) {
         // The path that the operator names may be a link.
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

@@ -154,7 +154,7 @@ check 'a response in pieces of one byte, and a client that does not read' => sub
     ok $client->response->content eq join('', map { chr $_ % 256 } 1 .. 2_000_000), 'the response is whole';
 };
 
-# Whoever makes the response: a worker, the app that gives a file, or the server from a file of its own. A reader holds a connection
+# Whatever makes the response: a worker, the app that gives a file, or the server from a file of its own. A reader holds a connection
 # and a descriptor at least.
 check 'min_response_rate' => sub {
     my $folder = scratch();

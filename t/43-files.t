@@ -8,21 +8,11 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use Gepok::Test;
+use Gepok::Test::Files qw(put);
 
 gepok_only();
 
 my $SECRET = "secret of the system\n";
-
-sub put {
-    my ($path, $content, $time) = @_;
-    (my $folder = $path) =~ s{/[^/]*$}{};
-    system 'mkdir', '-p', $folder;
-    open my $file, '>:raw', $path or die "$path: $!";
-    print $file $content;
-    close $file or die $!;
-    utime $time // 1e9, $time // 1e9, $path or die $!;
-    return $path;
-}
 
 # A folder `public` with files, and a file beside it that nobody may get.
 sub site {

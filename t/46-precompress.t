@@ -7,21 +7,11 @@ use POSIX ();
 use Test::More;
 
 use Gepok::Test;
+use Gepok::Test::Files qw(put);
 
 gepok_only();
 
 my $GEPOK = root() . '/blib/script/gepok';
-
-sub put {
-    my ($path, $content, $time) = @_;
-    (my $folder = $path) =~ s{/[^/]*$}{};
-    system 'mkdir', '-p', $folder;
-    open my $file, '>:raw', $path or die "$path: $!";
-    print $file $content;
-    close $file or die $!;
-    utime $time // 1e9, $time // 1e9, $path or die $!;
-    return $path;
-}
 
 sub slurp {
     my ($path) = @_;

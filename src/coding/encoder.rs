@@ -187,7 +187,7 @@ fn deflate(
     }
 }
 
-/// Calls zstd with room behind what is in `out`.
+/// Calls zstd with room after what is in `out`.
 fn step(
     out: &mut Vec<u8>,
     call: impl FnOnce(&mut OutBuffer<'_, Vec<u8>>) -> io::Result<usize>,

@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A worker that answers within this time is not given up.
 const IN_TIME: Duration = Duration::from_secs(4);
 
-/// Seconds in which all connections must end whose clients have said all: a request that waits behind each timeout once.
+/// Seconds in which all connections must end whose clients have said all: a request that waits through each timeout once.
 const LAST_SECONDS: usize = 200;
 
 /// Requests that clients can send at once.

@@ -81,7 +81,7 @@ pub(super) struct Builder {
     socket: Vec<u8>,
     /// The optional keys about TLS, where they are wanted.
     tls: Option<tls::SslKeys>,
-    /// Whether Plack::Middleware::XSendfile is told that it can have files sent.
+    /// Whether Plack::Middleware::XSendfile learns that it can have files sent.
     xsendfile: bool,
     fixed: Fixed,
 }

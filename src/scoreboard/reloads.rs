@@ -1,6 +1,6 @@
 //! How reloads and restarts have ended. Written by the master alone; in one process by the core's thread.
 //!
-//! Each that is asked for has a number. `answered` is the number of the last one whose end is told here, so that a process that
+//! Each that is asked for has a number. `answered` is the number of the last one whose end is recorded here, so that a process that
 //! has asked can wait for it.
 
 #![forbid(unsafe_code)]

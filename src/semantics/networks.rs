@@ -1,4 +1,4 @@
-//! Sets of addresses: networks of IPv4 and IPv6, and whoever comes by a Unix socket.
+//! Sets of addresses: networks of IPv4 and IPv6, and clients of Unix sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

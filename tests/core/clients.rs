@@ -156,7 +156,7 @@ fn a_slow_reader_does_not_hold_the_shared_memory() {
         file.read_exact_at(&mut all, 0).unwrap();
         memchr::memmem::find(&all, &[byte; 16 * 1024])
     }
-    // By one large piece, and by many that are copied behind each other.
+    // By one large piece, and by many that are copied one after the other.
     for length in [SLOW, 10_000] {
         let mut server = Server::start(|_| {});
         let (_, descriptors) = server.channel();

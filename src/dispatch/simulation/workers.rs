@@ -61,7 +61,7 @@ impl World {
         *self.workers.keys().nth(at).unwrap()
     }
 
-    /// A worker leaves, or is told to.
+    /// A worker leaves, or is asked to.
     pub(super) fn start_leaving(&mut self) {
         let number = self.any_worker();
         if self.random.one_in(2) {

@@ -116,7 +116,7 @@ async fn accept_streams<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Serves a stream in a task of its own.
+/// Serves a stream in a task.
 fn start(shared: &Rc<Shared>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     if shared.is_full() {
         respond.send_reset(Reason::REFUSED_STREAM);

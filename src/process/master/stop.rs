@@ -75,7 +75,7 @@ impl Shutdown {
         }
     }
 
-    /// At this time the next worker is told to leave.
+    /// At this time the next worker is asked to leave.
     fn roll(&mut self, next: Instant) {
         if self.is_running() || self.is_rolling() {
             self.phase = Phase::RollingStop { next };

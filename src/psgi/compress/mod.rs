@@ -244,7 +244,7 @@ impl Compressor {
     }
 }
 
-/// The response can't go on; the core is told when it ends.
+/// The response can't go on; the core is notified when it ends.
 fn failed(error: io::Error) -> Lost {
     limited!(Error, "a response can't be compressed: {error}");
     Lost::Finished
