@@ -187,8 +187,9 @@ check 'a subclass with access_log gets what the core would log' => sub {
     my $server = subclass(<<'PERL', options => {start_servers => 2});
 sub access_log {
     my ($self, $req, $res, $sock) = @_;
+    # One string, so that one write: two workers write here at once.
     print STDERR join('|', 'HOOK', ref $self, ref $req, $req->method, $req->uri, $req->protocol,
-        $req->header('X-Two'), $res->[0], "@{$res->[1]}", $res->[2] ? "@{$res->[2]}" : 'none', $sock->peerhost), "\n";
+        $req->header('X-Two'), $res->[0], "@{$res->[1]}", $res->[2] ? "@{$res->[2]}" : 'none', $sock->peerhost) . "\n";
 }
 PERL
     $server->exchange("GET /a%20b?c HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nX-Two: 2\r\nConnection: close\r\n\r\n");
