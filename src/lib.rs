@@ -25,6 +25,7 @@ mod dispatch;
 mod documents;
 mod files;
 pub mod http;
+mod iovec;
 mod lock;
 pub mod log;
 pub mod net;

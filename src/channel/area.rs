@@ -6,8 +6,10 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ptr;
-use std::slice;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU64 as Word};
 
 pub(super) use super::sync::AREA as SIZE;
 use super::sync::{Accesses, AtomicU64, Ordering};
@@ -40,6 +42,15 @@ struct Aligned(UnsafeCell<[u8; SIZE]>);
 impl fmt::Debug for Area {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Area").finish_non_exhaustive()
+    }
+}
+
+/// Copies fewer bytes than a word has, from memory of the area.
+fn copy_bytes(from: *const u8, to: &mut [MaybeUninit<u8>]) {
+    for (number, byte) in to.iter_mut().enumerate() {
+        // SAFETY: the byte is within the array, as Area::copy has asserted. Only atomics read it while the other process may write.
+        let read = unsafe { AtomicU8::from_ptr(from.cast_mut().add(number)) };
+        byte.write(read.load(Relaxed));
     }
 }
 
@@ -86,14 +97,78 @@ impl Area {
         self.returned.fetch_add(length as u64, Ordering::Release);
     }
 
-    /// Core: the bytes of a piece that the worker has put there.
+    /// Core: where a piece is, for the kernel to read. No reference may be made of it: a broken worker writes there at any time.
     ///
-    /// # Safety
-    /// The piece is within the area, and it has not been given back.
-    pub(super) unsafe fn piece(&self, at: usize, length: usize) -> &[u8] {
+    /// # Panics
+    /// If it is not within the area.
+    pub(super) fn address(&self, at: usize, length: usize) -> *const u8 {
+        assert!(at <= SIZE && length <= SIZE - at, "a piece beyond the area");
         self.accesses.read(at, length);
-        // SAFETY: the place is within the array, says the caller; the worker, which is this program as well, writes nothing there
-        // before the piece is given back.
-        unsafe { slice::from_raw_parts(self.bytes.0.get().cast::<u8>().add(at), length) }
+        self.bytes
+            .0
+            .get()
+            .cast::<u8>()
+            .wrapping_add(at)
+            .cast_const()
+    }
+
+    /// Core: copies a piece, from `at` on as much as fits into `to`. What a broken worker writes meanwhile may be in the copy or not.
+    ///
+    /// # Panics
+    /// If it is not within the area.
+    pub(super) fn copy(&self, at: usize, to: &mut [MaybeUninit<u8>]) {
+        let from = self.address(at, to.len());
+        let (bytes, words) = to.split_at_mut(from.align_offset(align_of::<Word>()).min(to.len()));
+        let aligned = from.wrapping_add(bytes.len());
+        copy_bytes(from, bytes);
+        let (words, rest) = words.as_chunks_mut::<{ size_of::<Word>() }>();
+        for (number, word) in words.iter_mut().enumerate() {
+            // SAFETY: the word is within the array, as asserted, and aligned: `aligned` is, and a word follows the other. Only
+            // atomics read it while the other process may write.
+            let read = unsafe { Word::from_ptr(aligned.cast_mut().cast::<u64>().add(number)) }
+                .load(Relaxed);
+            *word = read.to_ne_bytes().map(MaybeUninit::new);
+        }
+        copy_bytes(aligned.wrapping_add(size_of_val(words)), rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::alloc::{Layout, alloc_zeroed};
+
+    /// An area on the heap; made elsewhere it would not fit on a test's stack.
+    fn area() -> Box<Area> {
+        // SAFETY: the memory is as large and as aligned as an Area, for which all zeros are a valid value, and nobody else owns it.
+        unsafe { Box::from_raw(alloc_zeroed(Layout::new::<Area>()).cast()) }
+    }
+
+    /// Protects the copy by words: each start and length beside the words' ends.
+    #[test]
+    fn a_copy_is_what_was_put_wherever_it_lies() {
+        let area = area();
+        let content: Vec<u8> = (1..=60).collect();
+        let mut cursor = Cursor::default();
+        assert_eq!(area.put(&mut cursor, &content), Some(0));
+        for start in 0..20 {
+            for length in 0..40 {
+                let mut copy = Vec::with_capacity(length);
+                area.copy(start, &mut copy.spare_capacity_mut()[..length]);
+                // SAFETY: the copy has written `length` bytes.
+                unsafe { copy.set_len(length) };
+                assert_eq!(
+                    copy,
+                    content[start..start + length],
+                    "{length} bytes from {start} on"
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the area")]
+    fn nothing_beyond_the_area_is_copied() {
+        area().copy(SIZE - 3, &mut [MaybeUninit::uninit(); 4]);
     }
 }

@@ -6,53 +6,100 @@ use bytes::{Buf, Bytes};
 
 use super::area::SIZE;
 use super::memory::Memory;
+use crate::iovec::IoVec;
 
 /// A piece of content: in memory that the core owns, or for a short time in the memory that it shares with the worker.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    bytes: Bytes,
-    shared: bool,
+///
+/// The worker can write to shared memory at any time. So no reference to it is made: it is sent by the kernel, or copied.
+#[derive(Debug)]
+pub struct Chunk(Place);
+
+#[derive(Debug)]
+enum Place {
+    Owned(Bytes),
+    Lent(Lent),
 }
 
 impl Chunk {
     /// The piece at that place of the shared area; nothing if it is not within the area.
     pub(super) fn in_area(memory: &Arc<Memory>, at: u64, length: u64) -> Option<Chunk> {
         let end = at.checked_add(length)?;
-        (end <= SIZE as u64).then(|| Chunk {
-            bytes: Bytes::from_owner(SharedSlice {
+        (end <= SIZE as u64).then(|| {
+            let length = length as usize;
+            Chunk(Place::Lent(Lent {
                 memory: Arc::clone(memory),
                 at: at as usize,
-                length: length as usize,
-            }),
-            shared: true,
+                length,
+                whole: length,
+            }))
         })
     }
 
-    /// The content. A copy of it holds the same memory.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// Copies it out of the shared memory, because it will be needed for longer.
-    pub fn make_owned(&mut self) {
-        if std::mem::take(&mut self.shared) {
-            self.bytes = Bytes::copy_from_slice(&self.bytes);
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Place::Owned(bytes) => bytes.len(),
+            Place::Lent(lent) => lent.length,
         }
     }
 
-    /// Appends bytes, unless there is a copy of it or it would be longer than `most`. Returns whether it has.
-    pub fn append(&mut self, more: &[u8], most: usize) -> bool {
-        if self.shared || self.bytes.len() + more.len() > most {
+    /// Whether nothing is left of it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends its first `length` bytes to `out`, at most all.
+    pub fn copy_to(&self, out: &mut Vec<u8>, length: usize) {
+        match &self.0 {
+            Place::Owned(bytes) => out.extend_from_slice(&bytes[..length.min(bytes.len())]),
+            Place::Lent(lent) => lent.copy_to(out, length.min(lent.length)),
+        }
+    }
+
+    /// Its content: a copy where it is in shared memory.
+    pub fn to_bytes(&self) -> Bytes {
+        match &self.0 {
+            Place::Owned(bytes) => bytes.clone(),
+            Place::Lent(lent) => lent.to_bytes(),
+        }
+    }
+
+    /// For a write that the kernel does at once.
+    pub fn as_iovec(&self) -> IoVec<'_> {
+        match &self.0 {
+            Place::Owned(bytes) => IoVec::from(&bytes[..]),
+            Place::Lent(lent) => lent.as_iovec(),
+        }
+    }
+
+    /// Its content, which is copied out of the shared memory now: that is given back.
+    pub fn make_owned(&mut self) -> &mut Bytes {
+        if let Place::Lent(lent) = &self.0 {
+            self.0 = Place::Owned(lent.to_bytes());
+        }
+        match &mut self.0 {
+            Place::Owned(bytes) => bytes,
+            Place::Lent(_) => unreachable!("it was copied above"),
+        }
+    }
+
+    /// Appends a piece, unless this one is in shared memory, there is a copy of it, or it would be longer than `most`. Returns
+    /// whether it has.
+    pub fn append(&mut self, more: &Chunk, most: usize) -> bool {
+        let Place::Owned(own) = &mut self.0 else {
+            return false;
+        };
+        if own.len() + more.len() > most {
             return false;
         }
-        match std::mem::take(&mut self.bytes).try_into_mut() {
+        match std::mem::take(own).try_into_mut() {
             Ok(mut bytes) => {
-                bytes.extend_from_slice(more);
-                self.bytes = bytes.freeze();
+                bytes.extend_from_slice(&more.to_bytes());
+                *own = bytes.freeze();
                 true
             }
             Err(bytes) => {
-                self.bytes = bytes;
+                *own = bytes;
                 false
             }
         }
@@ -60,41 +107,69 @@ impl Chunk {
 
     /// Drops `count` bytes at its beginning, at most all.
     pub fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
+        let count = count.min(self.len());
+        match &mut self.0 {
+            Place::Owned(bytes) => bytes.advance(count),
+            Place::Lent(lent) => {
+                lent.at += count;
+                lent.length -= count;
+            }
+        }
     }
 
     /// Drops all but its first `length` bytes.
     pub fn truncate(&mut self, length: usize) {
-        self.bytes.truncate(length);
+        match &mut self.0 {
+            Place::Owned(bytes) => bytes.truncate(length),
+            Place::Lent(lent) => lent.length = lent.length.min(length),
+        }
     }
 }
 
 impl From<Bytes> for Chunk {
     fn from(bytes: Bytes) -> Self {
-        Chunk {
-            bytes,
-            shared: false,
-        }
+        Chunk(Place::Owned(bytes))
     }
 }
 
-/// A piece in the shared area. It is given back to the worker when the last copy is dropped.
-struct SharedSlice {
+/// A piece in the shared area. It is given back to the worker when it is dropped.
+#[derive(Debug)]
+struct Lent {
     memory: Arc<Memory>,
     at: usize,
     length: usize,
+    /// How long it was when it came.
+    whole: usize,
 }
 
-impl AsRef<[u8]> for SharedSlice {
-    fn as_ref(&self) -> &[u8] {
-        // SAFETY: Chunk::in_area has checked that it is within the area, and only the drop gives it back.
-        unsafe { self.memory.area.piece(self.at, self.length) }
+impl Lent {
+    fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::new();
+        self.copy_to(&mut bytes, self.length);
+        bytes.into()
+    }
+
+    fn copy_to(&self, out: &mut Vec<u8>, length: usize) {
+        let before = out.len();
+        out.reserve(length);
+        self.memory
+            .area
+            .copy(self.at, &mut out.spare_capacity_mut()[..length]);
+        // SAFETY: `length` bytes after the old end were reserved, and have been written by the copy.
+        unsafe { out.set_len(before + length) };
+    }
+
+    fn as_iovec(&self) -> IoVec<'_> {
+        let start = self.memory.area.address(self.at, self.length);
+        // SAFETY: the piece is within the area, says in_area, and advance and truncate only make it shorter; the area is mapped
+        // while self is borrowed, which owns the mapping.
+        unsafe { IoVec::from_raw(start, self.length) }
     }
 }
 
-impl Drop for SharedSlice {
+impl Drop for Lent {
     fn drop(&mut self) {
-        self.memory.area.give_back(self.length);
+        self.memory.area.give_back(self.whole);
     }
 }
 
@@ -136,16 +211,43 @@ mod tests {
                     _ => {
                         let content = piece(number, length);
                         let Some(at) = worker.area.put(&mut cursor, &content) else {
-                            prop_assert!(there.iter().any(|(chunk, _)| chunk.shared), "an empty area takes any piece");
+                            prop_assert!(there.iter().any(|(chunk, _)| matches!(chunk.0, Place::Lent(_))), "an empty area takes any piece");
                             continue;
                         };
                         there.push((Chunk::in_area(&core, at as u64, length as u64).unwrap(), content));
                     }
                 }
                 for (chunk, content) in &there {
-                    prop_assert!(chunk.bytes() == content);
+                    prop_assert!(chunk.to_bytes() == content);
                 }
             }
+        }
+
+        /// Whatever part of a piece is left: it is the same part in shared memory, copied and sent.
+        #[test]
+        fn a_part_is_the_same_wherever_it_is(
+            length in 1..SIZE / 2, skipped in any::<prop::sample::Index>(), left in any::<prop::sample::Index>(), copied in any::<prop::sample::Index>(),
+        ) {
+            let (worker, core) = two_sides();
+            let content = piece(7, length);
+            let at = worker.area.put(&mut Cursor::default(), &content).unwrap();
+            let mut chunk = Chunk::in_area(&core, at as u64, length as u64).unwrap();
+            let start = skipped.index(length);
+            let end = start + left.index(length - start);
+            chunk.advance(start);
+            chunk.truncate(end - start);
+            let mut out = b"before".to_vec();
+            let first = copied.index(end - start + 1);
+            chunk.copy_to(&mut out, first);
+            prop_assert_eq!(&out[6..], &content[start..start + first]);
+            prop_assert_eq!(&chunk.to_bytes()[..], &content[start..end]);
+            prop_assert_eq!(&chunk.make_owned()[..], &content[start..end]);
+            drop(chunk);
+            // All of it was given back, not only what was left: a cursor that has put as much finds the area empty.
+            let mut cursor = Cursor::default();
+            let other = Memory::map(memory::create().unwrap()).unwrap();
+            other.area.put(&mut cursor, &content).unwrap();
+            prop_assert_eq!(worker.area.put(&mut cursor, &piece(8, SIZE)), Some(0));
         }
 
         #[test]

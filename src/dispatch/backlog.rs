@@ -70,7 +70,7 @@ impl Part {
 
 impl Piece {
     /// Appends a small piece. Returns whether it has.
-    fn append(&mut self, content: &[u8]) -> bool {
+    fn append(&mut self, content: &Chunk) -> bool {
         let appended = content.len() <= SMALL && self.chunk.append(content, GATHER);
         if let (true, Some(held)) = (appended, &mut self._held) {
             held.iter_mut().for_each(|of| of.grow(content.len() as u64));
@@ -96,7 +96,7 @@ impl Stored {
         match self.0.replace(Storage::Taken) {
             // Its client was quicker than the disk.
             Storage::Memory(piece) => {
-                let credit = piece.as_ref().len() as u64;
+                let credit = piece.len() as u64;
                 (Event::Chunk(piece), credit)
             }
             Storage::Disk(slice) => (Event::File(slice), 0),
@@ -158,7 +158,7 @@ impl Backlog {
 
     /// Takes a piece of content: the part to queue, what is credited at once, and whether [`Self::write`] must run.
     pub(super) fn accept(&self, mut content: Chunk) -> (Part, u64, bool) {
-        let length = content.bytes().len() as u64;
+        let length = content.len() as u64;
         let fits = self.fits(length);
         let memory = self.memory.get_or_init(Rc::default);
         if !fits {
@@ -182,7 +182,7 @@ impl Backlog {
 
     /// Appends content to a part that waits, if both are small, since each part costs memory and a write of its own. Returns what
     /// is credited now, or nothing where it is to be a part by itself.
-    pub(super) fn gather(&self, last: &mut Part, content: &[u8]) -> Option<u64> {
+    pub(super) fn gather(&self, last: &mut Part, content: &Chunk) -> Option<u64> {
         let length = content.len() as u64;
         let fits = self.fits(length);
         match last {
@@ -245,7 +245,7 @@ impl Backlog {
             if Rc::strong_count(stored) > 1
                 && let Storage::Memory(piece) = &*stored.0.borrow()
             {
-                return Some((Rc::clone(stored), piece.chunk.bytes().clone()));
+                return Some((Rc::clone(stored), piece.chunk.to_bytes()));
             }
             waiting.pop_front();
         }
@@ -322,12 +322,18 @@ mod tests {
         let (mut part, now, _) = backlog.accept(Bytes::from(vec![b'a'; 10]).into());
         assert_eq!(now, 10);
         for _ in 0..1000 {
-            assert_eq!(backlog.gather(&mut part, b"b"), Some(1));
+            assert_eq!(
+                backlog.gather(&mut part, &Bytes::from_static(b"b").into()),
+                Some(1)
+            );
         }
-        assert_eq!(backlog.gather(&mut part, &[0; SMALL + 1]), None);
+        assert_eq!(
+            backlog.gather(&mut part, &Bytes::from(vec![0; SMALL + 1]).into()),
+            None
+        );
         assert_eq!(backlog.total.get(), 1010);
         let (event, credit) = part.take();
-        assert!(matches!(&event, Event::Chunk(piece) if piece.as_ref().len() == 1010));
+        assert!(matches!(&event, Event::Chunk(piece) if piece.len() == 1010));
         assert_eq!(credit, 0);
         drop(event);
         assert_eq!(backlog.total.get(), 0);
@@ -339,12 +345,18 @@ mod tests {
         let (backlog, _memory) = full(folder.path());
         let (mut part, _, start) = backlog.accept(Bytes::from(vec![1; 10]).into());
         assert!(start);
-        assert_eq!(backlog.gather(&mut part, &[2; 10]), Some(0));
+        assert_eq!(
+            backlog.gather(&mut part, &Bytes::from(vec![2; 10]).into()),
+            Some(0)
+        );
         let credited = Cell::new(0);
         let count = |amount| credited.set(credited.get() + amount);
         backlog.write(count).await.unwrap();
         assert_eq!(credited.get(), 20, "once, when it is on the disk");
-        assert_eq!(backlog.gather(&mut part, &[3; 10]), None);
+        assert_eq!(
+            backlog.gather(&mut part, &Bytes::from(vec![3; 10]).into()),
+            None
+        );
         let (event, _) = part.take();
         assert!(matches!(event, Event::File(slice) if slice.length == 20));
     }

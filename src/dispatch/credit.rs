@@ -24,7 +24,7 @@ impl Dispatch {
         id: u64,
         mut content: Chunk,
     ) -> Result<(), Violation> {
-        let length = content.bytes().len() as u64;
+        let length = content.len() as u64;
         let state = self.advance(number, id, |progress| progress.content(id, length))?;
         if !state.is_read() {
             // The client has gone, or has all that it may get: discarded, and the worker goes on to its end.
@@ -34,7 +34,7 @@ impl Dispatch {
         let ahead = &state.backlog.ahead;
         ahead.set(ahead.get() + length);
         if state.is_slow() {
-            if let Some(credit) = state.gather(content.bytes()) {
+            if let Some(credit) = state.gather(&content) {
                 self.credit(&state, credit);
                 return Ok(());
             }

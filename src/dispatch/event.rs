@@ -50,8 +50,14 @@ impl From<Bytes> for Piece {
     }
 }
 
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        self.chunk.bytes()
+impl Piece {
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.chunk.len()
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_empty(&self) -> bool {
+        self.chunk.is_empty()
     }
 }

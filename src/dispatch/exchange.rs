@@ -13,7 +13,7 @@ use super::backlog::{Backlog, Part};
 use super::event::{Event, Piece};
 use super::flow::{Flow, InFlow};
 use super::reader::Reader;
-use crate::channel::CREDIT;
+use crate::channel::{CREDIT, Chunk};
 use crate::log::record::Call;
 use crate::semantics::message::{Request, RequestHead};
 use crate::share::TakenOnce;
@@ -174,7 +174,7 @@ impl InFlight {
     }
 
     /// Appends content to the last part, if both are small: what is credited now.
-    pub(super) fn gather(&self, content: &[u8]) -> Option<u64> {
+    pub(super) fn gather(&self, content: &Chunk) -> Option<u64> {
         let mut parts = self.parts.borrow_mut();
         self.backlog.gather(parts.back_mut()?, content)
     }

@@ -61,7 +61,7 @@ impl Dispatch {
             };
             messages += 1;
             if let Message::Chunk(_, piece) = &message {
-                content += piece.bytes().len();
+                content += piece.len();
             }
             if !loaded && matches!(message, Message::Idle) {
                 loaded = true;

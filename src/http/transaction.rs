@@ -209,7 +209,7 @@ async fn relay(
                 if let Length::File(length) = length
                     && is_seekable(exchange, context, &head, length)
                 {
-                    let content = match is_head(exchange) {
+                    let mut content = match is_head(exchange) {
                         true => None,
                         false => Some(match exchange.try_next() {
                             Some(content) => content,
@@ -219,7 +219,12 @@ async fn relay(
                             }
                         }),
                     };
-                    match of_app::answer(exchange.head(), &head, length, as_content(&content)) {
+                    match of_app::answer(
+                        exchange.head(),
+                        &head,
+                        length,
+                        as_content(content.as_mut()),
+                    ) {
                         // What ends the response is still to come.
                         Some(answer) if content.is_none() && answer.head.status == 200 => {
                             head = answer.head;
@@ -295,10 +300,10 @@ fn is_head(exchange: &Exchange) -> bool {
 }
 
 /// What of an event is content.
-fn as_content(event: &Option<Event>) -> of_app::Content<'_> {
+fn as_content(event: Option<&mut Event>) -> of_app::Content<'_> {
     match event {
         Some(Event::File(slice)) => of_app::Content::File(slice),
-        Some(Event::Chunk(piece)) => of_app::Content::Bytes(piece.as_ref()),
+        Some(Event::Chunk(piece)) => of_app::Content::Bytes(piece.chunk.make_owned()),
         // Of an empty file nothing comes but the end.
         Some(_) => of_app::Content::Bytes(&[]),
         None => of_app::Content::None,

@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::leaving::{Leaving, peek};
+use crate::iovec::{self, IoVec};
 
 /// The socket while the runtime does not watch it.
 #[derive(Debug)]
@@ -84,6 +85,12 @@ impl RegisteredSocket {
 
     pub(super) fn socket(&self) -> SockRef<'_> {
         self.0.get_ref().socket()
+    }
+
+    /// As [`super::stream::Stream::send_now`].
+    pub(super) fn send_now(&self, pieces: &[IoVec<'_>]) -> io::Result<usize> {
+        self.0
+            .try_io(Interest::WRITABLE, |socket| iovec::send(socket, pieces))
     }
 
     /// As [`super::stream::Stream::leaving`].

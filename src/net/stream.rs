@@ -22,6 +22,7 @@ use super::migratable::MigratableTcp;
 use super::sendfile::FileSending;
 use super::shared::{RegisteredSocket, SharedSocket};
 use super::ticks::Ticks;
+use crate::iovec::{self, IoVec};
 
 /// How long a refused client may take to read the response.
 const LINGER: Duration = Duration::from_secs(1);
@@ -244,6 +245,29 @@ impl Stream {
                 Ok(None)
             }
             done => done.map(Some),
+        }
+    }
+
+    /// Sends of `pieces` what the kernel takes at once. Returns how many bytes that were. Not for TLS.
+    ///
+    /// # Errors
+    /// WouldBlock if it takes nothing now; else as for writing.
+    pub fn send_now(&mut self, pieces: &[IoVec<'_>]) -> io::Result<usize> {
+        if let Some(sent) = self.try_io(|stream| iovec::send(stream, pieces))? {
+            return Ok(sent);
+        }
+        match self {
+            Stream::Tcp(stream) => {
+                stream.try_io(Interest::WRITABLE, || iovec::send(&*stream, pieces))
+            }
+            Stream::Unix(stream) => {
+                stream.try_io(Interest::WRITABLE, || iovec::send(&*stream, pieces))
+            }
+            Stream::Shared(socket) => socket.send_now(pieces),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => {
+                Err(not_connected())
+            }
         }
     }
 

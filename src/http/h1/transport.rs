@@ -1,15 +1,12 @@
 //! The bytes of one connection: read, written, counted and timed.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::io::IoSlice;
-use std::pin::Pin;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
-use std::task::Poll;
 use std::time;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::framing::{Facts, Method};
@@ -20,6 +17,7 @@ use crate::http::context::Context;
 use crate::http::error::{BodyError, Error};
 use crate::http::request_log::{RequestLog, WireCounts};
 use crate::http::timer::Timer;
+use crate::iovec::IoVec;
 use crate::net::stream::Stream;
 use crate::pace::Pace;
 use crate::scoreboard::connections::{Connection as Shown, State};
@@ -133,26 +131,16 @@ impl Transport {
         }
     }
 
-    /// Writes of `pieces` what the client takes at once. Returns how many bytes that were.
-    pub(super) async fn write_now(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<usize, Close> {
-        let mut pieces = pieces;
-        let mut total = 0;
-        IoSlice::advance_slices(&mut pieces, 0);
-        poll_fn(|context| {
-            while !pieces.is_empty() {
-                match Pin::new(&mut self.stream).poll_write_vectored(context, pieces) {
-                    Poll::Ready(Ok(written)) if written > 0 => {
-                        self.add_sent(written as u64);
-                        total += written;
-                        IoSlice::advance_slices(&mut pieces, written);
-                    }
-                    Poll::Ready(_) => return Poll::Ready(Err(Close::Lost)),
-                    Poll::Pending => break,
-                }
+    /// Sends of `pieces` what the client takes at once. Returns how many bytes that were. Not for TLS.
+    pub(super) fn send_now(&mut self, pieces: &[IoVec<'_>]) -> Result<usize, Close> {
+        match self.stream.send_now(pieces) {
+            Ok(sent) if sent > 0 => {
+                self.add_sent(sent as u64);
+                Ok(sent)
             }
-            Poll::Ready(Ok(total))
-        })
-        .await
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            _ => Err(Close::Lost),
+        }
     }
 
     /// Writes all of `pieces`. A client that takes nothing for too long has gone.

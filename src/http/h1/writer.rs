@@ -23,6 +23,7 @@ use crate::http::error::{Error, ResponseError};
 use crate::http::request_log::{RequestLog, WireCounts};
 use crate::http::response_sink::ResponseSink;
 use crate::http::timer::Elapsed;
+use crate::iovec::IoVec;
 use crate::log::limited;
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections;
@@ -86,21 +87,19 @@ impl ResponseSink for Wire<'_> {
 
     async fn content(
         &mut self,
-        piece: Piece,
+        mut piece: Piece,
         more: impl FnMut() -> Option<Piece>,
     ) -> Result<(), Close> {
         if self.codes_itself() {
-            let passed = self.own_chunks(piece.as_ref());
-            // The worker has its memory back before the client takes what is copied.
+            let passed = self.own_chunks(piece.chunk.make_owned());
             drop(piece);
             return self.passed(passed).await;
         }
-        if piece.as_ref().len() > COPY {
+        if piece.len() > COPY {
             return self.large_content(gather(piece, more)).await;
         }
-        let content = piece.as_ref();
-        if let Some(frame) = self.frame(content.len()) {
-            self.out.extend_from_slice(&content[..frame.length]);
+        if let Some(frame) = self.frame(piece.len()) {
+            piece.chunk.copy_to(&mut self.out, frame.length);
             self.out.extend_from_slice(frame.suffix);
         }
         drop(piece);
@@ -305,21 +304,24 @@ impl Wire<'_> {
 
     /// Content that is written from where it is, as one frame.
     async fn large_content(&mut self, mut pieces: Vec<Piece>) -> Result<(), Close> {
-        let length = pieces.iter().map(|piece| piece.as_ref().len()).sum();
+        let length = pieces.iter().map(|piece| piece.len()).sum();
         let Some(frame) = self.frame(length) else {
             return Ok(());
         };
         if frame.length < length {
             shorten(&mut pieces, frame.length);
         }
-        let mut all = slices(&self.out, &pieces);
-        let written = self.io.write_now(&mut all).await?;
+        // TLS reads it more than once; a socket gets it from where it is.
+        if !self.io.stream.is_tls() {
+            let sent = self.io.send_now(&iovecs(&self.out, &pieces))?;
+            let of_out = sent.min(self.out.len());
+            self.out.drain(..of_out);
+            advance(&mut pieces, sent - of_out);
+        }
         // What the client does not take at once must not keep the worker from its memory.
-        let of_out = written.min(self.out.len());
-        self.out.drain(..of_out);
-        advance(&mut pieces, written - of_out);
-        pieces.iter_mut().for_each(|piece| piece.chunk.make_owned());
-        self.io.write_all(&mut slices(&self.out, &pieces)).await?;
+        self.io
+            .write_all(&mut slices(&self.out, &mut pieces))
+            .await?;
         self.out.clear();
         self.out.extend_from_slice(frame.suffix);
         Ok(())
@@ -396,31 +398,37 @@ impl Wire<'_> {
 
 /// `first` and what is here already of the pieces after it: one write costs less than several.
 fn gather(first: Piece, mut more: impl FnMut() -> Option<Piece>) -> Vec<Piece> {
-    let mut length = first.as_ref().len();
+    let mut length = first.len();
     let mut pieces = vec![first];
     while length < GATHER
         && pieces.len() < GATHER_PIECES
         && let Some(piece) = more()
     {
-        length += piece.as_ref().len();
+        length += piece.len();
         pieces.push(piece);
     }
     pieces
 }
 
-/// What is to be written: `out`, then the pieces.
-fn slices<'s>(out: &'s [u8], pieces: &'s [Piece]) -> Vec<IoSlice<'s>> {
-    let pieces = pieces.iter().map(Piece::as_ref);
+/// What is to be sent now: `out`, then the pieces.
+fn iovecs<'s>(out: &'s [u8], pieces: &'s [Piece]) -> Vec<IoVec<'s>> {
+    let pieces = pieces.iter().map(|piece| piece.chunk.as_iovec());
+    iter::once(out.into()).chain(pieces).collect()
+}
+
+/// What is to be written: `out`, then the pieces, which are copied out of shared memory.
+fn slices<'s>(out: &'s [u8], pieces: &'s mut [Piece]) -> Vec<IoSlice<'s>> {
+    let pieces = pieces.iter_mut().map(|piece| &piece.chunk.make_owned()[..]);
     iter::once(out).chain(pieces).map(IoSlice::new).collect()
 }
 
 /// Takes the first `written` bytes off.
 fn advance(pieces: &mut Vec<Piece>, mut written: usize) {
     pieces.retain_mut(|piece| {
-        let gone = written.min(piece.as_ref().len());
+        let gone = written.min(piece.len());
         piece.chunk.advance(gone);
         written -= gone;
-        !piece.as_ref().is_empty()
+        !piece.is_empty()
     });
 }
 
@@ -428,7 +436,7 @@ fn advance(pieces: &mut Vec<Piece>, mut written: usize) {
 fn shorten(pieces: &mut Vec<Piece>, mut length: usize) {
     pieces.retain_mut(|piece| {
         piece.chunk.truncate(length);
-        length -= piece.as_ref().len();
-        !piece.as_ref().is_empty()
+        length -= piece.len();
+        !piece.is_empty()
     });
 }

@@ -74,11 +74,11 @@ impl ResponseSink for Wire {
             return Ok(());
         };
         if encoder.own_chunks().is_some() {
-            return self.decode(piece.as_ref()).await;
+            return self.decode(piece.chunk.make_owned()).await;
         }
-        let length = self.admit(piece.as_ref().len());
+        let length = self.admit(piece.len());
         if length <= COPY {
-            self.out.extend_from_slice(&piece.as_ref()[..length]);
+            piece.chunk.copy_to(&mut self.out, length);
             drop(piece);
             if self.out.len() > COPY {
                 self.flush().await?;
@@ -87,11 +87,7 @@ impl ResponseSink for Wire {
         }
         self.flush().await?;
         piece.chunk.truncate(length);
-        let sent = self.send_now(piece.as_ref());
-        piece.chunk.advance(sent);
-        // What the client does not take at once must not keep the worker from its memory.
-        piece.chunk.make_owned();
-        self.send(piece.as_ref(), Last::No).await
+        self.send(piece.chunk.make_owned(), Last::No).await
     }
 
     async fn file(&mut self, slice: FileSlice) -> Result<(), Close> {
@@ -321,26 +317,6 @@ impl Wire {
                 Ok(())
             }
             Err(_) => Err(Close::Lost),
-        }
-    }
-
-    /// Sends of `content` what the client's window takes now. Returns how much that was.
-    fn send_now(&mut self, content: &[u8]) -> usize {
-        let State::Content(stream, _) = &mut self.state else {
-            return 0;
-        };
-        stream.reserve_capacity(content.len());
-        let length = stream.capacity().min(content.len());
-        if length == 0 {
-            return 0;
-        }
-        let frame = Bytes::copy_from_slice(&content[..length]);
-        match stream.send_data(frame, false) {
-            Ok(()) => {
-                count(&mut self.log, &self.taken, length);
-                length
-            }
-            Err(_) => 0,
         }
     }
 
