@@ -36,18 +36,31 @@ impl<'a> From<&'a [u8]> for IoVec<'a> {
     }
 }
 
+/// What comes after the bytes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing for now: they leave at once.
+    Unknown,
+    /// More, at once: the kernel may wait for it, and send both in one packet.
+    More,
+}
+
 /// Sends of `pieces` what the socket takes now. Returns how many bytes that were.
 ///
 /// # Errors
 /// WouldBlock if it takes nothing now; else as for sendmsg(2). A connection that is gone gives EPIPE and no signal.
-pub fn send(socket: impl AsFd, pieces: &[IoVec<'_>]) -> io::Result<usize> {
+pub fn send(socket: impl AsFd, pieces: &[IoVec<'_>], next: Next) -> io::Result<usize> {
     // SAFETY: all zeros is a valid msghdr: no name, no pieces, no control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     // sendmsg only reads the pieces and what they point to. IoVec is an iovec by its repr.
     message.msg_iov = pieces.as_ptr().cast_mut().cast();
     message.msg_iovlen = pieces.len() as _;
     let socket = socket.as_fd().as_raw_fd();
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let more = match next {
+        Next::Unknown => 0,
+        Next::More => libc::MSG_MORE,
+    };
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
     // SAFETY: the header and its pieces live during the call, the memory they name is readable (see from_raw), and the descriptor
     // is borrowed.
     let sent = unsafe { libc::sendmsg(socket, &raw const message, flags) };
@@ -64,7 +77,7 @@ mod tests {
     fn what_the_socket_takes_is_sent_in_order() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let pieces = [&b"one"[..], b"", b"two"].map(IoVec::from);
-        assert_eq!(send(&ours, &pieces).unwrap(), 6);
+        assert_eq!(send(&ours, &pieces, Next::Unknown).unwrap(), 6);
         drop(ours);
         let mut read = String::new();
         theirs.read_to_string(&mut read).unwrap();
@@ -75,11 +88,11 @@ mod tests {
     fn a_full_socket_would_block_and_a_closed_one_is_an_error() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let much = vec![0; 1 << 20];
-        while send(&ours, &[IoVec::from(&much[..])]).is_ok() {}
-        let full = send(&ours, &[IoVec::from(&much[..])]).unwrap_err();
+        while send(&ours, &[IoVec::from(&much[..])], Next::Unknown).is_ok() {}
+        let full = send(&ours, &[IoVec::from(&much[..])], Next::Unknown).unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
         drop(theirs);
-        let closed = send(&ours, &[IoVec::from(&much[..])]).unwrap_err();
+        let closed = send(&ours, &[IoVec::from(&much[..])], Next::Unknown).unwrap_err();
         assert_eq!(closed.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -3,12 +3,10 @@
 
 use std::fs::File;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile;
 use nix::sys::socket::{MsgFlags, send};
@@ -63,10 +61,18 @@ impl FileSending {
         self.left
     }
 
+    /// Whether the next piece is in memory.
+    pub fn is_warm(&mut self) -> bool {
+        let warm = self.offset < self.warm || self.is_cached();
+        if warm {
+            self.warm = self.warm.max(self.offset + PIECE);
+        }
+        warm
+    }
+
     /// Waits until the next piece is in memory.
     pub(super) async fn warm_up(&mut self) -> io::Result<()> {
-        if self.offset < self.warm || self.is_cached() {
-            self.warm = self.warm.max(self.offset + PIECE);
+        if self.is_warm() {
             return Ok(());
         }
         let (file, start, length) = (Arc::clone(&self.file), self.offset, self.left.min(PIECE));
@@ -132,17 +138,6 @@ impl FileSending {
     pub(crate) async fn next(&mut self) -> io::Result<&[u8]> {
         self.warm_up().await?;
         self.read()
-    }
-
-    /// What comes next, at least a byte, and counts it as taken.
-    pub(crate) async fn take(&mut self) -> io::Result<Bytes> {
-        self.warm_up().await?;
-        self.read()?;
-        let piece = Bytes::from(mem::take(&mut self.buffer)).split_off(self.sent);
-        self.sent = 0;
-        self.offset += piece.len() as u64;
-        self.left -= piece.len() as u64;
-        Ok(piece)
     }
 
     /// So much of what was read last has been taken.

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::leaving::{Leaving, peek};
-use crate::iovec::{self, IoVec};
+use crate::iovec::{self, IoVec, Next};
 
 /// The socket while the runtime does not watch it.
 #[derive(Debug)]
@@ -88,9 +88,10 @@ impl RegisteredSocket {
     }
 
     /// As [`super::stream::Stream::send_now`].
-    pub(super) fn send_now(&self, pieces: &[IoVec<'_>]) -> io::Result<usize> {
-        self.0
-            .try_io(Interest::WRITABLE, |socket| iovec::send(socket, pieces))
+    pub(super) fn send_now(&self, pieces: &[IoVec<'_>], next: Next) -> io::Result<usize> {
+        self.0.try_io(Interest::WRITABLE, |socket| {
+            iovec::send(socket, pieces, next)
+        })
     }
 
     /// As [`super::stream::Stream::leaving`].

@@ -22,7 +22,7 @@ use super::migratable::MigratableTcp;
 use super::sendfile::FileSending;
 use super::shared::{RegisteredSocket, SharedSocket};
 use super::ticks::Ticks;
-use crate::iovec::{self, IoVec};
+use crate::iovec::{self, IoVec, Next};
 
 /// How long a refused client may take to read the response.
 const LINGER: Duration = Duration::from_secs(1);
@@ -252,18 +252,18 @@ impl Stream {
     ///
     /// # Errors
     /// WouldBlock if it takes nothing now; else as for writing.
-    pub fn send_now(&mut self, pieces: &[IoVec<'_>]) -> io::Result<usize> {
-        if let Some(sent) = self.try_io(|stream| iovec::send(stream, pieces))? {
+    pub fn send_now(&mut self, pieces: &[IoVec<'_>], next: Next) -> io::Result<usize> {
+        if let Some(sent) = self.try_io(|stream| iovec::send(stream, pieces, next))? {
             return Ok(sent);
         }
         match self {
             Stream::Tcp(stream) => {
-                stream.try_io(Interest::WRITABLE, || iovec::send(&*stream, pieces))
+                stream.try_io(Interest::WRITABLE, || iovec::send(&*stream, pieces, next))
             }
             Stream::Unix(stream) => {
-                stream.try_io(Interest::WRITABLE, || iovec::send(&*stream, pieces))
+                stream.try_io(Interest::WRITABLE, || iovec::send(&*stream, pieces, next))
             }
-            Stream::Shared(socket) => socket.send_now(pieces),
+            Stream::Shared(socket) => socket.send_now(pieces, next),
             Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
             Stream::Unregistered(_) | Stream::Detached(_) | Stream::Poisoned => {
                 Err(not_connected())
@@ -369,7 +369,12 @@ impl Stream {
     /// UnexpectedEof if the file has become too short; else as for writing.
     pub async fn send_file(&mut self, sending: &mut FileSending) -> io::Result<()> {
         sending.warm_up().await?;
-        self.register()?;
+        if self
+            .try_io(|stream| sending.send(stream.as_fd()))?
+            .is_some()
+        {
+            return Ok(());
+        }
         match self {
             // What encrypts needs the bytes, and sendfile has no MSG_DONTWAIT.
             Stream::Tls(_) | Stream::Shared(_) => {

@@ -17,7 +17,7 @@ use crate::http::context::Context;
 use crate::http::error::{BodyError, Error};
 use crate::http::request_log::{RequestLog, WireCounts};
 use crate::http::timer::Timer;
-use crate::iovec::IoVec;
+use crate::iovec::{IoVec, Next};
 use crate::net::stream::Stream;
 use crate::pace::Pace;
 use crate::scoreboard::connections::{Connection as Shown, State};
@@ -132,8 +132,8 @@ impl Transport {
     }
 
     /// Sends of `pieces` what the client takes at once. Returns how many bytes that were. Not for TLS.
-    pub(super) fn send_now(&mut self, pieces: &[IoVec<'_>]) -> Result<usize, Close> {
-        match self.stream.send_now(pieces) {
+    pub(super) fn send_now(&mut self, pieces: &[IoVec<'_>], next: Next) -> Result<usize, Close> {
+        match self.stream.send_now(pieces, next) {
             Ok(sent) if sent > 0 => {
                 self.add_sent(sent as u64);
                 Ok(sent)

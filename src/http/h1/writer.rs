@@ -23,11 +23,10 @@ use crate::http::error::{Error, ResponseError};
 use crate::http::request_log::{RequestLog, WireCounts};
 use crate::http::response_sink::ResponseSink;
 use crate::http::timer::Elapsed;
-use crate::iovec::IoVec;
+use crate::iovec::{IoVec, Next};
 use crate::log::limited;
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections;
-use crate::semantics::field::Fields;
 use crate::semantics::message::{ResponseHead, Version};
 use crate::semantics::status;
 
@@ -76,8 +75,6 @@ impl ResponseSink for Wire<'_> {
             self.out = io.context.take_out();
         }
         self.out.reserve(SMALL);
-        // Only chunks can have trailers.
-        let length = length.filter(|_| self.trailers.is_empty());
         let start = self.out.len();
         let mut fields = io.context.server_fields.borrow_mut();
         let sent = write::head(&mut self.out, &self.facts, head, length, fields.now())?;
@@ -86,12 +83,6 @@ impl ResponseSink for Wire<'_> {
         self.facts.persistent = sent.persistent;
         self.state.begin(Encoder::new(sent.body));
         Ok(())
-    }
-
-    fn trailers(&mut self, fields: Fields) {
-        if self.facts.trailers {
-            self.trailers = fields;
-        }
     }
 
     async fn content(
@@ -127,9 +118,14 @@ impl ResponseSink for Wire<'_> {
         let Some(frame) = self.frame(length) else {
             return Ok(());
         };
-        self.flush().await?;
         let mut sending =
             FileSending::new(Arc::clone(&slice.file), slice.offset, frame.length as u64);
+        // One packet for the head and the file's first bytes, where these need no disk.
+        if !self.out.is_empty() && !self.io.stream.is_tls() && sending.is_warm() {
+            let sent = self.io.send_now(&[self.out[..].into()], Next::More)?;
+            self.out.drain(..sent);
+        }
+        self.flush().await?;
         while sending.left() > 0 {
             let io = &mut *self.io;
             io.timer.set(io.context.settings.timeout);
@@ -251,11 +247,6 @@ impl ResponseSink for Wire<'_> {
         };
         let finished = encoder.finish();
         match &finished {
-            Ok(last) if *last == write::LAST_CHUNK && !self.trailers.is_empty() => {
-                let start = self.out.len();
-                write::last_chunk(&mut self.out, self.trailers.iter());
-                self.io.log.add_framing(self.out.len() - start);
-            }
             Ok(last) => {
                 self.io.log.add_framing(last.len());
                 self.out.extend_from_slice(last);
@@ -327,7 +318,9 @@ impl Wire<'_> {
         }
         // TLS reads it more than once; a socket gets it from where it is.
         if !self.io.stream.is_tls() {
-            let sent = self.io.send_now(&iovecs(&self.out, &pieces))?;
+            let sent = self
+                .io
+                .send_now(&iovecs(&self.out, &pieces), Next::Unknown)?;
             let of_out = sent.min(self.out.len());
             self.out.drain(..of_out);
             advance(&mut pieces, sent - of_out);
