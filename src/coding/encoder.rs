@@ -16,6 +16,9 @@ const BROTLI_WINDOW: u32 = 22;
 /// Brotli's smallest window.
 const BROTLI_LEAST: u32 = 10;
 
+/// Content up to this length leaves in one packet, however well it is compressed.
+const ONE_PACKET: u64 = 2 * 1024;
+
 /// How much time compression may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
@@ -39,6 +42,15 @@ enum State {
     Brotli(Option<Box<brotli::CompressorWriter<Vec<u8>>>>),
 }
 
+/// Of 2 KiB of JSON level 1 takes 5 us and leaves 30 %, level 6 takes 11 us and leaves 21 %.
+fn gzip_level(effort: Effort, length: Option<u64>) -> Compression {
+    Compression::new(match (effort, length) {
+        (Effort::Best, _) => 9,
+        (Effort::Quick, Some(..=ONE_PACKET)) => 1,
+        (Effort::Quick, _) => 6,
+    })
+}
+
 impl Encoder {
     /// An encoder, to be begun.
     ///
@@ -47,10 +59,7 @@ impl Encoder {
     pub fn new(coding: Coding, effort: Effort) -> io::Result<Self> {
         let best = effort == Effort::Best;
         let state = match coding {
-            Coding::Gzip => {
-                let level = Compression::new(if best { 9 } else { 6 });
-                State::Gzip(Compress::new_gzip(level, 15))
-            }
+            Coding::Gzip => State::Gzip(Compress::new_gzip(gzip_level(effort, None), 15)),
             Coding::Zstd => {
                 let mut encoder = raw::Encoder::new(if best { 19 } else { 3 })?;
                 if best {
@@ -78,7 +87,10 @@ impl Encoder {
     /// When there is no memory.
     pub fn begin(&mut self, length: Option<u64>) -> io::Result<()> {
         match &mut self.state {
-            State::Gzip(compress) => compress.reset(),
+            State::Gzip(compress) => {
+                compress.reset();
+                compress.set_level(gzip_level(self.effort, length))?;
+            }
             State::Zstd(encoder) => {
                 encoder.reinit()?;
                 encoder.set_pledged_src_size(length)?;
