@@ -45,7 +45,6 @@ typedef struct gp_subs {
     SV *exchange;
     CV *informational;
     CV *client_gone;
-    CV *trailers;
     CV *responder;
 } gp_subs;
 

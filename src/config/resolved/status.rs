@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::super::options::Options;
-use crate::semantics::networks::Networks;
+use super::networks::Networks;
 
 /// The page at which the server tells what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
