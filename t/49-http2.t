@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 
+use IO::Socket::INET;
 use IPC::Open2 qw(open2);
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -75,6 +76,8 @@ each_entry {
         like $seen->{content}, qr/^REQUEST_URI=\/env\?a=b$/m,         'REQUEST_URI';
         like $seen->{content}, qr/^HTTP_HOST=localhost$/m,            'the authority is the host';
         like $seen->{content}, qr/^keys=psgix.informational psgix.client_gone gepok.socket$/m, 'no psgix.io';
+        like $seen->{content}, qr/^psgix.h2.stream_id=1$/m, 'psgix.h2.stream_id';
+        unlike $seen->{content}, qr/^psgix.h2.(?:protocol|extended_connect)/m, 'no protocol';
         ok $seen->{fields}{date}, 'Date';
         like $seen->{fields}{server}, qr/^Gepok/, 'Server';
 
@@ -100,6 +103,42 @@ each_entry {
         is client($server, 'get', '/short',      'GET')->{end}, 'reset 2', 'a response that is too short is no whole one';
         is client($server, 'get', '/socket', 'GET')->{content}, 'refused 127.0.0.1', 'gepok.socket tells addresses alone';
     };
+};
+
+each_entry {
+    check 'trailers' => sub {
+        my ($server) = start();
+        my $seen = client($server, 'trailers', '/trailers', 'hello', 'x-sum:7', 'host:evil', 'a_b:1');
+        is $seen->{content}, '5 x-sum,7', 'those of a request come after content of a known length';
+        is_deeply $seen->{trailers}, [['x-sum', '5'], ['x-sum', 'b']], 'the last ones of a response, without what is no trailer';
+        is $seen->{end}, 'end', 'the stream has ended';
+        is client($server, 'trailers', '/trailers', '', 'x-sum:7')->{content}, '0 x-sum,7', 'without content';
+        is client($server, 'get', '/trailers', 'POST')->{content}, '0 none', 'a request without them';
+        is_deeply client($server, 'get', '/early-trailers', 'GET')->{trailers}, [['x-sum', '5']], 'of a response that is an array';
+        is_deeply [@{client($server, 'get', '/early-trailers', 'HEAD')}{qw(trailers end)}], [undef, 'end'], 'HEAD has none';
+    };
+
+    # Protects: psgix.trailers is there on HTTP/1.1 for clients that take trailers, and for no others.
+    check 'trailers of a response by HTTP/1.1' => sub {
+        my ($server) = start();
+        my $last = qr/\r\n0\r\nX-Sum: 5\r\n\r\n\z/;
+        my $ask  = sub {
+            my ($path, $fields) = @_;
+            my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $server->port) or die $@;
+            print {$socket} "GET $path HTTP/1.1\r\nHost: h\r\nConnection: close$fields\r\n\r\n";
+            local $/;
+            return scalar <$socket>;
+        };
+        like $ask->('/early-trailers', "\r\nTE: deflate, trailers"), $last, 'asked for: chunks and trailers';
+        like $ask->('/trailers', "\r\nTE: Trailers"), qr/\r\n0\r\nX-Sum: 0\r\nX-Sum: b\r\n\r\n\z/, 'those of a writer';
+        like $ask->('/early-trailers', ''), qr/Content-Length: 5\r\n.*\r\n\r\nhello\z/s, 'not asked for';
+        like $ask->('/trailers', ''), qr/no trailers\z/, 'and the app can see that';
+    };
+};
+
+check 'too many trailers' => sub {
+    my ($server) = start(max_headers => 5);
+    is client($server, 'trailers', '/trailers', 'hello', map { "x-$_:1" } 1 .. 6)->{status}, 431, 'are refused';
 };
 
 check 'refusals' => sub {

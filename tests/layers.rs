@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("semantics", &[]),
     ("coding",    &[]),
-    ("config",    &["coding"]),
+    ("config",    &["semantics", "coding"]),
     ("certificate", &[]),
     ("files",     &[]),
     ("log",       &["semantics", "files"]),

@@ -11,7 +11,7 @@ use bytes::{Buf, BufMut, Bytes, TryGetError};
 use super::violation::Violation;
 use crate::semantics::field::{Fields, Line, Span};
 use crate::semantics::message::{
-    Content, Request, RequestHead, ResponseHead, Timestamp, Tls, TlsVersion, Version,
+    Content, Http2, Request, RequestHead, ResponseHead, Timestamp, Tls, TlsVersion, Version,
 };
 use crate::semantics::proxy_header::Tlvs;
 use crate::semantics::source::{Endpoints, Proxied, Source};
@@ -244,6 +244,31 @@ fn get_fields(from: &mut Bytes) -> Result<Fields, Violation> {
     Fields::new(get_bytes(from)?, lines).ok_or(Violation::Malformed("a field outside of its bytes"))
 }
 
+fn put_fields(out: &mut Vec<u8>, fields: &Fields) {
+    put_lines(out, fields.lines().iter().copied());
+    put_bytes(out, fields.bytes());
+}
+
+/// What only HTTP/2 tells; without it, a single byte.
+fn put_http2(out: &mut Vec<u8>, http2: Option<&Http2>) {
+    out.put_u8(http2.is_some().into());
+    let Some(http2) = http2 else { return };
+    out.put_u32_le(http2.stream);
+    put_option(out, http2.protocol.as_ref());
+    put_fields(out, &http2.trailers);
+}
+
+fn get_http2(from: &mut Bytes) -> Result<Option<Http2>, Violation> {
+    if !get_flag(from)? {
+        return Ok(None);
+    }
+    Ok(Some(Http2 {
+        stream: from.try_get_u32_le()?,
+        protocol: get_option(from)?,
+        trailers: get_fields(from)?,
+    }))
+}
+
 /// A request's payload. Content in a file travels as a descriptor beside it.
 pub(super) fn put_request(out: &mut Vec<u8>, request: &Request) {
     out.put_u8(request.head.version as u8);
@@ -255,10 +280,10 @@ pub(super) fn put_request(out: &mut Vec<u8>, request: &Request) {
     put_endpoints(out, &request.source.endpoints);
     put_proxied(out, request.source.proxied.as_deref());
     put_tls(out, request.tls.as_deref());
+    put_http2(out, request.http2.as_deref());
     put_span(out, request.head.method);
     put_span(out, request.head.target);
-    put_lines(out, request.head.fields.lines().iter().copied());
-    put_bytes(out, request.head.fields.bytes());
+    put_fields(out, &request.head.fields);
     match &request.content {
         Content::Empty => {}
         Content::Inline(content) => out.put_slice(content),
@@ -279,6 +304,7 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
     let mut source = Source::from(get_endpoints(from)?);
     source.proxied = get_proxied(from)?.map(Rc::new);
     let tls = get_tls(from)?.map(Rc::new);
+    let http2 = get_http2(from)?.map(Box::new);
     let method = get_span(from)?;
     let target = get_span(from)?;
     let fields = get_fields(from)?;
@@ -311,6 +337,7 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
         listener,
         source,
         tls,
+        http2,
         connected,
         started,
         finished,
@@ -410,6 +437,11 @@ pub(crate) mod tests {
                 local: "127.0.0.1:5000".parse().unwrap(),
             }),
             tls: None,
+            http2: Some(Box::new(Http2 {
+                stream: 7,
+                protocol: Some(Bytes::from_static(b"websocket")),
+                trailers: Fields::from_pairs([("a", "1")]),
+            })),
             connected: Timestamp {
                 seconds: 1,
                 micros: 2,
@@ -436,6 +468,12 @@ pub(crate) mod tests {
         assert_eq!(got.head.fields.first("x-y"), Some(&b"z"[..]));
         assert_eq!(got.source, sent.source);
         assert_eq!((got.listener, got.content_length), (5, Some(3)));
+        let http2 = got.http2.unwrap();
+        assert_eq!(
+            (http2.stream, http2.protocol),
+            (7, Some(Bytes::from_static(b"websocket")))
+        );
+        assert_eq!(http2.trailers.first("a"), Some(&b"1"[..]));
         assert_eq!(
             (got.connected, got.finished),
             (sent.connected, sent.finished)

@@ -85,6 +85,8 @@ pub(super) enum Kind {
     Verdict = 26,
     /// Worker to core: a piece of content in the shared memory.
     Shared = 27,
+    /// Worker to core: the fields that follow the content.
+    Trailers = 28,
 }
 
 impl Kind {
@@ -108,6 +110,7 @@ impl Kind {
             25 => Leaving,
             26 => Verdict,
             27 => Shared,
+            28 => Trailers,
             _ => return None,
         })
     }
@@ -344,7 +347,7 @@ mod tests {
     fn a_kind_has_one_number() {
         let known = (0..=255).filter_map(|number| Some((Kind::from_number(number)?, number)));
         let known: Vec<_> = known.collect();
-        assert_eq!(known.len(), 17);
+        assert_eq!(known.len(), 18);
         assert!(known.iter().all(|&(kind, number)| kind as u8 == number));
     }
 

@@ -100,7 +100,7 @@ fn check_payload(frame: Frame) {
             // Behind a file's length nothing is read.
             assert!(payload.starts_with(&written) && (in_file || payload.len() == written.len()));
         }
-        Kind::Informational | Kind::Head => {
+        Kind::Informational | Kind::Head | Kind::Trailers => {
             let Ok((head, length)) = get_head(payload, frame.status) else {
                 return;
             };

@@ -10,6 +10,7 @@ use super::codec;
 use super::frame::{Descriptor, ENDS, Frame, IDLE, Kind, OF_FILE, PIECE};
 use super::memory::Memory;
 use super::violation::Violation;
+use crate::semantics::field::Fields;
 use crate::semantics::message::{Length, ResponseHead};
 
 /// What a worker says, with the id of the request it speaks of.
@@ -19,6 +20,8 @@ pub enum Message {
     Informational(u64, ResponseHead, usize),
     /// The head of the final response, and what is known of its content.
     Head(u64, ResponseHead, Length),
+    /// The fields that follow the content, and how long they were as a frame.
+    Trailers(u64, Fields, usize),
     /// A piece of content.
     Chunk(u64, Chunk),
     /// A piece of content in a file: its offset and length.
@@ -83,6 +86,11 @@ impl Message {
                     Descriptor::Lost => Message::LostFile(id),
                     Descriptor::None => return Err(Violation::MissingDescriptor),
                 }
+            }
+            Kind::Trailers => {
+                let size = frame.payload.len();
+                let (head, _) = codec::get_head(frame.payload, 0)?;
+                Message::Trailers(id, head.fields, size)
             }
             Kind::End => Message::End(id),
             Kind::Abort => Message::Abort(id),

@@ -88,6 +88,14 @@ impl Progress {
         }
     }
 
+    /// Fields that follow the content, at any time; they cost as much as an interim response.
+    ///
+    /// # Errors
+    /// Without credit.
+    pub fn trailers(&mut self, id: u64, cost: u64) -> Result<(), Violation> {
+        self.spend(id, cost)
+    }
+
     /// The head.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub enum Lost {
 pub trait Respond {
     /// An interim response, status 100 to 199 (RFC 9110 section 15.2).
     fn informational(&self, id: u64, status: u16, fields: &[(&[u8], &[u8])]) -> Result<(), Lost>;
+    /// Fields that follow the content (RFC 9110 section 6.5), in the place of those that were given before.
+    fn trailers(&self, id: u64, fields: &[(&[u8], &[u8])]) -> Result<(), Lost>;
     /// The head of the final response, and what is known of its content.
     fn head(
         &self,

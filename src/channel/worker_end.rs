@@ -436,6 +436,21 @@ impl Respond for WorkerEnd {
         )
     }
 
+    fn trailers(&self, id: u64, fields: &[(&[u8], &[u8])]) -> Result<(), Lost> {
+        // Signals can wait: a response has few of them.
+        while !self.wait_for_credit(id)? {}
+        let length = codec::head_length(fields);
+        if length > MAX_PAYLOAD {
+            return Err(Lost::TooLarge);
+        }
+        let mut state = self.state.borrow_mut();
+        let progress = &mut state.open.get_mut(id)?.progress;
+        let cost = interim_cost(length);
+        progress.trailers(id, cost).map_err(|_| Lost::Finished)?;
+        drop(state);
+        self.put_head(Header::new(Kind::Trailers, id), fields, None)
+    }
+
     fn head(
         &self,
         id: u64,

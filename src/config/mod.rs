@@ -11,7 +11,7 @@
 //!
 //! One [`table`] defines every option; the readers [`attributes`] and [`cli`] and the texts [`help`] and [`pod`] are
 //! made of it. To add an option: one entry in a file of `table/`, one field in [`Options`].
-//! Knows nothing else of Gepok, and makes no system call.
+//! Of Gepok it knows only the types of what it reads (`semantics`, `coding`), and makes no system call.
 
 #![forbid(unsafe_code)]
 

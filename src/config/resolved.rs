@@ -16,7 +16,6 @@ mod files;
 mod life;
 mod limits;
 mod logging;
-mod networks;
 mod proxies;
 mod reload;
 mod status;
@@ -28,12 +27,11 @@ pub use self::files::{Directory, Fallback, Files, Precompress, Symlinks, precomp
 pub use self::life::{Budget, Life};
 pub use self::limits::Limits;
 pub use self::logging::{Logging, Place as LogPlace};
-pub use self::networks::Networks;
 pub use self::proxies::Proxies;
 pub use self::reload::Reload;
 pub use self::status::Status;
 pub use self::tls::Tls;
-pub use self::vhosts::{Access, Clients, Redirect, Vhost};
+pub use self::vhosts::Vhost;
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]

@@ -67,7 +67,11 @@ async fn status(dispatch: &Rc<Dispatch>, number: u32, path: &str) -> Option<u16>
             Event::Take => exchange.hand_over(None),
             Event::End => return status,
             Event::Failed | Event::TimedOut | Event::Overloaded => return None,
-            Event::Informational(_) | Event::Chunk(_) | Event::File(_) | Event::WriterKept => {}
+            Event::Informational(_)
+            | Event::Trailers(_)
+            | Event::Chunk(_)
+            | Event::File(_)
+            | Event::WriterKept => {}
         }
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::body::FileSlice;
 use crate::channel::Chunk;
+use crate::semantics::field::Fields;
 use crate::semantics::message::{Length, ResponseHead};
 use crate::spool::Reservation;
 
@@ -14,6 +15,8 @@ pub enum Event {
     Informational(ResponseHead),
     /// The head of the final response, and what is known of its content.
     Head(ResponseHead, Length),
+    /// The fields that follow the content, in the place of earlier ones.
+    Trailers(Fields),
     /// A piece of content.
     Chunk(Piece),
     /// A piece of content in a file.

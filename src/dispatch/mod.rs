@@ -375,6 +375,11 @@ impl Dispatch {
                 let state = self.advance(number, id, |progress| progress.interim(id, cost))?;
                 self.costly(number, id, &state, Event::Informational(head), cost);
             }
+            Message::Trailers(id, fields, size) => {
+                let cost = interim_cost(size);
+                let state = self.advance(number, id, |progress| progress.trailers(id, cost))?;
+                self.costly(number, id, &state, Event::Trailers(fields), cost);
+            }
             Message::Head(id, head, length) => {
                 let state = self.advance(number, id, |progress| progress.head(id))?;
                 if state.is_read() {

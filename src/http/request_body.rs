@@ -6,7 +6,7 @@ use super::close::Close;
 use super::error::{BodyError, Error};
 use super::limits::Limits;
 use crate::pace::Pace;
-use crate::semantics::message::{RequestHead, Timestamp};
+use crate::semantics::message::{Http2, RequestHead, Timestamp};
 
 /// A request's content on its way in.
 pub(super) trait RequestBody {
@@ -30,6 +30,9 @@ pub(super) trait RequestBody {
 
     /// Skips content that nobody reads, without waiting for it. Whether all of it was here: if not, no request can follow.
     fn skip(&mut self) -> bool;
+
+    /// What only HTTP/2 tells, once the content has come.
+    fn http2(&mut self) -> Option<Http2>;
 
     /// When the last byte came.
     fn finished(&self, started: Timestamp) -> Timestamp;

@@ -11,6 +11,7 @@ use super::request_log::{RequestLog, WireCounts};
 use crate::body::FileSlice;
 use crate::dispatch::{Exchange, Piece};
 use crate::scoreboard::connections::State;
+use crate::semantics::field::Fields;
 use crate::semantics::message::ResponseHead;
 
 /// A client that gets a response. Its methods return when the bytes are on their way or kept; an error means that the client
@@ -39,6 +40,9 @@ pub(super) trait ResponseSink {
     /// # Errors
     /// Where it can't be sent; [`ResponseSink::fail`] still can.
     fn head(&mut self, head: &ResponseHead, length: Option<u64>) -> Result<(), ResponseError>;
+
+    /// Keeps the fields that follow the content, in the place of earlier ones. They are dropped where the client takes none.
+    fn trailers(&mut self, fields: Fields);
 
     /// Sends or queues content; `more` gives what follows at once.
     async fn content(

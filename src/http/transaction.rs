@@ -22,6 +22,7 @@ use crate::dispatch::{Event, Exchange};
 use crate::documents::{Answer, of_app};
 use crate::log::limited;
 use crate::scoreboard::connections::State;
+use crate::semantics::field::may_be_trailer;
 use crate::semantics::message::{Content, Length, Request, RequestHead, ResponseHead, Timestamp};
 use crate::semantics::source::{Certainty, Source};
 use crate::site::{Decision, Response};
@@ -84,6 +85,7 @@ async fn serve<W: RequestBody + ResponseSink>(
         listener: connection.listener,
         source,
         tls: connection.tls.clone(),
+        http2: wire.http2().map(Box::new),
         connected: connection.connected,
         started,
         finished: wire.finished(started),
@@ -193,6 +195,20 @@ async fn relay(
                 if let Err(error) = wire.informational(&head) {
                     limited!(Error, "an interim response was dropped: {error}");
                 }
+            }
+            Event::Trailers(mut fields) => {
+                fields.retain(|name, _| {
+                    let may = may_be_trailer(name);
+                    if !may {
+                        limited!(
+                            Error,
+                            "the field {} can't be a trailer: it is not sent",
+                            String::from_utf8_lossy(name)
+                        );
+                    }
+                    may
+                });
+                wire.trailers(fields);
             }
             Event::Head(head, length) => {
                 if wire.is_lent() {

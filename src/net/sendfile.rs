@@ -3,10 +3,12 @@
 
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile;
 use nix::sys::socket::{MsgFlags, send};
@@ -138,6 +140,17 @@ impl FileSending {
     pub(crate) async fn next(&mut self) -> io::Result<&[u8]> {
         self.warm_up().await?;
         self.read()
+    }
+
+    /// What comes next, at least a byte, and counts it as taken.
+    pub(crate) async fn take(&mut self) -> io::Result<Bytes> {
+        self.warm_up().await?;
+        self.read()?;
+        let piece = Bytes::from(mem::take(&mut self.buffer)).split_off(self.sent);
+        self.sent = 0;
+        self.offset += piece.len() as u64;
+        self.left -= piece.len() as u64;
+        Ok(piece)
     }
 
     /// So much of what was read last has been taken.

@@ -21,7 +21,7 @@ use super::origin::{self, Origin};
 pub const VARIABLE: &str = "GEPOK_HANDOVER";
 
 /// Changes when cores and workers of one version can't be led by a master of the other.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// How this process was started, so that it can be started again.
 #[derive(Clone, Debug, PartialEq, Eq)]

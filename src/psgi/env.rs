@@ -7,7 +7,7 @@ use perl_sys::{GP_UNKNOWN_KEY, gp_entry, gp_slice};
 
 use super::{listener, tls};
 use crate::perl::{UNDEF, bytes, slice};
-use crate::semantics::message::Request;
+use crate::semantics::message::{Http2, Request};
 use crate::semantics::source::Proxied;
 use crate::semantics::target::{Target, decode_path};
 use crate::worker::{Listener, Remote};
@@ -103,6 +103,7 @@ struct Fixed {
     content_length: u32,
     https: u32,
     xsendfile_type: u32,
+    stream_id: u32,
 }
 
 /// What [`Builder::build`] has built; the entries point into the request and into the builder.
@@ -136,6 +137,7 @@ impl Builder {
             content_length: number("CONTENT_LENGTH"),
             https: number("HTTPS"),
             xsendfile_type: number("plack.xsendfile.type"),
+            stream_id: number("psgix.h2.stream_id"),
         };
         Builder {
             keys,
@@ -180,6 +182,9 @@ impl Builder {
         }
         if let Some(proxied) = proxied {
             self.put_proxied(proxied, request.tls.is_some());
+        }
+        if let Some(http2) = &request.http2 {
+            self.put_http2(http2);
         }
         if self.xsendfile {
             self.put(self.fixed.xsendfile_type, slice(b"X-Sendfile"));
@@ -257,6 +262,15 @@ impl Builder {
         }
         if let (Some(keys), Some(facts), false) = (&mut self.tls, proxied.tlvs.tls(), tls) {
             keys.put_proxys(&mut self.entries, &facts, proxied.tlvs.authority());
+        }
+    }
+
+    fn put_http2(&mut self, http2: &Http2) {
+        let stream = self.keep(http2.stream.to_string().into_bytes());
+        self.put(self.fixed.stream_id, stream);
+        if let Some(protocol) = &http2.protocol {
+            self.put_named(b"psgix.h2.protocol", slice(protocol));
+            self.put_named(b"psgix.h2.extended_connect", slice(b"1"));
         }
     }
 

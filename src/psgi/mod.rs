@@ -14,13 +14,13 @@ use std::os::fd::IntoRawFd;
 use std::ptr;
 use std::rc::Rc;
 
-use perl_sys::{gp_outcome, gp_request, gp_signal_calls, gp_slice, gp_time, gp_worker};
+use perl_sys::{gp_outcome, gp_pair, gp_request, gp_signal_calls, gp_slice, gp_time, gp_worker};
 
 use self::compress::Compressor;
 use crate::channel::respond::Respond;
 use crate::log::limited;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
-use crate::semantics::message::{Content, Request, Timestamp, Tls, Version};
+use crate::semantics::message::{Content, Request, Timestamp, Tls};
 use crate::semantics::source::Endpoints;
 use crate::worker::{self, App, Called, Left, ServerFacts};
 
@@ -228,12 +228,28 @@ impl App for PsgiApp {
                 request.source.is_https(request.tls.is_some()),
                 perl_sys::GP_HTTPS,
             ),
-            (request.head.version >= Version::Http2, perl_sys::GP_SHARED),
+            (
+                request
+                    .http2
+                    .as_ref()
+                    .is_some_and(|http2| http2.protocol.is_none()),
+                perl_sys::GP_SHARED,
+            ),
+            (request.head.takes_trailers(), perl_sys::GP_TRAILERS),
         ] {
             if set {
                 flags |= flag;
             }
         }
+        let trailers: Vec<gp_pair> = request
+            .http2
+            .iter()
+            .flat_map(|http2| http2.trailers.iter())
+            .map(|(name, value)| gp_pair {
+                name: slice(name),
+                value: slice(value),
+            })
+            .collect();
         let inline;
         let (content_kind, content, content_fd) = match content {
             Content::Empty => (perl_sys::GP_CONTENT_EMPTY, UNDEF, -1),
@@ -259,11 +275,13 @@ impl App for PsgiApp {
             entry_count: env.entries.len(),
             socket: slice(env.socket),
             proxy_tlvs: slice(env.tlvs),
+            trailers: trailers.as_ptr(),
+            trailer_count: trailers.len(),
             connected: time(request.connected),
             started: time(request.started),
             finished: time(request.finished),
         };
-        // SAFETY: everything that `raw` points to lives in `request`, `inline` and `self.env`, which outlive the call.
+        // SAFETY: everything that `raw` points to lives in `request`, `trailers`, `inline` and `self.env`, which outlive the call.
         match unsafe { perl_sys::gp_respond(self.perl.raw(), self.app.raw(), &raw) } {
             gp_outcome::GP_OK => Called::Done,
             gp_outcome::GP_EXIT => match self.perl.failure(gp_outcome::GP_EXIT) {

@@ -23,6 +23,7 @@ pub(super) const FUNCTIONS: gp_sink = gp_sink {
     informational: Some(informational),
     head: Some(head),
     content: Some(content),
+    trailers: Some(trailers),
     file: Some(file),
     take: Some(take),
     look: Some(look),
@@ -150,6 +151,16 @@ unsafe extern "C" fn content(
             Ok(())
         })
     }
+}
+
+unsafe extern "C" fn trailers(
+    sink: *mut c_void,
+    id: u64,
+    first: *const gp_pair,
+    count: usize,
+) -> c_int {
+    // SAFETY: see above.
+    unsafe { with(sink, |respond| respond.trailers(id, &fields(first, count))) }
 }
 
 unsafe extern "C" fn file(

@@ -40,6 +40,38 @@ pub struct Line {
     pub value: Span,
 }
 
+/// Whether a field may follow the content: not one that frames or routes a message, or says how its content is to be read (RFC 9110
+/// section 6.5.1).
+pub fn may_be_trailer(name: &[u8]) -> bool {
+    const NEVER: [&str; 22] = [
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "location",
+        "max-forwards",
+        "proxy-authenticate",
+        "proxy-connection",
+        "range",
+        "retry-after",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+    ];
+    !NEVER
+        .iter()
+        .any(|never| name.eq_ignore_ascii_case(never.as_bytes()))
+}
+
 /// The fields of one message: lines that point into the bytes they were read from.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {

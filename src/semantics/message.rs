@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::field::{Fields, Line, Span};
+use super::field::{Fields, Line, Span, list_members};
 use super::source::{Endpoints, Source};
 
 /// A message's protocol version.
@@ -100,6 +100,19 @@ impl RequestHead {
             version,
             // Each line is within the bytes.
             fields: Fields::new(bytes.into(), lines).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the client takes trailers of the response. One of HTTP/1.1 has to say so (RFC 9110 section 10.1.4).
+    pub fn takes_trailers(&self) -> bool {
+        match self.version {
+            Version::Http10 => false,
+            Version::Http11 => self
+                .fields
+                .all("te")
+                .flat_map(list_members)
+                .any(|member| member.eq_ignore_ascii_case(b"trailers")),
+            Version::Http2 => true,
         }
     }
 
@@ -220,6 +233,17 @@ pub enum Content {
     },
 }
 
+/// What only HTTP/2 tells of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Http2 {
+    /// The number of its stream.
+    pub stream: u32,
+    /// The protocol that the client wants to speak on the stream (extended CONNECT, RFC 8441).
+    pub protocol: Option<Bytes>,
+    /// The fields after the content (RFC 9113 section 8.1).
+    pub trailers: Fields,
+}
+
 /// A complete request, as the core hands it to a worker.
 #[derive(Debug)]
 pub struct Request {
@@ -235,6 +259,8 @@ pub struct Request {
     pub source: Source,
     /// What the connection's TLS is like; none for plain HTTP.
     pub tls: Option<Rc<Tls>>,
+    /// What HTTP/2 tells beside; none for HTTP/1.
+    pub http2: Option<Box<Http2>>,
     /// When the connection was accepted.
     pub connected: Timestamp,
     /// When the head's first byte was read.
@@ -265,6 +291,7 @@ impl Request {
             }
             .into(),
             tls: None,
+            http2: None,
             connected: now,
             started: now,
             finished: now,
@@ -278,7 +305,11 @@ impl Request {
             Content::Inline(bytes) => bytes.len() as u64,
             Content::Empty | Content::File { .. } => 0,
         };
-        REST + self.head.fields.bytes().len() as u64 + content
+        let trailers = self
+            .http2
+            .as_ref()
+            .map_or(0, |http2| http2.trailers.bytes().len() as u64);
+        REST + self.head.fields.bytes().len() as u64 + trailers + content
     }
 }
 

@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod access;
 pub mod conditional;
 pub(crate) mod date;
 pub mod field;
 pub mod forwarded;
+pub mod mapping;
 pub mod message;
 pub mod networks;
 pub mod proxy_header;

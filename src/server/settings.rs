@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::resolved::{self, Budget, Clients, Config, Keepalive, Vhost};
+use crate::config::resolved::{self, Budget, Config, Keepalive, Vhost};
 use crate::core;
 use crate::dispatch;
 use crate::documents::{self, Served};
@@ -17,7 +17,6 @@ use crate::http::limits::Limits;
 use crate::net::admission;
 use crate::process::pool::Sizes;
 use crate::semantics::forwarded::Field;
-use crate::semantics::networks::Networks;
 use crate::site;
 use crate::spool;
 use crate::worker;
@@ -69,12 +68,7 @@ pub fn core(config: &Config) -> core::Settings {
         admission: admission::Settings {
             all: limits.connections,
             of_one: limits.connections_per_address,
-            uncounted: config
-                .proxies
-                .trusted
-                .as_ref()
-                .map(networks)
-                .unwrap_or_default(),
+            uncounted: config.proxies.trusted.clone().unwrap_or_default(),
         },
         spool: spool::Settings {
             folder: limits.spool_dir.clone(),
@@ -94,7 +88,7 @@ pub(super) fn site(
     site::Settings {
         status: status.map(|status| site::StatusSettings {
             path: status.path.clone(),
-            access: site::Access(networks(&status.allowed)),
+            access: site::Access(status.allowed.clone()),
         }),
         files,
         hosts: hosts
@@ -104,45 +98,17 @@ pub(super) fn site(
 }
 
 fn host(vhost: &Vhost, directories: Vec<documents::Settings>) -> site::HostSettings {
-    let redirect = |redirect: &resolved::Redirect| site::Redirect {
-        from: redirect.from.clone(),
-        below: redirect.below,
-        status: redirect.status,
-        to: redirect.to.clone(),
-        keeps_rest: redirect.keeps_rest,
-    };
-    let clients = |clients: &Clients| match clients {
-        Clients::Network(network, bits) => site::Clients::Network(*network, *bits),
-        Clients::Range(first, last) => site::Clients::Range(*first, *last),
-        Clients::Unix => site::Clients::Unix,
-        Clients::All => site::Clients::All,
-    };
-    let all = |said: &Vec<Clients>| said.iter().map(clients).collect();
-    let rule = |access: &resolved::Access| site::Rule {
-        allow: access.allow.as_ref().map(all),
-        deny: all(&access.deny),
-    };
-    let rules = vhost.rules.iter();
     site::HostSettings {
         names: vhost.names.clone(),
         default: vhost.default,
         directories,
-        redirects: vhost.redirects.iter().map(redirect).collect(),
-        rules: rules
-            .map(|(path, access)| (path.clone(), rule(access)))
-            .collect(),
-    }
-}
-
-fn networks(networks: &resolved::Networks) -> Networks {
-    Networks {
-        networks: networks.networks.clone(),
-        unix: networks.unix,
+        redirects: vhost.redirects.clone(),
+        rules: vhost.rules.clone(),
     }
 }
 
 fn forwarding(proxies: &resolved::Proxies) -> Option<forwarding::Settings> {
-    let trusted = networks(proxies.trusted.as_ref()?);
+    let trusted = proxies.trusted.clone()?;
     Some(forwarding::Settings {
         trusted,
         field: match proxies.header.as_str() {

@@ -17,6 +17,8 @@ use crate::body::Body;
 use crate::documents::offload::Offload;
 use crate::documents::{self, Answer, Disks, Files, Place};
 use crate::scoreboard::Board;
+use crate::semantics::access::Rule;
+use crate::semantics::mapping::Redirect;
 use crate::semantics::message::{RequestHead, ResponseHead};
 use crate::semantics::source::Source;
 use crate::semantics::target::Target;
@@ -24,12 +26,11 @@ use crate::semantics::target::Target;
 mod access;
 mod host;
 mod hosts;
+mod mappings;
 mod rules;
 mod status;
 
 pub use self::access::Access;
-pub use self::host::Redirect;
-pub use self::rules::{Clients, Rule};
 pub use self::status::Settings as StatusSettings;
 
 /// What the server answers itself.

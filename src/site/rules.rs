@@ -3,33 +3,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use crate::semantics::networks::holds;
-use crate::semantics::source::{Certainty, Source};
+use crate::semantics::access::Rule;
+use crate::semantics::source::Source;
 use crate::semantics::target::hex_value;
-
-/// Who may come: any of `allow` and none of `deny`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
-    /// Who may; none: everybody.
-    pub allow: Option<Vec<Clients>>,
-    /// Who may not.
-    pub deny: Vec<Clients>,
-}
-
-/// Some clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Clients {
-    /// A network: an address, and how many of its first bits count.
-    Network(IpAddr, u8),
-    /// All addresses between two, both included.
-    Range(IpAddr, IpAddr),
-    /// Those that come by a Unix socket.
-    Unix,
-    /// All.
-    All,
-}
 
 /// Whether a client may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,36 +122,12 @@ fn decoded(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(decoded)
 }
 
-impl Rule {
-    fn allows(&self, client: &Source) -> bool {
-        let is_in = |clients: &[Clients]| clients.iter().any(|clients| clients.has(client));
-        self.allow.as_deref().is_none_or(is_in) && !is_in(&self.deny)
-    }
-}
-
-impl Clients {
-    /// A client that is hidden behind a proxy has no address.
-    fn has(&self, client: &Source) -> bool {
-        if client.certainty == Certainty::Hidden {
-            return matches!(self, Clients::All);
-        }
-        match (self, client.address()) {
-            (Clients::All, _) | (Clients::Unix, None) => true,
-            (Clients::Network(network, bits), Some(address)) => {
-                holds((*network, *bits), address.ip())
-            }
-            (Clients::Range(first, last), Some(address)) => {
-                let address = address.ip().to_canonical();
-                address.is_ipv4() == first.is_ipv4() && (*first..=*last).contains(&address)
-            }
-            _ => false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::semantics::access::Clients;
     use crate::semantics::source::Endpoints;
 
     fn clients(words: &str) -> Vec<Clients> {

@@ -36,6 +36,23 @@ sub {
             $writer->close;
         };
     }
+    if ($path eq '/trailers') {
+        my $came = $env->{'psgix.h2.trailers'};
+        my ($length, $buffer) = (0);
+        while (my $read = $env->{'psgi.input'}->read($buffer, 65536)) { $length += $read }
+        my $give = $env->{'psgix.trailers'} or return [200, [], ['no trailers']];
+        return sub {
+            my $writer = shift->([200, ['Content-Type' => 'text/plain']]);
+            $writer->write("$length " . ($came ? join ',', @$came : 'none'));
+            $give->(['X-Old' => 1]);
+            $give->(['X-Sum' => $length, 'Content-Length' => 3, 'X-Sum' => 'b']);
+            $writer->close;
+        };
+    }
+    if ($path eq '/early-trailers') {
+        $env->{'psgix.trailers'}->(['X-Sum' => 5]) if $env->{'psgix.trailers'};
+        return [200, [], ['hello']];
+    }
     if ($path eq '/hints') {
         $env->{'psgix.informational'}->(103, [Link => '</style.css>; rel=preload']);
         return [200, [], ['hinted']];

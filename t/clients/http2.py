@@ -96,6 +96,8 @@ class Client:
             stream['content'] += event.data
             if self.automatic and event.flow_controlled_length:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.TrailersReceived):
+            stream['trailers'] = [list(field) for field in event.headers]
         elif isinstance(event, h2.events.StreamEnded):
             stream['end'] = stream['end'] or 'end'
         elif isinstance(event, h2.events.StreamReset):
@@ -148,8 +150,23 @@ def upload(port, path, length):
     return client.result(stream)
 
 
+def trailers(port, path, content, *fields):
+    """Content and trailers, each frame on its own."""
+    client = Client(port)
+    fields = [field.split(':', 1) for field in fields]
+    announced = [('content-length', str(len(content)))] if content else []
+    stream = client.open(path, 'POST', announced, end=False)
+    if content:
+        client.data(stream, content.encode())
+        client.step(0.1)
+    client.h2.send_headers(stream, fields, end_stream=True)
+    client.flush()
+    client.finish()
+    return client.result(stream)
+
+
 def pieces(port, path):
-    """A field in crumbs, fields of HTTP/1, and trailers."""
+    """A field in crumbs, and fields of HTTP/1."""
     client = Client(port)
     stream = client.open(path, 'GET', [('cookie', 'a=1'), ('x-a', '1'), ('cookie', 'b=2'), ('x-a', '2'), ('proxy', 'evil')])
     client.finish()

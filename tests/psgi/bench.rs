@@ -22,6 +22,9 @@ impl Respond for Nowhere {
     fn informational(&self, _: u64, _: u16, _: &[(&[u8], &[u8])]) -> Result<(), Lost> {
         Ok(())
     }
+    fn trailers(&self, _: u64, _: &[(&[u8], &[u8])]) -> Result<(), Lost> {
+        Ok(())
+    }
     fn head(&self, _: u64, _: u16, fields: &[(&[u8], &[u8])], _: Length) -> Result<(), Lost> {
         black_box(fields);
         Ok(())
@@ -93,6 +96,7 @@ fn copy(of: &Request) -> Request {
         },
         source: of.source.clone(),
         tls: of.tls.clone(),
+        http2: of.http2.clone(),
         ..*of
     }
 }

@@ -53,6 +53,10 @@ impl Respond for Recorder {
         self.say(format!("{id} informational {status} {}", shown(fields)))
     }
 
+    fn trailers(&self, id: u64, fields: &[(&[u8], &[u8])]) -> Result<(), Lost> {
+        self.say(format!("{id} trailers {}", shown(fields)))
+    }
+
     fn head(
         &self,
         id: u64,
@@ -358,6 +362,7 @@ pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Re
             local: "192.0.2.1:80".parse().unwrap(),
         }),
         tls: None,
+        http2: None,
         connected: at(10),
         started: at(11),
         finished: at(12),

@@ -45,6 +45,7 @@ typedef struct gp_subs {
     SV *exchange;
     CV *informational;
     CV *client_gone;
+    CV *trailers;
     CV *responder;
 } gp_subs;
 

@@ -147,6 +147,19 @@ static HV *proxy_tlvs(pTHX_ gp_slice bytes)
     return tlvs;
 }
 
+/* Names and values of the fields after a request's content, as a flat array. */
+static AV *trailers(pTHX_ const gp_request *request)
+{
+    AV *av = newAV();
+    size_t i;
+    av_extend(av, (SSize_t)(2 * request->trailer_count) - 1);
+    for (i = 0; i < request->trailer_count; i++) {
+        av_push(av, from_client(aTHX_ new_string(aTHX_ request->trailers[i].name)));
+        av_push(av, from_client(aTHX_ new_string(aTHX_ request->trailers[i].value)));
+    }
+    return av;
+}
+
 /* The env of a request. */
 HV *gp_env(pTHX_ const gp_request *request)
 {
@@ -177,6 +190,11 @@ HV *gp_env(pTHX_ const gp_request *request)
         if (!hv_stores(env, "psgix.proxy_tlvs", tlvs))
             SvREFCNT_dec_NN(tlvs);
     }
+    if (request->trailer_count) {
+        SV *fields = newRV_noinc((SV *)trailers(aTHX_ request));
+        if (!hv_stores(env, "psgix.h2.trailers", fields))
+            SvREFCNT_dec_NN(fields);
+    }
     if (request->remote_port >= 0)
         put_number(aTHX_ env, KEY_REMOTE_PORT, request->remote_port);
     if (request->content_length >= 0)
@@ -195,6 +213,8 @@ HV *gp_env(pTHX_ const gp_request *request)
     put_number(aTHX_ env, KEY_HARAKIRI, forked);
     put_reference(aTHX_ env, KEY_INFORMATIONAL, SvREFCNT_inc_simple_NN((SV *)gp.subs.informational));
     put_reference(aTHX_ env, KEY_CLIENT_GONE, SvREFCNT_inc_simple_NN((SV *)gp.subs.client_gone));
+    if (request->flags & GP_TRAILERS)
+        put_reference(aTHX_ env, KEY_TRAILERS, SvREFCNT_inc_simple_NN((SV *)gp.subs.trailers));
     if (gp.worker.psgix_io && !(request->flags & GP_SHARED))
         put_reference(aTHX_ env, KEY_IO, SvREFCNT_inc_simple_NN(socket));
     put_reference(aTHX_ env, KEY_LOGGER, SvREFCNT_inc_NN(SvRV((SV *)gp.worker.logger)));

@@ -95,12 +95,14 @@ typedef struct gp_time {
 #define GP_HTTPS 8
 /** The connection has other requests at the same time: its socket is no app's. */
 #define GP_SHARED 16
+/** The client takes trailers of the response: psgix.trailers. */
+#define GP_TRAILERS 32
 
 /** One request, ready to become an env. */
 typedef struct gp_request {
     /** Number by which the response's parts name it. */
     uint64_t id;
-    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_HTTPS, GP_SHARED. */
+    /** GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_HTTPS, GP_SHARED, GP_TRAILERS. */
     uint32_t flags;
     /** GP_CONTENT_*. */
     uint32_t content_kind;
@@ -122,6 +124,10 @@ typedef struct gp_request {
     gp_slice socket;
     /** What a PROXY header tells (psgix.proxy_tlvs): a type, two bytes of length and the value, again and again. */
     gp_slice proxy_tlvs;
+    /** The request's trailers (psgix.h2.trailers). */
+    const gp_pair *trailers;
+    /** Number of them. */
+    size_t trailer_count;
     /** gepok.connect_time */
     gp_time connected;
     /** gepok.start_request_time */
@@ -139,6 +145,8 @@ typedef struct gp_sink {
     /** Pieces of content. `taken` tells how many bytes of them were taken: less than all where a signal has come, whose
      * handler may have to run before the rest. */
     int (*content)(void *self, uint64_t id, const gp_slice *pieces, size_t count, size_t *taken);
+    /** Fields after the content, in the place of those that were given before. */
+    int (*trailers)(void *self, uint64_t id, const gp_pair *fields, size_t count);
     /** Content from a regular file; the descriptor stays the caller's. */
     int (*file)(void *self, uint64_t id, int fd, uint64_t offset, uint64_t length);
     /** The client's socket, the receiver's from then on; -1 where there is none to be had. */

@@ -1,4 +1,5 @@
-/* Delayed and streaming responses: the responder, the writer, psgix.informational and psgix.client_gone, as the app sees them. */
+/* Delayed and streaming responses: the responder, the writer, psgix.informational, psgix.trailers and psgix.client_gone, as the
+ * app sees them. */
 #include "boundary.h"
 
 /* Marks the SVs that belong to an exchange: a check that no class name can forge. */
@@ -70,6 +71,24 @@ static XSPROTO(xs_client_gone)
     gp_exchange *exchange = usable(aTHX_(SV *) cv);
     PERL_UNUSED_VAR(items);
     ST(0) = sv_2mortal(newSViv(alive(exchange) && gp.worker.sink.look(gp.worker.self, exchange->id) == GP_GONE));
+    XSRETURN(1);
+}
+
+/* $env->{'psgix.trailers'}->(\@headers): fields that follow the content, instead of those that were given before. */
+static XSPROTO(xs_trailers)
+{
+    dXSARGS;
+    gp_exchange *exchange = usable(aTHX_(SV *) cv);
+    size_t count;
+    gp_pair *fields;
+    int sent;
+    if (items < 1)
+        croak("Usage: $env->{'psgix.trailers'}->(\\@headers)");
+    fields = gp_fields(aTHX_ ST(0), &count);
+    sent = alive(exchange) ? gp.worker.sink.trailers(gp.worker.self, exchange->id, fields, count) : GP_OVER;
+    if (sent == GP_TOO_LARGE)
+        croak("Gepok: the trailers of a response have more than 1 MiB");
+    ST(0) = sv_2mortal(newSViv(sent == GP_SENT));
     XSRETURN(1);
 }
 
@@ -202,15 +221,18 @@ gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request)
 {
     gp_subs *subs = &gp.subs;
     gp_exchange *exchange;
-    if (!subs->exchange || SvREFCNT(subs->exchange) != 4 || SvREFCNT((SV *)subs->informational) != 1 ||
-        SvREFCNT((SV *)subs->client_gone) != 1 || SvREFCNT((SV *)subs->responder) != 1) {
+    if (!subs->exchange || SvREFCNT(subs->exchange) != 5 || SvREFCNT((SV *)subs->informational) != 1 ||
+        SvREFCNT((SV *)subs->client_gone) != 1 || SvREFCNT((SV *)subs->trailers) != 1 ||
+        SvREFCNT((SV *)subs->responder) != 1) {
         gp_subs old = *subs;
         subs->exchange = newSV(sizeof(gp_exchange));
         subs->informational = new_sub(aTHX_ xs_informational, subs->exchange);
         subs->client_gone = new_sub(aTHX_ xs_client_gone, subs->exchange);
+        subs->trailers = new_sub(aTHX_ xs_trailers, subs->exchange);
         subs->responder = new_sub(aTHX_ xs_responder, subs->exchange);
         SvREFCNT_dec((SV *)old.informational);
         SvREFCNT_dec((SV *)old.client_gone);
+        SvREFCNT_dec((SV *)old.trailers);
         SvREFCNT_dec((SV *)old.responder);
         SvREFCNT_dec(old.exchange);
     }

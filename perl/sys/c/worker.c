@@ -44,6 +44,7 @@ static void unprepare(pTHX_ void *argument)
     gp.listeners = NULL;
     SvREFCNT_dec((SV *)gp.subs.informational);
     SvREFCNT_dec((SV *)gp.subs.client_gone);
+    SvREFCNT_dec((SV *)gp.subs.trailers);
     SvREFCNT_dec((SV *)gp.subs.responder);
     SvREFCNT_dec(gp.subs.exchange);
     Zero(&gp.subs, 1, gp_subs);

@@ -9,6 +9,7 @@ pub const GP_HEAD_ONLY: u32 = 2;
 pub const GP_UNIX: u32 = 4;
 pub const GP_HTTPS: u32 = 8;
 pub const GP_SHARED: u32 = 16;
+pub const GP_TRAILERS: u32 = 32;
 #[doc = " An interpreter."]
 #[repr(C)]
 #[derive(Debug)]
@@ -95,7 +96,7 @@ pub struct gp_time {
 pub struct gp_request {
     #[doc = " Number by which the response's parts name it."]
     pub id: u64,
-    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_HTTPS, GP_SHARED."]
+    #[doc = " GP_LAST, GP_HEAD_ONLY, GP_UNIX, GP_HTTPS, GP_SHARED, GP_TRAILERS."]
     pub flags: u32,
     #[doc = " GP_CONTENT_*."]
     pub content_kind: u32,
@@ -117,6 +118,10 @@ pub struct gp_request {
     pub socket: gp_slice,
     #[doc = " What a PROXY header tells (psgix.proxy_tlvs): a type, two bytes of length and the value, again and again."]
     pub proxy_tlvs: gp_slice,
+    #[doc = " The request's trailers (psgix.h2.trailers)."]
+    pub trailers: *const gp_pair,
+    #[doc = " Number of them."]
+    pub trailer_count: usize,
     #[doc = " gepok.connect_time"]
     pub connected: gp_time,
     #[doc = " gepok.start_request_time"]
@@ -158,6 +163,15 @@ pub struct gp_sink {
             pieces: *const gp_slice,
             count: usize,
             taken: *mut usize,
+        ) -> ::std::os::raw::c_int,
+    >,
+    #[doc = " Fields after the content, in the place of those that were given before."]
+    pub trailers: ::std::option::Option<
+        unsafe extern "C" fn(
+            self_: *mut ::std::os::raw::c_void,
+            id: u64,
+            fields: *const gp_pair,
+            count: usize,
         ) -> ::std::os::raw::c_int,
     >,
     #[doc = " Content from a regular file; the descriptor stays the caller's."]

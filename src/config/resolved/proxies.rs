@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use super::networks::Networks;
 use crate::config::options;
+use crate::semantics::networks::Networks;
 
 /// The field that has the addresses where no option says so.
 const HEADER: &str = "x-forwarded-for";

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::super::options::Options;
-use super::networks::Networks;
+use crate::semantics::networks::Networks;
 
 /// The page at which the server tells what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,11 @@ use anyhow::{Result, anyhow};
 use super::super::options::Options;
 use super::super::source::Source;
 use super::super::table::{self, Entry};
-use super::super::vhost::{self, Rule};
+use super::super::vhost;
 use super::files::{self, Directory, Fallback, Files, is_url};
-use super::networks::network;
+use crate::semantics::access::{Clients, Rule};
+use crate::semantics::mapping::{Mapping, Redirect};
+use crate::semantics::networks::network;
 
 /// A virtual host.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,44 +28,7 @@ pub struct Vhost {
     /// Its redirects
     pub redirects: Vec<Redirect>,
     /// Who may come to a path and what is below it
-    pub rules: Vec<(String, Access)>,
-}
-
-/// A path that is somewhere else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
-    /// The path, without `/*`
-    pub from: String,
-    /// Whether all paths below it are meant, in place of it alone
-    pub below: bool,
-    /// The status
-    pub status: u16,
-    /// The place to go: with `below`, the rest of the path follows
-    pub to: String,
-    /// Whether the rest of the path follows
-    pub keeps_rest: bool,
-}
-
-/// Who may come: any of `allow` and none of `deny`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Who may; none: everybody
-    pub allow: Option<Vec<Clients>>,
-    /// Who may not
-    pub deny: Vec<Clients>,
-}
-
-/// Some clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Clients {
-    /// A network: an address, and how many of its first bits count
-    Network(IpAddr, u8),
-    /// All addresses between two of the same version, both included
-    Range(IpAddr, IpAddr),
-    /// Those that come by a Unix socket
-    Unix,
-    /// All
-    All,
+    pub rules: Vec<(String, Rule)>,
 }
 
 /// The status of a redirect that names none: the method and the content stay, and it may change.
@@ -263,15 +228,17 @@ fn redirect(said: &vhost::Redirect) -> Result<Redirect> {
         )));
     }
     Ok(Redirect {
-        from: from.to_owned(),
-        below,
+        mapping: Mapping {
+            from: from.to_owned(),
+            below,
+            to: to.to_owned(),
+            keeps_rest,
+        },
         status,
-        to: to.to_owned(),
-        keeps_rest,
     })
 }
 
-fn rule(path: &str, said: &Rule) -> Result<Option<(String, Access)>> {
+fn rule(path: &str, said: &vhost::Rule) -> Result<Option<(String, Rule)>> {
     let Some(source) = &said.source else {
         return Ok(None);
     };
@@ -289,11 +256,11 @@ fn rule(path: &str, said: &Rule) -> Result<Option<(String, Access)>> {
         });
         clients.collect()
     };
-    let access = Access {
+    let rule = Rule {
         allow: said.allow.as_deref().map(all).transpose()?,
         deny: all(&said.deny)?,
     };
-    Ok(Some((path.to_owned(), access)))
+    Ok(Some((path.to_owned(), rule)))
 }
 
 /// Clients by a word. `10/8` is `10.0.0.0/8`.
@@ -360,7 +327,9 @@ mod tests {
         let [old, n] = first.redirects.as_slice() else {
             panic!("{first:?}")
         };
-        assert!(old.below && old.keeps_rest && (old.status, n.status) == (307, 308));
+        assert!(
+            old.mapping.below && old.mapping.keeps_rest && (old.status, n.status) == (307, 308)
+        );
         let net = Clients::Network("10.0.0.0".parse().unwrap(), 8);
         assert_eq!(first.rules[0].1.deny, std::slice::from_ref(&net));
         assert_eq!(first.rules[1].0, "/private");

@@ -80,6 +80,7 @@ impl World {
                 client.head = true;
             }
             Event::Informational(_) => assert!(!client.head, "an interim response after the head"),
+            Event::Trailers(_) => {}
             Event::Chunk(piece) => {
                 assert!(client.head, "content before the head");
                 if !fate.mad {

@@ -247,6 +247,10 @@ impl World {
             end.read_for_later();
             return end.look(response.id) == Err(Lost::Client);
         };
+        if self.random.one_in(50) {
+            let given = end.trailers(response.id, &[(b"X", b"y")]);
+            return given.and_then(|()| end.flush()) == Err(Lost::Client);
+        }
         let most = (credit as usize).min(response.length - response.sent);
         let length = most.min(1 + self.random.below(60_000));
         if *unread + length > MOST_UNREAD {

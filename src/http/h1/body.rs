@@ -13,7 +13,7 @@ use crate::http::error::{BodyError, Error};
 use crate::http::limits::Limits;
 use crate::http::request_body::{Length, Received, RequestBody};
 use crate::pace::Pace;
-use crate::semantics::message::{RequestHead, Timestamp};
+use crate::semantics::message::{Http2, RequestHead, Timestamp};
 
 impl RequestBody for Wire<'_> {
     fn frame(&mut self, head: &RequestHead, limits: &Limits) -> Result<(), Error> {
@@ -96,6 +96,10 @@ impl RequestBody for Wire<'_> {
         };
         self.facts.persistent &= here;
         here
+    }
+
+    fn http2(&mut self) -> Option<Http2> {
+        None
     }
 
     fn finished(&self, started: Timestamp) -> Timestamp {

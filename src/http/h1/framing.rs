@@ -59,6 +59,8 @@ pub struct Facts {
     pub expects_continue: bool,
     /// Whether the connection may be used for another request. The server may clear it.
     pub persistent: bool,
+    /// Whether the client takes trailers.
+    pub trailers: bool,
 }
 
 impl Facts {
@@ -69,6 +71,7 @@ impl Facts {
         content: Framing::None,
         expects_continue: false,
         persistent: false,
+        trailers: false,
     };
 }
 
@@ -124,6 +127,7 @@ pub fn facts(head: &RequestHead, limits: &Limits) -> Result<Facts, Error> {
         expects_continue: expects_continue && !content.is_empty(),
         // What follows a CONNECT is meant for a tunnel, even where none came about.
         persistent: asked && !close && certain && method != Method::Connect,
+        trailers: head.takes_trailers(),
     })
 }
 

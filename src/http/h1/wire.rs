@@ -5,6 +5,7 @@ use super::framing::{Facts, Method};
 use super::liveness::ClientLiveness;
 use super::state::State;
 use super::transport::Transport;
+use crate::semantics::field::Fields;
 use crate::semantics::message::RequestHead;
 
 /// The wire of `http::transaction` for one request.
@@ -20,6 +21,8 @@ pub(super) struct Wire<'a> {
     pub(super) out: Vec<u8>,
     /// It was logged that the app gives more than it had announced.
     pub(super) too_long: bool,
+    /// What follows the content.
+    pub(super) trailers: Fields,
     pub(super) liveness: ClientLiveness,
 }
 
@@ -48,6 +51,7 @@ impl<'a> Wire<'a> {
             state: State::Before,
             out: Vec::new(),
             too_long: false,
+            trailers: Fields::default(),
             liveness: ClientLiveness::default(),
         }
     }

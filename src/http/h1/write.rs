@@ -315,6 +315,17 @@ pub fn informational<'f>(
     Ok(())
 }
 
+/// Appends the last chunk and the trailers (RFC 9112 section 7.1.2).
+pub fn last_chunk<'f>(out: &mut Vec<u8>, trailers: impl IntoIterator<Item = (&'f [u8], &'f [u8])>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers {
+        if check_field(name, value).is_ok() {
+            field(out, name, value);
+        }
+    }
+    out.extend_from_slice(CRLF);
+}
+
 /// Appends a whole response of the server's own: the status, and `text` as content.
 ///
 /// For what is no request at all, `facts` are [`Facts::UNREAD`]. Returns whether the connection persists.
@@ -389,6 +400,11 @@ impl Encoder {
     /// The chunks that the app has made itself, where it has: their content is not sent by frames.
     pub fn own_chunks(&mut self) -> Option<&mut OwnChunks> {
         self.own_chunks.as_mut()
+    }
+
+    /// Whether the head is all.
+    pub fn is_bodiless(&self) -> bool {
+        self.body == Body::None
     }
 
     /// Whether the head has told a length.
@@ -477,6 +493,7 @@ mod tests {
             content: Framing::None,
             expects_continue: false,
             persistent,
+            trailers: false,
         }
     }
 

@@ -27,6 +27,7 @@ use crate::iovec::{IoVec, Next};
 use crate::log::limited;
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections;
+use crate::semantics::field::Fields;
 use crate::semantics::message::{ResponseHead, Version};
 use crate::semantics::status;
 
@@ -75,6 +76,8 @@ impl ResponseSink for Wire<'_> {
             self.out = io.context.take_out();
         }
         self.out.reserve(SMALL);
+        // Only chunks can have trailers.
+        let length = length.filter(|_| self.trailers.is_empty());
         let start = self.out.len();
         let mut fields = io.context.server_fields.borrow_mut();
         let sent = write::head(&mut self.out, &self.facts, head, length, fields.now())?;
@@ -83,6 +86,12 @@ impl ResponseSink for Wire<'_> {
         self.facts.persistent = sent.persistent;
         self.state.begin(Encoder::new(sent.body));
         Ok(())
+    }
+
+    fn trailers(&mut self, fields: Fields) {
+        if self.facts.trailers {
+            self.trailers = fields;
+        }
     }
 
     async fn content(
@@ -247,6 +256,11 @@ impl ResponseSink for Wire<'_> {
         };
         let finished = encoder.finish();
         match &finished {
+            Ok(last) if *last == write::LAST_CHUNK && !self.trailers.is_empty() => {
+                let start = self.out.len();
+                write::last_chunk(&mut self.out, self.trailers.iter());
+                self.io.log.add_framing(self.out.len() - start);
+            }
             Ok(last) => {
                 self.io.log.add_framing(last.len());
                 self.out.extend_from_slice(last);

@@ -2,8 +2,10 @@
 
 use ::http::{Response, StatusCode};
 use bytes::{Bytes, BytesMut};
+use std::mem;
 use std::time::Instant;
 
+use super::request;
 use super::wire::Wire;
 use crate::http::close::Close;
 use crate::http::error::{BodyError, Error};
@@ -12,7 +14,7 @@ use crate::http::limits::Limits;
 use crate::http::request_body::{Length, Received, RequestBody};
 use crate::pace::Pace;
 use crate::scoreboard::connections::State;
-use crate::semantics::message::{RequestHead, Timestamp};
+use crate::semantics::message::{Http2, RequestHead, Timestamp};
 
 impl RequestBody for Wire {
     fn frame(&mut self, head: &RequestHead, limits: &Limits) -> Result<(), Error> {
@@ -22,6 +24,8 @@ impl RequestBody for Wire {
 
     fn length(&self) -> Length {
         match self.facts.content {
+            // Trailers may follow.
+            Framing::Length(0) if !self.request.is_end_stream() => Length::Unknown,
             Framing::Length(length) => Length::Known(length),
             _ if self.request.is_end_stream() => Length::None,
             Framing::None | Framing::Chunked => Length::Unknown,
@@ -49,22 +53,34 @@ impl RequestBody for Wire {
         let Some(first) = self.data(pace).await? else {
             return Ok(Received::End);
         };
-        if first.len() as u64 >= least {
-            return Ok(Received::Data(first));
-        }
-        let mut piece = BytesMut::from(&first[..]);
-        while (piece.len() as u64) < least {
-            match self.data(pace).await? {
-                Some(more) => piece.extend_from_slice(&more),
-                None => break,
+        let mut piece = first;
+        if (piece.len() as u64) < least {
+            let mut gathered = BytesMut::from(&piece[..]);
+            while (gathered.len() as u64) < least
+                && let Some(more) = self.data(pace).await?
+            {
+                gathered.extend_from_slice(&more);
             }
+            piece = gathered.freeze();
         }
-        Ok(Received::Data(piece.freeze()))
+        // The request is complete when its stream has ended: what is known to be the last piece waits for that.
+        if self.facts.content == Framing::Length(self.received) {
+            while self.data(pace).await?.is_some() {}
+        }
+        Ok(Received::Data(piece))
     }
 
     /// What was not read is discarded by the crate, which resets the stream after the response (RFC 9113 section 8.1).
     fn skip(&mut self) -> bool {
         true
+    }
+
+    fn http2(&mut self) -> Option<Http2> {
+        Some(Http2 {
+            stream: self.request.stream_id().as_u32(),
+            protocol: None,
+            trailers: mem::take(&mut self.request_trailers),
+        })
     }
 
     fn finished(&self, started: Timestamp) -> Timestamp {
@@ -76,6 +92,21 @@ impl RequestBody for Wire {
 }
 
 impl Wire {
+    /// Takes the fields after the content, if there are any.
+    async fn end_of_content(&mut self) -> Result<Option<Bytes>, BodyError> {
+        match self.timer.limit(self.request.trailers()).await {
+            Ok(Ok(None)) => Ok(None),
+            Ok(Ok(Some(fields))) => {
+                let limits = &self.shared.context.settings.limits;
+                self.request_trailers =
+                    request::trailers(&fields, limits).map_err(BodyError::Refused)?;
+                Ok(None)
+            }
+            Ok(Err(_)) => Err(BodyError::Lost(Close::Lost)),
+            Err(_) => Err(BodyError::Refused(Error::ContentTooSlow)),
+        }
+    }
+
     /// The content of the next frame. The client may send as much again as was taken before: what is in memory or on the disk by
     /// now.
     async fn data(&mut self, pace: &mut Pace) -> Result<Option<Bytes>, BodyError> {
@@ -101,7 +132,7 @@ impl Wire {
                 Ok(Some(piece))
             }
             Ok(Some(Err(_))) => Err(BodyError::Lost(Close::Lost)),
-            Ok(None) => Ok(None),
+            Ok(None) => self.end_of_content().await,
             Err(_) => Err(BodyError::Refused(Error::ContentTooSlow)),
         }
     }

@@ -2,12 +2,13 @@
 
 use ::h2::ext::Protocol;
 use ::http::Method;
-use ::http::header::{COOKIE, HOST};
+use ::http::header::{COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
 use ::http::request::Parts;
 
 use crate::http::error::Error;
 use crate::http::fields;
 use crate::http::limits::{self, Limits};
+use crate::semantics::field::{Fields, may_be_trailer};
 use crate::semantics::message::{RequestHead, Version};
 use crate::semantics::target::TargetError;
 
@@ -64,6 +65,28 @@ pub(super) fn head(parts: &Parts, limits: &Limits) -> Result<RequestHead, Error>
         target.as_bytes(),
         lines,
     ))
+}
+
+/// The fields after the content. Those that an app may not see are dropped.
+///
+/// # Errors
+/// When they are more than a head may have.
+pub(super) fn trailers(section: &HeaderMap, limits: &Limits) -> Result<Fields, Error> {
+    if section.len() > limits.fields {
+        return Err(Error::TooManyFields);
+    }
+    let size =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + FRAMING;
+    if section.iter().map(size).sum::<usize>() > limits.field_section {
+        return Err(Error::FieldSectionTooLarge);
+    }
+    let kept = section.iter().filter(|(name, _)| {
+        let name = name.as_str().as_bytes();
+        may_be_trailer(name) && fields::is_kept(name, limits)
+    });
+    Ok(Fields::from_pairs(kept.map(|(name, value)| {
+        (name.as_str(), value.as_bytes().trim_ascii())
+    })))
 }
 
 /// A line that shows a request that is refused, as HTTP/1 would have it.

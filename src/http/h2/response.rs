@@ -10,7 +10,7 @@ use crate::http::context::Context;
 use crate::http::error::ResponseError;
 use crate::http::h1::framing::Method;
 use crate::http::h1::write::Body;
-use crate::semantics::field::decimal;
+use crate::semantics::field::{Fields, decimal};
 use crate::semantics::message::ResponseHead;
 use crate::semantics::status;
 
@@ -67,6 +67,21 @@ pub(super) fn informational(response: &ResponseHead) -> Result<Response<()>, Res
     *head.status_mut() = StatusCode::from_u16(status).map_err(|_| ResponseError::Status)?;
     app_fields(head.headers_mut(), response)?;
     Ok(head)
+}
+
+/// The fields that follow the content.
+pub(super) fn trailers(fields: &Fields) -> HeaderMap {
+    let mut section = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields.iter() {
+        // The worker has refused what is none.
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name),
+            HeaderValue::from_bytes(value.trim_ascii()),
+        ) {
+            section.append(name, value);
+        }
+    }
+    section
 }
 
 /// The head of a response of the server's own with so much plain text as content.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ::h2::server::SendResponse;
 use ::h2::{Reason, RecvStream, SendStream};
-use ::http::Response;
+use ::http::{HeaderMap, Response};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::http::h1::framing::{Facts, Method};
 use crate::http::h1::write::Encoder;
 use crate::http::request_log::{RequestLog, WireCounts};
 use crate::http::timer::Timer;
+use crate::semantics::field::Fields;
 use crate::semantics::message::Timestamp;
 
 /// The wire of `http::transaction` for one stream.
@@ -31,6 +32,10 @@ pub(super) struct Wire {
     pub(super) received: u64,
     /// Bytes of content that were taken and not yet given back to the client's window.
     pub(super) unreleased: usize,
+    /// The fields after the request's content.
+    pub(super) request_trailers: Fields,
+    /// Those that follow the response's.
+    pub(super) trailers: HeaderMap,
     pub(super) timer: Timer,
     pub(super) log: RequestLog,
     /// Bytes that the client has taken.
@@ -89,6 +94,8 @@ impl Wire {
             },
             received: 0,
             unreleased: 0,
+            request_trailers: Fields::default(),
+            trailers: HeaderMap::new(),
             timer: Timer::new(Instant::now()),
             log,
             taken: Rc::default(),

@@ -27,6 +27,7 @@ use crate::http::response_sink::ResponseSink;
 use crate::log::limited;
 use crate::net::sendfile::FileSending;
 use crate::scoreboard::connections;
+use crate::semantics::field::Fields;
 use crate::semantics::message::ResponseHead;
 use crate::semantics::status;
 
@@ -65,6 +66,10 @@ impl ResponseSink for Wire {
         Ok(())
     }
 
+    fn trailers(&mut self, fields: Fields) {
+        self.trailers = response::trailers(&fields);
+    }
+
     async fn content(
         &mut self,
         mut piece: Piece,
@@ -87,7 +92,8 @@ impl ResponseSink for Wire {
         }
         self.flush().await?;
         piece.chunk.truncate(length);
-        self.send(piece.chunk.make_owned(), Last::No).await
+        let content = mem::take(piece.chunk.make_owned());
+        self.send(content, Last::No).await
     }
 
     async fn file(&mut self, slice: FileSlice) -> Result<(), Close> {
@@ -105,14 +111,13 @@ impl ResponseSink for Wire {
         self.flush().await?;
         let mut sending = FileSending::new(Arc::clone(&slice.file), slice.offset, length);
         while sending.left() > 0 {
-            let Ok(piece) = sending.next().await.map(Bytes::copy_from_slice) else {
+            let Ok(piece) = sending.take().await else {
                 limited!(Error, "a file became shorter while it was being sent");
                 return Err(self.cut());
             };
-            sending.advance(piece.len());
             match decodes {
                 true => self.decode(&piece).await?,
-                false => self.send(&piece, Last::No).await?,
+                false => self.send(piece, Last::No).await?,
             }
         }
         Ok(())
@@ -123,7 +128,7 @@ impl ResponseSink for Wire {
         if out.is_empty() {
             self.send_head(Last::No)
         } else {
-            self.send(&out, Last::No).await
+            self.send(out.into(), Last::No).await
         }
     }
 
@@ -184,6 +189,9 @@ impl ResponseSink for Wire {
             };
         };
         let encoder = mem::replace(encoder, Encoder::new(Body::None));
+        if encoder.is_bodiless() {
+            self.trailers.clear();
+        }
         if let Err(short) = encoder.finish() {
             limited!(Error, "{short}");
             self.flush().await?;
@@ -237,6 +245,7 @@ impl Wire {
     async fn answer(&mut self, status: u16, text: &str) -> Result<(), Close> {
         let head = response::canned(status, text.len(), &self.shared.context);
         self.log.set_response(status, b"");
+        self.trailers.clear();
         self.state = State::Head(Box::new(head), Encoder::new(Body::None));
         self.out = match self.facts.method {
             Method::Head => Vec::new(),
@@ -248,7 +257,16 @@ impl Wire {
     /// Sends what is queued as the end of the stream.
     async fn finish(&mut self) -> Result<(), Close> {
         let out = mem::take(&mut self.out);
-        self.send(&out, Last::Yes).await?;
+        let trailers = mem::take(&mut self.trailers);
+        match trailers.is_empty() {
+            true => self.send(out.into(), Last::Yes).await?,
+            false => {
+                self.send(out.into(), Last::No).await?;
+                if let State::Content(stream, _) = &mut self.state {
+                    stream.send_trailers(trailers).map_err(|_| Close::Lost)?;
+                }
+            }
+        }
         self.state = State::Over;
         Ok(())
     }
@@ -321,7 +339,7 @@ impl Wire {
     }
 
     /// Sends content as the client's window lets it. A client that takes nothing for too long has gone.
-    async fn send(&mut self, content: &[u8], last: Last) -> Result<(), Close> {
+    async fn send(&mut self, content: Bytes, last: Last) -> Result<(), Close> {
         let head_only = content.is_empty();
         let waits = matches!(self.state, State::Head(..));
         self.send_head(if head_only { last } else { Last::No })?;
@@ -348,12 +366,11 @@ impl Wire {
             let Ok(Ok(granted)) = self.timer.limit(granted).await else {
                 return Err(Close::Lost);
             };
-            let (now, later) = rest.split_at(granted.min(rest.len()));
-            let ends = last == Last::Yes && later.is_empty();
-            let sent = stream.send_data(Bytes::copy_from_slice(now), ends);
-            sent.map_err(|_| Close::Lost)?;
-            count(&mut self.log, &self.taken, now.len());
-            rest = later;
+            let now = rest.split_to(granted.min(rest.len()));
+            let length = now.len();
+            let ends = last == Last::Yes && rest.is_empty();
+            stream.send_data(now, ends).map_err(|_| Close::Lost)?;
+            count(&mut self.log, &self.taken, length);
         }
         Ok(())
     }

@@ -260,6 +260,10 @@ impl Respond for Compressor {
         self.inner.informational(id, status, fields)
     }
 
+    fn trailers(&self, id: u64, fields: &[(&[u8], &[u8])]) -> Result<(), Lost> {
+        self.inner.trailers(id, fields)
+    }
+
     fn head(
         &self,
         id: u64,

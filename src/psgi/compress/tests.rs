@@ -31,6 +31,10 @@ impl Record {
 }
 
 impl Respond for Record {
+    fn trailers(&self, _: u64, _: &[(&[u8], &[u8])]) -> Result<(), Lost> {
+        Ok(())
+    }
+
     fn informational(&self, _: u64, _: u16, _: &[(&[u8], &[u8])]) -> Result<(), Lost> {
         Ok(())
     }
