@@ -141,6 +141,46 @@ TOML
     end($pid);
 };
 
+check 'rewriting' => sub {
+    my $dir = scratch();
+    mkdir "$dir/$_" or die $! for qw(public public/new public/private);
+    spew("$dir/public/index-en.html", 'English');
+    spew("$dir/public/new/x.txt",     'new x');
+    spew("$dir/public/private/x.txt", 'private x');
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', 'sub { [200, [], ["app: $_[0]{PATH_INFO} $_[0]{REQUEST_URI} $_[0]{HTTP_HOST}"]] }');
+access_log_path   = "access"
+access_log_format = "%r"
+
+[[vhost]]
+name      = "a.org"
+documents = "public"
+redirect  = { "/old/moved" = "/there" }
+
+[vhost.rewrite]
+"/"        = "/index-en.html"
+"/old/*"   = "/new/*"
+"/new/y"   = "/old/y"
+"/short/*" = "/app/*"
+"/open/*"  = "/private/*"
+"/q"       = "/app?a=1"
+
+[[vhost.directory]]
+path = "/private"
+deny = "all"
+TOML
+    is get($port, '/', 'a.org')->content, 'English', 'a path alone';
+    is get($port, '/old/x.txt', 'a.org')->content, 'new x', 'the paths below one';
+    is get($port, '/old/moved', 'a.org')->status, 307, 'redirects come first';
+    is get($port, '/new/y', 'a.org')->content, 'app: /old/y /old/y a.org', 'a path is rewritten once';
+    is get($port, '/short/a%20b?c=d', 'a.org')->content, 'app: /app/a b /app/a%20b?c=d a.org', 'the app sees the new path, and the query';
+    is get($port, '/q?b=2', 'a.org')->content, 'app: /app /app?a=1 a.org', 'a query of its own takes the place of the other';
+    is get($port, 'http://a.org/short/x', 'b.org')->content, 'app: /app/x http://a.org/app/x a.org', 'the host of a whole URL stays';
+    is get($port, '/open/x.txt', 'a.org')->status, 403, 'the rule of the new path counts';
+    is get($port, '/old/../private/x.txt', 'a.org')->status, 403, 'whatever the rest of the path is';
+    end($pid);
+    like slurp("$dir/access"), qr{^GET /short/a%20b\?c=d HTTP/1\.1$}m, 'the access log has what the client asked for';
+};
+
 check 'rules' => sub {
     my $dir = scratch();
     mkdir "$dir/$_" or die $! for qw(public public/private public/private/open secret);

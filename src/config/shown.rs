@@ -71,6 +71,13 @@ fn host(vhost: &Vhost) -> String {
         };
         page += &marked(&format!("{from} = {to}"), &redirect.source);
     }
+    if !vhost.rewrites.is_empty() {
+        page += "[vhost.rewrite]\n";
+    }
+    for rewrite in &vhost.rewrites {
+        let (from, to) = (quoted(&rewrite.from), quoted(&rewrite.to));
+        page += &marked(&format!("{from} = {to}"), &rewrite.source);
+    }
     page += &directories;
     for directory in &vhost.directories {
         page += &marked("[[vhost.directory]]", &directory.source);
@@ -202,7 +209,7 @@ mod tests {
             typed("http_ports", "8080,:81"),
         ];
         let hosts = "[[vhost]]\nname = 'a'\naliases = ['*.b', 'c']\ndefault = true\ndirectory = {'/s' = '/srv'}\nindex_file = ['x', 'y']\n\
-                     redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
+                     redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nrewrite = {'/r/*' = '/s'}\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
                      [[vhost.directory]]\npath = '/p'\nlocation = '/l'\nallow = []\ndeny = ['all']\n";
         let hosts = file::parse("f", hosts);
         assert_eq!(hosts.errors, []);

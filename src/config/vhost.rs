@@ -17,6 +17,8 @@ pub struct Vhost {
     pub options: Vec<(&'static str, Vec<String>, Source)>,
     /// `redirect`: the path, the status and the place to go
     pub redirects: Vec<Redirect>,
+    /// `rewrite`: the path, and the path that it stands for
+    pub rewrites: Vec<Rewrite>,
     /// `allow` and `deny` of the host
     pub rule: Rule,
     /// `directory`: parts of the host with a rule or with files
@@ -33,6 +35,17 @@ pub struct Redirect {
     /// Its status; none: the usual one
     pub status: Option<String>,
     /// A path or a URL; `/*` at its end stands for the rest of the path
+    pub to: String,
+}
+
+/// One rewriting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rewrite {
+    /// Where it was said
+    pub source: Source,
+    /// A path, or one with `/*` at its end
+    pub from: String,
+    /// A path; `/*` at its end stands for the rest of the path
     pub to: String,
 }
 

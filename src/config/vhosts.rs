@@ -5,9 +5,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::Error;
 use super::options::Options;
+use super::source::Source;
 use super::table::{self, Entry};
 use super::value::{Text, kind_of, texts};
-use super::vhost::{Directory, Redirect, Rule, Vhost};
+use super::vhost::{Directory, Redirect, Rewrite, Rule, Vhost};
 
 /// Options about files that a host can have for itself.
 pub(super) const OPTIONS: [&str; 9] = [
@@ -23,7 +24,9 @@ pub(super) const OPTIONS: [&str; 9] = [
 ];
 
 /// What else a host has.
-const OWN: [&str; 6] = ["name", "aliases", "default", "redirect", "allow", "deny"];
+const OWN: [&str; 7] = [
+    "name", "aliases", "default", "redirect", "rewrite", "allow", "deny",
+];
 
 const OF_DIRECTORY: [&str; 4] = ["path", "location", "allow", "deny"];
 
@@ -94,6 +97,7 @@ impl Reader<'_> {
             default: false,
             options: Vec::new(),
             redirects: Vec::new(),
+            rewrites: Vec::new(),
             rule: Rule::default(),
             directories: Vec::new(),
         };
@@ -107,6 +111,7 @@ impl Reader<'_> {
                     other => self.mismatch(at, name, "true or false", other),
                 },
                 "redirect" => vhost.redirects = self.redirects(at, value),
+                "rewrite" => vhost.rewrites = self.rewrites(at, value),
                 "allow" | "deny" => self.rule(at, name, value, &mut vhost.rule),
                 "directory" | "directories" if is_array_of_tables(value.get_ref()) => {
                     vhost.directories = self.directories(at, value);
@@ -225,6 +230,36 @@ impl Reader<'_> {
             }
         }
         redirects
+    }
+
+    fn rewrites(&mut self, at: usize, value: &Value<'_>) -> Vec<Rewrite> {
+        let pairs = self.pairs(at, "rewrite", "{ \"/old/*\" = \"/new/*\" }", value);
+        pairs
+            .into_iter()
+            .map(|(source, from, to)| Rewrite { source, from, to })
+            .collect()
+    }
+
+    /// The keys and texts of a table, and where each key stands.
+    fn pairs(
+        &mut self,
+        at: usize,
+        name: &str,
+        example: &str,
+        value: &Value<'_>,
+    ) -> Vec<(Source, String, String)> {
+        let DeValue::Table(table) = value.get_ref() else {
+            let wanted = format!("a table, as {example}");
+            self.mismatch(at, name, &wanted, value.get_ref());
+            return Vec::new();
+        };
+        let mut pairs = Vec::new();
+        for (key, value) in sorted(table) {
+            let at = key.span().start;
+            let text = self.one(at, key.get_ref(), value);
+            pairs.extend(text.map(|text| (self.text.source(at), key.get_ref().to_string(), text)));
+        }
+        pairs
     }
 
     fn one(&mut self, at: usize, name: &str, value: &Value<'_>) -> Option<String> {

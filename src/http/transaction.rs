@@ -56,7 +56,7 @@ async fn serve<W: RequestBody + ResponseSink>(
         *parsed = ParsedSoFar::Head(head, source);
         return Err(wire.refuse(error).await);
     }
-    if let Decision::Server(responder) = context.site.route(&head, &source) {
+    if let Decision::Server(responder) = context.site.route(&mut head, &source) {
         wire.show(State::Processing);
         if let Some(response) = responder.answer(&head, &source).await {
             *parsed = ParsedSoFar::Head(head, source);

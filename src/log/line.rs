@@ -48,7 +48,7 @@ impl Writer {
             writer: self,
             target: record
                 .head
-                .and_then(|head| Target::parse(head.method(), head.target()).ok()),
+                .and_then(|head| Target::parse(head.method(), head.sent_target()).ok()),
         };
         match &self.format {
             Format::Line(parts) => line.put_parts(out, parts),

@@ -122,6 +122,17 @@ impl Fields {
         }
     }
 
+    /// Appends bytes to those that the lines point into, for other parts of the message.
+    pub fn append(&mut self, more: &[u8]) -> Span {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + more.len());
+        bytes.extend_from_slice(&self.bytes);
+        let start = bytes.len() as u32;
+        bytes.extend_from_slice(more);
+        let end = bytes.len() as u32;
+        self.bytes = bytes.into();
+        Span { start, end }
+    }
+
     /// The bytes that the lines point into.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes

@@ -125,6 +125,25 @@ impl RequestHead {
     pub fn target(&self) -> &[u8] {
         &self.fields.bytes()[self.target.range()]
     }
+
+    /// Puts another target in the place of the one that was sent.
+    pub fn rewrite(&mut self, target: &[u8]) {
+        let bytes = self.fields.append(target);
+        self.target = bytes;
+    }
+
+    /// The target as the client has sent it, whatever it was rewritten to.
+    pub fn sent_target(&self) -> &[u8] {
+        let begins = self.method.end as usize + 1;
+        match self.fields.bytes().get(begins..) {
+            // One that replaces it stands at the end of the bytes.
+            Some(line) if self.target.start as usize > begins => {
+                let end = memchr::memchr(b' ', line).unwrap_or(line.len());
+                &line[..end]
+            }
+            _ => self.target(),
+        }
+    }
 }
 
 /// What is known of the length of a response's content before that comes.
@@ -325,5 +344,12 @@ mod tests {
         assert_eq!(fields, [(&b"Host"[..], &b"x"[..]), (b"Accept", b"")]);
         let wire = b"GET /a?b HTTP/1.1\r\nHost: x\r\nAccept: \r\n";
         assert_eq!(head.fields.bytes(), &wire[..]);
+        let mut head = head;
+        assert_eq!(head.sent_target(), b"/a?b");
+        head.rewrite(b"/c");
+        assert_eq!(
+            (head.target(), head.sent_target()),
+            (&b"/c"[..], &b"/a?b"[..])
+        );
     }
 }

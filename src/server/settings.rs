@@ -103,6 +103,7 @@ fn host(vhost: &Vhost, directories: Vec<documents::Settings>) -> site::HostSetti
         default: vhost.default,
         directories,
         redirects: vhost.redirects.clone(),
+        rewrites: vhost.rewrites.clone(),
         rules: vhost.rules.clone(),
     }
 }

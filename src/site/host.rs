@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::mappings::Mappings;
 use super::rules::{Rules, Verdict};
 use crate::documents::Files;
-use crate::semantics::mapping::Redirect;
+use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::RequestHead;
 use crate::semantics::source::Source;
 use crate::semantics::target::Target;
@@ -15,6 +15,7 @@ use crate::semantics::target::Target;
 pub(super) struct Host {
     /// With the status of each.
     redirects: Mappings<u16>,
+    rewrites: Mappings<()>,
     rules: Rules,
     pub(super) files: Option<Rc<Files>>,
     #[cfg(test)]
@@ -28,17 +29,24 @@ pub(super) enum Step {
     Redirect(u16, Vec<u8>),
     /// The client may not come here.
     Forbidden,
-    /// The host has it.
-    Take,
+    /// The host has it, for this target where it is another than the client's.
+    Take(Option<Vec<u8>>),
 }
 
 impl Host {
-    pub(super) fn new(redirects: Vec<Redirect>, rules: Rules, files: Option<Rc<Files>>) -> Self {
+    pub(super) fn new(
+        redirects: Vec<Redirect>,
+        rewrites: Vec<Mapping>,
+        rules: Rules,
+        files: Option<Rc<Files>>,
+    ) -> Self {
         let redirects = redirects.into_iter();
+        let rewrites = rewrites.into_iter();
         Host {
             redirects: redirects
                 .map(|redirect| (redirect.mapping, redirect.status))
                 .collect(),
+            rewrites: rewrites.map(|mapping| (mapping, ())).collect(),
             rules,
             files,
             #[cfg(test)]
@@ -48,18 +56,28 @@ impl Host {
 
     /// What is to be done with a request before files are looked at.
     pub(super) fn step(&self, head: &RequestHead, client: &Source) -> Step {
-        if self.redirects.is_empty() && self.rules.is_empty() {
-            return Step::Take;
+        if self.redirects.is_empty() && self.rewrites.is_empty() && self.rules.is_empty() {
+            return Step::Take(None);
         }
         // Heads whose target can't be read are refused before.
         let Ok(target) = Target::parse(head.method(), head.target()) else {
-            return Step::Take;
+            return Step::Take(None);
         };
         if let Some((place, &status)) = self.redirects.find(target.path, target.query) {
             return Step::Redirect(status, place);
         }
-        match self.rules.verdict(target.path, client) {
-            Verdict::Allowed => Step::Take,
+        // Once: what it is rewritten to is not looked up again.
+        let rewritten = self.rewrites.find(target.path, target.query);
+        let rewritten = rewritten.map(|(place, ())| place);
+        let path = match &rewritten {
+            Some(place) => memchr::memchr(b'?', place).map_or(&place[..], |end| &place[..end]),
+            None => target.path,
+        };
+        match self.rules.verdict(path, client) {
+            Verdict::Allowed => Step::Take(rewritten.map(|place| match target.authority {
+                Some(authority) => [b"http://", authority, &place].concat(),
+                None => place,
+            })),
             Verdict::Denied => Step::Forbidden,
         }
     }
@@ -82,7 +100,7 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::semantics::mapping::Mapping;
+    use crate::semantics::access::Rule;
 
     fn redirect(from: &str, to: &str) -> Redirect {
         let cut = |text: &str| text.strip_suffix("/*").map(str::to_owned);
@@ -97,6 +115,59 @@ mod tests {
         }
     }
 
+    /// Protects: a path is rewritten once, whatever it leads to, and the rule of what it leads to holds.
+    #[test]
+    fn paths_stand_for_others() {
+        let mapping = |from, to| redirect(from, to).mapping;
+        let all = vec![
+            mapping("/", "/index-en.html"),
+            mapping("/a/*", "/b/*"),
+            mapping("/b/*", "/a/*"),
+            mapping("/same", "/same"),
+            mapping("/q", "/s?a=1"),
+            mapping("/p", "/private/x"),
+            mapping("/up/*", "/*"),
+        ];
+        let rules = Rules::new([(
+            "/private".to_owned(),
+            Rule {
+                allow: Some(Vec::new()),
+                deny: Vec::new(),
+            },
+        )]);
+        let moved = vec![redirect("/a/moved", "/")];
+        let host = Host::new(moved, all, rules, None);
+        let client = Source::from(crate::semantics::source::Endpoints::Unix {
+            pid: 1,
+            uid: 1,
+            gid: 1,
+        });
+        let take = |target: &str| Step::Take(Some(target.as_bytes().to_vec()));
+        for (target, step) in [
+            ("/", take("/index-en.html")),
+            ("/?x=1", take("/index-en.html?x=1")),
+            ("/a/x%20y?z", take("/b/x%20y?z")),
+            ("/b/x", take("/a/x")),
+            ("/same", take("/same")),
+            ("/q?b", take("/s?a=1")),
+            ("http://h:80/a/x", take("http://h:80/b/x")),
+            ("/up//x", take("/x")),
+            ("/a/moved", Step::Redirect(307, b"/".to_vec())),
+            // What it stands for has a rule.
+            ("/p", Step::Forbidden),
+            ("/up/private", Step::Forbidden),
+            ("/up/%70rivate/x?y", Step::Forbidden),
+            ("/a/../private", Step::Forbidden),
+            // Not rewritten.
+            ("/a", Step::Take(None)),
+            ("/other", Step::Take(None)),
+            ("/private/x", Step::Forbidden),
+        ] {
+            let head = RequestHead::new("GET", target, &[]);
+            assert_eq!(host.step(&head, &client), step, "{target}");
+        }
+    }
+
     #[test]
     fn paths_lead_elsewhere() {
         let all = vec![
@@ -108,7 +179,7 @@ mod tests {
             redirect("/q", "/s?a=1"),
             redirect("/f", "/s#part"),
         ];
-        let host = Host::new(all, Rules::default(), None);
+        let host = Host::new(all, Vec::new(), Rules::default(), None);
         let client = Source::from(crate::semantics::source::Endpoints::Unix {
             pid: 1,
             uid: 1,
@@ -138,12 +209,12 @@ mod tests {
         ] {
             let head = RequestHead::new("GET", target, &[]);
             let step = match place {
-                "" => Step::Take,
+                "" => Step::Take(None),
                 place => Step::Redirect(307, place.as_bytes().to_vec()),
             };
             assert_eq!(host.step(&head, &client), step, "{target}");
         }
         let head = RequestHead::new("OPTIONS", "*", &[]);
-        assert_eq!(host.step(&head, &client), Step::Take);
+        assert_eq!(host.step(&head, &client), Step::Take(None));
     }
 }

@@ -18,7 +18,7 @@ use crate::documents::offload::Offload;
 use crate::documents::{self, Answer, Disks, Files, Place};
 use crate::scoreboard::Board;
 use crate::semantics::access::Rule;
-use crate::semantics::mapping::Redirect;
+use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::{RequestHead, ResponseHead};
 use crate::semantics::source::Source;
 use crate::semantics::target::Target;
@@ -55,6 +55,8 @@ pub struct HostSettings {
     pub directories: Vec<documents::Settings>,
     /// Its redirects.
     pub redirects: Vec<Redirect>,
+    /// Paths that stand for others.
+    pub rewrites: Vec<Mapping>,
     /// Who may come to a path and what is below it.
     pub rules: Vec<(String, Rule)>,
 }
@@ -149,8 +151,8 @@ impl Site {
         drop(self.plan.replace(plan));
     }
 
-    /// Who answers the request with this head, which this client has sent.
-    pub fn route(&self, head: &RequestHead, source: &Source) -> Decision {
+    /// Who answers the request with this head, which this client has sent. The target of the head may be rewritten.
+    pub fn route(&self, head: &mut RequestHead, source: &Source) -> Decision {
         self.plan.borrow().route(head, source)
     }
 
@@ -184,7 +186,7 @@ impl Plan {
                     for settings in settings.hosts {
                         let files = files(&settings.directories, &disks);
                         let rules = Rules::new(settings.rules);
-                        let host = Host::new(settings.redirects, rules, files);
+                        let host = Host::new(settings.redirects, settings.rewrites, rules, files);
                         hosts.add(host, &settings.names, settings.default);
                     }
                     Served::Hosts(hosts)
@@ -194,7 +196,7 @@ impl Plan {
         }
     }
 
-    fn route(&self, head: &RequestHead, source: &Source) -> Decision {
+    fn route(&self, head: &mut RequestHead, source: &Source) -> Decision {
         if let Some(status) = &self.status
             && status.is_at(head.target())
         {
@@ -207,7 +209,11 @@ impl Plan {
                     return Decision::Server(Responder::Refusal(404));
                 };
                 match host.step(head, source) {
-                    Step::Take => &host.files,
+                    Step::Take(None) => &host.files,
+                    Step::Take(Some(target)) => {
+                        head.rewrite(&target);
+                        &host.files
+                    }
                     Step::Redirect(status, place) => {
                         return Decision::Server(Responder::Redirect(status, place));
                     }

@@ -13,6 +13,7 @@ use super::files::{self, Directory, Fallback, Files, is_url};
 use crate::semantics::access::{Clients, Rule};
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::networks::network;
+use crate::semantics::target::decode_path;
 
 /// A virtual host.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Vhost {
     pub files: Files,
     /// Its redirects
     pub redirects: Vec<Redirect>,
+    /// Paths that stand for others
+    pub rewrites: Vec<Mapping>,
     /// Who may come to a path and what is below it
     pub rules: Vec<(String, Rule)>,
 }
@@ -137,12 +140,14 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
         }
     }
     let redirects = said.redirects.iter().map(redirect);
+    let rewrites = said.rewrites.iter().map(rewrite);
     Ok(Vhost {
         source: said.source.clone(),
         names,
         default: said.default,
         files,
         redirects: redirects.collect::<Result<_>>()?,
+        rewrites: rewrites.collect::<Result<_>>()?,
         rules,
     })
 }
@@ -200,41 +205,67 @@ fn redirect(said: &vhost::Redirect) -> Result<Redirect> {
             )));
         }
     };
-    let (from, below) = match said.from.strip_suffix("/*") {
-        Some(from) => (from, true),
-        None => (said.from.as_str(), false),
-    };
-    let (to, keeps_rest) = match said.to.strip_suffix("/*") {
-        Some(to) => (to, true),
-        None => (said.to.as_str(), false),
-    };
-    let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_path = (from.starts_with('/') || from.is_empty() && below) && graphic(from);
-    if !is_path || from.contains(['*', '?', '#']) {
-        let from = said.from.escape_debug();
-        return Err(at(format!(
-            "'{from}' is not a path, such as /news or /old/*"
-        )));
-    }
-    let is_local = to.starts_with('/') && !to.starts_with("//") || to.is_empty() && keeps_rest;
+    let mapping = mapping(&said.from, &said.to, &said.source)?;
     let is_url = ["http://", "https://"].iter().any(|scheme| {
-        let host = to.strip_prefix(scheme);
+        let host = mapping.to.strip_prefix(scheme);
         host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
     });
-    if !graphic(to) || !(is_local || is_url) || to.contains('*') || keeps_rest && !below {
+    if !(is_url || is_local(&mapping)) {
         let to = said.to.escape_debug();
         return Err(at(format!(
             "'{to}' is not a path or URL to go to, such as /new/* for /old/*, or https://example.org/"
         )));
     }
-    Ok(Redirect {
-        mapping: Mapping {
-            from: from.to_owned(),
-            below,
-            to: to.to_owned(),
-            keeps_rest,
-        },
-        status,
+    Ok(Redirect { mapping, status })
+}
+
+fn rewrite(said: &vhost::Rewrite) -> Result<Mapping> {
+    let mapping = mapping(&said.from, &said.to, &said.source)?;
+    let path = mapping.to.split('?').next().unwrap_or_default();
+    let decodes = decode_path(path.as_bytes()).is_ok();
+    if !is_local(&mapping) || !decodes || mapping.to.contains('#') {
+        let to = said.to.escape_debug();
+        let why = format!(
+            "'{to}' is not a path of this host, such as /new/* for /old/*; other hosts need 'redirect'"
+        );
+        return Err(wrong(&said.source, why));
+    }
+    Ok(mapping)
+}
+
+/// Whether the place is a path of the same host.
+fn is_local(mapping: &Mapping) -> bool {
+    let to = mapping.to.as_str();
+    to.starts_with('/') && !to.starts_with("//") || to.is_empty() && mapping.keeps_rest
+}
+
+/// The mapping of a path, of which at least its form is right, to some place.
+fn mapping(said_from: &str, said_to: &str, source: &Source) -> Result<Mapping> {
+    let (from, below) = match said_from.strip_suffix("/*") {
+        Some(from) => (from, true),
+        None => (said_from, false),
+    };
+    let (to, keeps_rest) = match said_to.strip_suffix("/*") {
+        Some(to) => (to, true),
+        None => (said_to, false),
+    };
+    let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_path = (from.starts_with('/') || from.is_empty() && below) && graphic(from);
+    if !is_path || from.contains(['*', '?', '#']) {
+        let from = said_from.escape_debug();
+        let why = format!("'{from}' is not a path, such as /news or /old/*");
+        return Err(wrong(source, why));
+    }
+    if !graphic(to) || to.contains('*') || keeps_rest && (!below || to.contains('?')) {
+        let to = said_to.escape_debug();
+        let why = format!("'{to}' is not a place to go to, such as /new/* for /old/*");
+        return Err(wrong(source, why));
+    }
+    Ok(Mapping {
+        from: from.to_owned(),
+        below,
+        to: to.to_owned(),
+        keeps_rest,
     })
 }
 
@@ -418,7 +449,23 @@ mod tests {
             ),
             (
                 "[[vhost]]\nname='a'\nredirect = {'/x' = '/y/*'}",
-                "f:3: '/y/*' is not a path or URL to go to, such as /new/* for /old/*, or https://example.org/",
+                "f:3: '/y/*' is not a place to go to, such as /new/* for /old/*",
+            ),
+            (
+                "[[vhost]]\nname='a'\nrewrite = {'/x' = 'https://y.org/'}",
+                "f:3: 'https://y.org/' is not a path of this host, such as /new/* for /old/*; other hosts need 'redirect'",
+            ),
+            (
+                "[[vhost]]\nname='a'\nrewrite = {'/x' = '/%zz'}",
+                "f:3: '/%zz' is not a path of this host, such as /new/* for /old/*; other hosts need 'redirect'",
+            ),
+            (
+                "[[vhost]]\nname='a'\nrewrite = {'x' = '/y'}",
+                "f:3: 'x' is not a path, such as /news or /old/*",
+            ),
+            (
+                "[[vhost]]\nname='a'\nrewrite = '/y'",
+                "f:3: 'rewrite' needs a table, as { \"/old/*\" = \"/new/*\" }, not a text",
             ),
             (
                 "[[vhost]]\nname='a'\nredirect = {'/x' = [404, '/y']}",
