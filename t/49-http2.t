@@ -136,6 +136,51 @@ each_entry {
     };
 };
 
+each_entry {
+    # Protects: an app that speaks WebSocket through psgix.io needs no change (RFC 8441).
+    check 'WebSocket' => sub {
+        my ($server, $folder) = start();
+        my $seen = client($server, 'tunnel', '/tunnel/echo', 5);
+        is $seen->{announced}, 1, 'extended CONNECT is announced';
+        is_deeply [@$seen{qw(status content end)}], [200, 'xxxxx', 'end'], 'bytes go both ways';
+        is $seen->{fields}{'sec-websocket-protocol'}, 'echo', "with fields of the app's";
+        ok !exists $seen->{fields}{$_}, "no $_" for qw(sec-websocket-accept upgrade connection content-length);
+        is notes($folder, 'tunnel'), "open GET websocket Upgrade websocket 1\nend\n", 'the app sees a handshake of HTTP/1.1, and the end';
+        is client($server, 'tunnel', '/tunnel/echo', 3_000_000)->{length}, 3_000_000, 'many bytes, both ways at once';
+        $seen = client($server, 'tunnel', '/tunnel/head', 5);
+        is_deeply [@$seen{qw(status content end)}], [200, 'xxxxx', 'end'], 'a head from the responder, then the socket';
+    };
+};
+
+check 'WebSocket: what is none' => sub {
+    my ($server) = start();
+    is_deeply [@{client($server, 'tunnel', '/tunnel/array', 5)}{qw(status content end)}], [426, 'no', 'end'], 'a response without the socket';
+    is_deeply [@{client($server, 'tunnel', '/tunnel/refuse', 5)}{qw(status content end)}], [403, 'no', 'end'], 'a response by the socket';
+    is_deeply [@{client($server, 'tunnel', '/tunnel/back', 5)}{qw(status content end)}], [200, 'taken back', 'end'], 'a response after the socket was fetched';
+    is client($server, 'tunnel', '/tunnel/die', 5)->{status}, 502, 'an app that dies';
+    is client($server, 'tunnel', '/tunnel/garbage', 5)->{status}, 502, 'no response at all';
+    is client($server, 'tunnel', '/tunnel/echo', 5, 'end', 'other')->{status}, 501, 'another protocol';
+    ok soon { client($server, 'get', '/hello', 'GET')->{status} == 200 }, 'the worker goes on';
+    my ($without, $folder) = start(psgix_io => 0);
+    my $seen = client($without, 'tunnel', '/tunnel/echo', 5);
+    is $seen->{end}, 'reset 1', 'without psgix_io nothing is announced';
+};
+
+check 'WebSocket: a stream that is reset' => sub {
+    my ($server, $folder) = start();
+    is client($server, 'tunnel', '/tunnel/echo', 5, 'reset')->{other}{status}, 200, 'the connection goes on';
+    ok soon { notes($folder, 'tunnel') =~ /^end$/m }, 'the app finds the end of its socket';
+};
+
+# Protects: a guest that a process of the app's serves, after the call has ended, does not hold up a stop.
+check 'WebSocket: the chat' => sub {
+    my $server = server(app => root() . '/examples/websocket-chat.psgi', options => {h2c => 1, start_servers => 1});
+    my $seen = client($server, 'chat', '/', 'Good morning');
+    is $seen->{status}, 200, 'a guest is let in';
+    like $seen->{content}, qr/: Good morning/, 'and hears what is said';
+    is $seen->{end}, 'end', 'and leaves';
+};
+
 check 'too many trailers' => sub {
     my ($server) = start(max_headers => 5);
     is client($server, 'trailers', '/trailers', 'hello', map { "x-$_:1" } 1 .. 6)->{status}, 431, 'are refused';

@@ -36,6 +36,38 @@ sub {
             $writer->close;
         };
     }
+    # The app speaks to the client itself, or refuses to, in several ways.
+    if ($path =~ m{^/tunnel/(\w+)}) {
+        my $way    = $1;
+        my $switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n"
+            . "Sec-WebSocket-Protocol: echo\r\n\r\n";
+        return [426, ['Upgrade' => 'websocket'], ['no']] if $way eq 'array';
+        my $io = $way eq 'head' ? undef : $env->{'psgix.io'};
+        return sub {
+            my $respond = shift;
+            if ($way eq 'head') {
+                $respond->([101, [Upgrade => 'websocket', 'Sec-WebSocket-Protocol' => 'echo']]);
+                $io = $env->{'psgix.io'};
+                $switch = '';
+            }
+            if ($way eq 'refuse') {
+                syswrite $io, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno and more";
+                close $io;
+                return;
+            }
+            if ($way eq 'garbage') { syswrite $io, "\x81\x05hello\r\n\r\n"; close $io; return }
+            if ($way eq 'back') { fileno $io; return $respond->([200, [], ['taken back']]) }
+            if ($way eq 'die')  { fileno $io; die "no tunnel\n" }
+            # In pieces: a head may come in any.
+            syswrite $io, $_ for grep {length} substr($switch, 0, 20), length $switch > 20 ? substr $switch, 20 : '';
+            note(tunnel => join ' ', 'open', map { $env->{$_} // '-' } qw(REQUEST_METHOD HTTP_UPGRADE HTTP_CONNECTION psgix.h2.protocol psgix.h2.extended_connect));
+            while (sysread $io, my $bytes, 65536) {
+                while (length $bytes) { substr $bytes, 0, (syswrite $io, $bytes) // last, '' }
+            }
+            note(tunnel => 'end');
+            close $io;
+        };
+    }
     if ($path eq '/trailers') {
         my $came = $env->{'psgix.h2.trailers'};
         my ($length, $buffer) = (0);

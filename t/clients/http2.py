@@ -44,6 +44,16 @@ class Client:
         self.flush()
         return stream
 
+    def tunnel(self, path, protocol='websocket', fields=()):
+        """Extended CONNECT."""
+        stream = self.h2.get_next_available_stream_id()
+        head = [(':method', 'CONNECT'), (':protocol', protocol), (':scheme', 'http'), (':path', path), (':authority', 'localhost'),
+                ('sec-websocket-version', '13'), ('origin', 'http://localhost')]
+        self.h2.send_headers(stream, head + list(fields))
+        self.streams[stream] = {'interim': [], 'status': None, 'fields': {}, 'content': b'', 'end': None}
+        self.flush()
+        return stream
+
     def data(self, stream, content, end=False):
         self.h2.send_data(stream, content, end_stream=end)
         self.flush()
@@ -101,7 +111,8 @@ class Client:
         elif isinstance(event, h2.events.StreamEnded):
             stream['end'] = stream['end'] or 'end'
         elif isinstance(event, h2.events.StreamReset):
-            stream['end'] = 'reset %d' % int(event.error_code)
+            # A server that needs no more of a request resets its stream after the response.
+            stream['end'] = stream['end'] or 'reset %d' % int(event.error_code)
 
     def finish(self, *streams):
         """Waits until these streams, or all, have ended."""
@@ -161,6 +172,53 @@ def trailers(port, path, content, *fields):
         client.step(0.1)
     client.h2.send_headers(stream, fields, end_stream=True)
     client.flush()
+    client.finish()
+    return client.result(stream)
+
+
+def tunnel(port, path, length, end='end', protocol='websocket'):
+    """A tunnel that sends so many bytes and reads as many, and is then ended or reset."""
+    client = Client(port)
+    stream = client.tunnel(path, protocol)
+    seen = client.streams[stream]
+    while seen['status'] is None and seen['end'] is None and client.step():
+        pass
+    left = int(length) if seen['status'] == 200 else 0
+    total = left
+    while (left or len(seen['content']) < total) and not seen['end']:
+        size = min(left, client.h2.local_flow_control_window(stream), client.h2.max_outbound_frame_size)
+        if size:
+            client.data(stream, b'x' * size)
+            left -= size
+        if not size and not client.step():
+            break
+    if end == 'reset':
+        client.h2.reset_stream(stream, 8)
+        client.flush()
+        other = client.open('/hello')
+        client.finish(other)
+        return {'other': client.result(other)}
+    if not seen['end']:
+        client.data(stream, b'', end=True)
+    client.finish()
+    result = client.result(stream)
+    result['length'] = len(result['content'])
+    result['content'] = result['content'][:100]
+    result['announced'] = client.h2.remote_settings.get(8)
+    return result
+
+
+def chat(port, path, text):
+    """A guest of the chat: says something, and leaves when that has come back."""
+    def frame(opcode, content):
+        return bytes([0x80 | opcode, 0x80 | len(content)]) + b'\0\0\0\0' + content
+    client = Client(port)
+    stream = client.tunnel(path)
+    seen = client.streams[stream]
+    client.data(stream, frame(1, text.encode()))
+    while text.encode() not in seen['content'] and client.step():
+        pass
+    client.data(stream, frame(8, b'\x03\xe8'))
     client.finish()
     return client.result(stream)
 

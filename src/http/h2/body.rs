@@ -23,6 +23,10 @@ impl RequestBody for Wire {
     }
 
     fn length(&self) -> Length {
+        if self.protocol.is_some() {
+            // What comes belongs to the tunnel.
+            return Length::None;
+        }
         match self.facts.content {
             // Trailers may follow.
             Framing::Length(0) if !self.request.is_end_stream() => Length::Unknown,
@@ -78,7 +82,7 @@ impl RequestBody for Wire {
     fn http2(&mut self) -> Option<Http2> {
         Some(Http2 {
             stream: self.request.stream_id().as_u32(),
-            protocol: None,
+            protocol: self.protocol.clone(),
             trailers: mem::take(&mut self.request_trailers),
         })
     }

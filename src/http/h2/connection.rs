@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use ::h2::ext::Protocol;
 use ::h2::server::{Builder, Connection, SendResponse};
 use ::h2::{Reason, RecvStream};
 use ::http::Request;
@@ -55,6 +56,9 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         .max_concurrent_streams(most)
         .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER);
+    if settings.psgix_io {
+        builder.enable_connect_protocol();
+    }
     let first = match settings.header_timeout {
         Duration::ZERO => Duration::MAX,
         limit => limit,
@@ -154,6 +158,7 @@ async fn serve_stream(
         size as u64,
         started,
     );
+    wire.protocol = parts.extensions.get::<Protocol>().map(request::protocol);
     let ended = match head {
         Ok(head) => transaction::run(head, started, &mut wire, &shared.info, &context).await,
         Err(error) => {

@@ -2,7 +2,8 @@
 //!
 //! The `h2` crate has frames, header compression, windows and the states of streams. What is here joins its streams to
 //! `http::transaction`: `request` and `response` translate heads, `wire` is one stream for the transaction (`body` its reading
-//! half, `writer` its writing half), and `connection` accepts streams and serves each in a task.
+//! half, `writer` its writing half), and `connection` accepts streams and serves each in a task. A stream on which
+//! the app speaks another protocol is a `tunnel`.
 //! `preface` tells HTTP/2 from HTTP/1 where TLS has not.
 
 mod body;
@@ -10,6 +11,8 @@ pub mod connection;
 pub(crate) mod preface;
 mod request;
 mod response;
+mod socket;
 mod streams;
+mod tunnel;
 mod wire;
 mod writer;

@@ -1,9 +1,17 @@
 //! Heads of requests, as the crate gives them, to those that all of Gepok knows.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
 use ::h2::ext::Protocol;
 use ::http::Method;
-use ::http::header::{COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
+use ::http::header::{
+    CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
+};
 use ::http::request::Parts;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
 
 use crate::http::error::Error;
 use crate::http::fields;
@@ -23,7 +31,8 @@ pub(super) fn head(parts: &Parts, limits: &Limits) -> Result<RequestHead, Error>
     if parts.method.as_str().len() > limits::METHOD {
         return Err(Error::MethodTooLong);
     }
-    if parts.extensions.get::<Protocol>().is_some() {
+    let tunnel = parts.extensions.get::<Protocol>();
+    if tunnel.is_some_and(|protocol| !protocol.as_str().eq_ignore_ascii_case("websocket")) {
         return Err(Error::UnknownProtocol);
     }
     let target = target(parts);
@@ -44,6 +53,8 @@ pub(super) fn head(parts: &Parts, limits: &Limits) -> Result<RequestHead, Error>
         if name == COOKIE {
             // A client may send it in pieces (RFC 9113 section 8.2.3).
             cookies.push(value);
+        } else if tunnel.is_some() && is_of_handshake(name) {
+            // The app gets ours.
         } else if name != HOST && fields::is_kept(name.as_str().as_bytes(), limits) {
             lines.push((name.as_str().as_bytes(), value));
         }
@@ -58,13 +69,42 @@ pub(super) fn head(parts: &Parts, limits: &Limits) -> Result<RequestHead, Error>
     if !cookies.is_empty() {
         lines.push((b"cookie", &cookies));
     }
-    let method = parts.method.as_str().as_bytes();
+    let key = tunnel.map(|_| handshake_key());
+    if let Some(key) = &key {
+        lines.extend([
+            (&b"connection"[..], &b"Upgrade"[..]),
+            (b"upgrade", b"websocket"),
+            (b"sec-websocket-key", key.as_bytes()),
+        ]);
+    }
+    let method = match tunnel {
+        // What an app knows from HTTP/1.1 (RFC 6455 section 4.1).
+        Some(_) => b"GET",
+        None => parts.method.as_str().as_bytes(),
+    };
     Ok(RequestHead::from_parts(
         Version::Http2,
         method,
         target.as_bytes(),
         lines,
     ))
+}
+
+/// The protocol that the client wants to speak.
+pub(super) fn protocol(protocol: &Protocol) -> Bytes {
+    Bytes::from(protocol.as_str().to_ascii_lowercase())
+}
+
+/// Whether a field belongs to the handshake of HTTP/1.1, or would give the request content.
+fn is_of_handshake(name: &HeaderName) -> bool {
+    [SEC_WEBSOCKET_KEY, CONTENT_LENGTH, EXPECT].contains(name)
+}
+
+/// A key for the app's handshake: only the app itself looks at what it makes of it.
+fn handshake_key() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    let key: [u8; 16] = (u128::from(random()) << 64 | u128::from(random())).to_be_bytes();
+    BASE64.encode(&key)
 }
 
 /// The fields after the content. Those that an app may not see are dropped.
@@ -96,8 +136,9 @@ pub(super) fn line(parts: &Parts) -> String {
 }
 
 fn target(parts: &Parts) -> &str {
+    let is_tunnel = parts.extensions.get::<Protocol>().is_some();
     match (&parts.method, parts.uri.authority()) {
-        (&Method::CONNECT, Some(authority)) => authority.as_str(),
+        (&Method::CONNECT, Some(authority)) if !is_tunnel => authority.as_str(),
         _ => parts.uri.path_and_query().map_or("", |path| path.as_str()),
     }
 }

@@ -2,7 +2,7 @@
 
 use ::http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER, SERVER, TRANSFER_ENCODING, UPGRADE,
+    RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SERVER, TRANSFER_ENCODING, UPGRADE,
 };
 use ::http::{Response, StatusCode};
 
@@ -55,6 +55,20 @@ pub(super) fn head(
         (None, None) => Body::UntilClose,
     };
     Ok((head, body))
+}
+
+/// The head that tells the client that the app speaks its protocol from now on: a 200 in the place of the app's 101 (RFC 8441
+/// section 5).
+pub(super) fn switched(
+    response: &ResponseHead,
+    context: &Context,
+) -> Result<(Response<()>, Body), ResponseError> {
+    let mut head = Response::new(());
+    app_fields(head.headers_mut(), response)?;
+    // It would answer a key that the client has not sent.
+    head.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+    own_fields(head.headers_mut(), context);
+    Ok((head, Body::Tunnel))
 }
 
 /// The head of an interim response.

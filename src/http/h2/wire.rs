@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::{Context as Waking, Poll};
 
 use ::h2::server::SendResponse;
 use ::h2::{Reason, RecvStream, SendStream};
@@ -9,6 +10,7 @@ use ::http::{HeaderMap, Response};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::socket::Socket;
 use super::streams::Shared;
 use crate::http::close::Close;
 use crate::http::h1::framing::{Facts, Method};
@@ -36,6 +38,10 @@ pub(super) struct Wire {
     pub(super) request_trailers: Fields,
     /// Those that follow the response's.
     pub(super) trailers: HeaderMap,
+    /// The protocol that the client wants to speak on the stream.
+    pub(super) protocol: Option<Bytes>,
+    /// What the app takes for the client's socket.
+    pub(super) socket: Socket,
     pub(super) timer: Timer,
     pub(super) log: RequestLog,
     /// Bytes that the client has taken.
@@ -96,6 +102,8 @@ impl Wire {
             unreleased: 0,
             request_trailers: Fields::default(),
             trailers: HeaderMap::new(),
+            protocol: None,
+            socket: Socket::Ours,
             timer: Timer::new(Instant::now()),
             log,
             taken: Rc::default(),
@@ -120,6 +128,30 @@ impl Wire {
         WireCounts {
             received: self.head + self.received,
             number: self.number,
+        }
+    }
+}
+
+pub(super) fn count(log: &mut RequestLog, taken: &Cell<u64>, bytes: usize) {
+    log.add_sent(bytes as u64);
+    taken.set(taken.get() + bytes as u64);
+}
+
+/// Waits until the client's window is open.
+pub(super) fn poll_capacity(
+    stream: &mut SendStream<Bytes>,
+    waking: &mut Waking<'_>,
+) -> Poll<Result<usize, ()>> {
+    loop {
+        match stream.capacity() {
+            0 => {}
+            capacity => return Poll::Ready(Ok(capacity)),
+        }
+        match stream.poll_capacity(waking) {
+            // What was granted may have been taken back.
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(())),
+            Poll::Pending => return Poll::Pending,
         }
     }
 }

@@ -7,15 +7,15 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as Waking, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use ::h2::SendStream;
 use ::http::Response;
 use bytes::Bytes;
 
 use super::response;
-use super::wire::{State, Wire};
+use super::socket::Socket;
+use super::wire::{State, Wire, count, poll_capacity};
 use crate::body::FileSlice;
 use crate::dispatch::{Exchange, Piece};
 use crate::http::close::Close;
@@ -60,8 +60,14 @@ impl ResponseSink for Wire {
 
     fn head(&mut self, head: &ResponseHead, length: Option<u64>) -> Result<(), ResponseError> {
         let context = &self.shared.context;
-        let (sent, body) = response::head(self.facts.method, head, length, context)?;
-        self.log.set_response(head.status, head.fields.bytes());
+        let (sent, body) = match (&self.state, head.status) {
+            // The app has answered by the socket.
+            (State::Content(..) | State::Over, _) => return Err(ResponseError::Status),
+            (_, 101) if self.protocol.is_some() => response::switched(head, context)?,
+            _ => response::head(self.facts.method, head, length, context)?,
+        };
+        self.log
+            .set_response(sent.status().as_u16(), head.fields.bytes());
         self.state = State::Head(Box::new(sent), Encoder::new(body));
         Ok(())
     }
@@ -133,6 +139,10 @@ impl ResponseSink for Wire {
     }
 
     fn is_complete(&self) -> bool {
+        if !matches!(self.socket, Socket::Ours) {
+            // The app says itself when it is done.
+            return false;
+        }
         match &self.state {
             State::Head(_, encoder) | State::Content(_, encoder) => encoder.is_complete(),
             State::Before | State::Over => false,
@@ -145,6 +155,13 @@ impl ResponseSink for Wire {
         limit: Duration,
     ) -> Result<Option<T>, Close> {
         let mut next = pin!(next);
+        if self.is_lent() {
+            return tokio::select! {
+                biased;
+                part = next => Ok(Some(part)),
+                () = self.run_tunnel() => Err(Close::Lost),
+            };
+        }
         let Wire {
             timer,
             state,
@@ -170,18 +187,26 @@ impl ResponseSink for Wire {
     }
 
     async fn lend(&mut self) -> Result<Option<OwnedFd>, Close> {
-        Ok(None)
+        if self.protocol.is_none() {
+            return Ok(None);
+        }
+        self.flush().await?;
+        self.lend_tunnel().map(Some)
     }
 
     fn is_lent(&self) -> bool {
-        false
+        matches!(self.socket, Socket::Lent(_))
     }
 
     async fn take_back(&mut self) -> Result<(), Close> {
-        Ok(())
+        self.stop_tunnel().await
     }
 
     async fn end(&mut self) -> Result<(), Close> {
+        if self.is_lent() {
+            self.log.set_handed_over();
+            self.finish_tunnel().await?;
+        }
         let Some(encoder) = self.state.encoder() else {
             return match self.state {
                 State::Over => Ok(()),
@@ -201,6 +226,7 @@ impl ResponseSink for Wire {
     }
 
     async fn fail(&mut self, status: u16) -> Result<(), Close> {
+        self.take_back().await?;
         match self.state {
             State::Before | State::Head(..) => self.canned(status).await,
             State::Content(..) if self.is_complete() => self.end().await,
@@ -373,29 +399,5 @@ impl Wire {
             count(&mut self.log, &self.taken, length);
         }
         Ok(())
-    }
-}
-
-fn count(log: &mut RequestLog, taken: &Cell<u64>, bytes: usize) {
-    log.add_sent(bytes as u64);
-    taken.set(taken.get() + bytes as u64);
-}
-
-/// Waits until the client's window is open.
-fn poll_capacity(
-    stream: &mut SendStream<Bytes>,
-    waking: &mut Waking<'_>,
-) -> Poll<Result<usize, ()>> {
-    loop {
-        match stream.capacity() {
-            0 => {}
-            capacity => return Poll::Ready(Ok(capacity)),
-        }
-        match stream.poll_capacity(waking) {
-            // What was granted may have been taken back.
-            Poll::Ready(Some(Ok(_))) => {}
-            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(())),
-            Poll::Pending => return Poll::Pending,
-        }
     }
 }
