@@ -181,6 +181,58 @@ TOML
     like slurp("$dir/access"), qr{^GET /short/a%20b\?c=d HTTP/1\.1$}m, 'the access log has what the client asked for';
 };
 
+# A worker that dies, and files and rules that refuse, are errors of the server; what the app answers is its own.
+check 'pages of errors' => sub {
+    my $dir = scratch();
+    mkdir "$dir/$_" or die $! for qw(public public/errors);
+    spew("$dir/public/errors/404.html", 'our 404');
+    spew("$dir/public/errors/4xx.html", 'our 4xx');
+    spew("$dir/public/errors/5xx.html", 'our 5xx');
+    my $app = 'sub { my $path = $_[0]{PATH_INFO}; kill KILL => $$ if $path eq "/die"; return sub { my $w = $_[0]->([200, []]); $w->write("x" x 9); kill KILL => $$ } if $path eq "/cut"; [404, [], ["app"]] }';
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', $app);
+[[vhost]]
+name      = "a.org"
+documents = "public"
+[vhost.error_page]
+404   = "/errors/404.html"
+"4xx" = "/errors/4xx.html"
+"5xx" = "/errors/5xx.html"
+[[vhost.directory]]
+path = "/errors"
+deny = "all"
+[[vhost.directory]]
+path     = "/files"
+location = "public"
+
+[[vhost]]
+name       = "gone.org"
+documents  = "public"
+fallback   = "404"
+error_page = { 404 = "/none.html" }
+TOML
+    my $got = get($port, '/files/x', 'a.org');
+    is $got->status, 404, 'the status stays';
+    is $got->content, 'our 404', 'a file that is not there';
+    is $got->field('Content-Type'), 'text/html; charset=utf-8', 'the type is that of the page';
+    is $got->field('ETag'), undef, 'the page has no validators';
+    $got = get($port, '/errors/404.html', 'a.org');
+    is join(' ', $got->status, $got->content), '403 our 4xx', 'a rule; it does not hold for the page itself';
+    $got = get($port, '/files/x', 'a.org', 'POST');
+    is join(' ', $got->status, $got->content, $got->field('Allow')), '405 our 4xx GET, HEAD, OPTIONS', 'other fields stay';
+    $got = get($port, '/files/x', 'a.org', 'HEAD');
+    is join(' ', $got->status, $got->content, $got->field('Content-Length')), '404  7', 'HEAD';
+    is get($port, '/x', 'a.org')->content, 'app', 'the response of an app is not replaced';
+    $got = get($port, '/die', 'a.org');
+    is join(' ', $got->status, $got->content), '502 our 5xx', 'an app that died';
+    my $cut = Gepok::Test::Connection->new(port => $port);
+    $cut->send("GET /cut HTTP/1.1\r\nHost: a.org\r\nConnection: close\r\n\r\n");
+    unlike $cut->rest, qr/our/, 'a response that has begun is cut';
+    $got = get($port, '/x', 'gone.org');
+    is join(' ', $got->status, $got->content), "404 Not Found\n", 'without the file the text stays';
+    end($pid);
+    like slurp("$dir/log"), qr{there is no page '/none\.html' for errors with status 404}, 'and the log says so';
+};
+
 check 'rules' => sub {
     my $dir = scratch();
     mkdir "$dir/$_" or die $! for qw(public public/private public/private/open secret);

@@ -78,6 +78,13 @@ fn host(vhost: &Vhost) -> String {
         let (from, to) = (quoted(&rewrite.from), quoted(&rewrite.to));
         page += &marked(&format!("{from} = {to}"), &rewrite.source);
     }
+    if !vhost.error_pages.is_empty() {
+        page += "[vhost.error_page]\n";
+    }
+    for error in &vhost.error_pages {
+        let (status, path) = (quoted(&error.status), quoted(&error.path));
+        page += &marked(&format!("{status} = {path}"), &error.source);
+    }
     page += &directories;
     for directory in &vhost.directories {
         page += &marked("[[vhost.directory]]", &directory.source);
@@ -209,7 +216,7 @@ mod tests {
             typed("http_ports", "8080,:81"),
         ];
         let hosts = "[[vhost]]\nname = 'a'\naliases = ['*.b', 'c']\ndefault = true\ndirectory = {'/s' = '/srv'}\nindex_file = ['x', 'y']\n\
-                     redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nrewrite = {'/r/*' = '/s'}\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
+                     redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nrewrite = {'/r/*' = '/s'}\nerror_page = {404 = '/s/404.html', 5xx = '/s/5xx.html'}\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
                      [[vhost.directory]]\npath = '/p'\nlocation = '/l'\nallow = []\ndeny = ['all']\n";
         let hosts = file::parse("f", hosts);
         assert_eq!(hosts.errors, []);

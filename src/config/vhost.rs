@@ -19,6 +19,8 @@ pub struct Vhost {
     pub redirects: Vec<Redirect>,
     /// `rewrite`: the path, and the path that it stands for
     pub rewrites: Vec<Rewrite>,
+    /// `error_page`: a status or a class of them, and the path of the page
+    pub error_pages: Vec<ErrorPage>,
     /// `allow` and `deny` of the host
     pub rule: Rule,
     /// `directory`: parts of the host with a rule or with files
@@ -47,6 +49,17 @@ pub struct Rewrite {
     pub from: String,
     /// A path; `/*` at its end stands for the rest of the path
     pub to: String,
+}
+
+/// The page of an error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorPage {
+    /// Where it was said
+    pub source: Source,
+    /// A status, or `4xx` or `5xx`
+    pub status: String,
+    /// The path of a file of the host
+    pub path: String,
 }
 
 /// Who may come: any of `allow` and none of `deny`.

@@ -8,7 +8,7 @@ use super::options::Options;
 use super::source::Source;
 use super::table::{self, Entry};
 use super::value::{Text, kind_of, texts};
-use super::vhost::{Directory, Redirect, Rewrite, Rule, Vhost};
+use super::vhost::{Directory, ErrorPage, Redirect, Rewrite, Rule, Vhost};
 
 /// Options about files that a host can have for itself.
 pub(super) const OPTIONS: [&str; 9] = [
@@ -24,8 +24,15 @@ pub(super) const OPTIONS: [&str; 9] = [
 ];
 
 /// What else a host has.
-const OWN: [&str; 7] = [
-    "name", "aliases", "default", "redirect", "rewrite", "allow", "deny",
+const OWN: [&str; 8] = [
+    "error_page",
+    "name",
+    "aliases",
+    "default",
+    "redirect",
+    "rewrite",
+    "allow",
+    "deny",
 ];
 
 const OF_DIRECTORY: [&str; 4] = ["path", "location", "allow", "deny"];
@@ -98,6 +105,7 @@ impl Reader<'_> {
             options: Vec::new(),
             redirects: Vec::new(),
             rewrites: Vec::new(),
+            error_pages: Vec::new(),
             rule: Rule::default(),
             directories: Vec::new(),
         };
@@ -112,6 +120,7 @@ impl Reader<'_> {
                 },
                 "redirect" => vhost.redirects = self.redirects(at, value),
                 "rewrite" => vhost.rewrites = self.rewrites(at, value),
+                "error_page" => vhost.error_pages = self.error_pages(at, value),
                 "allow" | "deny" => self.rule(at, name, value, &mut vhost.rule),
                 "directory" | "directories" if is_array_of_tables(value.get_ref()) => {
                     vhost.directories = self.directories(at, value);
@@ -238,6 +247,16 @@ impl Reader<'_> {
             .into_iter()
             .map(|(source, from, to)| Rewrite { source, from, to })
             .collect()
+    }
+
+    fn error_pages(&mut self, at: usize, value: &Value<'_>) -> Vec<ErrorPage> {
+        let pairs = self.pairs(at, "error_page", "{ 404 = \"/404.html\" }", value);
+        let pages = pairs.into_iter().map(|(source, status, path)| ErrorPage {
+            source,
+            status,
+            path,
+        });
+        pages.collect()
     }
 
     /// The keys and texts of a table, and where each key stands.

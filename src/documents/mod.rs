@@ -280,6 +280,38 @@ impl Files {
         Some(answer)
     }
 
+    /// The file of this path as the content of an error's response; nothing where it can't be sent.
+    pub async fn page(
+        &self,
+        path: &str,
+        status: u16,
+        kept: &Fields,
+        request: &RequestHead,
+    ) -> Option<Answer> {
+        let parts = Parts::of_plain(path.as_bytes()).filter(|parts| parts.sound)?;
+        let (directory, own) = self.root.find(&parts.names)?;
+        let wanted = Wanted {
+            names: parts.names[own..].to_vec(),
+            slash: parts.slash,
+            codings: Codings::of(&request.fields),
+            content: request.method() != b"HEAD",
+        };
+        match self.look(directory, &wanted).await {
+            Ok(Found::File(chosen)) => Some(Directory::page(*chosen, status, kept)),
+            Err(refusal @ (Refusal::Link | Refusal::Failed(_))) => {
+                self.complain(directory, &wanted, &refusal);
+                None
+            }
+            _ => {
+                limited!(
+                    Warn,
+                    "there is no page '{path}' for errors with status {status}"
+                );
+                None
+            }
+        }
+    }
+
     async fn list(
         &self,
         place: &Place,
@@ -361,6 +393,27 @@ impl Directory {
             source: chosen.source,
         };
         representation.answer(head, now)
+    }
+}
+
+impl Directory {
+    /// An error's response has no validators: it is no representation of what was asked for.
+    fn page(chosen: Chosen, status: u16, kept: &Fields) -> Answer {
+        let is_contents = |name: &[u8]| {
+            name.get(..8)
+                .is_some_and(|begin| begin.eq_ignore_ascii_case(b"content-"))
+        };
+        let kept = kept.iter().filter(|(name, _)| !is_contents(name));
+        let mut fields: Vec<(&[u8], &[u8])> = kept.collect();
+        fields.push((b"Content-Type", chosen.kind.text.as_bytes()));
+        if let Some(coding) = chosen.coding {
+            fields.push((b"Content-Encoding", coding.as_bytes()));
+        }
+        let representation = Representation {
+            fields: &fields,
+            source: chosen.source,
+        };
+        representation.whole_with(status)
     }
 }
 

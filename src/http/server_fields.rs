@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::semantics::date::{imf_fixdate, seconds_now};
 
+/// Seconds after which a client may try again where the server was overloaded (RFC 9110 section 10.2.3).
+pub(super) const RETRY_AFTER: &str = "5";
+
 const DATE: &[u8] = b"Date: ";
 const CRLF: &[u8] = b"\r\n";
 

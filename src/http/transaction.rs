@@ -17,11 +17,13 @@ use super::forwarding::Forwarding;
 use super::request_body::RequestBody;
 use super::request_log::ParsedSoFar;
 use super::response_sink::ResponseSink;
+use super::server_fields;
 use crate::body::Part;
 use crate::dispatch::{Event, Exchange};
 use crate::documents::{Answer, of_app};
 use crate::log::limited;
 use crate::scoreboard::connections::State;
+use crate::semantics::field::Fields;
 use crate::semantics::field::may_be_trailer;
 use crate::semantics::message::{Content, Length, Request, RequestHead, ResponseHead, Timestamp};
 use crate::semantics::source::{Certainty, Source};
@@ -59,6 +61,7 @@ async fn serve<W: RequestBody + ResponseSink>(
     if let Decision::Server(responder) = context.site.route(&mut head, &source) {
         wire.show(State::Processing);
         if let Some(response) = responder.answer(&head, &source).await {
+            let response = context.site.with_error_page(&head, response).await;
             *parsed = ParsedSoFar::Head(head, source);
             return respond(response, wire, context).await;
         }
@@ -172,6 +175,7 @@ async fn relay(
 ) -> Result<(), Close> {
     // How long the app may write nothing; zero is no limit.
     let mut silence = Duration::ZERO;
+    let mut progress = Progress::Nothing;
     // What came together with a head, and was not sent yet.
     let mut following = None;
     loop {
@@ -217,7 +221,9 @@ async fn relay(
                 if !exchange.has_lent_socket() && context.site.offloads(&head) {
                     // The worker is free, whatever content it would send.
                     exchange.complete();
-                    if let Some(response) = context.site.offloaded(exchange.head(), &head).await {
+                    let request = exchange.head();
+                    if let Some(response) = context.site.offloaded(request, &head).await {
+                        let response = context.site.with_error_page(request, response).await;
                         return send(response, wire).await;
                     }
                 }
@@ -258,8 +264,9 @@ async fn relay(
                     limited!(Error, "a response can't be sent: {error}");
                     // The client is there, and gets no more of this response.
                     exchange.complete();
-                    return wire.fail(500).await;
+                    return fail(500, progress, exchange, wire, context).await;
                 }
+                progress = Progress::HeadSent;
             }
             Event::Chunk(piece) => {
                 if wire.is_lent() {
@@ -279,11 +286,43 @@ async fn relay(
             // Perhaps nothing is left that would end it.
             Event::WriterKept => silence = context.settings.timeout,
             Event::End => return wire.end().await,
-            Event::Failed => return wire.fail(502).await,
-            Event::Overloaded => return wire.fail(503).await,
-            Event::TimedOut => return wire.fail(504).await,
+            Event::Failed => return fail(502, progress, exchange, wire, context).await,
+            Event::Overloaded => return fail(503, progress, exchange, wire, context).await,
+            Event::TimedOut => return fail(504, progress, exchange, wire, context).await,
         }
     }
+}
+
+/// How much of an app's response was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// No final head
+    Nothing,
+    /// Its head at least
+    HeadSent,
+}
+
+/// Ends a response that the app does not give: with the host's page where nothing was sent and it has one.
+async fn fail(
+    status: u16,
+    progress: Progress,
+    exchange: &Exchange,
+    wire: &mut impl ResponseSink,
+    context: &Context,
+) -> Result<(), Close> {
+    if progress == Progress::Nothing && !exchange.has_lent_socket() {
+        let fields = match status {
+            503 => {
+                Fields::from_pairs([(&b"Retry-After"[..], server_fields::RETRY_AFTER.as_bytes())])
+            }
+            _ => Fields::default(),
+        };
+        let page = context.site.error_page(exchange.head(), status, &fields);
+        if let Some(response) = page.await {
+            return send(response, wire).await;
+        }
+    }
+    wire.fail(status).await
 }
 
 /// Waits for the next part of an app's response; zero is no limit.

@@ -104,6 +104,7 @@ fn host(vhost: &Vhost, directories: Vec<documents::Settings>) -> site::HostSetti
         directories,
         redirects: vhost.redirects.clone(),
         rewrites: vhost.rewrites.clone(),
+        error_pages: vhost.error_pages.clone(),
         rules: vhost.rules.clone(),
     }
 }

@@ -1,5 +1,6 @@
 //! One virtual host: its redirects, its rules of access, its files.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::mappings::Mappings;
@@ -14,12 +15,14 @@ use crate::semantics::target::Target;
 #[derive(Debug, Default)]
 pub(super) struct Host {
     /// With the status of each.
-    redirects: Mappings<u16>,
-    rewrites: Mappings<()>,
-    rules: Rules,
+    pub(super) redirects: Mappings<u16>,
+    pub(super) rewrites: Mappings<()>,
+    pub(super) rules: Rules,
     pub(super) files: Option<Rc<Files>>,
+    /// The paths of the pages of errors, by their statuses.
+    pub(super) error_pages: BTreeMap<u16, String>,
     #[cfg(test)]
-    name: String,
+    pub(super) name: String,
 }
 
 /// What a host does with a request, before it looks at files.
@@ -33,27 +36,18 @@ pub(super) enum Step {
     Take(Option<Vec<u8>>),
 }
 
-impl Host {
-    pub(super) fn new(
-        redirects: Vec<Redirect>,
-        rewrites: Vec<Mapping>,
-        rules: Rules,
-        files: Option<Rc<Files>>,
-    ) -> Self {
-        let redirects = redirects.into_iter();
-        let rewrites = rewrites.into_iter();
-        Host {
-            redirects: redirects
-                .map(|redirect| (redirect.mapping, redirect.status))
-                .collect(),
-            rewrites: rewrites.map(|mapping| (mapping, ())).collect(),
-            rules,
-            files,
-            #[cfg(test)]
-            name: String::new(),
-        }
-    }
+pub(super) fn redirects(redirects: Vec<Redirect>) -> Mappings<u16> {
+    let redirects = redirects.into_iter();
+    redirects
+        .map(|redirect| (redirect.mapping, redirect.status))
+        .collect()
+}
 
+pub(super) fn rewrites(rewrites: Vec<Mapping>) -> Mappings<()> {
+    rewrites.into_iter().map(|mapping| (mapping, ())).collect()
+}
+
+impl Host {
     /// What is to be done with a request before files are looked at.
     pub(super) fn step(&self, head: &RequestHead, client: &Source) -> Step {
         if self.redirects.is_empty() && self.rewrites.is_empty() && self.rules.is_empty() {
@@ -136,7 +130,12 @@ mod tests {
             },
         )]);
         let moved = vec![redirect("/a/moved", "/")];
-        let host = Host::new(moved, all, rules, None);
+        let host = Host {
+            redirects: redirects(moved),
+            rewrites: rewrites(all),
+            rules,
+            ..Host::default()
+        };
         let client = Source::from(crate::semantics::source::Endpoints::Unix {
             pid: 1,
             uid: 1,
@@ -179,7 +178,10 @@ mod tests {
             redirect("/q", "/s?a=1"),
             redirect("/f", "/s#part"),
         ];
-        let host = Host::new(all, Vec::new(), Rules::default(), None);
+        let host = Host {
+            redirects: redirects(all),
+            ..Host::default()
+        };
         let client = Source::from(crate::semantics::source::Endpoints::Unix {
             pid: 1,
             uid: 1,

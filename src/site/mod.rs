@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::documents::offload::Offload;
 use crate::documents::{self, Answer, Disks, Files, Place};
 use crate::scoreboard::Board;
 use crate::semantics::access::Rule;
+use crate::semantics::field::Fields;
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::{RequestHead, ResponseHead};
 use crate::semantics::source::Source;
@@ -57,6 +59,8 @@ pub struct HostSettings {
     pub redirects: Vec<Redirect>,
     /// Paths that stand for others.
     pub rewrites: Vec<Mapping>,
+    /// The paths of the pages of errors, by their statuses.
+    pub error_pages: BTreeMap<u16, String>,
     /// Who may come to a path and what is below it.
     pub rules: Vec<(String, Rule)>,
 }
@@ -164,6 +168,29 @@ impl Site {
         Some(Response { head, body })
     }
 
+    /// The host's page for a status that is an error, where it has one; the response to a request with this head. `kept`: fields
+    /// that it has besides.
+    pub async fn error_page(
+        &self,
+        request: &RequestHead,
+        status: u16,
+        kept: &Fields,
+    ) -> Option<Response> {
+        let (files, path) = self.plan.borrow().error_page(request, status)?;
+        let Answer { head, body } = files.page(&path, status, kept, request).await?;
+        Some(Response { head, body })
+    }
+
+    /// This response, or the host's page in its place where it is an error that has one.
+    pub async fn with_error_page(&self, request: &RequestHead, response: Response) -> Response {
+        let Response { head, .. } = &response;
+        if head.status < 400 {
+            return response;
+        }
+        let page = self.error_page(request, head.status, &head.fields);
+        page.await.unwrap_or(response)
+    }
+
     /// Whether [`offloaded`](Self::offloaded) has a response.
     pub fn offloads(&self, head: &ResponseHead) -> bool {
         let plan = self.plan.borrow();
@@ -186,7 +213,15 @@ impl Plan {
                     for settings in settings.hosts {
                         let files = files(&settings.directories, &disks);
                         let rules = Rules::new(settings.rules);
-                        let host = Host::new(settings.redirects, settings.rewrites, rules, files);
+                        let host = Host {
+                            redirects: host::redirects(settings.redirects),
+                            rewrites: host::rewrites(settings.rewrites),
+                            rules,
+                            files,
+                            error_pages: settings.error_pages,
+                            #[cfg(test)]
+                            name: String::new(),
+                        };
                         hosts.add(host, &settings.names, settings.default);
                     }
                     Served::Hosts(hosts)
@@ -194,6 +229,15 @@ impl Plan {
             },
             offload: Offload::new(&settings.files.internal, &settings.files.sendfile).map(Rc::new),
         }
+    }
+
+    fn error_page(&self, request: &RequestHead, status: u16) -> Option<(Rc<Files>, String)> {
+        let Served::Hosts(hosts) = &self.served else {
+            return None;
+        };
+        let host = hosts.find(asked(request))?;
+        let path = host.error_pages.get(&status)?.clone();
+        Some((Rc::clone(host.files.as_ref()?), path))
     }
 
     fn route(&self, head: &mut RequestHead, source: &Source) -> Decision {

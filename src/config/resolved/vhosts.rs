@@ -1,6 +1,6 @@
 //! What virtual hosts mean.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use anyhow::{Result, anyhow};
@@ -30,6 +30,8 @@ pub struct Vhost {
     pub redirects: Vec<Redirect>,
     /// Paths that stand for others
     pub rewrites: Vec<Mapping>,
+    /// The paths of the pages of errors, by their statuses
+    pub error_pages: BTreeMap<u16, String>,
     /// Who may come to a path and what is below it
     pub rules: Vec<(String, Rule)>,
 }
@@ -139,6 +141,7 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
             });
         }
     }
+    let error_pages = error_pages(said, &files)?;
     let redirects = said.redirects.iter().map(redirect);
     let rewrites = said.rewrites.iter().map(rewrite);
     Ok(Vhost {
@@ -148,6 +151,7 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
         files,
         redirects: redirects.collect::<Result<_>>()?,
         rewrites: rewrites.collect::<Result<_>>()?,
+        error_pages,
         rules,
     })
 }
@@ -231,6 +235,47 @@ fn rewrite(said: &vhost::Rewrite) -> Result<Mapping> {
         return Err(wrong(&said.source, why));
     }
     Ok(mapping)
+}
+
+/// The pages by their statuses. A status by itself comes before its class.
+fn error_pages(said: &vhost::Vhost, files: &Files) -> Result<BTreeMap<u16, String>> {
+    let (mut of_classes, mut pages) = (BTreeMap::new(), BTreeMap::new());
+    for page in &said.error_pages {
+        let at = |why: String| wrong(&page.source, why);
+        let path = page.path.as_str();
+        if !is_url(path) || path.ends_with('/') {
+            let path = path.escape_debug();
+            return Err(at(format!(
+                "'{path}' is not the path of a page, such as /errors/404.html"
+            )));
+        }
+        let names = |path: &str| -> Vec<String> {
+            let names = path.split('/').filter(|name| !name.is_empty());
+            names.map(str::to_owned).collect()
+        };
+        let is_below = |directory: &Directory| names(path).starts_with(&names(&directory.url));
+        if !files.directories.iter().any(is_below) {
+            let why = format!("'{path}' is in no directory of files of this host");
+            return Err(at(why));
+        }
+        let status = match page.status.as_str() {
+            class @ ("4xx" | "5xx") => {
+                let first = if class == "4xx" { 400 } else { 500 };
+                of_classes.extend((first..first + 100).map(|status| (status, path.to_owned())));
+                continue;
+            }
+            status => status.parse().ok(),
+        };
+        let Some(status) = status.filter(|status| (400..600).contains(status)) else {
+            let status = page.status.escape_debug();
+            return Err(at(format!(
+                "'{status}' is not the status of an error, such as 404 or 5xx"
+            )));
+        };
+        pages.insert(status, path.to_owned());
+    }
+    of_classes.append(&mut pages);
+    Ok(of_classes)
 }
 
 /// Whether the place is a path of the same host.
@@ -466,6 +511,18 @@ mod tests {
             (
                 "[[vhost]]\nname='a'\nrewrite = '/y'",
                 "f:3: 'rewrite' needs a table, as { \"/old/*\" = \"/new/*\" }, not a text",
+            ),
+            (
+                "[[vhost]]\nname='a'\nerror_page = {404 = '/404.html'}",
+                "f:3: '/404.html' is in no directory of files of this host",
+            ),
+            (
+                "[[vhost]]\nname='a'\ndocuments = '/d'\nerror_page = {304 = '/404.html'}",
+                "f:4: '304' is not the status of an error, such as 404 or 5xx",
+            ),
+            (
+                "[[vhost]]\nname='a'\ndocuments = '/d'\nerror_page = {404 = '404.html'}",
+                "f:4: '404.html' is not the path of a page, such as /errors/404.html",
             ),
             (
                 "[[vhost]]\nname='a'\nredirect = {'/x' = [404, '/y']}",

@@ -14,6 +14,7 @@ use super::digits::{ChunkSize, Decimal};
 use super::framing::{Facts, Method};
 use super::own_chunks::{OwnChunks, Pass};
 use super::syntax::is_token_byte;
+use crate::http::server_fields::RETRY_AFTER;
 use crate::semantics::field::decimal;
 
 /// The interim response that lets a client send its content (RFC 9110 section 15.2.1).
@@ -21,9 +22,6 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The last chunk and an empty trailer section.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-/// Seconds after which a client may try again where the server was overloaded (RFC 9110 section 10.2.3).
-const RETRY_AFTER: &[u8] = b"5";
 
 const CRLF: &[u8] = b"\r\n";
 
@@ -334,7 +332,7 @@ pub fn canned(out: &mut Vec<u8>, facts: &Facts, status: u16, text: &str, own: Li
     status_line(out, status);
     out.extend_from_slice(own.all);
     if status == 503 {
-        field(out, b"Retry-After", RETRY_AFTER);
+        field(out, b"Retry-After", RETRY_AFTER.as_bytes());
     }
     field(out, b"Content-Type", b"text/plain");
     field(

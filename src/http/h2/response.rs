@@ -10,12 +10,10 @@ use crate::http::context::Context;
 use crate::http::error::ResponseError;
 use crate::http::h1::framing::Method;
 use crate::http::h1::write::Body;
+use crate::http::server_fields;
 use crate::semantics::field::{Fields, decimal};
 use crate::semantics::message::ResponseHead;
 use crate::semantics::status;
-
-/// Seconds after which a client may try again where the server was overloaded.
-const RETRY: &str = "5";
 
 /// The head of a final response, and how its content follows.
 ///
@@ -105,7 +103,10 @@ pub(super) fn canned(status: u16, length: usize, context: &Context) -> Response<
     *head.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let fields = head.headers_mut();
     if status == 503 {
-        fields.insert(RETRY_AFTER, HeaderValue::from_static(RETRY));
+        fields.insert(
+            RETRY_AFTER,
+            HeaderValue::from_static(server_fields::RETRY_AFTER),
+        );
     }
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     fields.insert(CONTENT_LENGTH, length.into());
