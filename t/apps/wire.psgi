@@ -18,6 +18,10 @@ sub {
     if ($env->{PATH_INFO} eq '/fields') {
         return [200, ['Content-Type' => 'text/plain'], [join ',', sort grep {/^HTTP_|^CONTENT_/} keys %$env]];
     }
+    # /answer/404?name=value&...: that status, with these fields.
+    if ($env->{PATH_INFO} =~ m{^/answer/(\d+)$}) {
+        return [$1, [map { split /=/, $_, 2 } split /&/, $env->{QUERY_STRING}], ['content']];
+    }
     # No Content-Length: HTTP::Server::PSGI and its like would close.
     my $line = join '|', map { $_ // 'undef' } @$env{qw(REQUEST_METHOD PATH_INFO QUERY_STRING REQUEST_URI)},
         $env->{CONTENT_LENGTH} || 0, $content;

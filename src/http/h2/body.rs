@@ -9,7 +9,7 @@ use super::request;
 use super::wire::Wire;
 use crate::http::close::Close;
 use crate::http::error::{BodyError, Error};
-use crate::http::h1::framing::{self, Framing};
+use crate::http::h1::framing::{self, Framing, Method};
 use crate::http::limits::Limits;
 use crate::http::request_body::{Length, Received, RequestBody};
 use crate::pace::Pace;
@@ -28,6 +28,8 @@ impl RequestBody for Wire {
             return Length::None;
         }
         match self.facts.content {
+            // What follows a CONNECT is meant for a tunnel.
+            _ if self.facts.method == Method::Connect => Length::None,
             // Trailers may follow.
             Framing::Length(0) if !self.request.is_end_stream() => Length::Unknown,
             Framing::Length(length) => Length::Known(length),

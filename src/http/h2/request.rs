@@ -9,6 +9,7 @@ use ::http::header::{
     CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
 };
 use ::http::request::Parts;
+use ::http::uri::PathAndQuery;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -35,6 +36,7 @@ pub(super) fn head(parts: &Parts, limits: &Limits) -> Result<RequestHead, Error>
     if tunnel.is_some_and(|protocol| !protocol.as_str().eq_ignore_ascii_case("websocket")) {
         return Err(Error::UnknownProtocol);
     }
+    check_pseudo_fields(parts)?;
     let target = target(parts);
     if target.len() > limits.target {
         return Err(Error::TargetTooLong);
@@ -141,6 +143,19 @@ fn target(parts: &Parts) -> &str {
         (&Method::CONNECT, Some(authority)) if !is_tunnel => authority.as_str(),
         _ => parts.uri.path_and_query().map_or("", |path| path.as_str()),
     }
+}
+
+/// Refuses what the crate takes for a request although RFC 9113 section 8.3.1 does not: one without `:path`, where there is no
+/// `:authority` either, and an empty `:scheme`.
+fn check_pseudo_fields(parts: &Parts) -> Result<(), Error> {
+    let path = parts.uri.path_and_query();
+    // A path that is missing is shown as `/`, but does not equal it.
+    let missing = parts.method != Method::CONNECT
+        && path.is_some_and(|path| path.as_str() == "/" && *path != PathAndQuery::from_static("/"));
+    if missing || parts.uri.scheme_str() == Some("") {
+        return Err(TargetError::Form.into());
+    }
+    Ok(())
 }
 
 /// The host: `:authority`, else the Host field. They may not differ (RFC 9113 section 8.3.1).
