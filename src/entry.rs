@@ -3,6 +3,7 @@
 //! Both end in [`server::run`]; what differs is who made the interpreter, and who loads the app. What controls a running server
 //! that runs ends in [`running`].
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::RawFd;
@@ -32,12 +33,12 @@ use crate::process::handover;
 use crate::process::master::Ended;
 use crate::process::signal;
 use crate::process::terminal;
-use crate::psgi::{self, ChildExit, PsgiApp};
+use crate::psgi::{self, Apps, ChildExit, PsgiApp};
 use crate::scoreboard::status;
 use crate::semantics::wording::plain;
 use crate::server::running::{self, ControlError, Running};
-use crate::server::{self, Configuration, Entry};
-use crate::worker::{App, ServerFacts};
+use crate::server::{self, Configuration, Entry, settings};
+use crate::worker::{App, HostApp, HostAppSource, HostApps, ServerFacts};
 use crate::xs::{self, Entries, Pairs};
 
 /// The exit status for a mistake of the operator's.
@@ -52,8 +53,8 @@ const LOADER: &str = include_str!("../perl/lib/Gepok/Loader.pm");
 
 /// Where the app comes from.
 enum Source {
-    /// It is here already: workers get it by fork.
-    Loaded(Code),
+    /// It is here already, or no request can go to it: workers get it by fork.
+    Loaded(Option<Code>),
     /// Each worker calls this to get it (Plack::Loader::Delayed).
     Builder(Code),
     /// The master loads it, once it has given up root's rights.
@@ -74,6 +75,10 @@ struct PerlEntry {
     verify_callback: Option<Code>,
     /// A subclass's `access_log`.
     access_log: Option<Code>,
+    /// Apps of virtual hosts that are here already.
+    of_hosts: HostCodes,
+    /// How files of apps are loaded.
+    how: AppOptions,
     /// Descriptors that a supervisor has handed in, and copies of them.
     copies: Vec<(RawFd, RawFd)>,
     /// The status that the app has exited with while the master loaded it.
@@ -103,7 +108,11 @@ impl Entry for PerlEntry {
         let Some(Source::Preload(options)) = &self.source else {
             return Ok(());
         };
-        match load(self.perl, options) {
+        let loaded = self
+            .of_hosts
+            .load(self.perl, &self.how)
+            .and_then(|()| own_app(self.perl, options, &self.of_hosts.hosts));
+        match loaded {
             Ok(app) => {
                 self.source = Some(Source::Loaded(app));
                 Ok(())
@@ -149,18 +158,31 @@ impl Entry for PerlEntry {
             .take()
             .context("this process has its app already")?
         {
-            Source::Loaded(app) => app,
+            Source::Loaded(Some(app)) => Some(app),
+            Source::Loaded(None) => own_app(self.perl, &self.how, &facts.hosts).map_err(failed)?,
             Source::Builder(builder) => {
                 let built = builder.call(&[]).map_err(failed)?;
-                built
-                    .filter(Code::is_callable)
-                    .context("the app's builder gave no code reference")?
+                let built = built.filter(Code::is_callable);
+                Some(built.context("the app's builder gave no code reference")?)
             }
             Source::Preload(options) | Source::Load(options) => {
-                load(self.perl, &options).map_err(failed)?
+                own_app(self.perl, &options, &facts.hosts).map_err(failed)?
             }
         };
-        let app = PsgiApp::new(app, facts.clone(), channel, self.access_log.take());
+        let apps = Apps {
+            own: app,
+            of_hosts: self
+                .of_hosts
+                .all(self.perl, &self.how, &facts.hosts)
+                .map_err(failed)?,
+        };
+        let app = PsgiApp::new(
+            self.perl,
+            apps,
+            facts.clone(),
+            channel,
+            self.access_log.take(),
+        );
         let mut app = app.map_err(failed)?;
         if let Some(callback) = self.verify_callback.take() {
             app.at_certificate(callback);
@@ -176,6 +198,89 @@ impl Entry for PerlEntry {
         }
         Ok(Box::new(app))
     }
+}
+
+/// The app of the server, if requests can go to it.
+fn own_app(perl: Perl, options: &AppOptions, hosts: &HostApps) -> Result<Option<Code>, Failure> {
+    match hosts.need_servers {
+        true => load(perl, options).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Apps of virtual hosts that this process has, before it knows whether it needs them.
+struct HostCodes {
+    /// Which hosts have one, at the start.
+    hosts: HostApps,
+    /// Code references of the program, by the names of their hosts.
+    given: HashMap<String, Rc<Code>>,
+    /// Those that were loaded, by file or module: hosts that name the same one share it.
+    loaded: HashMap<String, Rc<Code>>,
+}
+
+impl HostCodes {
+    fn new(config: &Config, hooks: &mut Hooks) -> Self {
+        let hosts = settings::host_apps(config, &handover::origin());
+        let code = |app: &HostApp| {
+            let code = hooks.take(&format!("app:{}", app.name))?;
+            Some((app.name.clone(), Rc::new(code)))
+        };
+        HostCodes {
+            given: hosts.apps.iter().filter_map(code).collect(),
+            hosts,
+            loaded: HashMap::new(),
+        }
+    }
+
+    fn has_files(&self) -> bool {
+        let is_file = |app: &HostApp| matches!(app.source, HostAppSource::Named(_));
+        self.hosts.apps.iter().any(is_file)
+    }
+
+    /// Loads those of the start.
+    fn load(&mut self, perl: Perl, how: &AppOptions) -> Result<(), Failure> {
+        let hosts = self.hosts.clone();
+        self.all(perl, how, &hosts).map(drop)
+    }
+
+    /// The apps of these hosts; those that are not here are loaded.
+    fn all(
+        &mut self,
+        perl: Perl,
+        how: &AppOptions,
+        hosts: &HostApps,
+    ) -> Result<HashMap<Vec<u8>, Rc<Code>>, Failure> {
+        let mut all = HashMap::new();
+        for app in &hosts.apps {
+            let code = match &app.source {
+                HostAppSource::Code => self.given.get(&app.name).cloned(),
+                HostAppSource::Named(name) => Some(match self.loaded.get(name) {
+                    Some(code) => Rc::clone(code),
+                    None => {
+                        let code = Rc::new(load_named(perl, how, name, &app.label)?);
+                        self.loaded.insert(name.clone(), Rc::clone(&code));
+                        code
+                    }
+                }),
+            };
+            let code = code.ok_or_else(|| Failure::Died(format!("{} is not there", app.label)))?;
+            all.insert(app.name.clone().into_bytes(), code);
+        }
+        Ok(all)
+    }
+}
+
+/// Loads the app of a host.
+fn load_named(perl: Perl, how: &AppOptions, name: &str, label: &str) -> Result<Code, Failure> {
+    let options = AppOptions {
+        path: Some(name.to_owned()),
+        eval: None,
+        ..how.clone()
+    };
+    load(perl, &options).map_err(|failure| match failure {
+        Failure::Died(why) => Failure::Died(format!("{label} can't be loaded: {why}")),
+        other => other,
+    })
 }
 
 /// What Perl code has died or left with, as an error of the entry's.
@@ -214,19 +319,39 @@ pub fn serve(parsed: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
     warn(&parsed);
     let access_log = hooks.take("access_log");
     parsed.options.logging.access_hook = access_log.is_some();
+    let config = understood_config(&parsed.options)?;
+    let mut of_hosts = HostCodes::new(&config, &mut hooks);
+    let mut how = parsed.options.app.clone();
+    // Unless the program has said it, as plackup does.
+    how.env = None;
     let source = match (hooks.take("builder"), hooks.take("app")) {
-        (Some(builder), _) => Some(Source::Builder(builder)),
-        (None, Some(app)) => Some(Source::Loaded(app)),
-        (None, None) => return Err("there is no app to run".to_owned()),
+        (Some(builder), _) => Source::Builder(builder),
+        (None, Some(app)) => Source::Loaded(Some(app)),
+        (None, None) if of_hosts.hosts.need_servers => {
+            return Err("there is no app to run".to_owned());
+        }
+        (None, None) => Source::Loaded(None),
     };
+    let perl = hooks.perl();
+    if of_hosts.has_files() {
+        perl.provide("Gepok/Loader.pm", LOADER)
+            .map_err(|failure| failure.to_string())?;
+    }
+    if matches!(source, Source::Loaded(_)) && !gives_up_root(&parsed.options) {
+        of_hosts
+            .load(perl, &how)
+            .map_err(|failure| plain(&failure.to_string()).into_owned())?;
+    }
     let mut entry = PerlEntry {
-        perl: hooks.perl(),
-        source,
+        perl,
+        source: Some(source),
         before_prefork: hooks.take("before_prefork"),
         server_ready: hooks.take("server_ready"),
         child_exit: child_exit(&parsed.options, &mut hooks)?,
         verify_callback: hooks.take("ssl_verify_callback"),
         access_log,
+        of_hosts,
+        how,
         copies: copies.iter().filter_map(|(_, text)| copy(text)).collect(),
         exited: None,
     };
@@ -482,12 +607,17 @@ fn print(page: Page) -> i32 {
 
 fn serve_command(understood: Understood, sources: Sources, interpreter: &Interpreter) -> i32 {
     let options = &understood.options;
-    let source = match prepare(options, interpreter) {
+    let mut hooks = Hooks::new(interpreter.perl(), Vec::new());
+    let of_hosts = understood_config(options).map(|config| HostCodes::new(&config, &mut hooks));
+    let mut of_hosts = match of_hosts {
+        Ok(of_hosts) => of_hosts,
+        Err(message) => return mistake(&understood.locate(message)),
+    };
+    let source = match prepare(options, &mut of_hosts, interpreter) {
         Ok(source) => source,
         Err(Failure::Exit(status)) => return status,
         Err(failure) => return mistake(&failure),
     };
-    let mut hooks = Hooks::new(interpreter.perl(), Vec::new());
     let child_exit = match child_exit(options, &mut hooks) {
         Ok(child_exit) => child_exit,
         Err(message) => return mistake(&message),
@@ -500,6 +630,8 @@ fn serve_command(understood: Understood, sources: Sources, interpreter: &Interpr
         child_exit,
         verify_callback: None,
         access_log: None,
+        of_hosts,
+        how: options.app.clone(),
         copies: Vec::new(),
         exited: None,
     };
@@ -535,14 +667,21 @@ fn child_exit(options: &Options, hooks: &mut Hooks) -> Result<Option<ChildExit>,
 }
 
 /// Makes the interpreter fit for apps, and loads the app where it is to be preloaded.
-fn prepare(options: &Options, interpreter: &Interpreter) -> Result<Source, Failure> {
+fn prepare(
+    options: &Options,
+    of_hosts: &mut HostCodes,
+    interpreter: &Interpreter,
+) -> Result<Source, Failure> {
     interpreter.name_executable()?;
     let perl = interpreter.perl();
     perl.provide("Gepok/Loader.pm", LOADER)?;
     let app = options.app.clone();
     Ok(match app.preload {
         true if gives_up_root(options) => Source::Preload(app),
-        true => Source::Loaded(load(perl, &app)?),
+        true => {
+            of_hosts.load(perl, &app)?;
+            Source::Loaded(own_app(perl, &app, &of_hosts.hosts)?)
+        }
         false => Source::Load(app),
     })
 }
@@ -592,6 +731,11 @@ fn run(
             server::run(&config, configuration, &origin, entry)
         })
         .map_err(|error| plain(&format!("{error:#}")).into_owned())
+}
+
+/// The same, before the server runs.
+fn understood_config(options: &Options) -> Result<Config, String> {
+    config(options).map_err(|error| plain(&format!("{error:#}")).into_owned())
 }
 
 /// What the options mean, with the sockets that a supervisor has handed in.

@@ -94,6 +94,52 @@ pub struct Listener {
     pub tls: bool,
 }
 
+/// The app of a virtual host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostApp {
+    /// The name of the host.
+    pub name: String,
+    /// How messages name the app, with the place where it was said.
+    pub label: String,
+    /// Where it comes from.
+    pub source: HostAppSource,
+}
+
+impl HostApp {
+    /// Whether it is the same app of the same host, wherever that is said.
+    pub fn is_as(&self, other: &HostApp) -> bool {
+        (&self.name, &self.source) == (&other.name, &other.source)
+    }
+}
+
+/// Where the app of a virtual host comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostAppSource {
+    /// A file or a module.
+    Named(String),
+    /// A code reference of the program that runs the server.
+    Code,
+}
+
+/// Which apps the server's hosts have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostApps {
+    /// Those of virtual hosts.
+    pub apps: Vec<HostApp>,
+    /// Whether requests can go to the server's own app, too.
+    pub need_servers: bool,
+}
+
+impl HostApps {
+    /// Without virtual hosts the server has one app.
+    pub fn of_one_host() -> Self {
+        HostApps {
+            apps: Vec::new(),
+            need_servers: true,
+        }
+    }
+}
+
 /// What an app learns about the server.
 #[derive(Clone, Debug)]
 pub struct ServerFacts {
@@ -107,6 +153,8 @@ pub struct ServerFacts {
     pub psgix_io: bool,
     /// Whether the server sends files that the app names by X-Sendfile.
     pub xsendfile: bool,
+    /// The apps that are to be loaded.
+    pub hosts: HostApps,
     /// Which responses are compressed, if any.
     pub compress: Option<coding::Settings>,
 }

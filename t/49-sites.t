@@ -333,12 +333,115 @@ check 'a reload adds and removes hosts on open connections' => sub {
     end($pid);
 };
 
+# Each host its own app, in every worker; the app learns which host it is.
+check 'an app for each host' => sub {
+    my $dir = scratch();
+    my $app = sub { "our \$calls; my \$loaded = rand; sub { my \$env = shift; \$calls++; "
+        . "\$env->{'psgix.harakiri.commit'} = 1 if \$env->{PATH_INFO} eq '/last'; "
+        . "push \@{ \$env->{'psgix.cleanup.handlers'} }, sub { \$main::cleaned = '$_[0]' } if \$env->{PATH_INFO} eq '/cleanup'; "
+        . "sleep 600 if \$env->{PATH_INFO} eq '/hang'; "
+        . "[200, ['X-Pid' => \$\$, 'X-Cleaned' => \$main::cleaned // ''], [join ',', '$_[0]', map { \$_ // 'undef' } \@\$env{qw(SERVER_NAME gepok.vhost HTTP_HOST)}]] }" };
+    spew("$dir/$_.psgi", $app->($_)) for qw(a b own);
+    mkdir "$dir/public" or die $!;
+    spew("$dir/public/x.txt", 'there');
+    my $text = <<'TOML';
+[[vhost]]
+name    = "A.org"
+aliases = "*.a.org"
+app     = "a.psgi"
+[[vhost]]
+name    = "b.org"
+app     = "b.psgi"
+default = true
+[[vhost]]
+name    = "own.org"
+[[vhost]]
+name      = "files.org"
+documents = "public"
+fallback  = "404"
+TOML
+    for my $mode ([], ['--no-preload-app'], ['--start-servers', 0]) {
+        my ($pid, $port) = begin("$dir", $text, 'own.psgi', @$mode);
+        my $name = "@$mode" || 'preloaded';
+        is get($port, '/', 'x.a.org')->content, 'a,a.org,a.org,x.a.org',    "$name: the first host's app";
+        is get($port, '/', 'c.org')->content,   'b,b.org,b.org,c.org',      "$name: the second one's";
+        is get($port, '/', 'own.org')->content, 'own,own.org,own.org,own.org', "$name: the server's, for a host without one";
+        get($port, '/cleanup', 'a.org');
+        is get($port, '/', 'b.org')->field('X-Cleaned'), 'a', "$name: the same process serves both, and cleans up";
+        if (!@$mode || $mode->[1] // 1) {
+            my $before = get($port, '/last', 'b.org')->field('X-Pid');
+            ok soon { get($port, '/', 'a.org')->field('X-Pid') != $before }, "$name: an app of a host can end its worker";
+            is get($port, '/', 'b.org')->content, 'b,b.org,b.org,b.org', "$name: the next worker has all apps";
+            my $hangs = Gepok::Test::Connection->new(port => $port);
+            $hangs->send("GET /hang HTTP/1.1\r\nHost: a.org\r\n\r\n");
+            is get($port, '/x.txt', 'files.org')->content, 'there', "$name: a host without code answers while the worker hangs";
+            @started = grep { $_ != $pid } @started;
+            kill INT => $pid;
+            waitpid $pid, 0;
+            next;
+        }
+        end($pid);
+    }
+};
+
+# No app.psgi is asked for where no request can go to it.
+check 'hosts with apps of their own need no other' => sub {
+    my $dir = scratch();
+    spew("$dir/a.psgi", "sub { [200, [], ['a']] }");
+    mkdir "$dir/public" or die $!;
+    my ($pid, $port) = begin("$dir", "[[vhost]]\nname = 'a.org'\napp = 'a.psgi'\n[[vhost]]\nname = 'f.org'\ndocuments = 'public'\nfallback = '404'\n");
+    is get($port, '/', 'a.org')->content, 'a', 'it serves';
+    end($pid);
+    for my $mode ([], ['--no-preload-app']) {
+        spew("$dir/b.psgi", "die 'no such thing'");
+        spew("$dir/site.toml", "http_ports = ['127.0.0.1:$port']\n[[vhost]]\nname = 'a.org'\napp = 'a.psgi'\n[[vhost]]\nname = 'b.org'\napp = 'b.psgi'\n");
+        my ($status, $output) = run_command([$bin, '-c', 'site.toml', @$mode], dir => "$dir");
+        is $status >> 8, 2, "@$mode: an app that can't be loaded: exit status 2" if !@$mode;
+        ok $status, 'it does not start';
+        like $output, qr{site\.toml:5: the app of the virtual host 'b\.org' can't be loaded: Error while loading \S+/b\.psgi: no such thing},
+            'and says which host, file and why';
+    }
+};
+
+# HUP loads all apps again, or leaves everything as it was.
+check 'a reload loads the apps of all hosts' => sub {
+    my $dir = scratch();
+    my $app = sub { spew("$dir/$_[0].psgi", "sub { [200, [], ['$_[1]']] }") };
+    $app->(a => 'old a');
+    $app->(b => 'old b');
+    my $hosts = sub { join '', map {"[[vhost]]\nname = '$_.org'\napp = '$_.psgi'\n"} @_ };
+    my ($pid, $port) = begin("$dir", $hosts->('a'), '--no-preload-app');
+    my $file   = slurp("$dir/site.toml") =~ s/\[\[vhost.*//sr;
+    my $reload = sub { spew("$dir/site.toml", $file . $hosts->(@_)); run_command([$bin, 'reload', '-c', "$dir/site.toml"]) };
+    my $kept = Gepok::Test::Connection->new(port => $port);
+    my $ask  = sub { $kept->send("GET / HTTP/1.1\r\nHost: $_[0].org\r\n\r\n"); my $got = $kept->response; $got->status == 200 ? $got->content : $got->status };
+    is $ask->('a'), 'old a', 'the first host';
+    is $ask->('b'), 404,     'no second one';
+    $app->(a => 'new a');
+    is +($reload->('a', 'b'))[0], 0, 'a host is added';
+    is $ask->('a'), 'new a', 'the app of the first was loaded again';
+    is $ask->('b'), 'old b', 'the second has its own';
+
+    # A broken app: the hosts that the file names now are not served either.
+    spew("$dir/a.psgi", 'die "broken\n"');
+    $app->(c => 'c');
+    my ($status, $output) = $reload->('a', 'c');
+    is $status >> 8, 1, 'a broken app: exit status 1';
+    like $output, qr{site\.toml:\d+: the app of the virtual host 'a\.org' can't be loaded: Error while loading \S+/a\.psgi: broken}, 'with host, file and reason';
+    is_deeply [map { $ask->($_) } qw(a b c)], ['new a', 'old b', 404], 'the old hosts serve on';
+    $app->(a => 'third a');
+    is +($reload->('a', 'c'))[0], 0, 'mended';
+    is_deeply [map { $ask->($_) } qw(a b c)], ['third a', 404, 'c'], 'the new hosts serve';
+    end($pid);
+};
+
 # The same from a program: Gepok->new(vhosts => [...]).
 check 'hosts of a program' => sub {
     my $dir  = scratch();
     my $port = free_port();
     mkdir "$dir/public" or die $!;
     spew("$dir/public/x.txt", 'there');
+    spew("$dir/public/app.psgi", 'sub { [200, [], ["file of $_[0]{SERVER_NAME}"]] }');
     my @perl  = ($^X, map {"-I$root/blib/$_"} qw(arch lib));
     my $hosts = sub { "use Gepok; eval { Gepok->new(http_ports => ['127.0.0.1:$port'], daemonize => 0, start_servers => 1, access_log_path => '', vhosts => $_[0])->run($APP); 1 } or do { print \$@; exit 9 }" };
     my $pid = fork // die $!;
@@ -349,6 +452,8 @@ check 'hosts of a program' => sub {
             {name => 'a.org', aliases => ['*.a.org'], documents => 'public', hidden => 0, redirect => {'/"old"' => '/n', '/o' => [301, '/p']},
                 directory => [{path => '/admin', allow => '10/8'}]},
             {name => 'b.org', default => 1, directory => {'/f' => 'public'}},
+            {name => 'Code.org', app => sub { [200, [], ["code of $_[0]{'gepok.vhost'}"]] }},
+            {name => 'file.org', app => 'public/app.psgi'},
         ])) or POSIX::_exit(1);
     }
     push @started, $pid;
@@ -359,12 +464,16 @@ check 'hosts of a program' => sub {
     is get($port, '/"old"', 'a.org')->field('Location'), '/n', 'a path with quotes';
     is get($port, '/f/x.txt', 'c.org')->content, 'there', 'the default, and a table of directories';
     is get($port, '/x', 'c.org')->content, 'app of c.org, /x', 'the app';
+    is get($port, '/x', 'code.org')->content, 'code of code.org', 'a code reference';
+    is get($port, '/x', 'file.org')->content, 'file of file.org', 'a file with an app';
     end($pid);
     for my $case (
         [q([{nmae => 'a'}]), qr/\Aoption 'vhosts': unknown key 'nmae' of a virtual host, did you mean 'name'\?/],
         [q([{name => 'a'}, {name => 'a'}]), qr/\Athe name 'a' is taken by another virtual host/],
         [q([{name => 'a', documents => 'none'}]), qr/\Aoption 'documents': the directory '.*none' can't be opened/],
         [q([{name => sub {}}]), qr/\Aoption 'vhosts': code can't stand for 'name'/],
+        [q([{name => 'a', app => []}]), qr/\Aoption 'vhosts': 'app' of 'a' is no PSGI app/],
+        [q([{name => 'a', app => 'none.psgi'}]), qr/\Athe app of the virtual host 'a' can't be loaded: Error while loading \S+none\.psgi: /],
         [q('x'), qr/\Aoption 'vhosts'/],
     ) {
         my ($status, $output) = run_command([@perl, '-e', $hosts->($case->[0])], dir => "$dir");
@@ -391,6 +500,27 @@ check 'mistakes are told with their lines' => sub {
     my ($status, $output) = run_command([$bin, 'check', '--print', '-c', 'site.toml'], dir => "$dir");
     is $status, 0, 'a good file';
     like $output, qr/^\[\[vhost\]\] +# site\.toml:1\nname = "a\.org"\naliases = \["\*\.a\.org"\]\ndefault = true$/m, 'its hosts are printed';
+};
+
+# The hosts of an object, before it runs.
+check 'hosts are added, found and removed by methods' => sub {
+    require Gepok;
+    my $gepok = Gepok->new;
+    is $gepok->virtual_host('a.org'), undef, 'none at first';
+    my $host = $gepok->add_virtual_host(name => 'A.org', aliases => ['*.a.org', 'x.org']);
+    $gepok->add_virtual_host({name => 'b.org', aliases => 'c.org'});
+    is $gepok->virtual_host($_), $host, "by '$_'" for 'A.org', 'a.org.', '*.A.org', 'x.org';
+    is $gepok->virtual_host('c.org')->{name}, 'b.org', 'an alias that is no list';
+    for my $bad ([], [name => ''], [name => 'X.org'], [name => 'd.org', aliases => ['a.org']]) {
+        ok !eval { $gepok->add_virtual_host(@$bad); 1 }, 'refused: ' . join ' ', @$bad;
+        like $@, qr/\Aadd_virtual_host.* at \Q$0/, 'with the place';
+    }
+    is @{ $gepok->vhosts }, 2, 'two';
+    is $gepok->remove_virtual_host('x.org'), $host, 'one is removed by an alias';
+    is $gepok->remove_virtual_host('x.org'), undef, 'once';
+    is $gepok->virtual_host('a.org'), undef, 'and is gone';
+    is $gepok->remove_virtual_host('b.org')->{name}, 'b.org', 'and the other one';
+    is $gepok->vhosts, undef, 'none is left';
 };
 
 done_testing;

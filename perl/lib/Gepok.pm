@@ -170,8 +170,11 @@ sub run {
     my ($self, $app) = @_;
     require Gepok::Loader;
     my ($pairs, $hooks) = $self->_flatten;
-    $hooks->{app} = Gepok::Loader::callable($app)
-        or Carp::croak('run needs a PSGI app: a code reference, or an object with to_app');
+    # Where each virtual host has an app of its own, none is needed.
+    if (defined $app || !$self->{vhosts}) {
+        $hooks->{app} = Gepok::Loader::callable($app)
+            or Carp::croak('run needs a PSGI app: a code reference, or an object with to_app');
+    }
     $hooks->{handler} = $self;
     # The server may change its folder.
     Gepok::Loader::absolute_inc();
@@ -205,6 +208,38 @@ sub restart {
     return $self->_command('restart') if !defined $app;
     $self->stop;
     return $self->run($app);
+}
+
+# The hosts of the attribute `vhosts`. Each method gives the host, as the hash that was given.
+sub add_virtual_host {
+    my $self = shift;
+    my $host = @_ == 1 && ref $_[0] eq 'HASH' ? $_[0] : {@_};
+    require Gepok::Sites;
+    Carp::croak('add_virtual_host needs a name') unless defined $host->{name} && length $host->{name};
+    for my $name ($host->{name}, map { ref eq 'ARRAY' ? @$_ : $_ } grep {defined} $host->{aliases}) {
+        Carp::croak("add_virtual_host: there is a virtual host '$name' already") if $self->virtual_host($name);
+    }
+    $self->{vhosts} = [Gepok::Sites::hosts($self->{vhosts}), $host];
+    return $host;
+}
+
+sub remove_virtual_host {
+    my ($self, $name) = @_;
+    require Gepok::Sites;
+    my @hosts = Gepok::Sites::hosts($self->{vhosts});
+    my $at = Gepok::Sites::find($name, @hosts);
+    return unless defined $at;
+    my ($host) = splice @hosts, $at, 1;
+    $self->{vhosts} = @hosts ? \@hosts : undef;
+    return $host;
+}
+
+sub virtual_host {
+    my ($self, $name) = @_;
+    require Gepok::Sites;
+    my @hosts = Gepok::Sites::hosts($self->{vhosts});
+    my $at = Gepok::Sites::find($name, @hosts);
+    return defined $at ? $hosts[$at] : undef;
 }
 
 # For subclasses: called with the object, in the master, before workers are forked.
@@ -312,7 +347,8 @@ sub _flatten {
         my $values = $attrs{$name};
         if ($name eq 'vhosts' && ref $values) {
             require Gepok::Sites;
-            $values = Gepok::Sites::toml($values);
+            ($values, my $apps) = Gepok::Sites::toml($values);
+            $hooks{"app:$_"} = $apps->{$_} for keys %$apps;
         }
         # Certificates and keys by host name.
         if (ref $values eq 'HASH' && $name =~ /\Assl_(?:cert|key)(?:_file)?\z/) {
@@ -434,7 +470,7 @@ except that names beginning with an underscore are left to subclasses.
 
 =head2 run($app)
 
-Serves the app: a code reference, or an object that has C<to_app> or can be called. Dies when an attribute is wrong or a
+Serves the app: a code reference, or an object that has C<to_app> or can be called. Where each virtual host has its own, none is needed. Dies when an attribute is wrong or a
 socket can't be bound. Returns after a graceful stop (signal TERM or QUIT).
 
 By default the server leaves the terminal (C<daemonize>): the calling process exits with status 0 when everything listens,
@@ -458,6 +494,19 @@ the server is another user's.
 =head2 restart, restart($app)
 
 With an app, C<stop> and then C<run>. Without one the server that runs begins anew in place, by signal USR2.
+
+=head2 add_virtual_host(%keys)
+
+Adds a host to the attribute C<vhosts>: its C<name>, and the other keys that F<docs/sites.md> describes, such as C<app>. Returns the hash. Dies where a name is taken.
+This and the next two are for the time before C<run>: later calls take effect at the next C<run>.
+
+=head2 virtual_host($name)
+
+The hash of the host that has this name or alias, or C<undef>.
+
+=head2 remove_virtual_host($name)
+
+Removes the host that has this name or alias, and returns its hash, or nothing if there is none.
 
 =head2 before_prefork
 
@@ -516,6 +565,10 @@ When the request had been received completely.
 
 A code reference that takes C<< { level => $level, message => $text } >> and writes a line with time, process and level to
 standard error, unless the level is below C<log_level>.
+
+=item gepok.vhost
+
+The C<name> of the virtual host, which is C<SERVER_NAME> as well. Absent without virtual hosts.
 
 =item gepok.client_protocol
 

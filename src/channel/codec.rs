@@ -12,6 +12,7 @@ use super::violation::Violation;
 use crate::semantics::field::{Fields, Line, Span};
 use crate::semantics::message::{
     Content, Http2, Request, RequestHead, ResponseHead, Timestamp, Tls, TlsVersion, Version,
+    VirtualHost,
 };
 use crate::semantics::proxy_header::Tlvs;
 use crate::semantics::source::{Endpoints, Proxied, Source};
@@ -180,6 +181,28 @@ fn get_option(from: &mut Bytes) -> Result<Option<Bytes>, Violation> {
     get_flag(from)?.then(|| get_bytes(from)).transpose()
 }
 
+fn put_vhost(out: &mut Vec<u8>, vhost: Option<&VirtualHost>) {
+    out.put_u8(match vhost {
+        None => 0,
+        Some(vhost) if vhost.has_app => 2,
+        Some(_) => 1,
+    });
+    if let Some(vhost) = vhost {
+        put_bytes(out, &vhost.name);
+    }
+}
+
+fn get_vhost(from: &mut Bytes) -> Result<Option<VirtualHost>, Violation> {
+    let has_app = match from.try_get_u8()? {
+        0 => return Ok(None),
+        1 => false,
+        2 => true,
+        _ => return Err(Violation::Malformed("unknown kind of virtual host")),
+    };
+    let name = get_bytes(from)?;
+    Ok(Some(VirtualHost { name, has_app }))
+}
+
 pub(super) fn put_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
     out.put_u8(tls.is_some().into());
     let Some(tls) = tls else { return };
@@ -279,6 +302,7 @@ pub(super) fn put_request(out: &mut Vec<u8>, request: &Request) {
     out.put_u64_le(request.content_length.unwrap_or(UNKNOWN));
     put_endpoints(out, &request.source.endpoints);
     put_proxied(out, request.source.proxied.as_deref());
+    put_vhost(out, request.vhost.as_ref());
     put_tls(out, request.tls.as_deref());
     put_http2(out, request.http2.as_deref());
     put_span(out, request.head.method);
@@ -303,6 +327,7 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
     let content_length = Some(from.try_get_u64_le()?).filter(|&length| length != UNKNOWN);
     let mut source = Source::from(get_endpoints(from)?);
     source.proxied = get_proxied(from)?.map(Rc::new);
+    let vhost = get_vhost(from)?;
     let tls = get_tls(from)?.map(Rc::new);
     let http2 = get_http2(from)?.map(Box::new);
     let method = get_span(from)?;
@@ -335,6 +360,7 @@ pub(super) fn get_request(mut payload: Bytes, file: Option<OwnedFd>) -> Result<R
         content,
         content_length,
         listener,
+        vhost,
         source,
         tls,
         http2,
@@ -432,6 +458,10 @@ pub(crate) mod tests {
             content,
             content_length: Some(3),
             listener: 5,
+            vhost: Some(VirtualHost {
+                name: Bytes::from_static(b"www.example.org"),
+                has_app: true,
+            }),
             source: Source::from(Endpoints::Ip {
                 peer: "[2001:db8::1]:80".parse().unwrap(),
                 local: "127.0.0.1:5000".parse().unwrap(),
@@ -467,6 +497,7 @@ pub(crate) mod tests {
         assert_eq!(got.head.target(), b"/a%20b");
         assert_eq!(got.head.fields.first("x-y"), Some(&b"z"[..]));
         assert_eq!(got.source, sent.source);
+        assert_eq!(got.vhost, sent.vhost);
         assert_eq!((got.listener, got.content_length), (5, Some(3)));
         let http2 = got.http2.unwrap();
         assert_eq!(

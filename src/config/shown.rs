@@ -7,7 +7,7 @@ use super::said::{self, Said};
 use super::source::Source;
 use super::table::{self, CATEGORIES, Entry, Kind, Opt, Preset};
 use super::value::is_list;
-use super::vhost::{Rule, Vhost};
+use super::vhost::{App, Rule, Vhost};
 
 /// The column at which origins begin.
 const ORIGIN: usize = 40;
@@ -42,6 +42,9 @@ fn host(vhost: &Vhost) -> String {
     }
     if vhost.default {
         page += "default = true\n";
+    }
+    if let Some(App::Named(app)) = &vhost.app {
+        let _ = writeln!(page, "app = {}", quoted(app));
     }
     let mut directories = String::new();
     for (name, texts, source) in &vhost.options {
@@ -215,7 +218,7 @@ mod tests {
             typed("max_content", "1.5G"),
             typed("http_ports", "8080,:81"),
         ];
-        let hosts = "[[vhost]]\nname = 'a'\naliases = ['*.b', 'c']\ndefault = true\ndirectory = {'/s' = '/srv'}\nindex_file = ['x', 'y']\n\
+        let hosts = "[[vhost]]\nname = 'a'\naliases = ['*.b', 'c']\ndefault = true\napp = 'x.psgi'\ndirectory = {'/s' = '/srv'}\nindex_file = ['x', 'y']\n\
                      redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nrewrite = {'/r/*' = '/s'}\nerror_page = {404 = '/s/404.html', 5xx = '/s/5xx.html'}\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
                      [[vhost.directory]]\npath = '/p'\nlocation = '/l'\nallow = []\ndeny = ['all']\n";
         let hosts = file::parse("f", hosts);

@@ -23,6 +23,11 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Whether a program gives it.
+    pub(super) fn is_of_program(&self) -> bool {
+        self.name.is_empty()
+    }
+
     /// The line of a byte.
     pub(super) fn source(&self, at: usize) -> Source {
         if self.name.is_empty() {

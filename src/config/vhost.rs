@@ -13,6 +13,8 @@ pub struct Vhost {
     pub aliases: Vec<String>,
     /// `default`: it has the requests for hosts that are not known
     pub default: bool,
+    /// `app`: its own, in place of the server's
+    pub app: Option<App>,
     /// Options about files: the name, the values as a command line would spell them, and where
     pub options: Vec<(&'static str, Vec<String>, Source)>,
     /// `redirect`: the path, the status and the place to go
@@ -25,6 +27,29 @@ pub struct Vhost {
     pub rule: Rule,
     /// `directory`: parts of the host with a rule or with files
     pub directories: Vec<Directory>,
+}
+
+/// Where the app of a host comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum App {
+    /// A file, or a module's name as plackup takes it
+    Named(String),
+    /// A code reference of the program
+    Code,
+}
+
+impl Vhost {
+    /// Whether requests for this host can go to the server's own app.
+    pub fn needs_app(&self) -> bool {
+        let says = |option: &str, text: Option<&str>| {
+            self.options.iter().any(|(name, texts, _)| {
+                *name == option && text.is_none_or(|text| texts.iter().any(|said| said == text))
+            })
+        };
+        let no_files_go_on =
+            says("documents", None) && says("fallback", None) && !says("fallback", Some("app"));
+        self.app.is_none() && !no_files_go_on
+    }
 }
 
 /// One redirect.

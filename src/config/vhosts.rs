@@ -8,7 +8,7 @@ use super::options::Options;
 use super::source::Source;
 use super::table::{self, Entry};
 use super::value::{Text, kind_of, texts};
-use super::vhost::{Directory, ErrorPage, Redirect, Rewrite, Rule, Vhost};
+use super::vhost::{App, Directory, ErrorPage, Redirect, Rewrite, Rule, Vhost};
 
 /// Options about files that a host can have for itself.
 pub(super) const OPTIONS: [&str; 9] = [
@@ -24,11 +24,12 @@ pub(super) const OPTIONS: [&str; 9] = [
 ];
 
 /// What else a host has.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "error_page",
     "name",
     "aliases",
     "default",
+    "app",
     "redirect",
     "rewrite",
     "allow",
@@ -102,6 +103,7 @@ impl Reader<'_> {
             name: String::new(),
             aliases: Vec::new(),
             default: false,
+            app: None,
             options: Vec::new(),
             redirects: Vec::new(),
             rewrites: Vec::new(),
@@ -118,6 +120,7 @@ impl Reader<'_> {
                     DeValue::Boolean(yes) => vhost.default = *yes,
                     other => self.mismatch(at, name, "true or false", other),
                 },
+                "app" => vhost.app = self.app(at, value),
                 "redirect" => vhost.redirects = self.redirects(at, value),
                 "rewrite" => vhost.rewrites = self.rewrites(at, value),
                 "error_page" => vhost.error_pages = self.error_pages(at, value),
@@ -132,6 +135,14 @@ impl Reader<'_> {
             self.wrong(at, "a virtual host needs a 'name'".to_owned());
         }
         Some(vhost)
+    }
+
+    /// A program has code references beside its text, which says `true` there.
+    fn app(&mut self, at: usize, value: &Value<'_>) -> Option<App> {
+        match value.get_ref() {
+            DeValue::Boolean(true) if self.text.is_of_program() => Some(App::Code),
+            _ => self.one(at, "app", value).map(App::Named),
+        }
     }
 
     fn option(&mut self, at: usize, name: &str, value: &Value<'_>, vhost: &mut Vhost) {

@@ -27,7 +27,7 @@ use crate::semantics::field::Fields;
 use crate::semantics::field::may_be_trailer;
 use crate::semantics::message::{Content, Length, Request, RequestHead, ResponseHead, Timestamp};
 use crate::semantics::source::{Certainty, Source};
-use crate::site::{Decision, Response};
+use crate::site::{Decision, Response, Route};
 
 /// Serves the request with this head, whose first byte came at `started`. `Ok` where another may follow on its connection.
 pub(super) async fn run<W: RequestBody + ResponseSink>(
@@ -58,7 +58,8 @@ async fn serve<W: RequestBody + ResponseSink>(
         *parsed = ParsedSoFar::Head(head, source);
         return Err(wire.refuse(error).await);
     }
-    if let Decision::Server(responder) = context.site.route(&mut head, &source) {
+    let Route { vhost, decision } = context.site.route(&mut head, &source);
+    if let Decision::Server(responder) = decision {
         wire.show(State::Processing);
         if let Some(response) = responder.answer(&head, &source).await {
             let response = context.site.with_error_page(&head, response).await;
@@ -86,6 +87,7 @@ async fn serve<W: RequestBody + ResponseSink>(
         content: content.content,
         content_length: content.length,
         listener: connection.listener,
+        vhost,
         source,
         tls: connection.tls.clone(),
         http2: wire.http2().map(Box::new),

@@ -97,6 +97,7 @@ struct Fixed {
     server_port: u32,
     server_protocol: u32,
     client_protocol: u32,
+    vhost: u32,
     remote_addr: u32,
     host: u32,
     cookie: u32,
@@ -131,6 +132,7 @@ impl Builder {
             server_port: number("SERVER_PORT"),
             server_protocol: number("SERVER_PROTOCOL"),
             client_protocol: number("gepok.client_protocol"),
+            vhost: number("gepok.vhost"),
             remote_addr: number("REMOTE_ADDR"),
             host: number("HTTP_HOST"),
             cookie: number("HTTP_COOKIE"),
@@ -163,10 +165,14 @@ impl Builder {
         let protocol = slice(request.head.version.as_str().as_bytes());
         self.put(self.fixed.server_protocol, protocol);
         self.put(self.fixed.client_protocol, protocol);
-        self.put(
-            self.fixed.server_name,
-            slice(listener.server_name.as_bytes()),
-        );
+        let server_name = match &request.vhost {
+            Some(vhost) => {
+                self.put(self.fixed.vhost, slice(&vhost.name));
+                slice(&vhost.name)
+            }
+            None => slice(listener.server_name.as_bytes()),
+        };
+        self.put(self.fixed.server_name, server_name);
         let proxied = request.source.proxied.as_deref();
         let port = match proxied.and_then(|proxied| proxied.port) {
             Some(port) => self.keep(port.to_string().into_bytes()),

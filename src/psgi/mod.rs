@@ -9,6 +9,7 @@ mod listener;
 mod sink;
 mod tls;
 
+use std::collections::HashMap;
 use std::ffi::c_int;
 use std::os::fd::IntoRawFd;
 use std::ptr;
@@ -20,7 +21,7 @@ use self::compress::Compressor;
 use crate::channel::respond::Respond;
 use crate::log::limited;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
-use crate::semantics::message::{Content, Request, Timestamp, Tls};
+use crate::semantics::message::{Content, Request, Timestamp, Tls, VirtualHost};
 use crate::semantics::source::Endpoints;
 use crate::worker::{self, App, Called, Left, ServerFacts};
 
@@ -30,10 +31,46 @@ const SOCKET: &str = include_str!("../../perl/lib/Gepok/Socket.pm");
 /// What makes `psgix.logger`.
 const LOGGER: &str = include_str!("../../perl/lib/Gepok/Logger.pm");
 
-/// A PSGI application in this process's interpreter. There is at most one at a time.
+/// The apps of this process: the server's own, and those of virtual hosts.
+#[derive(Default)]
+pub struct Apps {
+    /// The server's own, where requests can go to it.
+    pub own: Option<Code>,
+    /// By the names of their hosts.
+    pub of_hosts: HashMap<Vec<u8>, Rc<Code>>,
+}
+
+impl From<Code> for Apps {
+    /// One app for all requests.
+    fn from(app: Code) -> Self {
+        Apps {
+            own: Some(app),
+            of_hosts: HashMap::new(),
+        }
+    }
+}
+
+impl Apps {
+    /// The app for a request. A reload may have removed its host from this worker's file, or not have added it yet.
+    fn find(&self, vhost: Option<&VirtualHost>) -> Option<&Code> {
+        match vhost {
+            Some(vhost) if vhost.has_app => self.of_hosts.get(&vhost.name[..]).map(Rc::as_ref),
+            Some(_) => self.own.as_ref(),
+            // Of the server's own: a check.
+            None => self.any(),
+        }
+    }
+
+    fn any(&self) -> Option<&Code> {
+        let of_hosts = || self.of_hosts.values().next().map(Rc::as_ref);
+        self.own.as_ref().or_else(of_hosts)
+    }
+}
+
+/// The PSGI applications in this process's interpreter. There is at most one of these at a time.
 pub struct PsgiApp {
     perl: Perl,
-    app: Code,
+    apps: Apps,
     server: ServerFacts,
     env: env::Builder,
     /// Receives the parts of a response from C, which has its address.
@@ -57,14 +94,14 @@ pub struct ChildExit {
 }
 
 impl PsgiApp {
-    /// Makes this process a worker that answers with `app` into `respond`. `access_log` is called after each response.
+    /// Makes this process a worker that answers with these apps into `respond`. `access_log` is called after each response.
     pub fn new(
-        app: Code,
+        perl: Perl,
+        apps: Apps,
         server: ServerFacts,
         respond: Rc<dyn Respond>,
         access_log: Option<Code>,
     ) -> Result<Self, Failure> {
-        let perl = app.perl();
         perl.provide("Gepok/Socket.pm", SOCKET)?;
         perl.provide("Gepok/Logger.pm", LOGGER)?;
         let logger = logger(perl)?;
@@ -95,7 +132,7 @@ impl PsgiApp {
         match unsafe { perl_sys::gp_open(perl.raw(), &worker) } {
             gp_outcome::GP_OK => Ok(PsgiApp {
                 perl,
-                app,
+                apps,
                 env: env::Builder::new(server.ssl_env, server.xsendfile),
                 server,
                 sink,
@@ -210,6 +247,13 @@ impl App for PsgiApp {
             self.sink.refuse(id);
             return if last { Called::Leave } else { Called::Done };
         };
+        let Some(app) = self.apps.find(request.vhost.as_ref()) else {
+            return match self.sink.unavailable(id, last) {
+                true => Called::Leave,
+                false => Called::Done,
+            };
+        };
+        let app = app.raw();
         if let Some(compressor) = &self.compressor {
             compressor.begin(id, &request.head);
         }
@@ -282,7 +326,7 @@ impl App for PsgiApp {
             finished: time(request.finished),
         };
         // SAFETY: everything that `raw` points to lives in `request`, `trailers`, `inline` and `self.env`, which outlive the call.
-        match unsafe { perl_sys::gp_respond(self.perl.raw(), self.app.raw(), &raw) } {
+        match unsafe { perl_sys::gp_respond(self.perl.raw(), app, &raw) } {
             gp_outcome::GP_OK => Called::Done,
             gp_outcome::GP_EXIT => match self.perl.failure(gp_outcome::GP_EXIT) {
                 Failure::Exit(status) => Called::Exit(status),
@@ -339,7 +383,8 @@ impl App for PsgiApp {
         let handler = handler.as_ref().map_or(std::ptr::null_mut(), Code::raw);
         // SAFETY: the values are this interpreter's; C counts its own references.
         let outcome = unsafe {
-            perl_sys::gp_child_exit(self.perl.raw(), hook.raw(), handler, self.app.raw())
+            let app = self.apps.any().map_or(ptr::null_mut(), Code::raw);
+            perl_sys::gp_child_exit(self.perl.raw(), hook.raw(), handler, app)
         };
         match outcome {
             gp_outcome::GP_OK => left,

@@ -44,6 +44,28 @@ impl Sink {
         Rc::as_ptr(sink).cast_mut().cast()
     }
 
+    /// Answers a request for whose host this worker has no app: it may be there in a moment. Returns whether the worker is to
+    /// leave after it.
+    pub(super) fn unavailable(&self, id: u64, last: bool) -> bool {
+        let fields: [(&[u8], &[u8]); 2] = [
+            (b"Content-Type", b"text/plain; charset=utf-8"),
+            (b"Retry-After", b"1"),
+        ];
+        let text = b"Service Unavailable\n";
+        let length = Length::Known(text.len() as u64);
+        // Where the client has left, nobody waits for it.
+        let _ = self
+            .respond
+            .head(id, 503, &fields, length)
+            .and_then(|()| self.respond.chunk(id, text).map(drop));
+        let _ = self.respond.end(id);
+        if !last {
+            self.respond.idle();
+        }
+        let _ = self.respond.flush();
+        last
+    }
+
     /// Gives up a request that can't be shown to the app.
     pub(super) fn refuse(&self, id: u64) {
         self.respond.abort(id);

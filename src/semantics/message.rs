@@ -236,6 +236,15 @@ pub struct Tls {
     pub distrust: Option<Bytes>,
 }
 
+/// The virtual host that a request is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VirtualHost {
+    /// Its name, which is `SERVER_NAME`.
+    pub name: Bytes,
+    /// Whether it has an app of its own.
+    pub has_app: bool,
+}
+
 /// A request's content, complete: workers never wait for a client.
 #[derive(Debug)]
 pub enum Content {
@@ -274,6 +283,8 @@ pub struct Request {
     pub content_length: Option<u64>,
     /// Number of the listener that accepted the connection (`config::Listener`).
     pub listener: u16,
+    /// The virtual host, where the server has some.
+    pub vhost: Option<VirtualHost>,
     /// Where it comes from.
     pub source: Source,
     /// What the connection's TLS is like; none for plain HTTP.
@@ -304,6 +315,7 @@ impl Request {
             content,
             content_length: None,
             listener: 0,
+            vhost: None,
             source: Endpoints::Ip {
                 peer: here,
                 local: here,

@@ -22,12 +22,35 @@ use crate::process::error::Error;
 use crate::process::origin::Origin;
 use crate::process::privileges::Identity;
 use crate::site;
+use crate::worker::HostApps;
 
 /// A larger file is no configuration.
 const LARGEST: u64 = 16 << 20;
 
 /// No text in TOML has this byte.
 const BETWEEN: char = '\0';
+
+/// What a file says that changes with a reload.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The file, and that of media types
+    texts: String,
+    /// What the server answers itself
+    pub(super) site: site::Settings,
+    /// The apps of its hosts
+    pub(super) hosts: HostApps,
+}
+
+impl Plan {
+    /// Has the core go by this plan.
+    ///
+    /// # Errors
+    /// One sentence; the core goes on as before.
+    pub(super) fn tell(&self, core: &mut MasterEnd) -> Result<(), Error> {
+        let file = in_memory(&self.texts)?;
+        core.ask(ToCore::Site(file.into()))
+    }
+}
 
 /// The file that the server was started with, and what it was started with beside it.
 #[derive(Debug)]
@@ -38,6 +61,8 @@ pub struct Configuration {
     started: Understood,
     /// Where the server listens: no reload changes that
     listeners: Vec<Listener>,
+    /// The apps that it was started with
+    loaded: HostApps,
 }
 
 impl Configuration {
@@ -50,6 +75,7 @@ impl Configuration {
     ) -> Option<Arc<Configuration>> {
         sources.file()?;
         Some(Arc::new(Configuration {
+            loaded: settings::host_apps(config, &origin),
             sources,
             origin,
             started,
@@ -57,20 +83,13 @@ impl Configuration {
         }))
     }
 
-    /// Reads and checks the file, and has the core go by it. Unless all is well, all stays as it was.
+    /// Reads and checks the file.
     ///
     /// # Errors
     /// One sentence.
-    pub(super) fn reread(
-        &self,
-        identity: Option<&Identity>,
-        core: &mut MasterEnd,
-    ) -> Result<site::Settings, Error> {
+    pub(super) fn reread(&self, identity: Option<&Identity>) -> Result<Plan, Error> {
         let read = self.read(identity);
-        let (texts, site) = read.map_err(|error| Error::role(format!("{error:#}")))?;
-        let file = in_memory(&texts)?;
-        core.ask(ToCore::Site(file.into()))?;
-        Ok(site)
+        read.map_err(|error| Error::role(format!("{error:#}")))
     }
 
     /// What the core does with the texts that the master has handed over.
@@ -93,13 +112,33 @@ impl Configuration {
     pub(super) fn of_one_process(self: &Arc<Self>) -> SiteReader {
         let configuration = Arc::clone(self);
         SiteReader::new(move |_| {
-            let read = configuration.read(None);
-            read.map(|(_, site)| site)
-                .map_err(|error| format!("{error:#}"))
+            let plan = configuration
+                .read(None)
+                .map_err(|error| format!("{error:#}"))?;
+            configuration.has_apps(&plan.hosts)?;
+            Ok(plan.site)
         })
     }
 
-    fn read(&self, identity: Option<&Identity>) -> Result<(String, site::Settings)> {
+    /// One process has the apps that it has loaded at its start.
+    fn has_apps(&self, hosts: &HostApps) -> Result<(), String> {
+        let new = hosts
+            .apps
+            .iter()
+            .find(|app| !self.loaded.apps.iter().any(|loaded| loaded.is_as(app)));
+        match new {
+            Some(app) => Err(format!(
+                "{} is loaded only at a restart in one process",
+                app.label
+            )),
+            None if hosts.need_servers && !self.loaded.need_servers => {
+                Err("the server's app is loaded only at a restart in one process".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn read(&self, identity: Option<&Identity>) -> Result<Plan> {
         let text = super::read_options(&self.sources, &self.origin)?.unwrap_or_default();
         let (config, understood) = self.config(&text)?;
         let located = |error: anyhow::Error| understood.locate(format!("{error:#}"));
@@ -108,7 +147,11 @@ impl Configuration {
         let files = documents::settings(&config, &self.origin, &types).map_err(located)?;
         let site = settings::site(&config, files);
         self.warn_of_restart(&understood);
-        Ok((format!("{text}{BETWEEN}{types}"), site))
+        Ok(Plan {
+            texts: format!("{text}{BETWEEN}{types}"),
+            site,
+            hosts: settings::host_apps(&config, &self.origin),
+        })
     }
 
     /// The options with this text of the file.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use nix::unistd::{Pid, getpid};
 
+use self::configuration::Plan;
 use self::logs::Logs;
 use crate::channel::worker_end::WorkerEnd;
 use crate::config::error::Error as Mistake;
@@ -179,6 +180,8 @@ pub fn run(
         spool,
         site,
         configuration,
+        read: None,
+        tried: None,
         entry,
         listening: Vec::new(),
         handed: Vec::new(),
@@ -190,6 +193,7 @@ pub fn run(
             psgix_io: config.psgix_io,
             compress: config.files.compress.clone(),
             xsendfile: !config.files.sendfile_roots.is_empty(),
+            hosts: settings::host_apps(config, origin),
         },
         daemon,
         master: getpid(),
@@ -235,6 +239,10 @@ struct Server<'a> {
     site: site::Settings,
     /// Where that is read again, if there is a file
     configuration: Option<Arc<Configuration>>,
+    /// What the next generation of workers goes by: the file as a reload has read it
+    read: Option<Plan>,
+    /// What the candidates go by, and all others once they serve
+    tried: Option<Plan>,
     entry: &'a mut dyn Entry,
     listening: Vec<Listening>,
     /// Their descriptors and the names by which the next program finds them; not those that the app has made, since it

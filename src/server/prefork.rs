@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
+use super::configuration::Plan;
 use super::daemon::{Daemon, Start};
 use super::tls::{self, Certificates};
 use super::{Configuration, Server, said, settings};
@@ -57,6 +58,15 @@ impl Server<'_> {
     }
 }
 
+impl Server<'_> {
+    /// What is made from now on goes by this plan.
+    fn go_by(&mut self, plan: Plan) {
+        self.facts.xsendfile = !plan.site.files.sendfile.is_empty();
+        self.facts.hosts = plan.hosts;
+        self.site = plan.site;
+    }
+}
+
 impl Roles for Server<'_> {
     fn fork(&mut self) -> io::Result<Forked> {
         self.entry.fork()
@@ -95,13 +105,24 @@ impl Roles for Server<'_> {
         certificates.map_or(Ok(()), |certificates| tls::send(certificates, core))
     }
 
-    fn read_options(&mut self, core: Option<&mut MasterEnd>) -> Result<(), Error> {
+    fn read_options(&mut self) -> Result<(), Error> {
         if let Some(configuration) = &self.configuration {
-            let core = core.ok_or_else(|| Error::role("the core is not ready yet"))?;
-            self.site = configuration.reread(self.daemon.identity(), core)?;
-            // For workers that are forked from now on.
-            self.facts.xsendfile = !self.site.files.sendfile.is_empty();
+            self.read = Some(configuration.reread(self.daemon.identity())?);
         }
+        Ok(())
+    }
+
+    fn try_options(&mut self) {
+        self.tried = self.read.take();
+    }
+
+    fn use_options(&mut self, core: Option<&mut MasterEnd>) -> Result<(), Error> {
+        let Some(plan) = self.tried.take() else {
+            return Ok(());
+        };
+        // One that starts later begins with it.
+        core.map_or(Ok(()), |core| plan.tell(core))?;
+        self.go_by(plan);
         Ok(())
     }
 
@@ -154,9 +175,13 @@ impl Roles for Server<'_> {
         let NewWorker {
             number,
             generation,
+            candidate,
             channel,
             words,
         } = worker;
+        if let Some(plan) = self.tried.take().filter(|_| candidate) {
+            self.go_by(plan);
+        }
         // Its files are the core's.
         self.logs.leave();
         self.show(b"child");

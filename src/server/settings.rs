@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::resolved::{self, Budget, Config, Keepalive, Vhost};
+use crate::config::vhost::App;
 use crate::core;
 use crate::dispatch;
 use crate::documents::{self, Served};
@@ -15,11 +16,12 @@ use crate::http::context;
 use crate::http::forwarding;
 use crate::http::limits::Limits;
 use crate::net::admission;
+use crate::process::origin::Origin;
 use crate::process::pool::Sizes;
 use crate::semantics::forwarded::Field;
 use crate::site;
 use crate::spool;
-use crate::worker;
+use crate::worker::{self, HostApp, HostAppSource, HostApps};
 
 /// When a worker has used up its budget.
 pub(super) fn budget(budget: &Budget) -> worker::BudgetLimits {
@@ -97,10 +99,37 @@ pub(super) fn site(
     }
 }
 
+/// The apps of virtual hosts. Their paths belong to the folder of the start.
+pub fn host_apps(config: &Config, origin: &Origin) -> HostApps {
+    let app = |vhost: &Vhost| {
+        let name = vhost.names.first()?.clone();
+        let label = vhost
+            .source
+            .error(format!("the app of the virtual host '{name}'"));
+        let source = match vhost.app.as_ref()? {
+            App::Code => HostAppSource::Code,
+            App::Named(module) if !module.contains(['/', '.']) => {
+                HostAppSource::Named(module.clone())
+            }
+            App::Named(path) => HostAppSource::Named(origin.path(path).to_string_lossy().into()),
+        };
+        Some(HostApp {
+            name,
+            label: label.to_string(),
+            source,
+        })
+    };
+    HostApps {
+        apps: config.vhosts.iter().filter_map(app).collect(),
+        need_servers: config.vhosts.is_empty() || config.vhosts.iter().any(|vhost| vhost.needs_app),
+    }
+}
+
 fn host(vhost: &Vhost, directories: Vec<documents::Settings>) -> site::HostSettings {
     site::HostSettings {
         names: vhost.names.clone(),
         default: vhost.default,
+        has_app: vhost.app.is_some(),
         directories,
         redirects: vhost.redirects.clone(),
         rewrites: vhost.rewrites.clone(),

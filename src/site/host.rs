@@ -7,13 +7,15 @@ use super::mappings::Mappings;
 use super::rules::{Rules, Verdict};
 use crate::documents::Files;
 use crate::semantics::mapping::{Mapping, Redirect};
-use crate::semantics::message::RequestHead;
+use crate::semantics::message::{RequestHead, VirtualHost};
 use crate::semantics::source::Source;
 use crate::semantics::target::Target;
 
 /// A virtual host.
 #[derive(Debug, Default)]
 pub(super) struct Host {
+    /// What the app learns of it.
+    pub(super) vhost: VirtualHost,
     /// With the status of each.
     pub(super) redirects: Mappings<u16>,
     pub(super) rewrites: Mappings<()>,
@@ -21,8 +23,6 @@ pub(super) struct Host {
     pub(super) files: Option<Rc<Files>>,
     /// The paths of the pages of errors, by their statuses.
     pub(super) error_pages: BTreeMap<u16, String>,
-    #[cfg(test)]
-    pub(super) name: String,
 }
 
 /// What a host does with a request, before it looks at files.
@@ -80,14 +80,18 @@ impl Host {
 #[cfg(test)]
 impl Host {
     pub(super) fn named(name: &str) -> Self {
+        let vhost = VirtualHost {
+            name: name.to_owned().into(),
+            has_app: false,
+        };
         Host {
-            name: name.to_owned(),
+            vhost,
             ..Host::default()
         }
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.name
+        std::str::from_utf8(&self.vhost.name).unwrap()
     }
 }
 

@@ -21,7 +21,7 @@ use crate::scoreboard::Board;
 use crate::semantics::access::Rule;
 use crate::semantics::field::Fields;
 use crate::semantics::mapping::{Mapping, Redirect};
-use crate::semantics::message::{RequestHead, ResponseHead};
+use crate::semantics::message::{RequestHead, ResponseHead, VirtualHost};
 use crate::semantics::source::Source;
 use crate::semantics::target::Target;
 
@@ -53,6 +53,8 @@ pub struct HostSettings {
     pub names: Vec<String>,
     /// Whether it has the requests for hosts that are not known.
     pub default: bool,
+    /// Whether it has an app of its own.
+    pub has_app: bool,
     /// Its directories of files.
     pub directories: Vec<documents::Settings>,
     /// Its redirects.
@@ -85,6 +87,24 @@ enum Served {
     One(Option<Rc<Files>>),
     /// Virtual hosts.
     Hosts(Hosts),
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its virtual host, where there are some and one has it.
+    pub vhost: Option<VirtualHost>,
+    /// Who answers it.
+    pub decision: Decision,
+}
+
+impl From<Decision> for Route {
+    fn from(decision: Decision) -> Self {
+        Route {
+            vhost: None,
+            decision,
+        }
+    }
 }
 
 /// Who answers a request.
@@ -155,8 +175,8 @@ impl Site {
         drop(self.plan.replace(plan));
     }
 
-    /// Who answers the request with this head, which this client has sent. The target of the head may be rewritten.
-    pub fn route(&self, head: &mut RequestHead, source: &Source) -> Decision {
+    /// Where the request with this head goes, which this client has sent. The target of the head may be rewritten.
+    pub fn route(&self, head: &mut RequestHead, source: &Source) -> Route {
         self.plan.borrow().route(head, source)
     }
 
@@ -213,14 +233,17 @@ impl Plan {
                     for settings in settings.hosts {
                         let files = files(&settings.directories, &disks);
                         let rules = Rules::new(settings.rules);
+                        let vhost = VirtualHost {
+                            name: settings.names.first().cloned().unwrap_or_default().into(),
+                            has_app: settings.has_app,
+                        };
                         let host = Host {
+                            vhost,
                             redirects: host::redirects(settings.redirects),
                             rewrites: host::rewrites(settings.rewrites),
                             rules,
                             files,
                             error_pages: settings.error_pages,
-                            #[cfg(test)]
-                            name: String::new(),
                         };
                         hosts.add(host, &settings.names, settings.default);
                     }
@@ -240,37 +263,40 @@ impl Plan {
         Some((Rc::clone(host.files.as_ref()?), path))
     }
 
-    fn route(&self, head: &mut RequestHead, source: &Source) -> Decision {
+    fn route(&self, head: &mut RequestHead, source: &Source) -> Route {
         if let Some(status) = &self.status
             && status.is_at(head.target())
         {
-            return Decision::Server(Responder::Status(Rc::clone(status)));
+            return Decision::Server(Responder::Status(Rc::clone(status))).into();
         }
-        let files = match &self.served {
-            Served::One(files) => files,
-            Served::Hosts(hosts) => {
-                let Some(host) = hosts.find(asked(head)) else {
-                    return Decision::Server(Responder::Refusal(404));
-                };
-                match host.step(head, source) {
-                    Step::Take(None) => &host.files,
-                    Step::Take(Some(target)) => {
-                        head.rewrite(&target);
-                        &host.files
-                    }
-                    Step::Redirect(status, place) => {
-                        return Decision::Server(Responder::Redirect(status, place));
-                    }
-                    Step::Forbidden => return Decision::Server(Responder::Refusal(403)),
-                }
-            }
+        let host = match &self.served {
+            Served::One(files) => return Plan::files(files.as_ref(), head).into(),
+            Served::Hosts(hosts) => hosts.find(asked(head)),
         };
-        if let Some(files) = files
-            && let Some(place) = files.find(head)
-        {
-            return Decision::Server(Responder::Files(Rc::clone(files), place));
+        let Some(host) = host else {
+            return Decision::Server(Responder::Refusal(404)).into();
+        };
+        let decision = match host.step(head, source) {
+            Step::Take(target) => {
+                if let Some(target) = target {
+                    head.rewrite(&target);
+                }
+                Plan::files(host.files.as_ref(), head)
+            }
+            Step::Redirect(status, place) => Decision::Server(Responder::Redirect(status, place)),
+            Step::Forbidden => Decision::Server(Responder::Refusal(403)),
+        };
+        Route {
+            vhost: Some(host.vhost.clone()),
+            decision,
         }
-        Decision::App
+    }
+
+    fn files(files: Option<&Rc<Files>>, head: &RequestHead) -> Decision {
+        let place = files.and_then(|files| Some((files, files.find(head)?)));
+        place.map_or(Decision::App, |(files, place)| {
+            Decision::Server(Responder::Files(Rc::clone(files), place))
+        })
     }
 }
 

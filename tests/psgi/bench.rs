@@ -10,7 +10,7 @@ use gepok::perl::Interpreter;
 use gepok::psgi::PsgiApp;
 use gepok::semantics::message::{Content, Length, Request};
 use gepok::worker::App;
-use gepok::worker::ServerFacts;
+use gepok::worker::{HostApps, ServerFacts};
 use gepok::xs::trampoline;
 
 use crate::world::{NO_SERVER, listeners, one_interpreter, request};
@@ -95,6 +95,7 @@ fn copy(of: &Request) -> Request {
             _ => Content::Empty,
         },
         source: of.source.clone(),
+        vhost: of.vhost.clone(),
         tls: of.tls.clone(),
         http2: of.http2.clone(),
         ..*of
@@ -132,9 +133,17 @@ fn bench() {
             ssl_env: false,
             psgix_io: true,
             xsendfile: false,
+            hosts: HostApps::of_one_host(),
             compress: None,
         };
-        let mut psgi = PsgiApp::new(app, server, Rc::new(Nowhere), None).unwrap();
+        let mut psgi = PsgiApp::new(
+            interpreter.perl(),
+            app.into(),
+            server,
+            Rc::new(Nowhere),
+            None,
+        )
+        .unwrap();
         let mut request = browser();
         if let Some(content) = content {
             request.content_length = Some(content.len() as u64);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use gepok::semantics::message::{Request, Tls, TlsVersion};
-use gepok::worker::ServerFacts;
+use gepok::worker::{HostApps, ServerFacts};
 
 use crate::world::{World, listeners, request};
 
@@ -52,6 +52,7 @@ fn noting(expressions: &str, ssl_env: bool) -> World {
             ssl_env,
             psgix_io: true,
             xsendfile: false,
+            hosts: HostApps::of_one_host(),
  compress: None,
         },
     )

@@ -15,7 +15,7 @@ use gepok::psgi::PsgiApp;
 use gepok::semantics::field::{Fields, Line, Span};
 use gepok::semantics::message::{Content, Length, Request, RequestHead, Timestamp, Tls, Version};
 use gepok::semantics::source::{Endpoints, Source};
-use gepok::worker::{Address, Listener, Remote, ServerFacts};
+use gepok::worker::{Address, HostApps, Listener, Remote, ServerFacts};
 use gepok::worker::{App, Called};
 use gepok::xs::{Entries, Pairs, trampoline};
 
@@ -225,6 +225,7 @@ impl World {
                 ssl_env: false,
                 psgix_io: true,
                 xsendfile: false,
+                hosts: HostApps::of_one_host(),
                 compress: None,
             },
         )
@@ -238,7 +239,7 @@ impl World {
         let source = format!("package T; use strict; use warnings; our (@log, $errors); {source}");
         let app = perl.eval("app", &source).unwrap().unwrap();
         let recorder = Rc::new(Recorder::default());
-        let psgi = PsgiApp::new(app, server, recorder.clone(), None).unwrap();
+        let psgi = PsgiApp::new(perl, app.into(), server, recorder.clone(), None).unwrap();
         perl.eval("failure", BARE_FAILURES).unwrap();
         World {
             psgi: Some(psgi),
@@ -357,6 +358,7 @@ pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Re
         content: Content::Empty,
         content_length: None,
         listener: 0,
+        vhost: None,
         source: Source::from(Endpoints::Ip {
             peer: "192.0.2.7:4711".parse().unwrap(),
             local: "192.0.2.1:80".parse().unwrap(),

@@ -16,7 +16,7 @@ static void call_hook(pTHX_ I32 flags)
     PUSHMARK(SP);
     EXTEND(SP, 2);
     PUSHs(last.handler ? last.handler : &PL_sv_undef);
-    PUSHs(last.app);
+    PUSHs(last.app ? last.app : &PL_sv_undef);
     PUTBACK;
     call_sv(last.hook, G_VOID | G_DISCARD | flags);
     FREETMPS;

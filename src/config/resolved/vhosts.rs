@@ -24,6 +24,10 @@ pub struct Vhost {
     pub names: Vec<String>,
     /// Whether it has the requests for hosts that are not known
     pub default: bool,
+    /// Its own app
+    pub app: Option<vhost::App>,
+    /// Whether requests can go to the app of the server
+    pub needs_app: bool,
     /// Its files
     pub files: Files,
     /// Its redirects
@@ -148,6 +152,8 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
         source: said.source.clone(),
         names,
         default: said.default,
+        app: said.app.clone(),
+        needs_app: said.needs_app(),
         files,
         redirects: redirects.collect::<Result<_>>()?,
         rewrites: rewrites.collect::<Result<_>>()?,

@@ -25,11 +25,11 @@ impl Master<'_> {
         Ok(())
     }
 
-    /// Reads the configuration file again. If that fails, everything stays as it was.
-    pub(super) fn read_options(&mut self) -> Result<(), Error> {
+    /// Has the core go by the configuration file that the candidates go by. If that fails, everything stays as it was.
+    pub(super) fn use_options(&mut self) -> Result<(), Error> {
         let serves = self.core.serves();
         let core = serves.then_some(&mut self.core.control);
-        self.roles.read_options(core)
+        self.roles.use_options(core)
     }
 
     /// Opens log files and reads certificates again. If that fails, the core keeps what it has, and the reason is returned.

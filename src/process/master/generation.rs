@@ -20,7 +20,11 @@ impl Master<'_> {
     pub(super) fn reload(&mut self) {
         self.tell(Notifier::reloading);
         self.settings.board.reload_asked();
-        let options = self.read_options().err().map(|error| error.to_string());
+        let options = self
+            .roles
+            .read_options()
+            .err()
+            .map(|error| error.to_string());
         if let Some(why) = &options {
             ::log::error!("the reload failed, and nothing has changed: {why}");
             // One that has begun goes on.
@@ -31,7 +35,11 @@ impl Master<'_> {
             }
         }
         let not_read = options.or_else(|| self.reload_files());
+        let begins = self.reload.candidates().is_none();
         self.reload.ask(self.settings.board.last_asked(), not_read);
+        if begins {
+            self.roles.try_options();
+        }
     }
 
     /// How many candidates there are to be now.
@@ -115,6 +123,10 @@ impl Master<'_> {
         if self.tell_verdict() {
             return;
         }
+        // Before they serve, so that no request for a host of the file before finds them.
+        if let Err(error) = self.use_options() {
+            return self.candidate_failed(&error.to_string());
+        }
         self.reload.admit();
         for &number in &passed {
             self.core.tell(ToCore::Admit(number));
@@ -153,7 +165,7 @@ impl Master<'_> {
         let generation = self.reload.serving();
         ::log::info!("generation {generation} serves");
         board.reload_ended(generation, self.reload.not_read(), ended.asked);
-        self.tell_end(&ended);
+        self.ended(&ended);
     }
 
     /// A candidate has failed, which is dead or has been given up.
@@ -169,15 +181,16 @@ impl Master<'_> {
                 ::log::error!("the reload failed, and nothing has changed: {why}");
                 self.tell_failure("reload", why, ended.asked);
                 self.abandon_candidates();
-                self.tell_end(&ended);
+                self.ended(&ended);
             }
         }
     }
 
-    /// The service manager waits for the last of several reloads.
-    fn tell_end(&self, ended: &Ended) {
-        if !ended.again {
-            self.tell(Notifier::ready);
+    /// A reload has ended. The service manager waits for the last of several.
+    fn ended(&mut self, ended: &Ended) {
+        match ended.again {
+            true => self.roles.try_options(),
+            false => self.tell(Notifier::ready),
         }
     }
 

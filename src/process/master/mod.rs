@@ -65,12 +65,21 @@ pub trait Roles {
     /// The core's life, in the core's process. Returns its exit status.
     fn core(&mut self, control: OwnedFd) -> i32;
 
-    /// Reads the configuration file again, if there is one, and has the core go by it; none: it is not ready. All stays as it was
-    /// unless all is well.
+    /// Reads the configuration file again, if there is one, for the next generation of workers.
     ///
     /// # Errors
     /// One sentence.
-    fn read_options(&mut self, core: Option<&mut MasterEnd>) -> Result<(), Error>;
+    fn read_options(&mut self) -> Result<(), Error>;
+
+    /// A new generation is tried from now on, with the file that was read last: its candidates load the apps that the file
+    /// names.
+    fn try_options(&mut self);
+
+    /// The candidates are about to serve: has the core go by their file. No core: it is not ready.
+    ///
+    /// # Errors
+    /// One sentence. All stays as it was.
+    fn use_options(&mut self, core: Option<&mut MasterEnd>) -> Result<(), Error>;
 
     /// Has the core read certificates and keys, from files that only the master may be able to open: called in the
     /// master when a core is ready and before its first worker is forked, and at each reload. What it opens, it hands over
@@ -119,6 +128,8 @@ pub struct NewWorker {
     pub number: u32,
     /// Which loading of the app it serves.
     pub generation: u32,
+    /// Whether it is one of a generation that is tried.
+    pub candidate: bool,
     /// Its end of the channel.
     pub channel: Descriptors,
     /// Where it says why it can't begin.

@@ -105,6 +105,7 @@ impl Master<'_> {
                 worker: NewWorker {
                     number,
                     generation,
+                    candidate,
                     channel,
                     words,
                 },
