@@ -285,6 +285,23 @@ check 'TERM' => sub {
     is $server->wait_exit(20), 0, 'the server ends';
 };
 
+# Protects: a request that was on its way when the client was told to go is served, however long its call takes.
+check 'TERM with a request on its way' => sub {
+    my ($server) = start();
+    my $pid = open2(my $out, my $in, $PYTHON, root() . '/t/clients/http2.py', $server->port, 'late', '/sleep/3');
+    <$out>;
+    $server->signal('TERM');
+    print {$in} "on\n";
+    close $in;
+    my $seen = json(do { local $/; <$out> });
+    waitpid $pid, 0;
+    is $seen->{late}{status}, 200, 'it is answered';
+    is $seen->{goaways}[0][1], 2**31 - 1, 'the first GOAWAY leaves open which streams are served';
+    is $seen->{goaways}[-1][1], 3, 'the last one says it';
+    ok $seen->{closed}, 'and the connection is closed';
+    is $server->wait_exit(20), 0, 'the server ends';
+};
+
 # Protects: a client that has agreed upon HTTP/2 and says nothing does not hold up a stop.
 check 'TERM with a client that does not begin' => sub {
     my $server = https(app => $APP, options => {ssl_self_signed => 1, graceful_timeout => 30});

@@ -24,6 +24,7 @@ class Client:
         self.received = b''
         self.closed = False
         self.automatic = True
+        self.on_goaway = lambda: None
         self.h2.initiate_connection()
         if settings:
             self.h2.update_settings({getattr(h2.settings.SettingCodes, name): value for name, value in settings.items()})
@@ -89,6 +90,7 @@ class Client:
             if frame[3] == 7:
                 last, code = (int.from_bytes(frame[at:at + 4], 'big') for at in (9, 13))
                 self.goaways.append((code, last))
+                self.on_goaway()
             else:
                 yield frame
 
@@ -287,6 +289,22 @@ def held(port, path, until):
     while client.step(30):
         pass
     return {'first': client.result(first), 'goaways': client.goaways, 'closed': client.closed}
+
+
+def late(port, path):
+    """A request that crosses the GOAWAY of an idle connection: the server has not said yet which streams it will serve."""
+    client = Client(port)
+    client.finish(client.open('/hello'))
+    print('open', flush=True)
+    sys.stdin.readline()
+    waiting = []
+    client.on_goaway = lambda: waiting.append(client.open(path)) if not waiting else None
+    while not waiting and client.step():
+        pass
+    client.finish(*waiting)
+    while client.step(30):
+        pass
+    return {'late': client.result(waiting[0]), 'goaways': client.goaways, 'closed': client.closed}
 
 
 def idle(port):

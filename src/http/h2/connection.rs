@@ -10,7 +10,7 @@ use ::http::Request;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::request;
 use super::streams::{Served, Shared};
@@ -79,18 +79,37 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     accept_streams(&mut connection, &shared).await;
     shared.shown.set_state(State::Closing);
     connection.graceful_shutdown();
-    let ended = async {
-        while let Some(Ok((request, respond))) = connection.accept().await {
-            start(&shared, request, respond);
+    finish(&mut connection, &shared).await;
+}
+
+/// Serves a connection whose client was told to open no more streams, until the last one has ended.
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S, Bytes>,
+    shared: &Rc<Shared>,
+) {
+    let limit = shared.context.settings.timeout;
+    let began = Instant::now();
+    let mut unused = Box::pin(shared.unused_for(LINGER));
+    loop {
+        tokio::select! {
+            biased;
+            accepted = connection.accept() => match accepted {
+                // It was on its way when the client was told.
+                Some(Ok((request, respond))) if began.elapsed() < LINGER => {
+                    start(shared, request, respond);
+                }
+                Some(Ok((_, mut respond))) => respond.send_reset(Reason::REFUSED_STREAM),
+                Some(Err(_)) | None => return,
+            },
+            () = &mut unused => {
+                // The ends of responses may be on their way to a slow client.
+                let waits = connection.has_streams() && (limit.is_zero() || began.elapsed() < limit);
+                if !waits {
+                    return;
+                }
+                unused = Box::pin(shared.unused_for(LINGER));
+            }
         }
-    };
-    let given_up = async {
-        shared.streamless().await;
-        sleep(LINGER).await;
-    };
-    tokio::select! {
-        () = ended => {}
-        () = given_up => {}
     }
 }
 

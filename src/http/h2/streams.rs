@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -81,10 +82,17 @@ impl Shared {
         }
     }
 
-    /// Waits until no stream is left.
-    pub(super) async fn streamless(&self) {
-        while self.streams.get() > 0 {
-            self.idle.notified().await;
+    /// Waits until no stream has been served for so long.
+    pub(super) async fn unused_for(&self, time: Duration) {
+        loop {
+            while self.streams.get() > 0 {
+                self.idle.notified().await;
+            }
+            let served = self.served.get();
+            sleep(time).await;
+            if self.streams.get() == 0 && self.served.get() == served {
+                return;
+            }
         }
     }
 }
