@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use gepok::channel::respond::Respond;
 use gepok::channel::worker_end::WorkerEnd;
-use gepok::semantics::message::Request;
+use gepok::semantics::message::{Length, Request};
 
 use crate::support::{Server, echo, end};
 
@@ -57,6 +57,22 @@ fn an_app_that_only_looks_at_the_socket_responds_as_any_other() {
         assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
         client.until("GET /look\n");
     }
+}
+
+/// Protects the end of a stream whose app looks at the socket after its last write.
+#[test]
+fn a_response_is_whole_whose_app_takes_the_socket_after_its_content() {
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, _| {
+        out.head(id, 200, &[], Length::Unknown).unwrap();
+        out.chunk(id, b"content").unwrap();
+        drop(out.take(id).unwrap());
+        end(out, id);
+    });
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.until("\r\n7\r\ncontent\r\n0\r\n\r\n");
+    assert_eq!(client.rest(), b"", "the connection ends with the response");
 }
 
 /// Protects: psgix_io 0 holds for a worker that asks for the socket all the same.
