@@ -181,6 +181,149 @@ TOML
     like slurp("$dir/access"), qr{^GET /short/a%20b\?c=d HTTP/1\.1$}m, 'the access log has what the client asked for';
 };
 
+# What clients see of rules: the path, the client (by X-Forwarded-For of a trusted proxy), whether it may.
+check 'rule, client, spelling, decision' => sub {
+    my $dir = scratch();
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', 'sub { [200, [], ["in"]] }');
+trusted_proxies = "loopback"
+[[vhost]]
+name = "a.org"
+[[vhost.directory]]
+path = "/one"
+allow = ["192.0.2.1", "2001:db8::7"]
+[[vhost.directory]]
+path = "/net"
+allow = "10/8"
+[[vhost.directory]]
+path = "/mapped"
+allow = "::ffff:10.0.0.0/104"
+[[vhost.directory]]
+path = "/range"
+allow = ["10.0.0.5-10.0.1.2", "2001:db8::1-2001:db8::ff"]
+[[vhost.directory]]
+path = "/v6"
+allow = "2001:db8::/32"
+[[vhost.directory]]
+path = "/deny"
+deny = ["10.9.0.0/16", "2001:db8:9::/48"]
+[[vhost.directory]]
+path = "/both"
+allow = "10/8"
+deny = "10.9.0.0/16"
+[[vhost.directory]]
+path = "/unix"
+allow = "unix:"
+[[vhost.directory]]
+path = "/not-unix"
+deny = "unix:"
+[[vhost.directory]]
+path = "/all"
+allow = "all"
+[[vhost.directory]]
+path = "/nobody"
+allow = []
+[[vhost.directory]]
+path = "/denied"
+deny = "all"
+[[vhost.directory]]
+path = "/private"
+allow = "10/8"
+[[vhost.directory]]
+path = "/private/open"
+allow = "all"
+[[vhost.directory]]
+path = "/private/open/closed"
+allow = "10/8"
+TOML
+    my ($checked, @wrong) = (0);
+    my $row = sub {
+        my ($path, $client, $may) = @_;
+        my $connection = Gepok::Test::Connection->new($client eq 'unix' ? (path => "$dir/socket") : (port => $port));
+        my $field = $client =~ /\A(?:unix|proxy)\z/ ? '' : "X-Forwarded-For: $client\r\n";
+        $connection->send("GET $path HTTP/1.1\r\nHost: a.org\r\n${field}Connection: close\r\n\r\n");
+        my $status = $connection->response->status;
+        $checked++;
+        push @wrong, "$path for $client: $status" if $status != ($may ? 200 : 403);
+    };
+    # "unknown" and "_x" are clients whose proxy does not say who they are: only rules for all hold for them.
+    for my $rule (
+        # path, those who may, those who may not
+        ['/one',      '192.0.2.1 ::ffff:192.0.2.1 ::ffff:c000:201 2001:db8::7 2001:DB8:0:0::7', '192.0.2.2 ::192.0.2.1 2001:db8::8 proxy unix unknown _x'],
+        ['/net',      '10.0.0.0 10.255.255.255 ::ffff:10.1.2.3 10.1.2.3:567 [::ffff:10.1.2.3]:8', '9.255.255.255 11.0.0.0 ::1 ::a00:1 2001:db8::1 proxy unix unknown _x'],
+        ['/mapped',   '10.0.0.0 10.255.255.255 ::ffff:10.1.2.3', '11.0.0.0 ::ffff:11.0.0.0 unix unknown'],
+        ['/range',    '10.0.0.5 10.0.0.255 10.0.1.2 ::ffff:10.0.1.0 2001:db8::1 2001:db8::ff', '10.0.0.4 10.0.1.3 ::ffff:10.0.1.3 2001:db8:: 2001:db8::100 unix unknown'],
+        ['/v6',       '2001:db8::1 2001:db8:ffff::1 [2001:db8::1]:99', '2001:db9::1 10.0.0.1 ::ffff:10.0.0.1 ::1 proxy unix _x'],
+        ['/deny',     '10.8.0.1 10.10.0.1 ::ffff:10.8.0.1 192.0.2.1 2001:db8:8::1 proxy unix unknown', '10.9.0.1 ::ffff:10.9.255.255 10.9.1.1:80 2001:db8:9::1'],
+        ['/both',     '10.8.255.255 10.10.0.0 ::ffff:10.8.0.1', '10.9.0.0 10.9.255.255 ::ffff:10.9.1.1 11.0.0.1 2001:db8::1 unix unknown'],
+        ['/unix',     'unix', '127.0.0.2 10.0.0.1 ::1 proxy unknown _x'],
+        ['/not-unix', '10.0.0.1 ::1 proxy unknown', 'unix'],
+        ['/all',      '10.0.0.1 ::1 2001:db8::1 proxy unix unknown _x', ''],
+        ['/nobody',   '', '10.0.0.1 ::1 2001:db8::1 proxy unix unknown'],
+        ['/denied',   '', '10.0.0.1 ::1 2001:db8::1 proxy unix unknown'],
+        ['/else',     '10.0.0.1 ::1 proxy unix unknown _x', ''],
+        # A link that a client has put before the one of its proxy decides nothing.
+        ['/net',      '', '10.0.0.1,192.0.2.1'],
+        ['/deny',     '10.9.0.1,192.0.2.1', '192.0.2.1,10.9.0.1'],
+    ) {
+        my ($path, $may, $may_not) = @$rule;
+        $row->($path, $_, 1) for split ' ', $may;
+        $row->($path, $_, 0) for split ' ', $may_not;
+    }
+    for my $path (qw(/private /private/ /private/x //private /./private/x /x/../private/x /%70rivate /privat%65/x /%2e/private /x/%2e%2e/private
+        /private%2fx /private%2F..%2Fx /private/open/../x /private/open/%2e%2e/x /private//open/../x /private%5cx /x%5c..%5cprivate
+        /private/open/closed /private/open//closed/x /private/./open/%63losed /private/open/x/../closed)) {
+        $row->($path, $_, 1) for '10.1.1.1', '::ffff:10.1.1.1';
+        $row->($path, $_, 0) for '192.0.2.1', 'unknown';
+    }
+    for my $path (qw(/private/open /private/open/ /private//open/x /private/./open /private/%6fpen /privateer /Private /xprivate /private.html /private/open/closedx)) {
+        $row->($path, $_, $path !~ m{\A/private/closed}) for '10.1.1.1', '192.0.2.1';
+    }
+    is_deeply \@wrong, [], 'each decision is right';
+    cmp_ok $checked, '>=', 120, "of $checked";
+    end($pid);
+};
+
+check 'a directory has options about its files' => sub {
+    my $dir = scratch();
+    mkdir "$dir/$_" or die $! for qw(public public/assets public/list public/app other);
+    spew("$dir/public/$_", $_) for qw(top.txt assets/x.css assets/.env list/x.txt app/x.txt);
+    spew("$dir/other/first.html", 'first');
+    my ($pid, $port) = begin("$dir", <<'TOML', '-e', $APP);
+[[vhost]]
+name          = "a.org"
+documents     = "public"
+cache_control = "max-age=1"
+fallback      = "404"
+[[vhost.directory]]
+path          = "/assets"
+cache_control = "max-age=9"
+hidden        = true
+[[vhost.directory]]
+path           = "/list"
+directory_list = true
+[[vhost.directory]]
+path     = "/app"
+fallback = "app"
+[[vhost.directory]]
+path       = "/spa"
+location   = "other"
+index_file = "first.html"
+fallback   = "/first.html"
+charset    = "koi8-r"
+TOML
+    is get($port, '/top.txt', 'a.org')->field('Cache-Control'), 'max-age=1', 'the host';
+    is get($port, '/assets/x.css', 'a.org')->field('Cache-Control'), 'max-age=9', 'a part of it';
+    is get($port, '/assets/.env', 'a.org')->content, 'assets/.env', 'hidden';
+    is get($port, '/assets/none', 'a.org')->status, 404, 'the fallback is that of the host';
+    is get($port, '/list/', 'a.org')->status, 200, 'directory_list';
+    is get($port, '/app/', 'a.org')->content, 'app of a.org, /app/', 'another fallback';
+    is get($port, '/app/x.txt', 'a.org')->content, 'app/x.txt', 'after the file';
+    my $got = get($port, '/spa/deep/link', 'a.org');
+    is join(' ', $got->content, $got->field('Content-Type'), $got->field('Cache-Control')), 'first text/html; charset=koi8-r max-age=1', 'a file as fallback, and what the host says';
+    is get($port, '/spa/', 'a.org')->content, 'first', 'index_file';
+    end($pid);
+};
+
 # A worker that dies, and files and rules that refuse, are errors of the server; what the app answers is its own.
 check 'pages of errors' => sub {
     my $dir = scratch();

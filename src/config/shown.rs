@@ -7,7 +7,7 @@ use super::said::{self, Said};
 use super::source::Source;
 use super::table::{self, CATEGORIES, Entry, Kind, Opt, Preset};
 use super::value::is_list;
-use super::vhost::{App, Rule, Vhost};
+use super::vhost::{App, FileOption, Rule, Vhost};
 
 /// The column at which origins begin.
 const ORIGIN: usize = 40;
@@ -47,21 +47,7 @@ fn host(vhost: &Vhost) -> String {
         let _ = writeln!(page, "app = {}", quoted(app));
     }
     let mut directories = String::new();
-    for (name, texts, source) in &vhost.options {
-        let pairs = texts.iter().filter_map(|text| text.split_once('='));
-        match table::find(name, Entry::Binary) {
-            // A host has one list of directories.
-            Some(_) if *name == "directory" => pairs.for_each(|(path, location)| {
-                directories += &marked("[[vhost.directory]]", source);
-                let (path, location) = (quoted(path), quoted(location));
-                let _ = write!(directories, "path = {path}\nlocation = {location}\n");
-            }),
-            Some(option) => {
-                page += &marked(&format!("{name} = {}", value(&option.kind, texts)), source);
-            }
-            None => {}
-        }
-    }
+    options(&mut page, &vhost.options, &mut directories);
     rule(&mut page, &vhost.rule);
     if !vhost.redirects.is_empty() {
         page += "[vhost.redirect]\n";
@@ -95,9 +81,28 @@ fn host(vhost: &Vhost) -> String {
         if let Some(location) = &directory.location {
             let _ = writeln!(page, "location = {}", quoted(location));
         }
+        options(&mut page, &directory.options, &mut String::new());
         rule(&mut page, &directory.rule);
     }
     page
+}
+
+/// Options about files. A host has one list of directories: theirs come to `directories`.
+fn options(page: &mut String, said: &[FileOption], directories: &mut String) {
+    for (name, texts, source) in said {
+        let pairs = texts.iter().filter_map(|text| text.split_once('='));
+        match table::find(name, Entry::Binary) {
+            Some(_) if *name == "directory" => pairs.for_each(|(path, location)| {
+                *directories += &marked("[[vhost.directory]]", source);
+                let (path, location) = (quoted(path), quoted(location));
+                let _ = write!(directories, "path = {path}\nlocation = {location}\n");
+            }),
+            Some(option) => {
+                *page += &marked(&format!("{name} = {}", value(&option.kind, texts)), source);
+            }
+            None => {}
+        }
+    }
 }
 
 fn rule(page: &mut String, rule: &Rule) {
@@ -220,7 +225,7 @@ mod tests {
         ];
         let hosts = "[[vhost]]\nname = 'a'\naliases = ['*.b', 'c']\ndefault = true\napp = 'x.psgi'\ndirectory = {'/s' = '/srv'}\nindex_file = ['x', 'y']\n\
                      redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nrewrite = {'/r/*' = '/s'}\nerror_page = {404 = '/s/404.html', 5xx = '/s/5xx.html'}\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
-                     [[vhost.directory]]\npath = '/p'\nlocation = '/l'\nallow = []\ndeny = ['all']\n";
+                     [[vhost.directory]]\npath = '/p'\nlocation = '/l'\nhidden = true\nfallback = 'app'\nallow = []\ndeny = ['all']\n";
         let hosts = file::parse("f", hosts);
         assert_eq!(hosts.errors, []);
         let page = print(&said, &hosts.vhosts);

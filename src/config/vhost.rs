@@ -15,8 +15,8 @@ pub struct Vhost {
     pub default: bool,
     /// `app`: its own, in place of the server's
     pub app: Option<App>,
-    /// Options about files: the name, the values as a command line would spell them, and where
-    pub options: Vec<(&'static str, Vec<String>, Source)>,
+    /// Options about its files
+    pub options: Vec<FileOption>,
     /// `redirect`: the path, the status and the place to go
     pub redirects: Vec<Redirect>,
     /// `rewrite`: the path, and the path that it stands for
@@ -41,16 +41,23 @@ pub enum App {
 impl Vhost {
     /// Whether requests for this host can go to the server's own app.
     pub fn needs_app(&self) -> bool {
-        let says = |option: &str, text: Option<&str>| {
-            self.options.iter().any(|(name, texts, _)| {
+        let says = |options: &[FileOption], option: &str, text: Option<&str>| {
+            options.iter().any(|(name, texts, _)| {
                 *name == option && text.is_none_or(|text| texts.iter().any(|said| said == text))
             })
         };
-        let no_files_go_on =
-            says("documents", None) && says("fallback", None) && !says("fallback", Some("app"));
+        let to_app = |options: &[FileOption]| says(options, "fallback", Some("app"));
+        let mut directories = self.directories.iter();
+        let no_files_go_on = says(&self.options, "documents", None)
+            && says(&self.options, "fallback", None)
+            && !to_app(&self.options)
+            && !directories.any(|directory| to_app(&directory.options));
         self.app.is_none() && !no_files_go_on
     }
 }
+
+/// An option about files: the name, the values as a command line would spell them, and where.
+pub type FileOption = (&'static str, Vec<String>, Source);
 
 /// One redirect.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +114,8 @@ pub struct Directory {
     pub path: String,
     /// `location`: its files
     pub location: Option<String>,
+    /// Options about its files
+    pub options: Vec<FileOption>,
     /// `allow` and `deny`
     pub rule: Rule,
 }

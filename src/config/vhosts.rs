@@ -8,9 +8,9 @@ use super::options::Options;
 use super::source::Source;
 use super::table::{self, Entry};
 use super::value::{Text, kind_of, texts};
-use super::vhost::{App, Directory, ErrorPage, Redirect, Rewrite, Rule, Vhost};
+use super::vhost::{App, Directory, ErrorPage, FileOption, Redirect, Rewrite, Rule, Vhost};
 
-/// Options about files that a host can have for itself.
+/// Options about files that a host can have for itself; a directory of a host has those after the first two.
 pub(super) const OPTIONS: [&str; 9] = [
     "documents",
     "directory",
@@ -128,7 +128,12 @@ impl Reader<'_> {
                 "directory" | "directories" if is_array_of_tables(value.get_ref()) => {
                     vhost.directories = self.directories(at, value);
                 }
-                _ => self.option(at, name, value, &mut vhost),
+                _ => {
+                    let of = ("a virtual host", &OWN[..]);
+                    vhost
+                        .options
+                        .extend(self.option((at, name, value), of, &OPTIONS));
+                }
             }
         }
         if !table.contains_key("name") && self.errors.len() == before {
@@ -145,29 +150,40 @@ impl Reader<'_> {
         }
     }
 
-    fn option(&mut self, at: usize, name: &str, value: &Value<'_>, vhost: &mut Vhost) {
+    /// An option of those that are allowed; `own` are other keys of this table, `whose` says what it describes.
+    fn option(
+        &mut self,
+        (at, name, value): (usize, &str, &Value<'_>),
+        (whose, own): (&str, &[&'static str]),
+        allowed: &[&'static str],
+    ) -> Option<FileOption> {
         let option = table::find(name, Entry::Binary);
-        let Some(option) = option.filter(|option| OPTIONS.contains(&option.name)) else {
-            let known = OWN.iter().chain(&OPTIONS);
+        let Some(option) = option.filter(|option| allowed.contains(&option.name)) else {
+            let known = own.iter().chain(allowed);
             let why = match (option, nearest(name, known)) {
-                (Some(_), _) => {
-                    format!("option '{name}' is for the whole server, not for a virtual host")
+                (Some(option), _) if OPTIONS.contains(&option.name) => {
+                    format!("option '{name}' is for a virtual host, not for {whose}")
                 }
-                (None, near) => unknown(name, "of a virtual host", near),
+                (Some(_), _) => format!("option '{name}' is for the whole server, not for {whose}"),
+                (None, near) => unknown(name, &format!("of {whose}"), near),
             };
-            return self.wrong(at, why);
+            self.wrong(at, why);
+            return None;
         };
         match texts(option, value.get_ref()) {
             Ok(texts) => {
                 let mut scratch = Options::default();
                 let mut set = texts.iter().map(|text| option.set(&mut scratch, text));
                 if let Some(error) = set.find_map(Result::err) {
-                    return self.wrong(at, error.to_string());
+                    self.wrong(at, error.to_string());
+                    return None;
                 }
-                let source = self.text.source(at);
-                vhost.options.push((option.name, texts, source));
+                Some((option.name, texts, self.text.source(at)))
             }
-            Err(why) => self.wrong(at, format!("option '{name}' {why}")),
+            Err(why) => {
+                self.wrong(at, format!("option '{name}' {why}"));
+                None
+            }
         }
     }
 
@@ -185,6 +201,7 @@ impl Reader<'_> {
             source: self.text.source(at),
             path: String::new(),
             location: None,
+            options: Vec::new(),
             rule: Rule::default(),
         };
         for (key, value) in sorted(table) {
@@ -194,8 +211,10 @@ impl Reader<'_> {
                 "location" => directory.location = self.one(at, name, value),
                 "allow" | "deny" => self.rule(at, name, value, &mut directory.rule),
                 _ => {
-                    let near = nearest(name, &OF_DIRECTORY);
-                    self.wrong(at, unknown(name, "of a directory", near));
+                    let of = ("a directory", &OF_DIRECTORY[..]);
+                    directory
+                        .options
+                        .extend(self.option((at, name, value), of, &OPTIONS[2..]));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The directories of files that the server sends itself: looked at before anything is forked.
 
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -37,7 +38,8 @@ pub(super) fn check(config: &Config, origin: &Origin, identity: Option<&Identity
         .chain(roots)
         .try_for_each(|(option, path)| check_one(option, &origin.path(path), config, identity))?;
     for vhost in &config.vhosts {
-        for directory in &vhost.files.directories {
+        let all = iter::once(&vhost.files).chain(&vhost.parts);
+        for directory in all.flat_map(|files| &files.directories) {
             let path = origin.path(&directory.path);
             check_one(directory.option, &path, config, identity)
                 .map_err(|error| vhost.source.error(error.to_string()))?;
@@ -79,9 +81,11 @@ pub(super) fn settings(
         sendfile: roots.map(|root| of_app(&root)).collect(),
     };
     let of_vhost = |vhost: &Vhost| {
-        let files = &vhost.files;
-        let directories = files.directories.iter();
-        let settings = directories.map(|directory| of_directory(files, directory, origin, &types));
+        let all = iter::once(&vhost.files).chain(&vhost.parts);
+        let settings = all.flat_map(|files| {
+            let directories = files.directories.iter();
+            directories.map(|directory| of_directory(files, directory, origin, &types))
+        });
         settings.collect()
     };
     Ok((served, config.vhosts.iter().map(of_vhost).collect()))

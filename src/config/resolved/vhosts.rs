@@ -9,7 +9,7 @@ use super::super::options::Options;
 use super::super::source::Source;
 use super::super::table::{self, Entry};
 use super::super::vhost;
-use super::files::{self, Directory, Fallback, Files, is_url};
+use super::files::{self, Directory, Files, is_url};
 use crate::semantics::access::{Clients, Rule};
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::networks::network;
@@ -30,6 +30,8 @@ pub struct Vhost {
     pub needs_app: bool,
     /// Its files
     pub files: Files,
+    /// The files of its directories, one each
+    pub parts: Vec<Files>,
     /// Its redirects
     pub redirects: Vec<Redirect>,
     /// Paths that stand for others
@@ -111,41 +113,27 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
     }
     let mut rules = Vec::new();
     rules.extend(rule("/", &said.rule)?);
-    let mut files = files_of(options, said)?;
-    let to_app = said
-        .options
-        .iter()
-        .any(|(name, texts, _)| *name == "fallback" && texts == &["app"]);
+    let (options, files) = files_of(options, said)?;
+    let mut parts = Vec::new();
     for directory in &said.directories {
         let path = directory.path.as_str();
+        let at = |why: String| wrong(&directory.source, why);
         if !is_url(path) {
             let path = path.escape_debug();
-            return Err(wrong(
-                &directory.source,
-                format!("'{path}' is not a path, such as /private"),
-            ));
+            return Err(at(format!("'{path}' is not a path, such as /private")));
         }
         let found = rule(path, &directory.rule)?;
-        if found.is_none() && directory.location.is_none() {
+        let has_files = directory.location.is_some() || !directory.options.is_empty();
+        if found.is_none() && !has_files {
             let why = format!("the directory '{path}' needs a 'location', 'allow' or 'deny'");
-            return Err(wrong(&directory.source, why));
+            return Err(at(why));
         }
         rules.extend(found);
-        if let Some(location) = &directory.location {
-            let path_of = files::path_of("location", location);
-            files.directories.push(Directory {
-                option: "directory",
-                url: path.to_owned(),
-                path: path_of.map_err(|error| wrong(&directory.source, error.to_string()))?,
-                fallback: if to_app {
-                    Fallback::App
-                } else {
-                    Fallback::NotFound
-                },
-            });
+        if has_files {
+            parts.push(part(&options, directory)?);
         }
     }
-    let error_pages = error_pages(said, &files)?;
+    let error_pages = error_pages(said, &files, &parts)?;
     let redirects = said.redirects.iter().map(redirect);
     let rewrites = said.rewrites.iter().map(rewrite);
     Ok(Vhost {
@@ -155,6 +143,7 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
         app: said.app.clone(),
         needs_app: said.needs_app(),
         files,
+        parts,
         redirects: redirects.collect::<Result<_>>()?,
         rewrites: rewrites.collect::<Result<_>>()?,
         error_pages,
@@ -173,15 +162,61 @@ fn is_host(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && (is_v6 || is_name)
 }
 
-/// The files of a host: options that say how files are sent are those of the server where the host says nothing else.
-fn files_of(options: &Options, said: &vhost::Vhost) -> Result<Files> {
+/// The files of a host, and its options: those that say how files are sent are the server's where the host says nothing else.
+fn files_of(options: &Options, said: &vhost::Vhost) -> Result<(Options, Files)> {
     let mut own = options.clone();
     own.files.documents = None;
     own.files.directories.clear();
     own.files.fallback = None;
     own.files.internal.clear();
     own.files.sendfile_roots.clear();
-    for (name, texts, source) in &said.options {
+    let files = with(&mut own, &said.options)?;
+    Ok((own, files))
+}
+
+/// The files of a directory of a host with these options. Without a location they are those of `documents`.
+fn part(host: &Options, said: &vhost::Directory) -> Result<Files> {
+    let at = |why: String| wrong(&said.source, why);
+    let path = said.path.as_str();
+    let mut own = host.clone();
+    own.files.directories.clear();
+    let fallback = own.files.fallback.take();
+    let own_fallback = said.options.iter().any(|(name, ..)| *name == "fallback");
+    own.files.documents = match (&said.location, &host.files.documents) {
+        (Some(location), _) => {
+            let path_of = files::path_of("location", location);
+            path_of.map_err(|error| at(error.to_string()))?;
+            Some(location.clone())
+        }
+        (None, Some(documents)) => Some(format!("{}{path}", documents.trim_end_matches('/'))),
+        (None, None) => {
+            let why =
+                format!("the directory '{path}' needs a 'location': there are no 'documents'");
+            return Err(at(why));
+        }
+    };
+    own.files.fallback = match (&said.location, fallback.as_deref()) {
+        _ if own_fallback => None,
+        (_, Some("app")) | (None, None) => Some("app".to_owned()),
+        (None, Some(file)) if file != "404" => {
+            let why = format!(
+                "the directory '{path}' needs a 'location' or a 'fallback': that of the host is the file '{file}'"
+            );
+            return Err(at(why));
+        }
+        _ => Some("404".to_owned()),
+    };
+    let mut files = with(&mut own, &said.options)?;
+    for directory in &mut files.directories {
+        directory.option = "location";
+        directory.url = path.to_owned();
+    }
+    Ok(files)
+}
+
+/// The files by these options, and what is said beside them.
+fn with(own: &mut Options, said: &[vhost::FileOption]) -> Result<Files> {
+    for (name, texts, source) in said {
         if *name == "index_file" {
             own.files.index.clear();
         }
@@ -189,13 +224,13 @@ fn files_of(options: &Options, said: &vhost::Vhost) -> Result<Files> {
             continue;
         };
         for text in texts {
-            let set = option.set(&mut own, text);
+            let set = option.set(own, text);
             set.map_err(|error| wrong(source, error.to_string()))?;
         }
     }
-    files::files(&own).map_err(|error| {
+    files::files(own).map_err(|error| {
         let message = error.to_string();
-        let mut options = said.options.iter();
+        let mut options = said.iter();
         let named = options.find(|(name, ..)| message.starts_with(&format!("option '{name}'")));
         match named {
             Some((_, _, source)) => wrong(source, message),
@@ -244,7 +279,11 @@ fn rewrite(said: &vhost::Rewrite) -> Result<Mapping> {
 }
 
 /// The pages by their statuses. A status by itself comes before its class.
-fn error_pages(said: &vhost::Vhost, files: &Files) -> Result<BTreeMap<u16, String>> {
+fn error_pages(
+    said: &vhost::Vhost,
+    files: &Files,
+    parts: &[Files],
+) -> Result<BTreeMap<u16, String>> {
     let (mut of_classes, mut pages) = (BTreeMap::new(), BTreeMap::new());
     for page in &said.error_pages {
         let at = |why: String| wrong(&page.source, why);
@@ -260,7 +299,8 @@ fn error_pages(said: &vhost::Vhost, files: &Files) -> Result<BTreeMap<u16, Strin
             names.map(str::to_owned).collect()
         };
         let is_below = |directory: &Directory| names(path).starts_with(&names(&directory.url));
-        if !files.directories.iter().any(is_below) {
+        let mut directories = std::iter::once(files).chain(parts);
+        if !directories.any(|files| files.directories.iter().any(is_below)) {
             let why = format!("'{path}' is in no directory of files of this host");
             return Err(at(why));
         }
@@ -485,6 +525,22 @@ mod tests {
             (
                 "[[vhost]]\nname='a'\n[[vhost.directory]]\npath = 'p'\nallow = 'all'",
                 "f:3: 'p' is not a path, such as /private",
+            ),
+            (
+                "[[vhost]]\nname='a'\n[[vhost.directory]]\npath = '/p'\nhidden = true",
+                "f:3: the directory '/p' needs a 'location': there are no 'documents'",
+            ),
+            (
+                "[[vhost]]\nname='a'\ndocuments='/d'\nfallback='/i.html'\n[[vhost.directory]]\npath = '/p'\nhidden = true",
+                "f:5: the directory '/p' needs a 'location' or a 'fallback': that of the host is the file '/i.html'",
+            ),
+            (
+                "[[vhost]]\nname='a'\n[[vhost.directory]]\npath = '/p'\nlocation = '/l'\nsymlinks = 'x'",
+                "f:6: option 'symlinks': 'x' is not none, owner, inside or follow",
+            ),
+            (
+                "[[vhost]]\nname='a'\n[[vhost.directory]]\npath = '/p'\ndocuments = '/l'",
+                "f:5: option 'documents' is for a virtual host, not for a directory",
             ),
             (
                 "[[vhost]]\nname='a'\n[[vhost.directory]]\npaht = '/p'",
