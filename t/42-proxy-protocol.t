@@ -119,7 +119,7 @@ check 'what a header says' => sub {
 };
 
 check 'what is no header' => sub {
-    my ($server, $port, $https) = proxied(options => {header_timeout => 1});
+    my ($server, $port, $https) = proxied(options => {header_timeout => 1, status_path => '/status'});
     my %bad = (
         'a request'               => $GET,
         'a TLS handshake'         => "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" . 'x' x 200,
@@ -140,6 +140,9 @@ check 'what is no header' => sub {
     $client->send($V1 . $V1 . $GET);
     is $client->response->status, 400, 'a second header';
     is told($port, $V1)->{REMOTE_ADDR}, '203.0.113.5', 'others are served';
+    my $status = Gepok::Test::Connection->new(port => $port);
+    $status->send("PROXY UNKNOWN\r\nGET /status HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n");
+    is json($status->response->content)->{refused}{connections}, 2 * keys %bad, 'the status counts them';
     like $server->log, qr/a connection from 127\.0\.0\.1 is closed: no valid PROXY header: it does not begin with one/, 'the log says so';
     like $server->log, qr/a connection from 127\.0\.0\.1 is closed: no PROXY header in 1s/, 'and of one that does not come';
 };
@@ -180,6 +183,27 @@ check 'limits and rules go by the client that is named' => sub {
         $client->send($case->[1] . $status);
         is $client->response->status, $case->[0], 'status_allow';
     }
+};
+
+# HTTP/2 in front of the app: the PROXY header names the peer of a connection, and each stream the client for which that peer asks.
+check 'HTTP/2, with a trusted proxy and its field' => sub {
+    my ($server, $http, $https) = proxied(dir => scratch(), options => {
+        h2c => 1, trusted_proxies => 'loopback 198.51.100.0/24', access_log_path => 'log', access_log_format => '%h %H'});
+    for my $way ([http => $http, '--http2-prior-knowledge'], [https => $https, '--http2']) {
+        my ($scheme, $port, $version) = @$way;
+        # One request each: this curl can't keep such a connection.
+        my $told = sub {
+            my ($code, $text) = run_command(['curl', '-sS', '--cacert', $ca->cert, '--interface', '127.0.0.9', '--haproxy-protocol', $version,
+                '-H', "X-Forwarded-For: $_[0]", "$scheme://127.0.0.1:$port/"]);
+            is $code, 0, "curl has an answer by $scheme" or diag $text;
+            return json($text);
+        };
+        is $told->('6.6.6.6, 203.0.113.9')->{REMOTE_ADDR}, '203.0.113.9', "$scheme: the client for whom the proxy asks";
+        my $hidden = $told->('unknown');
+        is_deeply [@$hidden{qw(REMOTE_ADDR gepok.proxy_addr)}], ['127.0.0.9', '127.0.0.9'], "$scheme: a client that is not named";
+    }
+    is $server->stop, 0, 'the server stops';
+    like slurp("$server->{dir}/log"), qr{^203\.0\.113\.9 HTTP/2}m, 'the access log says so';
 };
 
 check 'a Unix socket' => sub {

@@ -27,6 +27,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::{self, Accepted};
 use crate::scoreboard::Board;
 use crate::scoreboard::connections::{self, State};
+use crate::scoreboard::refusals::Refusal;
 use crate::semantics::message::Timestamp;
 use crate::semantics::proxy_header::Sender;
 use crate::semantics::source::{Endpoints, Proxied, Source};
@@ -118,7 +119,8 @@ impl Service {
                     let (tls, context) = (self.tls.clone(), Rc::clone(&self.context));
                     spawn_local(async move {
                         if proxy {
-                            let named = named(stream, info, &mut admitted, &context).await;
+                            let named =
+                                named(stream, info, (&mut admitted, &shown), &context).await;
                             if let Some((stream, info)) = named {
                                 serve(stream, info, shown, tls, context).await;
                             }
@@ -141,7 +143,7 @@ impl Service {
 async fn named(
     mut stream: Stream,
     mut info: ConnectionInfo,
-    admitted: &mut Admitted,
+    (admitted, shown): (&mut Admitted, &connections::Connection),
     context: &Context,
 ) -> Option<(Stream, ConnectionInfo)> {
     let trusted = context.settings.forwarding.as_ref();
@@ -149,6 +151,7 @@ async fn named(
     let from = proxy.map_or_else(|| "unix:".to_owned(), |address| address.to_string());
     // Without a list only this machine can connect: the server does not start otherwise.
     if trusted.is_some_and(|settings| !settings.trusted.has(proxy)) {
+        shown.counts(Refusal::Connection);
         limited!(
             Warn,
             "a connection from {from} is closed: no trusted proxy, on a port for the PROXY protocol"
@@ -172,6 +175,7 @@ async fn named(
         Ok(Ok(header)) => header,
         Ok(Err(proxy_protocol::Failure::Nothing)) => return None,
         Ok(Err(failure)) => {
+            shown.counts(Refusal::Connection);
             limited!(
                 Warn,
                 "a connection from {from} is closed: no valid PROXY header: {failure}"
@@ -179,6 +183,7 @@ async fn named(
             return None;
         }
         Err(_) => {
+            shown.counts(Refusal::Connection);
             limited!(
                 Warn,
                 "a connection from {from} is closed: no PROXY header in {limit:?}"

@@ -13,6 +13,8 @@ pub enum Refusal {
     Content,
     /// Memory for a request's head, or a place in the queue.
     Request,
+    /// A connection, on a port for the PROXY protocol: no valid header, or not by a trusted proxy.
+    Connection,
 }
 
 /// How many of each.
@@ -24,6 +26,8 @@ pub struct Refusals {
     pub contents: u64,
     /// Requests that were answered with 503, because too many wait.
     pub requests: u64,
+    /// Connections that were closed for want of a PROXY header.
+    pub connections: u64,
 }
 
 impl Board {
@@ -41,6 +45,7 @@ impl Refusals {
             responses: count(Refusal::Response),
             contents: count(Refusal::Content),
             requests: count(Refusal::Request),
+            connections: count(Refusal::Connection),
         }
     }
 }
@@ -55,9 +60,11 @@ mod tests {
         let (board, _memory) = Board::create(1).unwrap();
         board.counts(Refusal::Response);
         board.counts(Refusal::Request);
+        board.counts(Refusal::Connection);
         board.counts(Refusal::Request);
         let words: Vec<u64> = (0..HEADER).map(|at| board.get(at)).collect();
         let read = Refusals::read(&words);
         assert_eq!((read.responses, read.contents, read.requests), (1, 0, 2));
+        assert_eq!(read.connections, 1);
     }
 }

@@ -37,7 +37,7 @@ impl Status {
              connections: {} open, {} accepted ({})\n\
              requests: {} so far, {} in flight, {} waiting for a worker{first}\n\
              waits lately: {:.1} ms by the mean, {:.1} ms at most, of {} requests\n\
-             refused: {} rests of responses (read too slowly), {} contents (no room), {} requests (too many wait)\n\n",
+             refused: {} rests of responses (read too slowly), {} contents (no room), {} requests (too many wait), {} connections (no PROXY header)\n\n",
             self.master,
             self.core,
             mib(self.core_rss),
@@ -55,6 +55,7 @@ impl Status {
             self.refusals.responses,
             self.refusals.contents,
             self.refusals.requests,
+            self.refusals.connections,
         );
         text += "    PID  GEN  STATE    REQUESTS     AGE  RSS/MiB  SINCE  REQUEST\n";
         for worker in &self.workers {
@@ -87,7 +88,7 @@ impl Status {
             "{{\"master\":{},\"core\":{},\"core_rss\":{},\"up\":{:.3},\"reload\":{},\"connections\":{},\
              \"connection_states\":{{{}}},\"accepted\":{},\"requests\":{},\"queued\":{},\"oldest_wait\":{:.3},\
              \"total_wait\":{:.6},\"lately\":{{\"requests\":{},\"mean_wait\":{:.6},\"longest_wait\":{:.6}}},\
-             \"refused\":{{\"responses\":{},\"contents\":{},\"requests\":{}}},\
+             \"refused\":{{\"responses\":{},\"contents\":{},\"requests\":{},\"connections\":{}}},\
              \"workers\":[{}]}}",
             self.master,
             self.core,
@@ -107,6 +108,7 @@ impl Status {
             self.refusals.responses,
             self.refusals.contents,
             self.refusals.requests,
+            self.refusals.connections,
             workers.join(",")
         )
     }
