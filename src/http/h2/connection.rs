@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::request;
 use super::streams::{Served, Shared};
+use super::turns::Turns;
 use super::wire::Wire;
 use crate::http::context::{ConnectionInfo, Context};
 use crate::http::h1::framing::Method;
@@ -65,7 +66,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let begun = tokio::select! {
         biased;
-        begun = timeout(first, builder.handshake(stream)) => begun,
+        begun = timeout(first, builder.handshake(Turns::new(stream))) => begun,
         // A client that does not begin must not hold up a stop.
         () = async {
             context.drained().await;

@@ -14,5 +14,6 @@ mod response;
 mod socket;
 mod streams;
 mod tunnel;
+mod turns;
 mod wire;
 mod writer;

@@ -60,6 +60,13 @@ sub run {
     return \%found;
 }
 
+# MiB that an attack may cost the core. Content that waits for its client may have 16 MiB in memory, all responses together
+# (docs/http2.md), and 64 KiB each beyond that, and in frames.
+my %MORE = map { $_ => 48 } qw(no_window one_byte_windows not_read);
+
+# The code of the GOAWAY that ends a flood.
+my %CALM = map { $_ => 'ENHANCE_YOUR_CALM' } qw(rapid_reset made_you_reset continuation empty_continuation empty_data padded_data list_too_large);
+
 # What is not as it must be. `slower` is how much slower than a calm one the machine is.
 sub broken {
     my ($found, $slower) = @_;
@@ -68,7 +75,8 @@ sub broken {
         ($found->{failed} ? "$found->{failed} requests of another client failed" : ()),
         ($found->{served} ? () : 'another client was not served'),
         ($found->{longest} > 0.5 * $slower ? sprintf('another client waited %.1f s', $found->{longest}) : ()),
-        ($more > 16 ? sprintf('the core had %.0f MiB more', $more) : ()),
+        (map { exists $found->{goaways}{$_} ? () : "no GOAWAY with $_" } $CALM{$found->{kind}} // ()),
+        ($more > ($MORE{$found->{kind}} // 16) ? sprintf('the core had %.0f MiB more', $more) : ()),
     );
 }
 
