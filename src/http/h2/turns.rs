@@ -77,22 +77,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
     use tokio::io::AsyncReadExt;
 
     use super::*;
 
-    // Protects: a client that sends without end leaves the others their turn.
-    #[tokio::test(flavor = "current_thread")]
+    /// Protects: a client that sends without end leaves the others their turn.
+    #[tokio::test]
     async fn others_have_their_turn() {
         let mut stream = Turns::new(tokio::io::repeat(0));
-        let mut buffer = vec![0; 8 * TURN];
-        let mut reading = std::pin::pin!(stream.read_exact(&mut buffer));
-        let mut turns = 1;
-        while std::future::poll_fn(|waking| Poll::Ready(reading.as_mut().poll(waking).is_pending()))
-            .await
-        {
-            turns += 1;
+        let mut piece = [0; 1024];
+        let mut turns = 0;
+        for _ in 0..4 * TURN / piece.len() {
+            let mut reading = pin!(stream.read(&mut piece));
+            while poll_fn(|waking| Poll::Ready(reading.as_mut().poll(waking).is_pending())).await {
+                turns += 1;
+            }
         }
-        assert!(turns > 1, "read at once");
+        assert_eq!(turns, 3, "one after each {TURN} bytes, but for the last");
     }
 }
