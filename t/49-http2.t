@@ -216,7 +216,7 @@ check 'streams of a connection are served by all workers' => sub {
 # Protects: a client can't have more calls than streams by resetting them (rapid reset).
 check 'a stream counts until its call is over' => sub {
     my ($server, $folder) = start(http2_max_streams => 3, start_servers => 4, max_workers => 4);
-    is client($server, 'limit', '/hold/a', 3)->{end}, 'reset 7', 'the fourth is refused while three calls go on';
+    is client($server, 'limit', '/hold/a', 3, "$folder/held")->{end}, 'reset 7', 'the fourth is refused while three calls go on';
     is notes($folder, 'held'), "a\n" x 3, 'three calls';
     open my $go, '>', "$folder/go" or die $!;
     ok soon { client($server, 'get', '/hello', 'GET')->{status} == 200 }, 'other connections are served';

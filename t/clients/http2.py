@@ -247,12 +247,23 @@ def resets(port, path, count):
     return {'closed': client.closed, 'goaways': client.goaways}
 
 
-def limit(port, path, count):
-    """Resets so many streams whose calls go on, then asks for one more."""
+def lines(path):
+    """How many lines a file has that may not be there yet."""
+    try:
+        with open(path, encoding='ascii') as file:
+            return len(file.readlines())
+    except FileNotFoundError:
+        return 0
+
+
+def limit(port, path, count, held):
+    """Resets so many streams whose calls go on, then asks for one more. The app adds a line to `held` when it is called."""
     client = Client(port)
-    for _ in range(int(count)):
+    for number in range(1, int(count) + 1):
         stream = client.open(path)
-        client.step(0.2)
+        limit = time.monotonic() + 20
+        while lines(held) < number and time.monotonic() < limit:
+            client.step(0.02)
         client.h2.reset_stream(stream, 8)
         client.flush()
     stream = client.open(path)
