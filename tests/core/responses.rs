@@ -234,3 +234,30 @@ fn parts_of_every_size_arrive_in_the_order_in_which_they_were_said() {
         assert!(response[head.unwrap() + 4..] == expected);
     }
 }
+
+/// Protects the connection: the rest is dropped, also where it comes as a part by itself and nothing else is to be written.
+#[test]
+fn much_beyond_the_announced_length_is_not_sent() {
+    // Two times what is written together.
+    const LENGTH: usize = 512 * 1024;
+    let mut server = Server::start(|_| {});
+    server.worker(|out, id, _| {
+        out.head(id, 200, &[], Length::Known(LENGTH as u64))
+            .unwrap();
+        for piece in [&[b'a'; LENGTH][..], &[b'b'; 20_000]] {
+            let mut rest = piece;
+            // The client may have all of it by then.
+            while let Ok(taken @ 1..) = out.chunk(id, rest) {
+                rest = &rest[taken..];
+            }
+        }
+        end(out, id);
+    });
+    let mut client = server.client();
+    for _ in 0..20 {
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let head = client.until("\r\n\r\n");
+        assert!(head.contains("\r\nContent-Length: 524288\r\n"), "{head}");
+        client.until(&"a".repeat(LENGTH));
+    }
+}

@@ -134,12 +134,12 @@ impl Transport {
     /// Sends of `pieces` what the client takes at once. Returns how many bytes that were. Not for TLS.
     pub(super) fn send_now(&mut self, pieces: &[IoVec<'_>], next: Next) -> Result<usize, Close> {
         match self.stream.send_now(pieces, next) {
-            Ok(sent) if sent > 0 => {
+            Ok(sent) => {
                 self.add_sent(sent as u64);
                 Ok(sent)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            _ => Err(Close::Lost),
+            Err(_) => Err(Close::Lost),
         }
     }
 
