@@ -61,9 +61,9 @@ for my $way (sort keys %ways) {
                     . 'REQUEST_URI1 QUERY_STRING1 HTTP_HOST1 SERVER_NAME0 SERVER_PORT0 psgi.url_scheme0', "request $served";
             }
             is $server->get('/die')->status, 500, 'an app that dies';
-            ok soon { $server->log =~ /died/ }, 'is logged';
+            logged $server, qr/died/, 'is logged';
             is $server->stop, 0, 'it ends';
-            like $server->log, qr/^left$/m, 'child_exit' if $way eq 'class' && $workers;
+            logged $server, qr/^left$/m, 'child_exit' if $way eq 'class' && $workers;
             is -s "$folder/access.log" ? 1 : 0, $way =~ /^access_log/ ? 1 : 0, 'the access log';
         };
     }

@@ -135,8 +135,7 @@ for my $workers (1, 0) {
             is ask($client, '/pid')->content, $pid, 'which ends as well';
         };
     }
-    my $told = () = $server->log =~ /a response is longer than its Content-Length/g;
-    is $told, 1, "$where: what is too long is logged once a minute";
+    logged_times $server, qr/a response is longer than its Content-Length/, 1, "$where: what is too long is logged once a minute";
 }
 
 check 'a file that is longer than its Content-Length' => sub {
@@ -144,7 +143,7 @@ check 'a file that is longer than its Content-Length' => sub {
     my $client = $server->connect;
     is length ask($client, '/file/200/70000')->content, 70_000, 'is sent as far as that';
     like ask($client, '/pid')->content, qr/^\d+$/, 'the connection goes on';
-    ok soon { $server->log =~ /a response is longer than its Content-Length/ }, 'the log tells';
+    logged $server, qr/a response is longer than its Content-Length/, 'the log tells';
 };
 
 check 'a response that is refused' => sub {
@@ -210,7 +209,7 @@ check 'request_timeout counts' => sub {
     is ask($client, '/deaf/200', 'HEAD')->status, 200, 'an app that does not hear';
     my $next = ask($client, '/pid')->content;
     isnt $next, $pid, 'the next request of that connection gets another worker';
-    ok soon { $server->log =~ m{request_timeout: HEAD /deaf/200} }, 'because it was given up';
+    logged $server, qr{request_timeout: HEAD /deaf/200}, 'because it was given up';
 };
 
 done_testing;

@@ -82,7 +82,7 @@ check 'cleanup' => sub {
     touch("$path-go");
     ok soon { slurp($path) =~ m{^first:/cleanup second:\d+$} }, 'they run, in order, with the environment; one may die'
         or diag slurp($path);
-    ok soon { $server->log =~ /a cleanup handler died/ }, 'which the log tells';
+    logged $server, qr/a cleanup handler died/, 'which the log tells';
     like $server->get('/plain')->content, qr/^\d+$/, 'the worker serves on';
 
     my $pid = $server->get("/cleanup-harakiri?$path-2")->content;
@@ -99,9 +99,9 @@ check 'cleanup' => sub {
 
 check 'psgi.errors' => sub {
     $server->get('/errors');
-    ok soon { $server->log =~ /^to errors: \d+$/m }, 'print as a method';
+    logged $server, qr/^to errors: \d+$/m, 'print as a method';
     $server->get('/errors-printf');
-    ok soon { $server->log =~ /^by printf$/m }, 'the builtin printf';
+    logged $server, qr/^by printf$/m, 'the builtin printf';
 };
 
 done_testing;

@@ -188,7 +188,7 @@ sub try_row {
     is keys %$pids, $run->{workers} || 1, 'all workers serve';
     ok !$leaves == !!$pids->{$pid}, $leaves ? 'the worker was replaced' : 'the same worker serves on';
     kill KILL => delete $run->{child} if $run->{child};
-    ok soon { $run->log =~ /$row->{log}/ }, 'the log tells' or diag $run->log if defined $row->{log};
+    logged $run, qr/$row->{log}/, 'the log tells' or diag $run->log if defined $row->{log};
 }
 
 # The end of a process: its END blocks, and its status where that can be seen.

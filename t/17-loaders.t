@@ -261,7 +261,7 @@ check 'an app that can not be loaded in a worker' => sub {
     my $folder = scratch();
     my $server = server(entry => 'bin', args => ['--no-preload-app'], options => {start_servers => 1}, ready => 0,
         app => 'die "will not load\n";');
-    ok soon { $server->log =~ /will not load/ }, 'the log tells why' or diag $server->log;
+    logged $server, qr/will not load/, 'the log tells why' or diag $server->log;
     my $status = $server->wait_exit(15);
     ok !defined $status || $status != 0, 'no success';
 };

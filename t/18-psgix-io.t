@@ -236,7 +236,7 @@ check 'an app that dies' => sub {
     my $client = $server->connect('tcp');
     $client->send("GET /die HTTP/1.1\r\nHost: x\r\n\r\n");
     is $client->rest, "half\n", 'ends the connection without a response behind what it has written';
-    ok soon { $server->log =~ m{ \[error\] GET /die: the app died$}m }, 'and the log tells';
+    logged $server, qr{ \[error\] GET /die: the app died$}m, 'and the log tells';
 };
 
 check 'a client that leaves' => sub {

@@ -102,7 +102,7 @@ check 'revoked certificates' => sub {
 
     $server = https(app => $hello, options => {%options, ssl_crl_file => $ca->crl(old => 1)});
     expect($server, 'a list of old', alice => qr/unknown ca/);
-    like $server->log, qr/\[warn\] option 'ssl_crl_file': .*the time of the list ended/, 'and the operator is told';
+    logged $server, qr/\[warn\] option 'ssl_crl_file': .*the time of the list ended/, 'and the operator is told';
 };
 
 check 'a certificate that is trusted itself' => sub {

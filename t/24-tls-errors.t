@@ -122,10 +122,10 @@ my $server = server(
     },
 );
 my $expired = qr/\[warn\] option 'ssl_cert_file': \Q$old->{cert}\E: the certificate expired on /;
-ok soon { $server->log =~ $expired }, 'an expired certificate is a warning';
+logged $server, $expired, 'an expired certificate is a warning';
 # A worker that is told to leave before it has loaded the app has not lived.
 like fetch($server, '/')->{raw}, qr{^HTTP/1.1 200 }, 'and the server serves';
 is $server->stop, 0, 'to a good end';
-like $server->log, qr/A WORKER LIVED/, 'workers that live are heard: none was forked in the cases before';
+logged $server, qr/A WORKER LIVED/, 'workers that live are heard: none was forked in the cases before';
 
 done_testing();

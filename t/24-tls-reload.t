@@ -56,12 +56,12 @@ for my $case (['bin', 1], ['plackup', 1], ['new', 0]) {
         copy($of{third}{cert}, "$base.cert");
         $server->signal('HUP');
         my $said = qr/\[error\] option 'ssl_key_file': .*does not belong to the certificate in .*read before stay in use/;
-        ok soon { $server->log =~ $said }, 'a bad pair is told';
+        logged $server, $said, 'a bad pair is told';
         is $subject->(), 'second', 'and the good one stays';
 
         unlink "$base.key";
         $server->signal('HUP');
-        ok soon { $server->log =~ /\[error\] option 'ssl_key_file': .*No such file/ }, 'so is a missing file';
+        logged $server, qr/\[error\] option 'ssl_key_file': .*No such file/, 'so is a missing file';
         is $subject->(), 'second', 'and the good one stays';
 
         put($base, 'third');
@@ -122,17 +122,17 @@ check 'the core dies when the key is gone' => sub {
     kill KILL => ($server->descendants)[0];
     ok soon { (eval { $plain->() } // '') eq 'hello' }, 'another core serves HTTP';
     my $said = qr/\[error\] option 'ssl_key_file': .*No such file.*HTTPS is not served until they can be read/;
-    ok soon { $server->log =~ $said }, 'the log tells that it has no certificates' or diag $server->log;
+    logged $server, $said, 'the log tells that it has no certificates' or diag $server->log;
     unlike $server->log, qr/stay in use/, 'and nothing else';
     my $waiting = $server->connect;
     # Longer than the pause between two tries.
     ok $waiting->silent(2.5), 'a client waits';
-    is scalar(() = $server->log =~ /$said/g), 1, 'it is told once, not each second';
+    logged_times $server, qr/$said/, 1, 'it is told once, not each second';
     $server->signal('HUP');
-    ok soon { 2 == (() = $server->log =~ /$said/g) }, 'and again to whoever reloads';
+    logged_times $server, qr/$said/, 2, 'and again to whoever reloads';
     put($base, 'second');
     ok soon { (fetch($server, '/')->{subject} // '') eq 'second' }, 'as soon as the key is there it is served';
-    ok soon { $server->log =~ /\[warn\] .*HTTPS is served again/ }, 'which is told' or diag $server->log;
+    logged $server, qr/\[warn\] .*HTTPS is served again/, 'which is told' or diag $server->log;
     my @before = $server->descendants;
     $server->signal('HUP');
     ok soon { my @now = $server->descendants; @now == 2 && !grep { $_ == $before[1] } @now }, 'it reloads as ever';

@@ -172,7 +172,7 @@ check 'a certificate for development' => sub {
             SSL_ca_file => "$folder/made.pem", SSL_verifycn_name => $name, SSL_verifycn_scheme => 'http');
         is $got->{status}, 200, "it is for $name";
     }
-    like $server->log, qr/certificate for development .*localhost/, 'the log warns';
+    logged $server, qr/certificate for development .*localhost/, 'the log warns';
 };
 
 check 'large responses and files' => sub {

@@ -104,7 +104,7 @@ check 'max_connections_per_address' => sub {
         3 == grep { eval { $_->response } } @open;
     };
     ok $server->connect->closed(5), 'the fourth is closed';
-    ok soon { $server->log =~ /127\.0\.0\.1 has 3 connections/ }, 'which is told';
+    logged $server, qr/127\.0\.0\.1 has 3 connections/, 'which is told';
     (shift @open)->close;
     ok soon { my $answer = eval { $server->get('/') }; $answer && $answer->status == 200 }, 'there is room when one has left';
 };
@@ -123,7 +123,7 @@ check 'the queue: its length' => sub {
     is $refused->field('Retry-After'), 5, 'with the time after which to come again';
     ok !$refused->closes, 'and the connection is good for that';
     is $server->get('/calls')->content, 3, 'the app has seen three';
-    is scalar(() = $server->log =~ /too many requests wait/g), 1, 'told once' or diag $server->log;
+    logged_times $server, qr/too many requests wait/, 1, 'told once' or diag $server->log;
 };
 
 check 'the queue: its time' => sub {
@@ -206,7 +206,7 @@ check 'spool_dir' => sub {
     for my $wrong ("$folder/missing", '/dev/null') {
         my $other = server(app => $APP, entry => 'bin', options => {spool_dir => $wrong}, ready => 0);
         is $other->wait_exit, 2 << 8, 'a folder that is none is told at the start';
-        like $other->log, qr/^gepok: option 'spool_dir': .*\Q$wrong\E.*\n\z/, 'in one sentence';
+        logged $other, qr/^gepok: option 'spool_dir': .*\Q$wrong\E.*\n\z/, 'in one sentence';
     }
 };
 

@@ -197,7 +197,7 @@ check 'time' => sub {
 check 'places: standard output, a command, syslog, a FIFO' => sub {
     my $server = server(app => $APP, entry => 'bin', options => {access_log_path => '-', access_log_format => 'out %r'});
     $server->get('/');
-    ok soon { $server->log =~ m{^out GET / HTTP/1\.1$}m }, 'standard output' or diag $server->log;
+    logged $server, qr{^out GET / HTTP/1\.1$}m, 'standard output' or diag $server->log;
 
     my $folder = scratch();
     $server = server(
@@ -264,14 +264,14 @@ check 'HUP opens the file anew, and a core that died has it' => sub {
 check 'a full disk loses lines and nothing else' => sub {
     my $server = server(app => $APP, entry => 'bin', options => {access_log_path => '/dev/full'});
     is $server->get('/')->content, 'hello', 'a request';
-    ok soon { $server->log =~ /access log can't be written/ }, 'one warning says why';
+    logged $server, qr/access log can't be written/, 'one warning says why';
     for (1 .. 3) {
         is $server->get('/')->content, 'hello', 'another';
         # Longer than lines are gathered.
         sleep 0.3 if $_ < 3;
     }
     is $server->stop, 0, 'the server ends as ever';
-    is scalar(() = $server->log =~ /access log can't be written/g), 1, 'and there was no other warning' or diag $server->log;
+    logged_times $server, qr/access log can't be written/, 1, 'and there was no other warning' or diag $server->log;
 };
 
 check 'mistakes are told before anything is forked' => sub {
@@ -303,12 +303,12 @@ check 'no log but the one that was asked for' => sub {
     $server = server(app => $APP, entry => 'plackup', plack_env => 'development');
     $server->get('/');
     is $server->stop, 0, 'in development';
-    is scalar(() = $server->log =~ m{"GET / HTTP/1\.1" 200 5 }g), 1, q{it is the middleware's} or diag $server->log;
+    logged_times $server, qr{"GET / HTTP/1\.1" 200 5 }, 1, q{it is the middleware's} or diag $server->log;
 
     $server = server(app => $APP, entry => 'new');
     $server->get('/');
     is $server->stop, 0, 'Gepok->new';
-    is scalar(() = $server->log =~ m{"GET / HTTP/1\.1" 200 5 }g), 1, 'writes to standard error' or diag $server->log;
+    logged_times $server, qr{"GET / HTTP/1\.1" 200 5 }, 1, 'writes to standard error' or diag $server->log;
 
     $server = server(app => $APP, entry => 'new', options => {access_log_path => ''});
     $server->get('/');

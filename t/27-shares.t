@@ -101,8 +101,7 @@ each_entry {
     }
     ok soon { refused($server)->{contents} >= 10 }, 'those who come last are refused';
     is $server->post('/', 'x' x 2_000_000)->content, 2_000_000, 'an upload of 2 MB is taken' for 1 .. 3;
-    my @lines = $server->log =~ /content can't be kept/g;
-    is scalar @lines, 1, 'the log has one line';
+    logged_times $server, qr/content can't be kept/, 1, 'the log has one line';
 };
 
 check 'what can never be kept is refused at the head' => sub {
@@ -124,7 +123,7 @@ each_entry {
     ok soon { refused($server)->{responses} > 0 }, 'the slowest are cut';
     is $server->get('/')->content, 0, 'and others are served';
     cmp_ok time - $began, '<', 15 * $SLOW, 'soon';
-    like $server->log, qr/a response is cut: its client/, 'the log tells';
+    logged $server, qr/a response is cut: its client/, 'the log tells';
 };
 
 for my $servers (0, 1) {
@@ -164,8 +163,7 @@ check 'min_response_rate' => sub {
     my $server  = start('bin', min_response_rate => '1M', documents => "$folder");
     my @readers = readers($server, 1, '/large', "/file$folder/file", "/file");
     ok soon(sub { refused($server)->{responses} == @readers }, 60), 'readers that take nothing are cut';
-    my @lines = $server->log =~ /slower than min_response_rate/g;
-    is scalar @lines, 1, 'and the log says why, once';
+    logged_times $server, qr/slower than min_response_rate/, 1, 'and the log says why, once';
 };
 
 # One client's crowd of requests, whatever they cost, delays another client by one of them.
@@ -215,8 +213,7 @@ check 'heads that do not end' => sub {
     my @heads  = map { my $client = $server->connect; $client->send($head); $client } 1 .. 900;
     ok soon { refused($server)->{requests} > 0 }, 'the largest are refused when there are too many';
     is $server->get('/')->content, 0, 'and others are served';
-    my @lines = $server->log =~ /heads that do not end/g;
-    is scalar @lines, 1, 'the log has one line';
+    logged_times $server, qr/heads that do not end/, 1, 'the log has one line';
 };
 
 done_testing;

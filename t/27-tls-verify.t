@@ -60,8 +60,7 @@ check 'arguments and verdict' => sub {
     my $got = fetch($server, '/', %banned);
     is $got->{status}, undef, 'one that it refuses gets no answer';
     like seen(), qr/\A1\|/, 'though its chain is good';
-    soon { $server->log =~ /ssl_verify_callback: the connection from 127\.0\.0\.1:\d+ is closed/ };
-    like $server->log, qr/ssl_verify_callback: the connection from 127\.0\.0\.1:\d+ is closed/, 'the log tells of it';
+    logged $server, qr/ssl_verify_callback: the connection from 127\.0\.0\.1:\d+ is closed/, 'the log tells of it';
 
     $got = fetch($server, '/', %stray);
     is $got->{status}, undef, 'a certificate of an unknown authority';
@@ -110,8 +109,7 @@ check 'sessions are resumed without another question, and never against a refusa
 check 'callbacks that fail' => sub {
     my $server = judged('sub { die "not today\n" if $_[2] =~ /banned/; exit 7 if $_[2] =~ /stray/; 1 }', start_servers => 1);
     is fetch($server, '/', %banned)->{status}, undef, 'one that dies refuses';
-    soon { $server->log =~ /ssl_verify_callback: not today/ };
-    like $server->log, qr/ssl_verify_callback: not today/, 'the log has its last words';
+    logged $server, qr/ssl_verify_callback: not today/, 'the log has its last words';
     is fetch($server, '/', %stray)->{status}, undef, 'one that calls exit refuses';
     like fetch($server, '/', %known)->{content}, qr/\Aknown/, 'and the server lives on';
 };
@@ -130,13 +128,12 @@ check 'a callback that never answers' => sub {
     is fetch($server, '/', %known)->{status}, undef, 'the client is let go';
     # By default it is 10 seconds.
     cmp_ok time - $begun, '<', 9, 'in the time of a handshake';
-    soon { $server->log =~ /it took too long/ };
-    like $server->log, qr/ssl_verify_callback: .* it took too long/, 'and the log says why';
+    logged $server, qr/ssl_verify_callback: .* it took too long/, 'and the log says why';
 
     my ($pid) = fetch($server, '/')->{content} =~ /(\d+)\z/;
     ok $pid, 'another worker serves then';
     my $killed = qr/ssl_verify_callback makes no progress, and worker \d+ is killed for it/;
-    ok soon { $server->log =~ $killed }, 'because the one is killed';
+    logged $server, $killed, 'because the one is killed';
     unlike $server->log, qr/worker $pid is killed/, 'the other is not';
 };
 
@@ -146,8 +143,7 @@ check 'request_timeout limits a verdict too' => sub {
     my $begun = time;
     is fetch($server, '/', %banned)->{status}, undef, 'the client is let go';
     cmp_ok time - $begun, '<', 14, 'long before the time of a handshake is over';
-    soon { $server->log =~ /gave no verdict/ };
-    like $server->log, qr/ssl_verify_callback: .* it gave no verdict/, 'and the log says why';
+    logged $server, qr/ssl_verify_callback: .* it gave no verdict/, 'and the log says why';
     soon { $server->log =~ /makes no progress, and worker \d+ is killed for it/ };
     my @killed = $server->log =~ /makes no progress, and worker (\d+) is killed for it/g;
     is @killed, 1, 'no other worker is asked';
@@ -180,7 +176,7 @@ check 'a folder without certificates' => sub {
             ssl_verify_mode => 1, ssl_verify_callback => 1,
         });
         like fetch($server, '/', %stray)->{content}, qr/\Astray;/, 'ssl_verify_callback=1 takes every certificate' or diag $server->log;
-        like $server->log, qr/\[warn\] option 'ssl_ca_path': \Q$authorities\E: (?:there is no file in it|no file in it holds a certificate)$/m,
+        logged $server, qr/\[warn\] option 'ssl_ca_path': \Q$authorities\E: (?:there is no file in it|no file in it holds a certificate)$/m,
             'the folder is a warning';
     }
 };

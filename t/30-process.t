@@ -241,11 +241,11 @@ sub { [200, [], [$$]] }
 APP
                 my $worker = $server->get('/')->content;
                 kill $signals->[0] => $group ? -$server->pid : $server->pid;
-                ok soon { $server->log =~ /BEGUN $worker/ }, "@$signals: END blocks run";
+                logged $server, qr/BEGUN $worker/, "@$signals: END blocks run";
                 kill $signals->[1] => $group ? -$server->pid : $server->pid;
                 touch("$folder/go");
                 is $server->wait_exit, 0, 'status 0';
-                like $server->log, qr/ENDED $worker/, 'to their end' or diag $server->log;
+                logged $server, qr/ENDED $worker/, 'to their end' or diag $server->log;
             }
         }
     }
@@ -272,7 +272,7 @@ check 'the core dies' => sub {
     is @cores, 1, 'one process beside the workers and the master' or return;
     kill KILL => @cores;
     ok soon { my $r = eval { $server->get('/') }; $r && $r->status == 200 }, 'another takes its place, and serves';
-    like $server->log, qr/ the core was killed by SIGKILL; a new one is started$/m, 'the log says it in plain words';
+    logged $server, qr/ the core was killed by SIGKILL; a new one is started$/m, 'the log says it in plain words';
     is $server->stop, 0, 'the end is clean';
 } if is_gepok();
 
@@ -280,7 +280,7 @@ check 'the core dies' => sub {
 check 'a fast stop while workers load the app' => sub {
     my $server = server(entry => 'bin', args => ['--no-preload-app'], app => 'print STDERR "LOADS\n"; sleep 60; sub { }',
         options => {start_servers => 1});
-    ok soon { $server->log =~ /LOADS/ }, 'one loads the app';
+    logged $server, qr/LOADS/, 'one loads the app';
     $server->signal('INT');
     is $server->wait_exit, 0, 'the server ends';
     unlike $server->log, qr/SIGTERM|was killed/, 'and says nothing of its own signals';

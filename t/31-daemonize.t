@@ -74,7 +74,7 @@ for my $entry (qw(plackup bin)) {
             my $status = $server->wait_exit(60);
             ok $status, 'the command fails';
             is $status >> 8, 2, 'with status 2' if $entry eq 'bin';
-            like $server->log, qr/by intent/, 'and tells why';
+            logged $server, qr/by intent/, 'and tells why';
             nothing($server, $folder);
         };
     }
@@ -83,8 +83,8 @@ for my $entry (qw(plackup bin)) {
         my ($server, $folder) = awaited($entry, options => {error_log_path => "$logs/errors"});
         touch("$folder/$_") for qw(broken go);
         ok $server->wait_exit(60), 'the command fails';
-        like $server->log, qr/the app can't be loaded: .*by intent/s, 'who has started it is told why';
-        like $server->log, qr/no worker can serve/, 'and that this is the end';
+        logged $server, qr/the app can't be loaded: .*by intent/s, 'who has started it is told why';
+        logged $server, qr/no worker can serve/, 'and that this is the end';
         like slurp("$logs/errors"), qr/the app can't be loaded: .*by intent/s, 'so is the log';
         nothing($server, $folder);
     };
@@ -170,11 +170,11 @@ check 'two servers of one name' => sub {
     my $inode = (stat _)[1];
     (my $second, $status) = $start->(2);
     is $status, 0, 'the second runs without one' or diag $second->log;
-    like $second->log, qr{the scoreboard file '\Q$board\E' can't be written: .* 'scoreboard_path' gives}, 'and says how it can have one';
+    logged $second, qr{the scoreboard file '\Q$board\E' can't be written: .* 'scoreboard_path' gives}, 'and says how it can have one';
     is((stat $board)[1], $inode, 'the scoreboard stays that of the first');
     (my $third, $status) = $start->(3, "--scoreboard-path=$board");
     is $status, 2 << 8, 'one that is told to write that very file does not start';
-    like $third->log, qr{^gepok: the scoreboard file '\Q$board\E' can't be written: .* which is running$}m, 'and says why';
+    logged $third, qr{^gepok: the scoreboard file '\Q$board\E' can't be written: .* which is running$}m, 'and says why';
     my $gepok = root() . '/blib/script/gepok';
     my $worker = $first->get('/')->content;
     is system($gepok, 'restart', "--pid-path=$home/1.pid"), 0, 'the first can begin anew';

@@ -154,7 +154,7 @@ print STDERR 'after run: ', \$was eq now() ? 'the same' : now(), "\\n";
 CODE
         my $within = $server->get('/')->content;
         is $server->stop, 0, 'it ends';
-        like $server->log, qr/^after run: the same$/m, ($before || 'nothing set') . ", within $within: as it was before";
+        logged $server, qr/^after run: the same$/m, ($before || 'nothing set') . ", within $within: as it was before";
     }
 };
 
@@ -174,7 +174,7 @@ print STDERR "LOADED $got\n";
 sub { [200, [], ["ok"]] }
 APP
         options => {start_servers => 1});
-    ok soon { $server->log =~ /LOADED/ }, 'it is loaded to its end';
+    logged $server, qr/LOADED/, 'it is loaded to its end';
     unlike $server->log, qr/LOADED [1-9]/, 'and no descriptor has got anything';
 };
 
@@ -205,7 +205,7 @@ check 'more clients than descriptors' => sub {
     my $ask    = sub { $first->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"); $first->response->content };
     my $worker = $ask->();
     my @many   = map { IO::Socket::INET->new("127.0.0.1:$port") || die $@ } 1 .. 80;
-    ok soon { $server->log =~ /new ones wait/ }, 'some wait';
+    logged $server, qr/new ones wait/, 'some wait';
     kill KILL => $worker;
     isnt $ask->(), $worker, 'a new worker finds the core alive, and its connections';
 };
@@ -234,7 +234,7 @@ check 'no descriptors left for new workers' => sub {
         $limit->($count);
     }
     $server->signal('HUP');
-    ok soon { $server->log =~ /generation 2 serves/ }, 'with descriptors the reload succeeds';
+    logged $server, qr/generation 2 serves/, 'with descriptors the reload succeeds';
     ok soon { $ask->() != $worker }, 'and new workers serve';
     is $server->stop, 0, 'status 0';
 };

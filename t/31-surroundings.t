@@ -183,7 +183,7 @@ PERL
             $server = server(%server, prefix => [$unshare, '--mount', 'sh', '-c', $readonly, 'sh'], env => {TMPDIR => $temporary});
             is posted($server, 2_000_000), 507, "TMPDIR=$temporary: what exceeds memory is refused";
             is posted($server, 500_000), 200, 'and what does not is served';
-            like $server->log, qr/\[warn\] neither TMPDIR nor \/var\/tmp can be written to/, 'the log says so';
+            logged $server, qr/\[warn\] neither TMPDIR nor \/var\/tmp can be written to/, 'the log says so';
             is $server->stop, 0, 'status 0';
         }
     };

@@ -78,9 +78,8 @@ each_entry {
     cmp_ok $took, '<', 5 + $SLACK, "within 5 s ($took)";
     kill KILL => @load;
     waitpid $_, 0 for @load;
-    my @lines = $server->log =~ /^.*\bthe core\b.*$/mg;
-    is scalar @lines, 1, 'one line tells of it' or diag join "\n", @lines;
-    like $lines[0], qr/the core did not answer for 3 seconds and was killed; a new one is started/, 'which says what has happened';
+    logged $server, qr/the core did not answer for 3 seconds and was killed; a new one is started/, 'the log says what has happened';
+    logged_times $server, qr/\bthe core\b/, 1, 'in one line' or diag $server->log;
     is $server->stop, 0, 'the server stops as always';
 };
 

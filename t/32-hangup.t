@@ -78,7 +78,7 @@ for my $entry (qw(bin plackup)) {
             reloads($server, $master, 'HUP is a reload while the terminal is there');
             $hang_up->();
             ok soon { !alive($master) }, 'it ends when the terminal hangs up';
-            ok soon { $server->log =~ /STATUS 0/ }, 'with status 0' or diag $server->log;
+            logged $server, qr/STATUS 0/, 'with status 0' or diag $server->log;
             ok !eval { $server->connect; 1 }, 'and nobody listens';
         };
     }
@@ -114,7 +114,7 @@ check 'nohup' => sub {
 check 'a server that was taken off its shell' => sub {
     my ($server, $master, $hang_up) = in_background(1, 'disown');
     $hang_up->();
-    ok soon { $server->log =~ /STATUS/ }, 'its terminal has gone';
+    logged $server, qr/STATUS/, 'its terminal has gone';
     reloads($server, $master, 'HUP of another process is a reload');
     kill TERM => $master;
     ok soon { !alive($master) }, 'TERM ends it';

@@ -106,7 +106,7 @@ CODE
     is $server->get('/')->content, $server->pid, 'it serves';
     $server->signal('TERM');
     is $server->wait_exit, 15, 'TERM ends the process after the server has ended';
-    like $server->log, qr/MY INT/, 'and INT runs the caller\'s handler';
+    logged $server, qr/MY INT/, 'and INT runs the caller\'s handler';
 };
 
 # The core's thread has descriptors of its own.

@@ -104,10 +104,10 @@ check 'new code that is broken' => sub {
         is_deeply [grep { $_ ne 'v1' } @answers], [], 'no client sees it';
     }
     # Two workers were tried each time, and each would say it.
-    is scalar(() = $server->log =~ /by intent/g), 1, 'a cause is logged once';
-    like $server->log, qr/the reload failed, and nothing has changed: the app can't be loaded: .* by intent$/m, 'in the words of the app';
-    like $server->log, qr/syntax error.*No::Such::Module|No::Such::Module.*syntax error/s, 'and why';
-    like $server->log, qr{check_path /check was answered with 503}, 'as well for the check';
+    logged_times $server, qr/by intent/, 1, 'a cause is logged once';
+    logged $server, qr/the reload failed, and nothing has changed: the app can't be loaded: .* by intent$/m, 'in the words of the app';
+    logged $server, qr/syntax error.*No::Such::Module|No::Such::Module.*syntax error/s, 'and why';
+    logged $server, qr{check_path /check was answered with 503}, 'as well for the check';
     like $server->get('/slow')->content, qr/^v1/, 'the old workers serve on';
     $write->('v3');
     $server->signal('HUP');
@@ -250,8 +250,8 @@ for my $case (['plackup', '-L', 'Delayed'], ['bin', '--no-preload-app']) {
         my $status = $server->wait_exit(60);
         ok $status, 'ends the start with a failure';
         is $status >> 8, 2, 'of status 2' if $entry eq 'bin';
-        like $server->log, qr/no worker can serve: the app can't be loaded: .*by intent/, 'and with the reason';
-        is scalar(() = $server->log =~ /by intent/g), 1, 'which is said once';
+        logged $server, qr/no worker can serve: the app can't be loaded: .*by intent/, 'and with the reason';
+        logged_times $server, qr/by intent/, 1, 'which is said once';
     };
 }
 

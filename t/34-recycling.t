@@ -158,7 +158,7 @@ check 'child_exit that fails' => sub {
         is keys %pids, 3, "$code: the workers are replaced nevertheless";
         # Its successor is there before a worker has come to its end.
         my $tells = $code =~ /exit/ ? qr/END 5/ : qr/child_exit: no/;
-        ok soon { $server->log =~ $tells }, 'the log or the status tells' or diag $server->log;
+        logged $server, $tells, 'the log or the status tells' or diag $server->log;
         # Those of the workers before must be there, or they could be taken for this one's.
         my $status = $code =~ /exit/ ? 5 : 3;
         my $ends   = sub { join '', $server->log =~ /END (\d)/g };

@@ -269,7 +269,7 @@ APP
             ready   => 0,
             command => [@new, $command{bin}->('--http-ports=127.0.0.1:' . free_port(),
                 psgi($folder, 'print STDERR "LOADING\n"; select undef, undef, undef, 100; sub { }'))]);
-        ok soon { $server->log =~ /LOADING/ }, 'it loads the app';
+        logged $server, qr/LOADING/, 'it loads the app';
         my ($first) = $server->descendants;
         kill TERM => $first;
         ok defined $server->wait_exit, 'ends it nevertheless';

@@ -57,8 +57,8 @@ each_entry {
         ok soon { failures($server) == $failed }, 'a broken app: the log says that the restart failed' or diag $server->log;
         is version($server), 'v1', 'and the first version serves on';
     }
-    like $server->log, qr/syntax error/, 'and why';
-    like $server->log, qr{check_path /check was answered with 503}, 'for the check, too';
+    logged $server, qr/syntax error/, 'and why';
+    logged $server, qr{check_path /check was answered with 503}, 'for the check, too';
     ok soon { (() = $server->descendants) == 3 }, 'nothing is left of the trials';
     for my $version (qw(v2 v3)) {
         $write->($version);

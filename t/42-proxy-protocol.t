@@ -143,8 +143,8 @@ check 'what is no header' => sub {
     my $status = Gepok::Test::Connection->new(port => $port);
     $status->send("PROXY UNKNOWN\r\nGET /status HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n");
     is json($status->response->content)->{refused}{connections}, 2 * keys %bad, 'the status counts them';
-    like $server->log, qr/a connection from 127\.0\.0\.1 is closed: no valid PROXY header: it does not begin with one/, 'the log says so';
-    like $server->log, qr/a connection from 127\.0\.0\.1 is closed: no PROXY header in 1s/, 'and of one that does not come';
+    logged $server, qr/a connection from 127\.0\.0\.1 is closed: no valid PROXY header: it does not begin with one/, 'the log says so';
+    logged $server, qr/a connection from 127\.0\.0\.1 is closed: no PROXY header in 1s/, 'and of one that does not come';
 };
 
 check 'who may send it' => sub {
@@ -153,7 +153,7 @@ check 'who may send it' => sub {
     my $client = Gepok::Test::Connection->new(port => $port, from => '127.0.0.9', seconds => 20);
     $client->send($V1 . $GET);
     ok !$client->fill(time + 20) && $client->{buffer} eq '', 'nobody else';
-    like $server->log, qr/a connection from 127\.0\.0\.9 is closed: no trusted proxy/, 'the log says so';
+    logged $server, qr/a connection from 127\.0\.0\.9 is closed: no trusted proxy/, 'the log says so';
     # Whoever relays bytes for a client vouches for none of them.
     my $forwarded = "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\r\n";
     for my $header ($V1, "PROXY UNKNOWN\r\n", v2(0x21, 0, '')) {

@@ -63,8 +63,8 @@ each_entry {
     else {
         my $server = server(entry => $entry, app => $hello, options => {start_server => 1, product_nam => 'x'});
         is $server->get('/')->status, 200, 'an unknown option does not keep it from serving';
-        like $server->log, qr/start_server\b.*did you mean.*start_servers/i, 'but is told, with the nearest known one';
-        is scalar(() = $server->log =~ /product_nam\b/g), 1, 'once';
+        logged $server, qr/start_server\b.*did you mean.*start_servers/i, 'but is told, with the nearest known one';
+        logged_times $server, qr/product_nam\b/, 1, 'once';
     }
 
     # What is taken already.
@@ -138,7 +138,7 @@ check 'every address of a name' => sub {
         my $scheme = "@args" =~ /https/ ? 'https' : 'http';
         for my $address (@usable) {
             my $shown = $address =~ /:/ ? "[$address]" : $address;
-            ok soon { $server->log =~ m{\[notice\] listening on $scheme://\Q$shown\E:$port/$}m }, "and says $scheme://$shown"
+            logged $server, qr{\[notice\] listening on $scheme://\Q$shown\E:$port/$}m, "and says $scheme://$shown"
                 or diag $server->log;
         }
     }
@@ -159,13 +159,13 @@ check 'some addresses of a name' => sub {
     my $server = server(entry => 'bin', app => $hello, listen => 'none', port => $port, prefix => \@prefix,
         args => ['--http-ports', "several:$port", '--log-level', 'debug']);
     ok soon { IO::Socket::INET->new(PeerAddr => $_, PeerPort => $port) }, $_ for qw(127.0.0.1 127.0.0.2);
-    ok soon { 2 == (() = $server->log =~ m{listening on http://127\.0\.0\.[12]:$port/$}mg) }, 'a line for each' or diag $server->log;
-    like $server->log, qr/\[debug\] can't listen on 192\.0\.2\.7:$port, an address of 'several': /,
+    logged_times $server, qr{listening on http://127\.0\.0\.[12]:$port/$}m, 2, 'a line for each' or diag $server->log;
+    logged $server, qr/\[debug\] can't listen on 192\.0\.2\.7:$port, an address of 'several': /,
         'one that the machine lacks is a debug line';
-    like $server->log, qr/\[warn\] can't listen on 127\.0\.0\.3:$port, an address of 'several': /,
+    logged $server, qr/\[warn\] can't listen on 127\.0\.0\.3:$port, an address of 'several': /,
         'one where another process listens is a warning';
     kill USR2 => $server->pid;
-    ok soon { $server->log =~ /generation 2 serves/ }, 'after a restart in place' or diag $server->log;
+    logged $server, qr/generation 2 serves/, 'after a restart in place' or diag $server->log;
     ok soon { IO::Socket::INET->new(PeerAddr => $_, PeerPort => $port) }, "$_ is served" for qw(127.0.0.1 127.0.0.2);
     is $server->stop, 0, 'it ends';
 };
@@ -209,16 +209,16 @@ check 'where it listens' => sub {
     for my $entry (entries()) {
         my $server = server(entry => $entry, app => $hello, listen => ['tcp', 'unix']);
         my ($port, $path) = ($server->port, $server->path);
-        ok soon { $server->log =~ m{\[notice\] listening on http://127\.0\.0\.1:$port/$}m }, "$entry: the address" or diag $server->log;
-        ok soon { $server->log =~ m{\[notice\] listening on unix:\Q$path\E$}m }, 'the socket';
-        is scalar(() = $server->log =~ /listening on/g), 2, 'once each';
+        logged $server, qr{\[notice\] listening on http://127\.0\.0\.1:$port/$}m, "$entry: the address" or diag $server->log;
+        logged $server, qr{\[notice\] listening on unix:\Q$path\E$}m, 'the socket';
+        logged_times $server, qr/listening on/, 2, 'once each';
         is $server->stop, 0, 'it ends';
-        is scalar(() = $server->log =~ /\[notice\] stopped$/mg), 1, 'and says so once' or diag $server->log;
+        logged_times $server, qr/\[notice\] stopped$/m, 1, 'and says so once' or diag $server->log;
     }
     my $server = server(entry => 'bin', app => $hello, options => {start_servers => 0});
-    ok soon { $server->log =~ /\[notice\] listening on/ }, 'one process as well';
+    logged $server, qr/\[notice\] listening on/, 'one process as well';
     is $server->stop, 0, 'it ends';
-    like $server->log, qr/\[notice\] stopped$/m, 'and says so';
+    logged $server, qr/\[notice\] stopped$/m, 'and says so';
     $server = server(entry => 'bin', app => $hello, options => {log_level => 'error'});
     is $server->get('/')->content, 'hello', 'with log_level error';
     is $server->stop, 0, 'it ends';
@@ -226,8 +226,8 @@ check 'where it listens' => sub {
 
     $server = server(entry => 'plackup', app => $hello, listen => ['tcp', 'unix'], plack_env => 'development');
     my ($port, $path) = ($server->port, $server->path);
-    ok soon { $server->log =~ m{^Gepok: Accepting connections at http://127\.0\.0\.1:$port/$}m }, "plackup's line" or diag $server->log;
-    ok soon { $server->log =~ m{^Gepok: Accepting connections at unix:\Q$path\E$}m }, 'one for the socket';
+    logged $server, qr{^Gepok: Accepting connections at http://127\.0\.0\.1:$port/$}m, "plackup's line" or diag $server->log;
+    logged $server, qr{^Gepok: Accepting connections at unix:\Q$path\E$}m, 'one for the socket';
     unlike $server->log, qr/listening on/, 'and no other';
 };
 
@@ -261,8 +261,8 @@ check 'a listening socket of the program' => sub {
             . "\$attributes->{server_ready} = sub { my \$s = shift; print STDERR qq(ready \$s->{host} \$s->{port}\\n) };\n");
     my $env = json($server->get('/')->content);
     is $env->{SERVER_PORT}, $port, 'listen_sock';
-    ok soon { $server->log =~ /^ready 127\.0\.0\.1 $port$/m }, 'server_ready is told host and port';
-    is scalar(() = $server->log =~ /^ready/mg), 1, 'once';
+    logged $server, qr/^ready 127\.0\.0\.1 $port$/m, 'server_ready is told host and port';
+    logged_times $server, qr/^ready/m, 1, 'once';
 };
 
 check 'methods of the class' => sub {

@@ -460,7 +460,7 @@ check "the env's keys" => sub {
 
 check 'net_server options' => sub {
     my $server = server(entry => 'new', app => $FACTS, options => {net_server_reuseport => 1});
-    like $server->log, qr/net_server_reuseport.*Net::Server/, 'are told by name to do nothing';
+    logged $server, qr/net_server_reuseport.*Net::Server/, 'are told by name to do nothing';
 };
 
 check "what Starlet's and Gazelle's tests call" => sub {

@@ -92,10 +92,10 @@ check '-E' => sub {
     is server(entry => 'plackup', app => $app, plack_env => 'deployment')->get('/')->content, 'deployment', 'deployment';
     my $server = server(entry => 'plackup', app => $app, plack_env => 'development');
     is $server->get('/')->content, 'development', 'development';
-    ok soon { $server->log =~ /"GET \/ HTTP\/1\.1" 200/ }, 'brings the access log of Plack';
+    logged $server, qr/"GET \/ HTTP\/1\.1" 200/, 'brings the access log of Plack';
     my $port = $server->port;
-    like $server->log, qr{^\S+: Accepting connections at http://\S+:$port/$}m, 'and tells where it listens';
-    is scalar(() = $server->log =~ /Accepting connections/g), 1, 'once' if is_gepok();
+    logged $server, qr{^\S+: Accepting connections at http://\S+:$port/$}m, 'and tells where it listens';
+    logged_times $server, qr/Accepting connections/, 1, 'once' if is_gepok();
 };
 
 check '--path' => sub {

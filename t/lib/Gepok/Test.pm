@@ -26,7 +26,7 @@ use Gepok::Test::Server;
 
 our @EXPORT = qw(
     server each_entry check entries default_entry server_name is_gepok gepok_only
-    root app_file json soon alive catches pipelined send_request free_port scratch run_command
+    root app_file json soon logged logged_times alive catches pipelined send_request free_port scratch run_command
 );
 
 my $ROOT = Cwd::abs_path(File::Spec->catdir(dirname(__FILE__), (File::Spec->updir) x 3));
@@ -117,6 +117,23 @@ sub soon (&;$) {
         return $value if time > $limit;
         sleep 0.02;
     }
+}
+
+# A test that the server's log matches. A line may come after the response that caused it, so this waits for it.
+sub logged {
+    my ($server, $pattern, $name) = @_;
+    soon { $server->log =~ $pattern };
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return Test::More::like($server->log, $pattern, $name);
+}
+
+# A test that so many places of the server's log match, which waits for them.
+sub logged_times {
+    my ($server, $pattern, $times, $name) = @_;
+    my $count = sub { scalar(() = $server->log =~ /$pattern/g) };
+    soon { $count->() >= $times };
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return Test::More::is($count->(), $times, $name);
 }
 
 # Whether a process runs: it is there, and no zombie.
