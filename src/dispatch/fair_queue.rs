@@ -3,7 +3,7 @@
 //! A client is an address ([`Endpoints::client`](crate::semantics::message::Endpoints::client)). What comes from this machine counts
 //! as one, but for connections that carry several requests at once, each of which is a client of its own. Calls of one client are served in the order in which they came.
 
-use std::collections::hash_map::Entry;
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
@@ -21,13 +21,23 @@ const STALE: usize = 64;
 pub(super) struct FairQueue {
     /// Calls that go before all others: those that were taken back, or one that came while nothing waited.
     first: VecDeque<Call>,
-    /// The other calls. A client whose last call was taken stays until its next turn.
-    clients: HashMap<Client, VecDeque<Call>>,
-    /// The keys of `clients`, the next one first.
-    turns: VecDeque<Client>,
+    /// The lines of the other calls. A client whose last call was taken stays until its next turn.
+    clients: HashMap<Client, Rc<Line>>,
+    /// The values of `clients`, the next one first.
+    turns: VecDeque<Rc<Line>>,
+    /// The line that was pushed to last, one of `clients`: to find it costs a hash, and the next call is often of the same
+    /// client.
+    last: Option<Rc<Line>>,
     len: usize,
     /// Requests by the time at which they were submitted. Those that wait no more are removed later.
     arrivals: VecDeque<(Instant, Weak<InFlight>)>,
+}
+
+/// The calls of one client, in the order in which they came.
+#[derive(Debug)]
+struct Line {
+    client: Client,
+    calls: RefCell<VecDeque<Call>>,
 }
 
 impl FairQueue {
@@ -42,15 +52,23 @@ impl FairQueue {
             // The usual case costs no look at the clients.
             return self.first.push_back(call);
         }
-        let client = call.client();
-        let calls = match self.clients.entry(client) {
-            Entry::Occupied(calls) => calls.into_mut(),
-            Entry::Vacant(place) => {
-                self.turns.push_back(client);
-                place.insert(VecDeque::new())
-            }
+        self.line(call.client()).calls.borrow_mut().push_back(call);
+    }
+
+    /// The line of this client, a new one where it has none.
+    fn line(&mut self, client: Client) -> &Line {
+        let line = match self.last.take_if(|line| line.client == client) {
+            Some(line) => line,
+            None => Rc::clone(self.clients.entry(client).or_insert_with(|| {
+                let line = Rc::new(Line {
+                    client,
+                    calls: RefCell::default(),
+                });
+                self.turns.push_back(Rc::clone(&line));
+                line
+            })),
         };
-        calls.push_back(call);
+        self.last.insert(line)
     }
 
     /// Puts a call back before all others.
@@ -82,7 +100,8 @@ impl FairQueue {
         let before = self.first.len();
         self.first.retain(|queued| !queued.is(call));
         self.len -= before - self.first.len();
-        if let Some(calls) = self.clients.get_mut(&call.client()) {
+        if let Some(line) = self.clients.get(&call.client()) {
+            let mut calls = line.calls.borrow_mut();
             let before = calls.len();
             calls.retain(|queued| !queued.is(call));
             self.len -= before - calls.len();
@@ -114,7 +133,8 @@ impl FairQueue {
     }
 
     pub(super) fn fail_all(self) {
-        let others = self.clients.into_values().flatten();
+        let lines = self.turns.into_iter();
+        let others = lines.flat_map(|line| line.calls.take());
         for call in self.first.into_iter().chain(others) {
             call.fail(Event::Failed);
         }
@@ -122,15 +142,14 @@ impl FairQueue {
 
     /// The first call of the client whose turn it is.
     fn take_turn(&mut self) -> Option<Call> {
-        while let Some(client) = self.turns.pop_front() {
-            let Entry::Occupied(mut calls) = self.clients.entry(client) else {
-                continue;
-            };
-            if let Some(call) = calls.get_mut().pop_front() {
-                self.turns.push_back(client);
-                return Some(call);
+        while let Some(line) = self.turns.pop_front() {
+            let call = line.calls.borrow_mut().pop_front();
+            if call.is_some() {
+                self.turns.push_back(line);
+                return call;
             }
-            calls.remove();
+            self.clients.remove(&line.client);
+            self.last.take_if(|last| Rc::ptr_eq(last, &line));
         }
         None
     }
