@@ -79,6 +79,16 @@ each_entry {
     is $server->post('/static/a.txt', 'x')->field('Allow'), 'GET, HEAD, OPTIONS';
 };
 
+# A download that was interrupted: curl has the first part of a file, and asks for the rest.
+check 'curl resumes a download' => sub {
+    my $folder = site();
+    my $server = server(app => 'sub { [404, [], []] }', options => {documents => "$folder/public", start_servers => 1});
+    put("$folder/part", 'x' x 100_000);
+    my ($status, $output) = run_command(['curl', '-sS', '--noproxy', '*', '-C', '-', '-o', "$folder/part", '-w', '%{http_code} %{size_download}', $server->url('/big.bin')]);
+    is "$status $output", '0 206 200000', 'only the rest is sent';
+    is -s "$folder/part", 300_000, 'and the file is whole';
+};
+
 check 'methods, conditions and ranges' => sub {
     my $server = server(app => $APP, options => {start_servers => 1, directory => "/=$public"});
     my $head   = $server->exchange("HEAD /a.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\nRange: bytes=0-1\r\n\r\n", 'HEAD');
