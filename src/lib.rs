@@ -24,6 +24,7 @@ mod disk;
 mod dispatch;
 mod documents;
 mod files;
+mod html;
 pub mod http;
 mod iovec;
 mod lock;

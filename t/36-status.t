@@ -305,6 +305,22 @@ each_entry {
 };
 
 # Protects: who answers is decided on the head, so no upload is taken that nobody wants.
+# Clients choose the paths that the page shows, and workers write them.
+check 'the page for browsers' => sub {
+    my $server  = server(app => 'sub { [200, [], ["hello"]] }', options => {start_servers => 1, status_path => '/server-status'});
+    my @browser = (Accept => 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8');
+    is $server->get('/<script>alert(1)</script>%3Cb%3E&amp;')->content, 'hello', 'a path with markup';
+    my $page;
+    ok soon { ($page = $server->get('/server-status', @browser)->content) =~ /alert/ }, 'is shown';
+    unlike $page, qr/<script/, 'and is no markup';
+    like $page, qr{GET /&lt;script&gt;alert\(1\)&lt;/script&gt;%3Cb%3E&amp;amp;</td>}, 'but text';
+    like $page, qr{^<!DOCTYPE html>.*<title>Gepok status<.*>[01] of 1<.*</html>$}s, 'a whole page';
+    my $got = $server->get('/server-status', @browser);
+    is $got->field('Content-Type'), 'text/html; charset=utf-8', 'its type';
+    like $got->field('Content-Security-Policy'), qr/^default-src 'none'; style-src/, 'a browser runs nothing of it';
+    like $server->get('/server-status?text', @browser)->content, qr/^master \d+/, 'a browser may have the text';
+};
+
 check 'an upload to status_path is refused at its head' => sub {
     my $server = server(entry => 'bin', app => app_file('process'),
         options => {start_servers => 1, status_path => '/server-status', max_content => '8g'});

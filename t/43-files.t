@@ -74,6 +74,11 @@ each_entry {
     is $server->post('/a.txt', 'x')->content, 'app POST /a.txt',  'and what is not GET or HEAD';
     is $server->get('/static/a.txt')->status, 200;
     is $server->get('/static/nothing')->status, 404, 'not in a directory of its own path';
+    is $server->get('/static/nothing')->content, "Not Found\n", 'a line of text says so';
+    my $page = $server->get('/static/nothing', Accept => 'text/html,application/xhtml+xml,*/*;q=0.8');
+    is $page->status, 404, 'for a browser, too';
+    is $page->field('Content-Type'), 'text/html; charset=utf-8', 'which gets a page';
+    like $page->content, qr{<title>404 Not Found</title>}, 'that says it';
     is $server->get('/l/one.txt')->content, "1\n";
     is $server->post('/static/a.txt', 'x')->status, 405;
     is $server->post('/static/a.txt', 'x')->field('Allow'), 'GET, HEAD, OPTIONS';

@@ -15,6 +15,7 @@ use super::look::beneath;
 use super::open::Below;
 use super::path::is_hidden;
 use super::{Directory, style};
+use crate::html;
 use crate::semantics::accept::media_type;
 use crate::semantics::date;
 use crate::semantics::field::Fields;
@@ -22,10 +23,6 @@ use crate::semantics::message::{RequestHead, ResponseHead};
 
 /// The most entries that a page shows.
 const MOST: usize = 10_000;
-
-/// Nothing of a page is run or fetched, whatever names say.
-const POLICY: &[u8] =
-    b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 /// What a request asks of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +93,7 @@ pub(super) fn make(
     entries.sort_unstable_by(|a, b| order(a, b, asked));
     Ok(match asked.form {
         Form::Json => json(&entries),
-        Form::Html => html(&entries, more, url, asked),
+        Form::Html => page(&entries, more, url, asked),
     })
 }
 
@@ -113,7 +110,7 @@ pub(super) fn answer(asked: &Asked, text: String) -> Answer {
         VARY,
         (b"Cache-Control", b"no-cache"),
         (b"X-Content-Type-Options", b"nosniff"),
-        (b"Content-Security-Policy", POLICY),
+        (b"Content-Security-Policy", html::POLICY.as_bytes()),
     ];
     Answer {
         head: ResponseHead {
@@ -236,19 +233,11 @@ fn json_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-fn html(entries: &[Entry], more: bool, url: &str, asked: &Asked) -> String {
-    let mut out = String::with_capacity(4096 + entries.len() * 256);
-    let mut title = String::new();
-    escape(&mut title, &decoded(url));
-    let _ = write!(
-        out,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-         <style>{}</style>\n</head>\n<body>\n{}\n<main>\n<h1>",
-        style::STYLE,
-        style::ICONS,
-    );
+fn page(entries: &[Entry], more: bool, url: &str, asked: &Asked) -> String {
+    let mut out = html::begin(&decoded(url), style::STYLE, "");
+    out.reserve(entries.len() * 256);
+    out.push_str(style::ICONS);
+    out.push_str("\n<main>\n<h1>");
     crumbs(&mut out, url);
     out.push_str("</h1>\n<table>\n<thead><tr>");
     column(&mut out, asked, By::Name, "name", "Name");
@@ -273,7 +262,7 @@ fn html(entries: &[Entry], more: bool, url: &str, asked: &Asked) -> String {
             format!("{directories} director{ies}, {files} file{}", s(files))
         }
     };
-    let _ = write!(out, "<p>{note}</p>\n</main>\n</body>\n</html>\n");
+    let _ = write!(out, "<p>{note}</p>\n</main>\n{}", html::END);
     out
 }
 
@@ -285,7 +274,7 @@ fn crumbs(out: &mut String, url: &str) {
         href += part;
         href.push('/');
         let _ = write!(out, "<a href=\"{href}\">");
-        escape(out, &decoded(part));
+        html::escape(out, &decoded(part));
         out.push_str("</a><span>/</span>");
     }
 }
@@ -317,7 +306,7 @@ fn row(out: &mut String, entry: &Entry) {
         "<tr><td><a href=\"./{}{slash}\"><svg aria-hidden=\"true\"><use href=\"#{icon}\"/></svg><span>",
         percent_encoded(&entry.name)
     );
-    escape(out, &String::from_utf8_lossy(&entry.name));
+    html::escape(out, &String::from_utf8_lossy(&entry.name));
     let _ = write!(out, "{slash}</span></a></td><td");
     if entry.directory {
         out.push('>');
@@ -330,24 +319,6 @@ fn row(out: &mut String, entry: &Entry) {
         out,
         "</td><td><time datetime=\"{time}\" title=\"{time}\">{day}<i> {clock}</i></time></td></tr>"
     );
-}
-
-/// Text that is markup nowhere. Control characters and those that turn the direction of text would make it look like another.
-fn escape(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push('\u{fffd}'),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.push('\u{fffd}');
-            }
-            c => out.push(c),
-        }
-    }
 }
 
 /// A name as a part of a URL's path.
@@ -436,7 +407,7 @@ mod tests {
             "a\u{202e}gpj.exe",
             "line\nbreak",
         ] {
-            let page = html(&[entry(name)], false, "/", &ASKED);
+            let page = page(&[entry(name)], false, "/", &ASKED);
             let row = page.lines().find(|line| line.contains("1.2 KB")).unwrap();
             assert!(
                 !row.contains("<script") && !row.contains("alert(1)\""),
@@ -454,7 +425,7 @@ mod tests {
 
     #[test]
     fn the_url_of_the_page_is_text() {
-        let page = html(&[], false, "/%3Cb%3E/%22/", &ASKED);
+        let page = page(&[], false, "/%3Cb%3E/%22/", &ASKED);
         assert!(page.contains("<a href=\"/%3Cb%3E/\">&lt;b&gt;</a>"));
         assert!(page.contains("<title>/&lt;b&gt;/&quot;/</title>"));
         assert!(page.contains("This directory is empty."));

@@ -22,7 +22,6 @@ impl WorkerState {
 impl Status {
     /// For people: lines of a header, then a table.
     pub fn text(&self) -> String {
-        let busy = self.workers.iter().filter(|w| w.state == WorkerState::Busy);
         let states = STATES.iter().zip(self.connections);
         let states: Vec<_> = states
             .map(|((_, name), count)| format!("{count} {name}"))
@@ -47,7 +46,7 @@ impl Status {
             self.accepted,
             states.join(", "),
             self.requests,
-            busy.count(),
+            self.workers_in(WorkerState::Busy),
             self.queued,
             self.waits.mean * 1e3,
             self.waits.longest * 1e3,
@@ -113,8 +112,15 @@ impl Status {
         )
     }
 
-    fn open(&self) -> u64 {
+    /// How many connections are open.
+    pub fn open(&self) -> u64 {
         self.connections.iter().sum()
+    }
+
+    /// How many workers are in this state.
+    pub fn workers_in(&self, state: WorkerState) -> usize {
+        let those = self.workers.iter().filter(|worker| worker.state == state);
+        those.count()
     }
 }
 

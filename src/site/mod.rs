@@ -26,11 +26,13 @@ use crate::semantics::source::Source;
 use crate::semantics::target::Target;
 
 mod access;
+mod error_page;
 mod host;
 mod hosts;
 mod mappings;
 mod rules;
 mod status;
+mod status_page;
 
 pub use self::access::Access;
 pub use self::status::Settings as StatusSettings;
@@ -188,17 +190,21 @@ impl Site {
         Some(Response { head, body })
     }
 
-    /// The host's page for a status that is an error, where it has one; the response to a request with this head. `kept`: fields
-    /// that it has besides.
+    /// The page for a status that is an error, as the response to a request with this head: the host's where it has one, else the
+    /// server's own for a client that prefers HTML. `kept` are further fields of the response.
     pub async fn error_page(
         &self,
         request: &RequestHead,
         status: u16,
         kept: &Fields,
     ) -> Option<Response> {
-        let (files, path) = self.plan.borrow().error_page(request, status)?;
-        let Answer { head, body } = files.page(&path, status, kept, request).await?;
-        Some(Response { head, body })
+        let page = self.plan.borrow().error_page(request, status);
+        if let Some((files, path)) = page
+            && let Some(Answer { head, body }) = files.page(&path, status, kept, request).await
+        {
+            return Some(Response { head, body });
+        }
+        error_page::page(request, status, kept)
     }
 
     /// This response, or the host's page in its place where it is an error that has one.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::{Access, Response};
+use super::{Access, Response, status_page};
+use crate::html;
 use crate::scoreboard::Board;
 use crate::scoreboard::status::Status;
+use crate::semantics::accept::media_type;
 use crate::semantics::field::{Fields, list_members};
 use crate::semantics::message::{RequestHead, ResponseHead};
 use crate::semantics::source::Source;
@@ -58,12 +60,18 @@ impl StatusPage {
         let Some(status) = self.look().await else {
             return page(500, &[], "The status can't be read\n".to_owned());
         };
-        let (kind, content) = match wants_json(head) {
-            true => ("application/json", status.json()),
-            false => ("text/plain; charset=utf-8", status.text()),
+        let (kind, content) = match Form::of(head) {
+            Form::Text => ("text/plain; charset=utf-8", status.text() + "\n"),
+            Form::Html => ("text/html; charset=utf-8", status_page::page(&status)),
+            Form::Json => ("application/json", status.json() + "\n"),
         };
-        let fields = [("Content-Type", kind), ("Vary", "Accept")];
-        page(200, &fields, content + "\n")
+        let fields = [
+            ("Content-Type", kind),
+            ("Vary", "Accept"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Security-Policy", html::POLICY),
+        ];
+        page(200, &fields, content)
     }
 
     /// The core asks the system about each worker, which may take milliseconds where there are thousands: a thread
@@ -90,12 +98,32 @@ fn page(status: u16, fields: &[(&str, &str)], content: String) -> Response {
     }
 }
 
-/// Whether `json` is a parameter of the query, or the client says that it takes JSON.
-fn wants_json(head: &RequestHead) -> bool {
-    let query = head.target().split(|&byte| byte == b'?').nth(1);
-    let mut parameters = query.unwrap_or_default().split(|&byte| byte == b'&');
-    let mut accepted = head.fields.all("accept").flat_map(list_members);
-    parameters.any(|parameter| parameter == b"json") || accepted.any(is_json)
+/// In which form the status is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Html,
+    Json,
+}
+
+impl Form {
+    /// What the query names; else JSON for a client that names it; else the page for one that prefers HTML, as browsers do.
+    fn of(head: &RequestHead) -> Self {
+        let query = head.target().split(|&byte| byte == b'?').nth(1);
+        let mut parameters = query.unwrap_or_default().split(|&byte| byte == b'&');
+        let named = parameters.find_map(|parameter| match parameter {
+            b"text" => Some(Form::Text),
+            b"html" => Some(Form::Html),
+            b"json" => Some(Form::Json),
+            _ => None,
+        });
+        let fields = &head.fields;
+        named.unwrap_or_else(|| match media_type(fields, &["text/plain", "text/html"]) {
+            _ if fields.all("accept").flat_map(list_members).any(is_json) => Form::Json,
+            Some(1) => Form::Html,
+            _ => Form::Text,
+        })
+    }
 }
 
 /// Whether a member of Accept is JSON, and not by the weight 0 (RFC 9110 section 12.5.1).
@@ -198,25 +226,46 @@ mod tests {
 
     #[tokio::test]
     async fn its_form_is_what_the_client_asks_for() {
-        for (target, accept, json) in [
-            ("/server-status", "", false),
-            ("/server-status", "text/html, */*;q=0.8", false),
-            ("/server-status?json", "", true),
-            ("/server-status?a=b&json", "text/html", true),
-            ("/server-status?json=0", "", false),
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        for (target, accept, kind, begin) in [
+            ("", "", "text/plain; charset=utf-8", "master "),
+            ("", "*/*", "text/plain; charset=utf-8", "master "),
+            ("", browser, "text/html; charset=utf-8", "<!DOCTYPE html>"),
+            ("?html", "", "text/html; charset=utf-8", "<!DOCTYPE html>"),
+            ("?text", browser, "text/plain; charset=utf-8", "master "),
+            ("?json", "", "application/json", "{"),
+            ("?a=b&json", "text/html", "application/json", "{"),
+            ("?json=0", "", "text/plain; charset=utf-8", "master "),
             (
-                "/server-status",
+                "",
                 "text/plain, Application/JSON; q=0.5",
-                true,
+                "application/json",
+                "{",
             ),
-            ("/server-status", "application/json;q=0.0", false),
+            (
+                "",
+                "application/json, text/plain, */*",
+                "application/json",
+                "{",
+            ),
+            (
+                "",
+                "application/json;q=0.0",
+                "text/plain; charset=utf-8",
+                "master ",
+            ),
         ] {
-            let page = get("GET", target, accept, "127.0.0.1").await.unwrap();
+            let target = format!("/server-status{target}");
+            let page = get("GET", &target, accept, "127.0.0.1").await.unwrap();
             assert_eq!(page.head.status, 200);
             assert_eq!(field(&page, "cache-control"), Some("no-store"));
-            let kind = field(&page, "content-type").unwrap();
-            assert_eq!(kind == "application/json", json, "{target} {accept}");
-            assert_eq!(text(page).starts_with('{'), json, "{target} {accept}");
+            assert_eq!(
+                field(&page, "content-type"),
+                Some(kind),
+                "{target} {accept}"
+            );
+            let text = text(page);
+            assert!(text.starts_with(begin), "{target} {accept}: {text}");
         }
     }
 

@@ -14,8 +14,8 @@ pub(super) static CATEGORY: Category = Category {
             preset: Preset::None,
             short: "a path at which the server tells what it does",
             long: "A path, as F</server-status>, at which the server itself answers GET and HEAD with what its processes and \
-                   connections do: as text, or as JSON where the query is C<json> or the client accepts \
-                   C<application/json>. No worker has a part in it, so it answers when all of them hang. The app does \
+                   connections do: as a page for browsers, as JSON where the query is C<json> or the client accepts \
+                   C<application/json>, as text for others. No worker has a part in it, so it answers when all of them hang. The app does \
                    not see requests for this path; other spellings of it, as F</server%2dstatus>, go to the app. Without the option, or with C<''>, there is none. See F<docs/status.md>.",
             entry: Entry::All,
         },
