@@ -202,6 +202,12 @@ check 'HTTP/2, with a trusted proxy and its field' => sub {
         my $hidden = $told->('unknown');
         is_deeply [@$hidden{qw(REMOTE_ADDR gepok.proxy_addr)}], ['127.0.0.9', '127.0.0.9'], "$scheme: a client that is not named";
     }
+    # Protects: the header is that of the connection, not of its first request.
+    my ($python) = (grep({ -x } '/usr/bin/python3'), 'python3');
+    my ($code, $text) = run_command([$python, root() . '/t/clients/http2.py', $http, 'proxied', '/',
+        'PROXY TCP4 198.51.100.7 127.0.0.1 4711 80']);
+    is $code, 0, 'two requests on one connection' or diag $text;
+    is_deeply [map { @{json($_->{content})}{qw(REMOTE_ADDR REMOTE_PORT)} } @{json($text)}], [('198.51.100.7', '4711') x 2], 'have its client';
     is $server->stop, 0, 'the server stops';
     like slurp("$server->{dir}/log"), qr{^203\.0\.113\.9 HTTP/2}m, 'the access log says so';
 };

@@ -12,17 +12,18 @@ import h2.connection
 import h2.events
 import h2.settings
 
+from http2_frames import GOAWAY, Frames, goaway
+
 
 class Client:
-    def __init__(self, port, **settings):
-        self.socket = socket.create_connection(('127.0.0.1', port), timeout=60)
+    def __init__(self, port, before=b'', **settings):
+        self.frames = Frames(port, 60)
+        self.frames.send(before)
         self.h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=True, header_encoding='latin-1', validate_outbound_headers=False,
                                       normalize_outbound_headers=False))
         self.streams = {}
         self.goaways = []
-        self.received = b''
-        self.closed = False
         self.automatic = True
         self.on_goaway = lambda: None
         self.h2.initiate_connection()
@@ -33,7 +34,7 @@ class Client:
     def flush(self):
         data = self.h2.data_to_send()
         if data:
-            self.socket.sendall(data)
+            self.frames.socket.sendall(data)
 
     def open(self, path='/', method='GET', fields=(), end=True, host=True):
         stream = self.h2.get_next_available_stream_id()
@@ -63,36 +64,27 @@ class Client:
         """Waits for frames; false when there are none in time, or never will be."""
         if self.closed:
             return False
-        self.socket.settimeout(limit)
+        self.frames.socket.settimeout(limit)
         try:
-            data = self.socket.recv(65536)
+            frames = self.frames.read()
         except socket.timeout:
             return False
-        except ConnectionError:
-            data = b''
-        if not data:
-            self.closed = True
-            return False
-        self.received += data
-        for frame in self.frames():
+        for frame in frames:
+            # The library takes it for the end of all streams.
+            if frame[3] == GOAWAY:
+                self.goaways.append(goaway(frame))
+                self.on_goaway()
+                continue
             for event in self.h2.receive_data(frame):
                 self.see(event)
+        if self.closed:
+            return False
         self.flush()
         return True
 
-    def frames(self):
-        """Whole frames. GOAWAY is noted here: the library takes it for the end of all streams."""
-        while len(self.received) >= 9:
-            length = 9 + int.from_bytes(self.received[:3], 'big')
-            if len(self.received) < length:
-                break
-            frame, self.received = self.received[:length], self.received[length:]
-            if frame[3] == 7:
-                last, code = (int.from_bytes(frame[at:at + 4], 'big') for at in (9, 13))
-                self.goaways.append((code, last))
-                self.on_goaway()
-            else:
-                yield frame
+    @property
+    def closed(self):
+        return self.frames.closed
 
     def see(self, event):
         stream = self.streams.get(getattr(event, 'stream_id', None))
@@ -223,6 +215,17 @@ def chat(port, path, text):
     client.data(stream, frame(8, b'\x03\xe8'))
     client.finish()
     return client.result(stream)
+
+
+def proxied(port, path, header):
+    """Two requests, one after the other, on a connection that begins with a PROXY header."""
+    client = Client(port, header.encode() + b'\r\n')
+    seen = []
+    for _ in range(2):
+        stream = client.open(path)
+        client.finish(stream)
+        seen.append(client.result(stream))
+    return seen
 
 
 def pieces(port, path):

@@ -6,13 +6,12 @@ Prints as JSON: connections, frames, bytes, and the codes of the GOAWAYs by numb
 """
 import json
 import select
-import socket
 import sys
 import time
 
 import hpack
 
-from http2_corpus import CODES, PREFACE, frame
+from http2_frames import CODES, GOAWAY, PREFACE, Frames, frame, goaway
 
 WINDOW = 2 ** 31 - 1
 
@@ -21,33 +20,20 @@ class Connection:
     """A socket that reads what comes and notes the GOAWAY. `send` is false when the connection is over."""
     def __init__(self, port, seen, settings=b''):
         self.seen = seen
-        self.socket = socket.create_connection(('127.0.0.1', port), timeout=10)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.frames = Frames(port, 10)
         self.encoder = hpack.Encoder()
-        self.received = b''
         self.over = False
         self.stream = -1
         seen['connections'] += 1
         self.send(PREFACE + frame(4, 0, 0, settings), 1)
 
     def read(self, limit=0):
-        while not self.over and select.select([self.socket], [], [], limit)[0]:
-            try:
-                data = self.socket.recv(65536)
-            except OSError:
-                data = b''
-            if not data:
-                self.over = True
-                break
-            self.received += data
-            while len(self.received) >= 9:
-                length = 9 + int.from_bytes(self.received[:3], 'big')
-                if len(self.received) < length:
-                    break
-                if self.received[3] == 7:
-                    code = CODES[int.from_bytes(self.received[13:17], 'big')]
+        while not self.over and select.select([self.frames], [], [], limit)[0]:
+            for whole in self.frames.read():
+                if whole[3] == GOAWAY:
+                    code = CODES[goaway(whole)[0]]
                     self.seen['goaways'][code] = self.seen['goaways'].get(code, 0) + 1
-                self.received = self.received[length:]
+            self.over = self.frames.closed
             limit = 0
 
     def send(self, data, frames, reads=True):
@@ -55,9 +41,7 @@ class Connection:
             self.read()
         if self.over:
             return False
-        try:
-            self.socket.sendall(data)
-        except OSError:
+        if not self.frames.send(data):
             self.over = True
             return False
         self.seen['frames'] += frames
@@ -77,7 +61,7 @@ class Connection:
     def end(self):
         """Waits a moment for the GOAWAY."""
         self.read(1)
-        self.socket.close()
+        self.frames.socket.close()
 
 
 def setting(code, value):

@@ -9,7 +9,6 @@ The README of the corpus says what a file looks like.
 import json
 import re
 import select
-import socket
 import struct
 import sys
 import time
@@ -17,11 +16,10 @@ import time
 import hpack
 import hyperframe.frame
 
+from http2_frames import CODES, PREFACE, Frames, frame
+
 TYPES = dict(DATA=0, HEADERS=1, PRIORITY=2, RST_STREAM=3, SETTINGS=4, PUSH_PROMISE=5, PING=6, GOAWAY=7, WINDOW_UPDATE=8, CONTINUATION=9)
-CODES = ['NO_ERROR', 'PROTOCOL_ERROR', 'INTERNAL_ERROR', 'FLOW_CONTROL_ERROR', 'SETTINGS_TIMEOUT', 'STREAM_CLOSED', 'FRAME_SIZE_ERROR',
-         'REFUSED_STREAM', 'CANCEL', 'COMPRESSION_ERROR', 'CONNECT_ERROR', 'ENHANCE_YOUR_CALM', 'INADEQUATE_SECURITY', 'HTTP_1_1_REQUIRED']
 SETTINGS = dict(TABLE=1, PUSH=2, STREAMS=3, WINDOW=4, FRAME=5, LIST=6, CONNECT=8)
-PREFACE = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
 # Follows every case whose connection goes on.
 AFTER = 999
 AFTER_PATH = '/after'
@@ -65,10 +63,6 @@ def read(path):
             if not case['lines'] or not case['expected']:
                 sys.exit('%s: %s has no frames or no answers' % (path, case['name']))
     return result
-
-
-def frame(kind, flags, stream, payload, length=None):
-    return struct.pack('>I', length if length is not None else len(payload))[1:] + bytes([kind, flags]) + struct.pack('>I', stream) + payload
 
 
 class Encoder:
@@ -167,15 +161,13 @@ class Run:
         self.goes_on = not any(re.match(r'(goaway|close)\b', line) for line in self.wanted)
         if self.goes_on:
             pieces.append(frame(1, 5, AFTER, encoder.block('GET ' + AFTER_PATH)))
-        self.socket = socket.create_connection(('127.0.0.1', port), timeout=SECONDS)
+        self.frames = Frames(port, SECONDS)
         self.pieces = pieces
         self.pings = 0
-        self.received = b''
         self.decoder = hpack.Decoder()
         self.streams = {}
         self.seen = []
         self.goaway = None
-        self.closed = False
         self.block = b''
         self.waits = False
         self.send()
@@ -189,10 +181,11 @@ class Run:
                 data += frame(6, 0, 0, b'wait\0\0\0\0')
                 break
             data += piece
-        try:
-            self.socket.sendall(data)
-        except OSError:
-            pass
+        self.frames.send(data)
+
+    @property
+    def closed(self):
+        return self.frames.closed
 
     def complete(self):
         if self.goes_on:
@@ -202,21 +195,12 @@ class Run:
 
     def read(self):
         """False when no more will come."""
-        try:
-            data = self.socket.recv(65536)
-        except OSError:
-            data = b''
-        if not data:
-            self.closed = True
-            return False
-        self.received += data
-        while len(self.received) >= 9:
-            head, length = hyperframe.frame.Frame.parse_frame_header(memoryview(self.received[:9]))
-            if len(self.received) < 9 + length:
-                break
-            head.parse_body(memoryview(self.received[9:9 + length]))
-            self.received = self.received[9 + length:]
+        for whole in self.frames.read():
+            head, _ = hyperframe.frame.Frame.parse_frame_header(memoryview(whole[:9]))
+            head.parse_body(memoryview(whole[9:]))
             self.see(head)
+        if self.closed:
+            return False
         return not self.complete()
 
     def see(self, one):
@@ -321,7 +305,7 @@ def exchange(port, path):
     corpus = read(path)
     cases = [case for group in corpus['groups'] for case in group['cases']]
     runs = [Run(port, case) for case in cases]
-    open_ = {run.socket: run for run in runs}
+    open_ = {run.frames: run for run in runs}
     limit = time.time() + SECONDS
     while open_ and time.time() < limit:
         ready, _, _ = select.select(list(open_), [], [], 1)
