@@ -1,7 +1,6 @@
 //! Request content while it comes in: in memory, then in shared memory, then in an unlinked file; and the room for
 //! all that is spooled.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -120,34 +119,6 @@ fn full(text: String) -> io::Error {
 /// Somebody's share is used up.
 pub(crate) fn taken() -> io::Error {
     full("its share of the space that option 'max_spool' allows is taken".to_owned())
-}
-
-/// Space that something holds, given back when it is gone.
-#[derive(Debug)]
-pub(crate) struct Reservation {
-    bytes: u64,
-    of: Rc<Cell<u64>>,
-}
-
-impl Reservation {
-    pub(crate) fn new(bytes: u64, of: &Rc<Cell<u64>>) -> Self {
-        of.set(of.get() + bytes);
-        Reservation {
-            bytes,
-            of: Rc::clone(of),
-        }
-    }
-
-    pub(crate) fn grow(&mut self, bytes: u64) {
-        self.of.set(self.of.get() + bytes);
-        self.bytes += bytes;
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.of.set(self.of.get() - self.bytes);
-    }
 }
 
 #[derive(Debug)]

@@ -61,6 +61,7 @@ pub fn check(data: &[u8]) {
         sent: u64::from(u32::MAX),
         content: 0,
         number: 1,
+        stream: None,
         ending: Ending::Closes,
         call: Some(Call {
             pid: 4711,

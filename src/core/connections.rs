@@ -252,10 +252,11 @@ async fn serve(
     match accepted {
         Accepted::Secure(stream, facts) => {
             info.tls = Some(facts);
+            let buffer = BytesMut::new();
             match stream.speaks_h2() {
                 // Apart, so that connections of HTTP/1 need no memory for it.
-                true => Box::pin(h2::connection::serve(stream, info, shown, context)).await,
-                false => h1::connection::serve(stream, BytesMut::new(), info, shown, context).await,
+                true => Box::pin(h2::connection::serve(stream, buffer, info, shown, context)).await,
+                false => h1::connection::serve(stream, buffer, info, shown, context).await,
             }
         }
         Accepted::Plain(stream) => h1::connection::refuse_plain(stream, info, shown, context).await,
@@ -272,8 +273,7 @@ async fn serve_plain(
 ) {
     let mut buffer = BytesMut::new();
     if context.settings.h2c && preface::begins(&mut stream, &mut buffer, &context).await {
-        let stream = preface::Begun::new(buffer, stream);
-        return Box::pin(h2::connection::serve(stream, info, shown, context)).await;
+        return Box::pin(h2::connection::serve(stream, buffer, info, shown, context)).await;
     }
     h1::connection::serve(stream, buffer, info, shown, context).await;
 }

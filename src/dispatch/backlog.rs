@@ -16,20 +16,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::event::{Event, Piece};
+use super::memory::{Memory, Reservation};
 use crate::body::FileSlice;
 use crate::channel::Chunk;
 use crate::disk;
 use crate::share::{Holder, Taken};
-use crate::spool::{self, Reservation, Room};
-
-/// Memory for one response, while there is enough of it.
-const MEMORY: u64 = 1024 * 1024;
-
-/// Memory for one response when all responses together hold more than [`PLENTY`].
-const LITTLE_MEMORY: u64 = 64 * 1024;
-
-/// Memory of all responses up to which each may hold [`MEMORY`].
-const PLENTY: u64 = 16 * 1024 * 1024;
+use crate::spool::{self, Room};
 
 /// Disk space for one response, as nginx has it (proxy_max_temp_file_size); past it the worker waits.
 const DISK: u64 = 1024 * 1024 * 1024;
@@ -73,7 +65,7 @@ impl Piece {
     fn append(&mut self, content: &Chunk) -> bool {
         let appended = content.len() <= SMALL && self.chunk.append(content, GATHER);
         if let (true, Some(held)) = (appended, &mut self._held) {
-            held.iter_mut().for_each(|of| of.grow(content.len() as u64));
+            held.grow(content.len() as u64);
         }
         appended
     }
@@ -121,15 +113,13 @@ struct Spill {
     writing: bool,
 }
 
-/// A counter that is made when it is first wanted: a request that waits for its response has none.
-type Counter = OnceCell<Rc<Cell<u64>>>;
-
 /// The backlog of one response.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    memory: Counter,
-    /// Memory of all responses.
-    total: Rc<Cell<u64>>,
+    /// Made when it is first wanted: a request that waits for its response holds none.
+    memory: OnceCell<Rc<Memory>>,
+    /// Memory that it is a part of.
+    within: Rc<Memory>,
     /// Its share of the disk: what is there, or on its way, and not yet sent.
     on_disk: OnceCell<Rc<Holder>>,
     spill: RefCell<Spill>,
@@ -143,10 +133,10 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn new(total: &Rc<Cell<u64>>, room: &Rc<Room>, client: Option<IpAddr>) -> Self {
+    pub(super) fn new(within: &Rc<Memory>, room: &Rc<Room>, client: Option<IpAddr>) -> Self {
         Backlog {
-            memory: Counter::default(),
-            total: Rc::clone(total),
+            memory: OnceCell::new(),
+            within: Rc::clone(within),
             on_disk: OnceCell::new(),
             spill: RefCell::default(),
             room: Rc::clone(room),
@@ -159,15 +149,14 @@ impl Backlog {
     /// Takes a piece of content: the part to queue, what is credited at once, and whether [`Self::write`] must run.
     pub(super) fn accept(&self, mut content: Chunk) -> (Part, u64, bool) {
         let length = content.len() as u64;
-        let fits = self.fits(length);
-        let memory = self.memory.get_or_init(Rc::default);
+        let fits = self.memory().fits(length);
         if !fits {
             // It may wait for the disk.
             content.make_owned();
         }
         let piece = Piece {
             chunk: content,
-            _held: Some([memory, &self.total].map(|of| Reservation::new(length, of))),
+            _held: Some(Reservation::new(length, self.memory())),
         };
         let mut spill = self.spill.borrow_mut();
         if !fits && self.on_disk().held() + length <= DISK {
@@ -184,7 +173,7 @@ impl Backlog {
     /// is credited now, or nothing where it is to be a part by itself.
     pub(super) fn gather(&self, last: &mut Part, content: &Chunk) -> Option<u64> {
         let length = content.len() as u64;
-        let fits = self.fits(length);
+        let fits = self.memory().fits(length);
         match last {
             Part::Event(Event::Chunk(piece), later) if fits == (*later == 0) => {
                 let (now, then) = if fits { (length, 0) } else { (0, length) };
@@ -201,13 +190,9 @@ impl Backlog {
         }
     }
 
-    /// Whether the response may hold so much more memory.
-    fn fits(&self, length: u64) -> bool {
-        let allowed = match self.total.get() < PLENTY {
-            true => MEMORY,
-            false => LITTLE_MEMORY,
-        };
-        self.memory.get_or_init(Rc::default).get() + length <= allowed
+    fn memory(&self) -> &Rc<Memory> {
+        self.memory
+            .get_or_init(|| Memory::of_response(&self.within))
     }
 
     /// Whether it would be worth while to cut it: it holds room on the disk, or memory that should be there.
@@ -285,6 +270,7 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::OF_RESPONSE;
     use super::*;
     use crate::spool;
 
@@ -294,8 +280,8 @@ mod tests {
             folder: Some(folder.to_owned()),
             limit: None,
         }));
-        let backlog = Backlog::new(&Rc::default(), &room, None);
-        let (part, _, _) = backlog.accept(Bytes::from(vec![0; MEMORY as usize]).into());
+        let backlog = Backlog::new(&Memory::of_all(), &room, None);
+        let (part, _, _) = backlog.accept(Bytes::from(vec![0; OF_RESPONSE as usize]).into());
         (backlog, part)
     }
 
@@ -318,7 +304,7 @@ mod tests {
             folder: None,
             limit: None,
         }));
-        let backlog = Backlog::new(&Rc::default(), &room, None);
+        let backlog = Backlog::new(&Memory::of_all(), &room, None);
         let (mut part, now, _) = backlog.accept(Bytes::from(vec![b'a'; 10]).into());
         assert_eq!(now, 10);
         for _ in 0..1000 {
@@ -331,12 +317,12 @@ mod tests {
             backlog.gather(&mut part, &Bytes::from(vec![0; SMALL + 1]).into()),
             None
         );
-        assert_eq!(backlog.total.get(), 1010);
+        assert_eq!(backlog.within.held(), 1010);
         let (event, credit) = part.take();
         assert!(matches!(&event, Event::Chunk(piece) if piece.len() == 1010));
         assert_eq!(credit, 0);
         drop(event);
-        assert_eq!(backlog.total.get(), 0);
+        assert_eq!(backlog.within.held(), 0);
     }
 
     #[tokio::test]
@@ -380,11 +366,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (backlog, part) = full(folder.path());
         let (event, _) = part.take();
-        assert_eq!(backlog.total.get(), MEMORY);
+        assert_eq!(backlog.within.held(), OF_RESPONSE);
         let (late, _, _) = backlog.accept(Bytes::from(vec![0; 1000]).into());
-        assert_eq!(backlog.total.get(), MEMORY + 1000, "it waits for the disk");
+        assert_eq!(
+            backlog.within.held(),
+            OF_RESPONSE + 1000,
+            "it waits for the disk"
+        );
         drop((event, late.take()));
-        assert_eq!(backlog.total.get(), 0);
+        assert_eq!(backlog.within.held(), 0);
     }
 
     #[tokio::test]

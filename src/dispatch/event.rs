@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
+use super::memory::Reservation;
 use crate::body::FileSlice;
 use crate::channel::Chunk;
 use crate::semantics::field::Fields;
 use crate::semantics::message::{Length, ResponseHead};
-use crate::spool::Reservation;
 
 /// A part of a response, as a connection gets it.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub enum Event {
 pub struct Piece {
     /// The content.
     pub chunk: Chunk,
-    /// Memory that it holds until it is written: this response's, and that of all.
-    pub(super) _held: Option<[Reservation; 2]>,
+    /// Memory that it holds until it is written.
+    pub(super) _held: Option<Reservation>,
 }
 
 impl From<Bytes> for Piece {

@@ -187,6 +187,7 @@ mod tests {
 
     use super::*;
     use crate::dispatch::backlog::Backlog;
+    use crate::dispatch::memory::Memory;
     use crate::dispatch::simulation::{endpoints, request};
     use crate::semantics::message::Content;
     use crate::spool::{Room, Settings};
@@ -199,7 +200,7 @@ mod tests {
             folder: None,
             limit: None,
         }));
-        let backlog = Backlog::new(&Rc::default(), &room, request.source.client());
+        let backlog = Backlog::new(&Memory::of_all(), &room, request.source.client());
         Call::Request(Rc::new(InFlight::new(
             request,
             None,

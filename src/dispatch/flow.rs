@@ -6,15 +6,33 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use super::memory::Memory;
+
 /// The requests of one connection.
-#[derive(Clone, Debug, Default)]
-pub struct Flow(Rc<Cell<usize>>);
+#[derive(Clone, Debug)]
+pub struct Flow {
+    calls: Rc<Cell<usize>>,
+    /// Memory that their responses hold.
+    memory: Rc<Memory>,
+}
 
 impl Flow {
+    /// A flow whose responses hold memory of `all`.
+    pub(super) fn new(all: &Rc<Memory>) -> Self {
+        Flow {
+            calls: Rc::default(),
+            memory: Memory::of_connection(all),
+        }
+    }
+
+    pub(super) fn memory(&self) -> &Rc<Memory> {
+        &self.memory
+    }
+
     /// Its calls: requests that a worker has or that wait for one. A request counts until its call is over, also when its client
     /// has gone.
     pub fn calls(&self) -> usize {
-        self.0.get()
+        self.calls.get()
     }
 }
 
@@ -33,7 +51,7 @@ impl Client {
     pub(super) fn new(address: Option<IpAddr>, flow: Option<&InFlow>) -> Self {
         match (address, flow) {
             (Some(address), _) => Client::Address(address),
-            (None, Some(InFlow(Flow(calls)))) => Client::Flow(Rc::as_ptr(calls) as usize),
+            (None, Some(InFlow(flow))) => Client::Flow(Rc::as_ptr(&flow.calls) as usize),
             (None, None) => Client::Local,
         }
     }
@@ -45,14 +63,14 @@ pub(super) struct InFlow(Flow);
 
 impl InFlow {
     pub(super) fn new(flow: &Flow) -> Self {
-        flow.0.set(flow.0.get() + 1);
+        flow.calls.set(flow.calls.get() + 1);
         InFlow(flow.clone())
     }
 }
 
 impl Drop for InFlow {
     fn drop(&mut self) {
-        let Flow(calls) = &self.0;
+        let calls = &self.0.calls;
         calls.set(calls.get() - 1);
     }
 }

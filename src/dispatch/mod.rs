@@ -20,6 +20,7 @@ use self::changes::Changes;
 use self::exchange::{InFlight, Place};
 use self::fair_queue::FairQueue;
 use self::load::LoadWindow;
+use self::memory::Memory;
 use self::readers::Readers;
 use self::spare::Spare;
 use self::verify::Accepted;
@@ -49,6 +50,7 @@ mod flow;
 mod generation;
 mod load;
 mod lost;
+mod memory;
 mod open;
 mod queue;
 mod reader;
@@ -119,7 +121,7 @@ pub struct Dispatch {
     /// No worker will come any more.
     deserted: Cell<bool>,
     /// Memory that responses hold.
-    memory: Rc<Cell<u64>>,
+    memory: Rc<Memory>,
     /// Where responses wait that are too large for memory.
     room: Rc<Room>,
     readers: Readers,
@@ -157,7 +159,7 @@ impl Dispatch {
             auditing: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
-            memory: Rc::default(),
+            memory: Memory::of_all(),
             room,
             readers: Readers::default(),
             spare: Spare::default(),
@@ -170,9 +172,15 @@ impl Dispatch {
         &self.changes
     }
 
+    /// What the requests of a connection share that may carry several at a time.
+    pub fn flow(&self) -> Flow {
+        Flow::new(&self.memory)
+    }
+
     /// Hands a request to an idle worker, or queues it. `flow` is that of its connection, where it carries several requests.
     pub fn submit(self: &Rc<Self>, request: Request, flow: Option<&Flow>) -> Exchange {
-        let backlog = Backlog::new(&self.memory, &self.room, request.source.client());
+        let within = flow.map_or(&self.memory, Flow::memory);
+        let backlog = Backlog::new(within, &self.room, request.source.client());
         let memory = self.room.heads().take_once(request.size());
         let fits = memory.is_some();
         let parts = self.spare.take();

@@ -187,7 +187,7 @@ impl Dispatch {
         let now = super::now();
         let last = self.readers.last_cut.get();
         let soon = last.is_some_and(|last| now.duration_since(last) < INTERVAL);
-        if soon || !(self.is_crowded() || self.memory.get() > MEMORY) {
+        if soon || !(self.is_crowded() || self.memory.held() > MEMORY) {
             return;
         }
         let listed = self.readers.listed.borrow();

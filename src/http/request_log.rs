@@ -47,6 +47,8 @@ pub(super) struct WireCounts {
     pub(super) received: u64,
     /// Its number on the connection, from 1.
     pub(super) number: u32,
+    /// The stream that it is, on a connection of HTTP/2.
+    pub(super) stream: Option<u32>,
 }
 
 /// How far a request was understood when it ended.
@@ -174,6 +176,7 @@ impl RequestLog {
             sent: self.sent,
             content: self.sent.saturating_sub(self.framing),
             number: counts.number,
+            stream: counts.stream,
             ending,
             call,
         });

@@ -13,24 +13,16 @@ pub struct Elapsed;
 
 /// A deadline that moves with each step of a connection. The runtime's timer is armed again only when it
 /// rings, or when the deadline comes nearer: a request at full speed costs none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Timer {
-    sleep: Pin<Box<Sleep>>,
+    /// Made when it is first armed.
+    sleep: Option<Pin<Box<Sleep>>>,
     /// Set, and not yet waited for: what is done at once costs no look at the clock.
     duration: Option<Duration>,
     deadline: Option<Instant>,
 }
 
 impl Timer {
-    /// A timer without a deadline.
-    pub fn new(now: Instant) -> Self {
-        Timer {
-            sleep: Box::pin(sleep_until(now)),
-            duration: None,
-            deadline: None,
-        }
-    }
-
     /// Sets the deadline to `duration` from the next wait on; zero is none.
     pub fn set(&mut self, duration: Duration) {
         self.deadline = None;
@@ -50,14 +42,17 @@ impl Timer {
             let Some(deadline) = self.deadline else {
                 return Poll::Pending;
             };
-            if self.sleep.deadline() > deadline {
-                self.sleep.as_mut().reset(deadline);
+            let sleep = self
+                .sleep
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            if sleep.deadline() > deadline {
+                sleep.as_mut().reset(deadline);
             }
-            while self.sleep.as_mut().poll(context).is_ready() {
+            while sleep.as_mut().poll(context).is_ready() {
                 if Instant::now() >= deadline {
                     return Poll::Ready(Err(Elapsed));
                 }
-                self.sleep.as_mut().reset(deadline);
+                sleep.as_mut().reset(deadline);
             }
             Poll::Pending
         })
@@ -72,7 +67,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_can_move_both_ways() {
         let start = Instant::now();
-        let mut timer = Timer::new(start);
+        let mut timer = Timer::default();
         timer.set(Duration::from_secs(30));
         assert_eq!(timer.limit(std::future::ready(1)).await, Ok(1));
         let short = tokio::time::sleep(Duration::from_secs(5));

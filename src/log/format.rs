@@ -167,6 +167,8 @@ pub enum Shows {
     TlsCipher,
     /// `%{SSL_TLS_SNI}x`
     TlsServerName,
+    /// `%{stream}x`: the number of the stream of HTTP/2.
+    Stream,
 }
 
 /// Which end of a request a time is of.
@@ -415,6 +417,7 @@ fn variable_named(variable: &str) -> Option<Shows> {
         "SSL_PROTOCOL" => Shows::TlsProtocol,
         "SSL_CIPHER" => Shows::TlsCipher,
         "SSL_TLS_SNI" => Shows::TlsServerName,
+        "stream" => Shows::Stream,
         "RECEIVE_TIME" => Shows::Time(Timing::Receiving, Unit::Micros),
         "QUEUE_TIME" => Shows::Time(Timing::Queue, Unit::Micros),
         "APP_TIME" => Shows::Time(Timing::App, Unit::Micros),
@@ -506,6 +509,7 @@ mod tests {
             ("%{%F}t", Shows::Strftime("%F".to_owned(), Moment::Begin)),
             ("%{end:%T}t", Shows::Strftime("%T".to_owned(), Moment::End)),
             ("%{SSL_PROTOCOL}x", Shows::TlsProtocol),
+            ("%{stream}x", Shows::Stream),
             ("%{QUEUE_TIME}x", Shows::Time(Timing::Queue, Unit::Micros)),
             ("%{APP_TIME}x", Shows::Time(Timing::App, Unit::Micros)),
             ("100%%", Shows::Text(b"100%".to_vec())),

@@ -188,6 +188,7 @@ impl Line<'_> {
                 let name = record.tls.and_then(|tls| tls.server_name.as_deref());
                 put_value(out, name, put_bare);
             }
+            Shows::Stream => put_optional(out, record.stream.map(u64::from)),
         }
     }
 
@@ -245,6 +246,7 @@ impl Line<'_> {
             "requests_before",
             Some(record.number.saturating_sub(1).into()),
         );
+        object.number("stream", record.stream.map(u64::from));
         let ending: &[u8] = match record.ending {
             Ending::Persists => b"persists",
             Ending::Closes => b"closed",

@@ -38,6 +38,8 @@ pub struct Record<'a> {
     pub content: u64,
     /// Number of the request on its connection, from 1.
     pub number: u32,
+    /// The stream that it was, on a connection of HTTP/2.
+    pub stream: Option<u32>,
     /// How the connection went on.
     pub ending: Ending,
     /// What the worker did; nothing where the request came to none.

@@ -21,6 +21,9 @@ const PIECE: u64 = 512 * 1024;
 /// Bytes read at once where the kernel can't copy them.
 const READ: usize = 64 * 1024;
 
+/// Bytes read at once at least, whatever is wanted.
+const LEAST: usize = 4 * 1024;
+
 /// A part of a file on its way to a socket.
 #[derive(Debug)]
 pub struct FileSending {
@@ -124,8 +127,12 @@ impl FileSending {
 
     /// What comes next, at least a byte, for a stream that has to encrypt it.
     pub(super) fn read(&mut self) -> io::Result<&[u8]> {
+        self.read_at_most(READ)
+    }
+
+    fn read_at_most(&mut self, most: usize) -> io::Result<&[u8]> {
         if self.sent == self.buffer.len() {
-            self.buffer.resize(self.left.min(READ as u64) as usize, 0);
+            self.buffer.resize(self.left.min(most as u64) as usize, 0);
             let read = self.file.read_at(&mut self.buffer, self.offset);
             self.buffer.truncate(*read.as_ref().unwrap_or(&0));
             self.sent = 0;
@@ -142,10 +149,10 @@ impl FileSending {
         self.read()
     }
 
-    /// What comes next, at least a byte, and counts it as taken.
-    pub(crate) async fn take(&mut self) -> io::Result<Bytes> {
+    /// What comes next, at least a byte and about so many at most, and counts it as taken.
+    pub(crate) async fn take(&mut self, most: usize) -> io::Result<Bytes> {
         self.warm_up().await?;
-        self.read()?;
+        self.read_at_most(most.clamp(LEAST, READ))?;
         let piece = Bytes::from(mem::take(&mut self.buffer)).split_off(self.sent);
         self.sent = 0;
         self.offset += piece.len() as u64;

@@ -88,7 +88,11 @@ impl World {
     fn check_rest(&self) {
         let workers = self.dispatch.workers.borrow();
         assert_eq!(self.dispatch.queue.borrow().len(), 0);
-        assert_eq!(self.dispatch.memory.get(), 0, "memory of responses is lost");
+        assert_eq!(
+            self.dispatch.memory.held(),
+            0,
+            "memory of responses is lost"
+        );
         for (number, worker) in workers.iter() {
             assert!(
                 self.workers[&number].core.has_no_request(),

@@ -7,7 +7,6 @@ use std::time;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
 
 use super::framing::{Facts, Method};
 use super::write;
@@ -56,7 +55,7 @@ impl Transport {
         Transport {
             stream,
             buffer: BytesMut::new(),
-            timer: Timer::new(Instant::now()),
+            timer: Timer::default(),
             context,
             shown,
             log: RequestLog::default(),
@@ -103,6 +102,7 @@ impl Transport {
         WireCounts {
             received: self.received.saturating_sub(waiting as u64),
             number: self.served,
+            stream: None,
         }
     }
 

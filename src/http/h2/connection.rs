@@ -1,5 +1,6 @@
 //! One connection: accepts streams until one side closes.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,20 +8,20 @@ use ::h2::ext::Protocol;
 use ::h2::server::{Builder, Connection, SendResponse};
 use ::h2::{Reason, RecvStream};
 use ::http::Request;
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::{Bytes, BytesMut};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::request;
 use super::streams::{Served, Shared};
-use super::turns::Turns;
-use super::wire::Wire;
+use super::transport::{self, Transport};
+use super::wire::{SEND_BUFFER, Wire};
 use crate::http::context::{ConnectionInfo, Context};
 use crate::http::h1::framing::Method;
 use crate::http::request_log::ParsedSoFar;
 use crate::http::response_sink::ResponseSink;
 use crate::http::transaction;
+use crate::net::stream::Stream;
 use crate::scoreboard::connections::{Connection as Shown, State};
 use crate::semantics::message::Timestamp;
 
@@ -30,18 +31,19 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same on all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Bytes of one response that wait here for the socket.
-const SEND_BUFFER: usize = 64 * 1024;
-
 /// What a head has beside its fields: method, target and the framing of its lines.
 const REST_OF_HEAD: usize = 4 * 1024;
 
 /// How long a client without a stream has for its part of the connection's end.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves `stream` until it closes.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
+/// A connection as the crate serves it.
+type Frames = Connection<Transport<Stream>, Bytes>;
+
+/// Serves `stream` until it closes. `buffer` has what was read of it already.
+pub async fn serve(
+    stream: Stream,
+    buffer: BytesMut,
     info: ConnectionInfo,
     shown: Shown,
     context: Rc<Context>,
@@ -66,7 +68,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let begun = tokio::select! {
         biased;
-        begun = timeout(first, builder.handshake(Turns::new(stream))) => begun,
+        begun = timeout(first, builder.handshake(Transport::new(buffer, stream))) => begun,
         // A client that does not begin must not hold up a stop.
         () = async {
             context.drained().await;
@@ -84,10 +86,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Serves a connection whose client was told to open no more streams, until the last one has ended.
-async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
-    connection: &mut Connection<S, Bytes>,
-    shared: &Rc<Shared>,
-) {
+async fn finish(connection: &mut Frames, shared: &Rc<Shared>) {
     let limit = shared.context.settings.timeout;
     let began = Instant::now();
     let mut unused = Box::pin(shared.unused_for(LINGER));
@@ -115,11 +114,10 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Accepts streams until the client closes, the server drains, or the connection was not used for too long.
-async fn accept_streams<S: AsyncRead + AsyncWrite + Unpin>(
-    connection: &mut Connection<S, Bytes>,
-    shared: &Rc<Shared>,
-) {
+async fn accept_streams(connection: &mut Frames, shared: &Rc<Shared>) {
     let most = shared.context.settings.max_keepalive_reqs;
+    let mut drained = pin!(shared.context.drained());
+    let mut unused = pin!(shared.unused());
     loop {
         tokio::select! {
             biased;
@@ -127,12 +125,15 @@ async fn accept_streams<S: AsyncRead + AsyncWrite + Unpin>(
                 Some(Ok((request, respond))) => start(shared, request, respond),
                 Some(Err(error)) => {
                     ::log::debug!("a connection of HTTP/2 has ended: {error}");
+                    if transport::is_violation(&error) {
+                        connection.abrupt_shutdown(Reason::PROTOCOL_ERROR);
+                    }
                     return;
                 }
                 None => return,
             },
-            () = shared.context.drained() => return,
-            () = shared.unused() => return,
+            () = &mut drained => return,
+            () = &mut unused => return,
         }
         if most > 0 && shared.number() >= most {
             return;
@@ -146,18 +147,17 @@ fn start(shared: &Rc<Shared>, request: Request<RecvStream>, mut respond: SendRes
         respond.send_reset(Reason::REFUSED_STREAM);
         return;
     }
-    let served = Served::new(shared);
-    spawn_local(async move {
-        serve_stream(&served.0, request, respond).await;
-    });
+    // The runtime moves what it is given several times.
+    spawn_local(Box::pin(serve_stream(
+        Served::new(shared),
+        request,
+        respond,
+    )));
 }
 
-async fn serve_stream(
-    shared: &Rc<Shared>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) {
+async fn serve_stream(served: Served, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let started = Timestamp::now();
+    let shared = &served.0;
     let (parts, body) = request.into_parts();
     let context = Rc::clone(&shared.context);
     let head = request::head(&parts, &context.settings.limits);
@@ -192,4 +192,19 @@ async fn serve_stream(
         }
     };
     wire.close(ended);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects: a stream's task lives as long as its client likes, and what it has room for must be cleared.
+    #[test]
+    fn a_stream_is_small() {
+        fn size<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(serve_stream);
+        assert!(size <= 4608, "{size} bytes");
+    }
 }

@@ -4,7 +4,7 @@
 //! `http::transaction`: `request` and `response` translate heads, `wire` is one stream for the transaction (`body` its reading
 //! half, `writer` its writing half), and `connection` accepts streams and serves each in a task. A stream on which
 //! the app speaks another protocol is a `tunnel`.
-//! `preface` tells HTTP/2 from HTTP/1 where TLS has not.
+//! `transport` is the connection's bytes for the crate, `preface` tells HTTP/2 from HTTP/1 where TLS has not.
 
 mod body;
 pub mod connection;
@@ -13,7 +13,7 @@ mod request;
 mod response;
 mod socket;
 mod streams;
+mod transport;
 mod tunnel;
-mod turns;
 mod wire;
 mod writer;

@@ -1,12 +1,11 @@
 //! The streams of one connection, and what they share.
 
 use std::cell::{Cell, RefCell};
-use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::dispatch::{Exchange, Flow};
 use crate::http::context::{ConnectionInfo, Context};
@@ -26,13 +25,15 @@ pub(super) struct Shared {
     served: Cell<u32>,
     /// The last stream has ended.
     idle: Notify,
+    /// Since when there is none.
+    idle_since: Cell<Instant>,
     /// Responses that are complete and whose app runs on: it learns when the connection ends.
     running_on: RefCell<Vec<Exchange>>,
 }
 
 impl Shared {
     pub(super) fn new(context: Rc<Context>, mut info: ConnectionInfo, shown: Shown) -> Rc<Self> {
-        let flow = Flow::default();
+        let flow = context.dispatch.flow();
         info.flow = Some(flow.clone());
         Rc::new(Shared {
             context,
@@ -42,6 +43,7 @@ impl Shared {
             streams: Cell::new(0),
             served: Cell::new(0),
             idle: Notify::new(),
+            idle_since: Cell::new(Instant::now()),
             running_on: RefCell::default(),
         })
     }
@@ -65,20 +67,27 @@ impl Shared {
         kept.push(exchange);
     }
 
-    /// Waits until the connection has had no stream for as long as it may.
+    /// Waits until the connection has had no stream for as long as it may. The streams in between cost no timer.
     pub(super) async fn unused(&self) {
         let settings = &self.context.settings;
-        let limit = match self.served.get() {
-            0 => settings.header_timeout,
-            _ => settings.keepalive_timeout,
-        };
-        while self.streams.get() > 0 {
-            self.idle.notified().await;
-        }
-        match (limit.is_zero(), self.served.get()) {
-            // No limit for the first request.
-            (true, 0) => pending().await,
-            _ => sleep(limit).await,
+        loop {
+            while self.streams.get() > 0 {
+                self.idle.notified().await;
+            }
+            let limit = match self.served.get() {
+                // No limit for the first request.
+                0 if settings.header_timeout.is_zero() => {
+                    self.idle.notified().await;
+                    continue;
+                }
+                0 => settings.header_timeout,
+                _ => settings.keepalive_timeout,
+            };
+            let left = limit.saturating_sub(self.idle_since.get().elapsed());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left).await;
         }
     }
 
@@ -114,6 +123,7 @@ impl Drop for Served {
         self.0.streams.set(left);
         if left == 0 {
             self.0.shown.set_state(State::Idle);
+            self.0.idle_since.set(Instant::now());
             self.0.idle.notify_one();
         }
     }

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::response;
 use super::socket::{Socket, Tunnel};
-use super::wire::{State, Wire, count, poll_capacity};
+use super::wire::{State, Wire, count, poll_capacity, send_granted};
 use crate::http::close::Close;
 use crate::http::context::Context;
 use crate::http::h1::framing::Method;
@@ -68,7 +68,7 @@ impl Wire {
     /// Copies both ways while the app has its end; never ends. May be dropped while it waits. The client does not hear of the
     /// app's end yet: a response may follow.
     pub(super) async fn run_tunnel(&mut self) {
-        if self.copy(Until::BothEnd).await.is_err()
+        if Box::pin(self.copy(Until::BothEnd)).await.is_err()
             && let Socket::Lent(tunnel) = &self.socket
         {
             // One side has gone: the app learns of it.
@@ -88,7 +88,7 @@ impl Wire {
             Duration::ZERO => Duration::MAX,
             limit => limit,
         };
-        match timeout(limit, self.copy(Until::AppEnds)).await {
+        match timeout(limit, Box::pin(self.copy(Until::AppEnds))).await {
             Ok(copied) => copied?,
             Err(_) => return Err(Close::Lost),
         }
@@ -102,7 +102,7 @@ impl Wire {
     pub(super) async fn finish_tunnel(&mut self) -> Result<(), Close> {
         let context = Rc::clone(&self.shared.context);
         let copied = tokio::select! {
-            copied = self.copy(Until::AppEnds) => copied,
+            copied = Box::pin(self.copy(Until::AppEnds)) => copied,
             () = async {
                 context.drained().await;
                 sleep(LAST_BYTES).await;
@@ -112,6 +112,7 @@ impl Wire {
         copied
     }
 
+    /// Copies. On the heap where it is called: other streams need no memory for it.
     async fn copy(&mut self, until: Until) -> Result<(), Close> {
         let Wire {
             shared,
@@ -267,10 +268,10 @@ impl Down<'_> {
         while !self.to_client.is_empty() {
             stream.reserve_capacity(self.to_client.len());
             let granted = poll_fn(|waking| poll_capacity(stream, waking)).await;
-            let length = granted.map_err(|()| Close::Lost)?.min(self.to_client.len());
-            let now = self.to_client.split_to(length);
-            stream.send_data(now, false).map_err(|_| Close::Lost)?;
-            count(self.log, self.taken, length);
+            let granted = granted.map_err(|()| Close::Lost)?;
+            let before = self.to_client.len();
+            send_granted(stream, self.to_client, granted, false).map_err(|_| Close::Lost)?;
+            count(self.log, self.taken, before - self.to_client.len());
         }
         Ok(())
     }

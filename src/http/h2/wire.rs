@@ -5,10 +5,9 @@ use std::rc::Rc;
 use std::task::{Context as Waking, Poll};
 
 use ::h2::server::SendResponse;
-use ::h2::{Reason, RecvStream, SendStream};
+use ::h2::{self, Reason, RecvStream, SendStream};
 use ::http::{HeaderMap, Response};
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::socket::Socket;
 use super::streams::Shared;
@@ -19,6 +18,12 @@ use crate::http::request_log::{RequestLog, WireCounts};
 use crate::http::timer::Timer;
 use crate::semantics::field::Fields;
 use crate::semantics::message::Timestamp;
+
+/// Bytes of content in a frame at most: with its head it fills a record of TLS.
+const FRAME: usize = 16 * 1024 - 9;
+
+/// Bytes of one response that wait for the socket.
+pub(super) const SEND_BUFFER: usize = 3 * FRAME;
 
 /// The wire of `http::transaction` for one stream.
 pub(super) struct Wire {
@@ -104,7 +109,7 @@ impl Wire {
             trailers: HeaderMap::new(),
             protocol: None,
             socket: Socket::Ours,
-            timer: Timer::new(Instant::now()),
+            timer: Timer::default(),
             log,
             taken: Rc::default(),
             head,
@@ -128,6 +133,7 @@ impl Wire {
         WireCounts {
             received: self.head + self.received,
             number: self.number,
+            stream: Some(self.request.stream_id().as_u32()),
         }
     }
 }
@@ -135,6 +141,21 @@ impl Wire {
 pub(super) fn count(log: &mut RequestLog, taken: &Cell<u64>, bytes: usize) {
     log.add_sent(bytes as u64);
     taken.set(taken.get() + bytes as u64);
+}
+
+/// Sends as much of `content` as was granted. With `ends` the stream ends with its last byte.
+pub(super) fn send_granted(
+    stream: &mut SendStream<Bytes>,
+    content: &mut Bytes,
+    granted: usize,
+    ends: bool,
+) -> Result<(), h2::Error> {
+    let mut now = content.split_to(granted.min(content.len()));
+    let ends = ends && content.is_empty();
+    while now.len() > FRAME {
+        stream.send_data(now.split_to(FRAME), false)?;
+    }
+    stream.send_data(now, ends)
 }
 
 /// Waits until the client's window is open.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::response;
 use super::socket::Socket;
-use super::wire::{State, Wire, count, poll_capacity};
+use super::wire::{SEND_BUFFER, State, Wire, count, poll_capacity, send_granted};
 use crate::body::FileSlice;
 use crate::dispatch::{Exchange, Piece};
 use crate::http::close::Close;
@@ -117,7 +117,10 @@ impl ResponseSink for Wire {
         self.flush().await?;
         let mut sending = FileSending::new(Arc::clone(&slice.file), slice.offset, length);
         while sending.left() > 0 {
-            let Ok(piece) = sending.take().await else {
+            let left = usize::try_from(sending.left()).unwrap_or(usize::MAX);
+            // What the client does not take yet is not read.
+            let wanted = self.granted(left.min(SEND_BUFFER)).await?;
+            let Ok(piece) = sending.take(wanted).await else {
                 limited!(Error, "a file became shorter while it was being sent");
                 return Err(self.cut());
             };
@@ -364,7 +367,21 @@ impl Wire {
         }
     }
 
-    /// Sends content as the client's window lets it. A client that takes nothing for too long has gone.
+    /// Waits until the client takes some of so many bytes of content; returns how many. One that takes nothing for too long has gone.
+    async fn granted(&mut self, wanted: usize) -> Result<usize, Close> {
+        let State::Content(stream, _) = &mut self.state else {
+            return Ok(wanted);
+        };
+        stream.reserve_capacity(wanted);
+        self.timer.set(self.shared.context.settings.timeout);
+        let granted = poll_fn(|waking| poll_capacity(stream, waking));
+        match self.timer.limit(granted).await {
+            Ok(Ok(granted)) => Ok(granted),
+            Ok(Err(())) | Err(_) => Err(Close::Lost),
+        }
+    }
+
+    /// Sends content as the client's window lets it.
     async fn send(&mut self, content: Bytes, last: Last) -> Result<(), Close> {
         let head_only = content.is_empty();
         let waits = matches!(self.state, State::Head(..));
@@ -372,7 +389,6 @@ impl Wire {
         if head_only && waits {
             return Ok(());
         }
-        let timeout = self.shared.context.settings.timeout;
         let State::Content(stream, _) = &mut self.state else {
             return Ok(());
         };
@@ -386,17 +402,14 @@ impl Wire {
         }
         let mut rest = content;
         while !rest.is_empty() {
-            stream.reserve_capacity(rest.len());
-            self.timer.set(timeout);
-            let granted = poll_fn(|waking| poll_capacity(stream, waking));
-            let Ok(Ok(granted)) = self.timer.limit(granted).await else {
-                return Err(Close::Lost);
+            let granted = self.granted(rest.len()).await?;
+            let State::Content(stream, _) = &mut self.state else {
+                return Ok(());
             };
-            let now = rest.split_to(granted.min(rest.len()));
-            let length = now.len();
-            let ends = last == Last::Yes && rest.is_empty();
-            stream.send_data(now, ends).map_err(|_| Close::Lost)?;
-            count(&mut self.log, &self.taken, length);
+            let before = rest.len();
+            let ends = last == Last::Yes;
+            send_granted(stream, &mut rest, granted, ends).map_err(|_| Close::Lost)?;
+            count(&mut self.log, &self.taken, before - rest.len());
         }
         Ok(())
     }

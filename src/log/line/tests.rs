@@ -68,6 +68,7 @@ fn record<'a>(source: &'a Source, head: &'a RequestHead) -> Record<'a> {
         sent: 112,
         content: 12,
         number: 3,
+        stream: None,
         ending: Ending::Persists,
         call: Some(Call {
             pid: 4711,
@@ -217,7 +218,7 @@ fn json_has_everything() {
             r#""protocol":"HTTP/1.1","status":200,"content_bytes":12,"bytes_sent":112,"bytes_received":300,"#,
             r#""duration":1.900123,"receive_time":0.000040,"queue_time":0.000060,"app_time":0.001000,"#,
             r#""first_byte_time":1.000900,"referer":"http://a/\"b","user_agent":"curl","worker":4711,"#,
-            r#""request_id":"4711-23","requests_before":2,"connection":"persists","tls_protocol":null,"#,
+            r#""request_id":"4711-23","requests_before":2,"stream":null,"connection":"persists","tls_protocol":null,"#,
             r#""tls_cipher":null}"#
         )
     );
