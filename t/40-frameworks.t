@@ -7,6 +7,7 @@ use Test::More;
 use HTTP::Request::Common qw(GET POST HEAD);
 
 use Gepok::Test;
+use Gepok::Test::Front;
 
 for my $module (qw(LWP::UserAgent HTTP::Cookies Dancer2 Catalyst Mojolicious CGI CGI::Emulate::PSGI CGI::Compile
     Plack::Middleware::Session Plack::Middleware::Deflater Plack::Middleware::Debug))
@@ -14,7 +15,11 @@ for my $module (qw(LWP::UserAgent HTTP::Cookies Dancer2 Catalyst Mojolicious CGI
     eval "require $module; 1" or plan skip_all => "$module is missing: script/test installs it";
 }
 
-my $server = server(app => app_file('frameworks'), options => {start_servers => 3, is_gepok() ? (keepalive_timeout => 100) : ()});
+# GEPOK_TEST_HTTP2: by HTTP/2, with nghttpx as its client; see t/49-http2-clients.t.
+my $by_http2 = is_gepok() && $ENV{GEPOK_TEST_HTTP2};
+my $server = server(app => app_file('frameworks'), options => {start_servers => 3, is_gepok() ? (keepalive_timeout => 100) : (),
+    $by_http2 ? (h2c => 1) : ()});
+my $front = $by_http2 ? Gepok::Test::Front->http2($server) // BAIL_OUT('nghttpx does not start') : $server;
 
 sub browser {
     return LWP::UserAgent->new(
@@ -35,7 +40,7 @@ sub curl {
 
 sub upload {
     my ($path) = @_;
-    return POST $server->url($path), Content_Type => 'form-data',
+    return POST $front->url($path), Content_Type => 'form-data',
         Content => [note => 'n', file => [undef, 'name.bin', Content => 'u' x 300_000]];
 }
 
@@ -76,68 +81,70 @@ my @pages = (
 for my $page (@pages) {
     my ($request, $status, $content) = @$page;
     my $path = $request->uri->as_string;
-    $request->uri($server->url($path));
+    # nghttpx resolves it itself.
+    next if $by_http2 && $path =~ /\.\./;
+    $request->uri($front->url($path));
     my $response = $browser->request($request);
     like $response->code, ref $status ? $status : qr/^$status$/, "$path: status" or diag $response->as_string;
     ref $content ? like($response->content, $content, "$path: content") : is($response->content, $content, "$path: content");
 }
 
 for my $path (qw(/ /dancer/ /catalyst/ /mojo/ /files/a%20file.txt /others/)) {
-    my $response = $browser->request(HEAD $server->url($path));
+    my $response = $browser->request(HEAD $front->url($path));
     is $response->code . length $response->content, '2000', "HEAD $path";
 }
 
 for my $framework (qw(dancer catalyst mojo)) {
-    my $form = POST $server->url("/$framework/form"), [a => 'one two', b => "\xc3\xa9&="];
+    my $form = POST $front->url("/$framework/form"), [a => 'one two', b => "\xc3\xa9&="];
     my $got = $browser->request($form)->content;
     utf8::encode($got) if $got =~ /\xe9/ && $got !~ /\xc3/;
     is $got, "a=one two,b=\xc3\xa9&=", "$framework: a form";
     is $browser->request(upload("/$framework/upload"))->content, 'name.bin 300000', "$framework: an upload";
 }
-is $browser->request(POST $server->url('/emulated'), Content => 'by STDIN')->content, 'emulated POST  by STDIN',
+is $browser->request(POST $front->url('/emulated'), Content => 'by STDIN')->content, 'emulated POST  by STDIN',
     'CGI::Emulate::PSGI: content arrives at STDIN';
-is $browser->request(POST $server->url('/wrapped'), [name => 'Posted'])->content,
+is $browser->request(POST $front->url('/wrapped'), [name => 'Posted'])->content,
     "Hello Posted by POST of /wrapped\n", 'WrapCGI: so it does in a process of its own';
-like $browser->get($server->url('/wrapped'))->header('Set-Cookie'), qr/^c=v/, 'and a cookie comes back';
+like $browser->get($front->url('/wrapped'))->header('Set-Cookie'), qr/^c=v/, 'and a cookie comes back';
 
 for my $path (qw(/session /mojo/count)) {
     my $own = browser();
-    is_deeply [map { $own->get($server->url($path))->content } 1 .. 5], [1 .. 5], "$path: a session lives in a cookie";
-    is browser()->get($server->url($path))->content, 1, 'which others do not share';
+    is_deeply [map { $own->get($front->url($path))->content } 1 .. 5], [1 .. 5], "$path: a session lives in a cookie";
+    is browser()->get($front->url($path))->content, 1, 'which others do not share';
 }
 
 {
-    my $response = $browser->get($server->url('/deflated'), 'Accept-Encoding' => 'gzip');
+    my $response = $browser->get($front->url('/deflated'), 'Accept-Encoding' => 'gzip');
     is $response->header('Content-Encoding'), 'gzip', 'Deflater compresses';
     is $response->decoded_content, 'compress me ' x 1000, 'to what can be read again';
-    $response = $browser->get($server->url('/proxied'), 'X-Forwarded-For' => '192.0.2.7', 'X-Forwarded-Proto' => 'https',
+    $response = $browser->get($front->url('/proxied'), 'X-Forwarded-For' => '192.0.2.7', 'X-Forwarded-Proto' => 'https',
         'X-Forwarded-Host' => 'front.example');
     is $response->content, '192.0.2.7 https front.example', 'ReverseProxy rewrites the environment';
-    ok $browser->get($server->url('/others/'))->header('X-Runtime'), 'Runtime adds its field';
+    ok $browser->get($front->url('/others/'))->header('X-Runtime'), 'Runtime adds its field';
 }
 
 # curl, a client of another school: one connection for several requests, HTTP/1.0, ranges of uploads, compression.
-is curl($server->url('/dancer/'), $server->url('/mojo/'), $server->url('/catalyst/')),
+is curl($front->url('/dancer/'), $front->url('/mojo/'), $front->url('/catalyst/')),
     'Dancer2 says helloMojolicious says helloCatalyst says hello', 'curl: three on one connection';
-is curl('--http1.0', $server->url('/dancer/stream')), 'streamed by Dancer2', 'curl: HTTP/1.0';
+is curl('--http1.0', $front->url('/dancer/stream')), 'streamed by Dancer2', 'curl: HTTP/1.0';
 # Mojolicious chunks its content itself.
-is curl('--http1.0', $server->url('/mojo/stream')), 'streamed by Mojolicious', 'curl: HTTP/1.0 beside chunks of the app';
-is curl($server->url('/mojo/stream'), '-o', '-', $server->url('/mojo/'), '-w', ' %{num_connects}'),
+is curl('--http1.0', $front->url('/mojo/stream')), 'streamed by Mojolicious', 'curl: HTTP/1.0 beside chunks of the app';
+is curl($front->url('/mojo/stream'), '-o', '-', $front->url('/mojo/'), '-w', ' %{num_connects}'),
     'streamed by Mojolicious 1Mojolicious says hello 0', 'curl: the connection goes on behind them';
-is curl('--compressed', $server->url('/deflated')), 'compress me ' x 1000, 'curl: compressed';
-is curl('-L', $server->url('/dancer/go')), 'Hello redirected', 'curl: a redirection';
-is curl('-d', 'a=1', '-d', 'b=2', $server->url('/catalyst/form')), 'a=1,b=2', 'curl: a form';
+is curl('--compressed', $front->url('/deflated')), 'compress me ' x 1000, 'curl: compressed';
+is curl('-L', $front->url('/dancer/go')), 'Hello redirected', 'curl: a redirection';
+is curl('-d', 'a=1', '-d', 'b=2', $front->url('/catalyst/form')), 'a=1,b=2', 'curl: a form';
 {
     my $folder = scratch();
     open my $file, '>', "$folder/large" or die $!;
     print {$file} 'l' x 3_000_000;
     close $file;
-    is curl('-F', "file=\@$folder/large;filename=l", $server->url('/mojo/upload')), 'l 3000000',
+    is curl('-F', "file=\@$folder/large;filename=l", $front->url('/mojo/upload')), 'l 3000000',
         'curl: an upload of 3 MB with Expect: 100-continue';
     is curl('-T', "$folder/large", '-H', 'Transfer-Encoding: chunked', '-o', '/dev/null', '-w', '%{http_code}',
-        $server->url('/')), 200, 'curl: a chunked PUT';
+        $front->url('/')), 200, 'curl: a chunked PUT';
 }
-like curl('-I', $server->url('/files/a%20file.txt')), qr/^HTTP\/1\.1 200 OK\r\n.*Content-Length: 40\r\n/s, 'curl: HEAD';
+like curl('-I', $front->url('/files/a%20file.txt')), qr/^HTTP\/1\.1 200 OK\r\n.*Content-Length: 40\r\n/s, 'curl: HEAD';
 
 # Many clients at once, and none gets another's answer.
 {
@@ -149,8 +156,8 @@ like curl('-I', $server->url('/files/a%20file.txt')), qr/^HTTP\/1\.1 200 OK\r\n.
             my $bad = 0;
             for my $turn (1 .. 15) {
                 my $word = "k$kid-$turn";
-                $bad++ unless $own->get($server->url("/mojo/echo/$word"))->content eq "echo $word";
-                $bad++ unless $own->get($server->url("/dancer/name/$word"))->content eq "Hello $word";
+                $bad++ unless $own->get($front->url("/mojo/echo/$word"))->content eq "echo $word";
+                $bad++ unless $own->get($front->url("/dancer/name/$word"))->content eq "Hello $word";
             }
             POSIX::_exit($bad ? 1 : 0);
         }

@@ -47,6 +47,23 @@ sub start {
     return;
 }
 
+# nghttpx, which speaks HTTP/2 with this server (option h2c) for clients of HTTP/1.1, with more lines of configuration. Nothing where it
+# does not start.
+sub http2 {
+    my ($class, $server, @lines) = @_;
+    my $port   = free_port();
+    my $folder = scratch();
+    my @config = ("frontend=127.0.0.1,$port;no-tls", 'backend=127.0.0.1,' . $server->port . ';;proto=h2', 'workers=1', 'no-via=yes',
+        'no-server-rewrite=yes', 'no-location-rewrite=yes', 'no-add-x-forwarded-proto=yes', 'no-strip-incoming-x-forwarded-proto=yes', 'errorlog-file=/dev/stderr', @lines);
+    my $self = $class->start(port => $port, folder => "$folder", config => join("\n", @config, ''), command => [program('nghttpx'), '--conf=config']);
+    @$self{qw(port scratch)} = ($port, $folder) if $self;
+    return $self;
+}
+
+sub port { $_[0]{port} }
+
+sub url { "http://127.0.0.1:$_[0]{port}$_[1]" }
+
 # What it has said.
 sub output {
     my ($self) = @_;
