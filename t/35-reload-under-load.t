@@ -22,4 +22,16 @@ for my $kind ('HUP', $starter ? 'starter-TERM' : ()) {
     };
 }
 
+# Protects: a reload by HUP closes no connection of HTTP/2, and one by USR2 says which of its requests were not processed.
+for my $kind ('HUP', 'USR2') {
+    check "HTTP/2, $kind" => sub {
+        my $sum = Gepok::Test::Reloads::under_load(kind => $kind, seconds => 5, workers => 2, kept => 8, clients => 2, http2 => 10);
+        is_deeply $sum->{lost}, [], 'no request is lost';
+        cmp_ok $sum->{reloads},  '>=', 2,   'though there were reloads';
+        cmp_ok $sum->{requests}, '>',  200, 'and many requests';
+        $kind eq 'HUP' ? is $sum->{goaways}, 0, 'without a GOAWAY' : cmp_ok $sum->{goaways}, '>=', 8, 'each connection has had its GOAWAY';
+        note "$sum->{reloads} reloads, ", Gepok::Test::Reloads::text($sum);
+    };
+}
+
 done_testing;

@@ -17,6 +17,9 @@ use Gepok::Test;
 # How long a client waits for anything, in seconds: what takes longer is lost.
 my $PATIENCE = 20;
 
+# The one that Debian's modules belong to.
+my ($PYTHON) = (grep({ -x } '/usr/bin/python3'), 'python3');
+
 my $REQUEST = "GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n";
 
 # A server that is reloaded for so many seconds, by HUP each second, USR2 every two or by start_server: what `measure` tells, and how many
@@ -29,7 +32,7 @@ sub under_load {
     Gepok::Test::Server::spew("$folder/app.psgi",
         'sub { my $number = substr shift->{PATH_INFO}, 1; [200, [], ["$number ", "x" x rand 3000, "x"]] }');
     my @command = (root() . '/blib/script/gepok', '--no-preload-app', "--max-workers=$how{workers}",
-        '--max-requests-per-child=5000', '--keepalive-timeout=60', "--http-ports=127.0.0.1:$port", "$folder/app.psgi");
+        '--h2c', '--max-requests-per-child=5000', '--keepalive-timeout=60', "--http-ports=127.0.0.1:$port", "$folder/app.psgi");
     @command = ('start_server', "--port=127.0.0.1:$port", "--signal-on-hup=$signal", '--backlog=4096', '--', @command)
         if defined $signal;
     my $server  = server(listen => 'none', port => $port, command => \@command);
@@ -48,7 +51,9 @@ sub under_load {
 # `how`: port; seconds; kept (connections that are kept); clients (processes among which they are); fresh (processes that
 # make a connection for each request); disturb, a code reference that is called with the time since the begin until all is over.
 #
-# {requests, retries, connections, lost => [sentences]}
+# With http2 each connection carries so many requests at a time, and there are no others.
+#
+# {requests, retries, connections, goaways, lost => [sentences]}
 sub measure {
     my (%how) = @_;
     my $folder = scratch();
@@ -56,11 +61,11 @@ sub measure {
     my @reports;
     my @pids = map {
         push @reports, "$folder/" . @reports;
-        client($reports[-1], $how{port}, $until, $_)
-    } (map { int($how{kept} / $how{clients}) || 1 } 1 .. $how{clients}), (0) x $how{fresh};
+        $how{http2} ? http2_client($reports[-1], $_, \%how) : client($reports[-1], $how{port}, $until, $_)
+    } (map { int($how{kept} / $how{clients}) || 1 } 1 .. $how{clients}), (0) x ($how{http2} ? 0 : $how{fresh});
     my $start = time;
     $how{disturb}->(time - $start) while time < $until;
-    my %sum = (requests => 0, retries => 0, connections => 0, lost => []);
+    my %sum = (requests => 0, retries => 0, connections => 0, goaways => 0, lost => []);
     for my $pid (@pids) {
         my $status = Gepok::Test::Server::reap($pid, 3 * $PATIENCE);
         next if defined $status && !$status;
@@ -70,10 +75,20 @@ sub measure {
     for my $path (@reports) {
         open my $file, '<', $path or next;
         my $report = JSON::PP::decode_json(do { local $/; <$file> });
-        $sum{$_} += $report->{$_} for qw(requests retries connections);
+        $sum{$_} += $report->{$_} // 0 for qw(requests retries connections goaways);
         push @{$sum{lost}}, @{$report->{lost}};
     }
     return \%sum;
+}
+
+# One process with so many connections of HTTP/2.
+sub http2_client {
+    my ($path, $connections, $how) = @_;
+    my $pid = fork // die "fork: $!";
+    return $pid if $pid;
+    alarm 0;
+    open STDOUT, '>', $path or POSIX::_exit(126);
+    exec($PYTHON, root() . '/t/clients/http2_reload.py', $how->{port}, $how->{seconds}, $connections, $how->{http2}) or POSIX::_exit(127);
 }
 
 # One process with so many connections that are kept; with none, each request has a connection of its own.
@@ -160,8 +175,8 @@ sub read_one {
 
 sub text {
     my $sum = shift;
-    return sprintf "%d requests on %d connections, %d sent again behind an idle close, %d lost\n",
-        @$sum{qw(requests connections retries)}, scalar @{$sum->{lost}};
+    return sprintf "%d requests on %d connections, %d GOAWAY, %d sent again, %d lost\n",
+        @$sum{qw(requests connections goaways retries)}, scalar @{$sum->{lost}};
 }
 
 1;
