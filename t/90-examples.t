@@ -54,6 +54,21 @@ my %tests = (
         like $client->response->content, qr/<title>Early hints/, 'then the page';
         is $server->get('/style.css')->field('Content-Type'), 'text/css', 'the style sheet is there';
     },
+    'trailers.psgi' => sub {
+        my $server = shift;
+        my $text   = join '', map {"line $_\n"} 1 .. 1000;
+        my $sum    = sha256_hex($text);
+        for my $way (['HTTP/1.1', '-H', 'TE: trailers'], is_gepok() ? ['HTTP/2', '--http2-prior-knowledge'] : ()) {
+            my ($version, @words) = @$way;
+            my (undef, $out) = run_command(['curl', '-sS', '-D', '-', '--max-time', 60, '--noproxy', '*', @words, $server->url('/?lines=1000')]);
+            like $out, qr/^trailer: X-Checksum\r$/mi, "$version: they are announced";
+            like $out, qr/\Q$text\E/, 'after the content';
+            like $out, qr/^x-checksum: $sum\r$/mi, 'comes its checksum';
+        }
+        my $plain = $server->get('/');
+        is $plain->field('Trailer'), undef, 'a client that takes none';
+        like $plain->content, qr/\Aline 1\n.*line 10\n\z/s, 'gets the content';
+    },
     'websocket-chat.psgi' => sub {
         my $server = shift;
         like $server->get('/')->content, qr/new WebSocket/, 'shows a page';
@@ -82,7 +97,7 @@ my %tests = (
 my @examples = map { basename($_) } glob root() . '/examples/*.psgi';
 is_deeply \@examples, [sort keys %tests], 'each example has its test';
 
-my %options = ('files.psgi' => {documents => root() . '/examples/files'});
+my %options = ('files.psgi' => {documents => root() . '/examples/files'}, 'trailers.psgi' => {h2c => 1});
 my %needs = ('websocket-chat.psgi' => 'Mojo::UserAgent', 'dancer2.psgi' => 'Dancer2', 'mojolicious.psgi' => 'Mojolicious');
 for my $example (@examples) {
     check $example => sub {
