@@ -90,3 +90,8 @@ fn accept_encoding() -> io::Result<()> {
 fn core() -> io::Result<()> {
     replay("core", targets::core::check)
 }
+
+#[test]
+fn http2() -> io::Result<()> {
+    replay("http2", targets::http2::check)
+}

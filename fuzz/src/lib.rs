@@ -8,6 +8,7 @@ pub mod chunked;
 pub mod conditional;
 pub mod core;
 pub mod forwarded;
+pub mod http2;
 pub mod log_format;
 pub mod options;
 pub mod proxy_header;

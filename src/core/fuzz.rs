@@ -21,14 +21,25 @@ use crate::channel::respond::{Lost, Respond};
 use crate::channel::worker_end::{Incoming, WorkerEnd};
 use crate::channel::{Descriptors, pair};
 use crate::http::context::{self, ConnectionInfo};
-use crate::http::h1::connection;
 use crate::http::limits::Limits;
+use crate::http::{h1, h2};
 use crate::net::stream::Stream;
 use crate::process::control::{self, MasterEnd, ToMaster};
 use crate::scoreboard::connections::{Connection as Shown, State};
 use crate::semantics::message::{Length, Timestamp};
 use crate::semantics::source::{Endpoints, Source};
 use crate::{dispatch, net, site, spool};
+
+mod http2;
+
+/// What the clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1
+    Http1,
+    /// HTTP/2 with prior knowledge
+    Http2,
+}
 
 /// Connections at a time.
 const CLIENTS: usize = 3;
@@ -88,6 +99,8 @@ struct Client {
     socket: UnixStream,
     task: JoinHandle<()>,
     received: Vec<u8>,
+    /// The number of its next stream.
+    next_stream: u32,
     /// It has closed its socket, as far as the core can see.
     gone: bool,
 }
@@ -181,6 +194,7 @@ struct Worker {
 
 struct World {
     core: Core,
+    protocol: Protocol,
     master: MasterEnd,
     clients: Vec<Client>,
     worker: Worker,
@@ -265,7 +279,7 @@ fn frame(kind: u8, marks: u8, status: u16, id: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 impl World {
-    fn new() -> io::Result<Self> {
+    fn new(protocol: Protocol) -> io::Result<Self> {
         let (master, core_end) = control::pair().map_err(io::Error::other)?;
         let core = Core::start(Vec::new(), core_end, settings(), None, Logs::default());
         let core = core.map_err(io::Error::other)?;
@@ -278,6 +292,7 @@ impl World {
         core.start_worker(2, 2, core_side, false);
         Ok(World {
             core,
+            protocol,
             master,
             clients: Vec::new(),
             worker: Worker {
@@ -317,20 +332,41 @@ impl World {
         };
         let shown = Shown::new(None, State::Idle);
         let context = Rc::clone(&self.core.context);
+        let buffer = BytesMut::new();
+        let task = match self.protocol {
+            Protocol::Http1 => {
+                spawn_local(h1::connection::serve(stream, buffer, info, shown, context))
+            }
+            Protocol::Http2 => {
+                (&socket).write_all(&http2::preface())?;
+                spawn_local(h2::connection::serve(stream, buffer, info, shown, context))
+            }
+        };
         self.clients.push(Client {
             number,
             socket,
-            task: spawn_local(connection::serve(
-                stream,
-                BytesMut::new(),
-                info,
-                shown,
-                context,
-            )),
+            task,
             received: Vec::new(),
+            next_stream: 1,
             gone: false,
         });
         Ok(())
+    }
+
+    /// A client sends something; with `valid` a whole request.
+    fn send(&mut self, at: usize, valid: bool, input: &mut Input<'_>) {
+        let client = &mut self.clients[at];
+        // What it can't send any more is lost.
+        let _ = match (self.protocol, valid) {
+            (Protocol::Http1, false) => client.socket.write(input.bytes()),
+            (Protocol::Http1, true) => client.socket.write(REQUESTS[input.below(REQUESTS.len())]),
+            (Protocol::Http2, false) => client.socket.write(&http2::frame(input)),
+            (Protocol::Http2, true) => {
+                let request = http2::request(input, client.next_stream);
+                client.next_stream += 2;
+                client.socket.write(&request)
+            }
+        };
     }
 
     /// The worker that serves goes one step further.
@@ -468,30 +504,27 @@ impl World {
     }
 }
 
-/// Runs the core as `input` says, on a runtime whose clock `advance` moves.
+/// Runs the core as `input` says, for clients of this protocol, on a runtime whose clock `advance` moves.
 ///
 /// # Panics
 /// When a client gets what is another's, or gets it twice, or when a connection does not end.
 ///
 /// # Errors
 /// When the system has no descriptors or memory left.
-pub async fn run(input: &[u8], advance: impl AsyncFn(Duration)) -> io::Result<()> {
+pub async fn run(
+    protocol: Protocol,
+    input: &[u8],
+    advance: impl AsyncFn(Duration),
+) -> io::Result<()> {
     let mut input = Input(input);
-    let mut world = World::new()?;
+    let mut world = World::new(protocol)?;
     for _ in 0..CLIENTS {
         world.connect()?;
     }
     while let Some(step) = input.byte() {
         let at = usize::from(step >> 4) % world.clients.len();
         match step % 16 {
-            0..2 => {
-                let bytes = input.bytes();
-                let _ = world.clients[at].socket.write(bytes);
-            }
-            2..5 => {
-                let request = REQUESTS[input.below(REQUESTS.len())];
-                let _ = world.clients[at].socket.write(request);
-            }
+            what @ 0..5 => world.send(at, what >= 2, &mut input),
             5 => world.clients[at].read(),
             6 => {
                 let client = &mut world.clients[at];
@@ -541,7 +574,11 @@ pub async fn run(input: &[u8], advance: impl AsyncFn(Duration)) -> io::Result<()
         advance(Duration::from_secs(1)).await;
     }
     world.clients.iter_mut().for_each(Client::read);
-    let ended = &world.ended;
-    world.clients.iter().for_each(|client| client.check(ended));
+    for client in &world.clients {
+        match protocol {
+            Protocol::Http1 => client.check(&world.ended),
+            Protocol::Http2 => http2::check(client.number, &client.received),
+        }
+    }
     Ok(())
 }
