@@ -645,6 +645,49 @@ check 'mistakes are told with their lines' => sub {
     like $output, qr/^\[\[vhost\]\] +# site\.toml:1\nname = "a\.org"\naliases = \["\*\.a\.org"\]\ndefault = true$/m, 'its hosts are printed';
 };
 
+# The example: an app of Dancer2 and one of Mojolicious in the same workers, over HTTP and HTTPS.
+check 'two apps of two frameworks under two names' => sub {
+    for my $module (qw(Dancer2 Mojolicious)) {
+        plan skip_all => "$module is not installed" unless eval "require $module; 1";
+    }
+    require Gepok::Test::TLS;
+    my $dir = scratch();
+    my ($http, $https) = map { free_port() } 1 .. 2;
+    my $text = slurp("$root/examples/two-sites.toml");
+    $text =~ s/:8080"/:$http"/ && $text =~ s/:8443"/:$https"/ or die 'the example has other ports';
+    spew("$dir/site.toml", $text);
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        chdir $root or POSIX::_exit(1);
+        open STDOUT, '>>', "$dir/log" or die $!;
+        open STDERR, '>&', \*STDOUT;
+        exec $bin, '-c', "$dir/site.toml" or POSIX::_exit(1);
+    }
+    push @started, $pid;
+    ok soon { eval { get($http, '/', 'nobody'); 1 } }, 'it serves' or return diag slurp("$dir/log");
+    # From this address, by HTTP or HTTPS: the response as text.
+    my $ask = sub {
+        my ($class, $port, $from, $host, $target) = @_;
+        my @ssl = $class eq 'IO::Socket::INET' ? () : (SSL_verify_mode => 0, SSL_hostname => $host);
+        my $socket = $class->new(PeerAddr => "127.0.0.1:$port", LocalAddr => $from, @ssl) or die "$class: $@";
+        print {$socket} "GET $target HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n";
+        local $/;
+        return scalar(<$socket>) // '';
+    };
+    for my $how (['IO::Socket::INET', $http], Gepok::Test::TLS::usable() ? ['IO::Socket::SSL', $https] : ()) {
+        my $name = $how->[0];
+        like $ask->(@$how, '127.0.0.1', 'www.book.example', '/'), qr/\AHTTP\S+ 200 .*"guest book"/s, "$name: Dancer2";
+        like $ask->(@$how, '127.0.0.1', 'visits.example', '/greet/you'), qr/\AHTTP\S+ 200 .*\{"hello":"you"\}/s, "$name: Mojolicious";
+        like $ask->(@$how, '127.0.0.1', 'book.example', '/static/index.html'), qr/\AHTTP\S+ 200 .*<html/s, "$name: files of the one";
+        like $ask->(@$how, '127.0.0.1', 'visits.example', '/index.html'), qr/\AHTTP\S+ 200 .*<html/s, "$name: files of the other";
+        like $ask->(@$how, '127.0.0.2', 'book.example', '/entries'), qr/\AHTTP\S+ 200 .*\[/s, "$name: another network may come to the one";
+        like $ask->(@$how, '127.0.0.1', 'book.example', '/source/hello.psgi'), qr/\AHTTP\S+ 200 /, "$name: one network may see a directory";
+        like $ask->(@$how, '127.0.0.2', 'book.example', '/source/hello.psgi'), qr/\AHTTP\S+ 403 /, "$name: another one may not";
+        like $ask->(@$how, '127.0.0.2', 'visits.example', $_), qr/\AHTTP\S+ 403 /, "$name: but not to the other's $_" for qw(/ /index.html);
+    }
+    end($pid);
+};
+
 # The hosts of an object, before it runs.
 check 'hosts are added, found and removed by methods' => sub {
     require Gepok;
