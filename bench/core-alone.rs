@@ -43,7 +43,7 @@ fn main() -> Result<()> {
             core_end,
             settings,
             None,
-            core::Logs::default(),
+            core::Plans::default(),
         )
     });
     if master.hear()? != Some(ToMaster::Ready) {

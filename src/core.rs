@@ -22,7 +22,8 @@ use crate::channel::core_end::CoreEnd;
 use crate::dispatch::{self, Dispatch, Report};
 use crate::http::context::{self, Context};
 use crate::http::server_fields::ServerFields;
-use crate::log::access::{AccessLog, Plan};
+use crate::log::host_logs::AccessLogs;
+pub use crate::log::host_logs::Plans;
 use crate::net::accept::Phase;
 use crate::net::admission::{self, Admission};
 use crate::net::listen::Listening;
@@ -54,7 +55,7 @@ pub struct Settings {
     pub board_file: Option<Arc<BoardFile>>,
 }
 
-pub use self::reload::SiteReader;
+pub use self::reload::{Reread, SiteReader};
 
 mod check;
 mod connections;
@@ -67,13 +68,6 @@ mod scoreboard;
 #[cfg(test)]
 mod simulation;
 
-/// What the core logs, and how.
-#[derive(Default)]
-pub struct Logs {
-    /// The access log, if there is one.
-    pub access: Option<Plan>,
-}
-
 /// Runs the core until the master says so, or has gone. A thread must write its log lines (`log::own`): the event loop waits for no
 /// reader of standard error.
 ///
@@ -84,7 +78,7 @@ pub fn run(
     control: OwnedFd,
     settings: Settings,
     tls: Option<tls::Settings>,
-    logs: Logs,
+    logs: Plans,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,9 +86,7 @@ pub fn run(
     let ended = LocalSet::new().block_on(&runtime, async {
         let mut core = Core::start(listening, control, settings, tls, logs)?;
         let ended = core.obey().await;
-        if let Some(log) = &core.context.log {
-            log.finish().await;
-        }
+        core.context.logs.finish().await;
         ended
     });
     // A thread that waits for a disk or a pipe must not hold up the end.
@@ -123,12 +115,12 @@ impl Core {
         control: OwnedFd,
         settings: Settings,
         tls: Option<tls::Settings>,
-        logs: Logs,
+        logs: Plans,
     ) -> io::Result<Self> {
-        let log = logs.access.map(AccessLog::new).transpose()?;
+        let logs = AccessLogs::new(logs)?;
         let room = Rc::new(Room::new(settings.spool));
         let (report, reports) = mpsc::unbounded_channel();
-        let timed = log.as_ref().is_some_and(|log| log.wants_call);
+        let timed = logs.want_call();
         let board = settings.dispatch.board.clone();
         if let Some(board) = &board {
             board.core_begins();
@@ -147,7 +139,7 @@ impl Core {
             room,
             drain,
             draining: Default::default(),
-            log,
+            logs,
             scratch: Default::default(),
             out: Default::default(),
             ticks: Default::default(),
@@ -231,11 +223,17 @@ impl Core {
                 self.drain(Phase::Draining);
             }
             ToCore::Ping => self.master.tell(ToMaster::Alive),
-            ToCore::TlsFile(TlsFile { role, path, file }) => {
+            ToCore::TlsFile(TlsFile {
+                role,
+                hosts,
+                path,
+                file,
+            }) => {
                 if let (Ok(files), Some(role)) = (&mut self.tls_files, Role::from_number(role)) {
                     files.push(Opened {
                         role,
                         path,
+                        hosts,
                         file: file.into(),
                     });
                 }
@@ -250,9 +248,10 @@ impl Core {
             ToCore::Site(file) => {
                 let (master, reader) = (Rc::clone(&self.master), self.site_reader.clone());
                 let read = reload::site(reader, &self.context, Some(file.into()));
-                spawn_local(async move { master.tell(ToMaster::Answer(read.await)) });
+                spawn_local(async move { master.tell(ToMaster::Answer(read.await.map(drop))) });
             }
             ToCore::Logs(files) => reload::take_logs(&self.context, files),
+            ToCore::HostLog(key, file) => self.context.logs.take_file((key, file)),
             ToCore::Reread(logs) => {
                 dispatch.forget_verdicts();
                 let site = reload::site(self.site_reader.clone(), &self.context, None);
@@ -315,9 +314,7 @@ impl Core {
         let live = Rc::clone(&self.live);
         spawn_local(async move {
             live.none().await;
-            if let Some(log) = &context.log {
-                log.finish().await;
-            }
+            context.logs.finish().await;
             // First the word, or the master would replace the workers that leave.
             master.tell(ToMaster::Drained);
             master.all_sent().await;

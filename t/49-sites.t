@@ -294,8 +294,10 @@ name          = "a.org"
 documents     = "public"
 cache_control = "max-age=1"
 fallback      = "404"
+headers       = { X-Robots-Tag = "noindex", X-Host = "a", X-None = "a" }
 [[vhost.directory]]
 path          = "/assets"
+headers       = { x-host = "assets", X-None = "", Link = "</x>" }
 cache_control = "max-age=9"
 hidden        = true
 [[vhost.directory]]
@@ -313,6 +315,10 @@ charset    = "koi8-r"
 TOML
     is get($port, '/top.txt', 'a.org')->field('Cache-Control'), 'max-age=1', 'the host';
     is get($port, '/assets/x.css', 'a.org')->field('Cache-Control'), 'max-age=9', 'a part of it';
+    my $fields = sub { my $got = get($port, $_[0], 'a.org'); join ' ', map { $got->field($_) // '-' } qw(X-Robots-Tag X-Host X-None Link) };
+    is $fields->('/top.txt'), 'noindex a a -', 'headers of the host';
+    is $fields->('/assets/x.css'), 'noindex assets - </x>', 'and of a part of it';
+    is $fields->('/app/'), '- - - -', 'not of what the app answers';
     is get($port, '/assets/.env', 'a.org')->content, 'assets/.env', 'hidden';
     is get($port, '/assets/none', 'a.org')->status, 404, 'the fallback is that of the host';
     is get($port, '/list/', 'a.org')->status, 200, 'directory_list';
@@ -631,6 +637,8 @@ check 'mistakes are told with their lines' => sub {
         ["[[vhost]]\nname = 'a'\nalaises = ['b']\n", qr/site\.toml:3: unknown key 'alaises' of a virtual host, did you mean 'aliases'\?/],
         ["[[vhost]]\nname = 'a'\ndocuments = 'none'\n", qr/site\.toml:1: option 'documents': the directory '.*none' can't be opened/],
         ["documents = '.'\n[[vhost]]\nname = 'a'\n", qr/site\.toml:1: option 'documents': there are virtual hosts, so it has to stand in one of them/],
+        ["[[vhost]]\nname = 'a'\nheaders = {'a b' = 'c'}\n", qr/site\.toml:3: 'a b' is not the name of a header field/],
+        ["[[vhost]]\nname = 'a'\nheaders = {content-length = '1'}\n", qr/site\.toml:3: the header field 'content-length' is the server's own/],
         ["[[vhost]]\nname = 'a'\nallow = 'www.example.org'\n", qr/site\.toml:3: 'www\.example\.org' is not an address, a network/],
     ) {
         my ($text, $told) = @$case;

@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("body",      &["share"]),
     ("documents", &["semantics", "coding", "html", "log", "disk", "body"]),
     ("precompress", &["coding", "documents"]),
-    ("site",      &["scoreboard", "semantics", "html", "body", "documents"]),
+    ("site",      &["scoreboard", "semantics", "html", "log", "disk", "body", "documents"]),
     ("net",       &["semantics", "files", "log", "iovec", "disk"]),
     ("channel",   &["semantics", "log", "iovec"]),
     ("process",   &["files", "lock", "scoreboard", "channel"]),

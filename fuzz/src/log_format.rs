@@ -43,6 +43,7 @@ pub fn check(data: &[u8]) {
         return;
     };
     let record = Record {
+        host: None,
         listener: 0,
         source: &Source::from(Endpoints::Ip { peer, local }),
         tls: None,

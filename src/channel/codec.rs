@@ -192,7 +192,7 @@ fn put_vhost(out: &mut Vec<u8>, vhost: Option<&VirtualHost>) {
     }
 }
 
-fn get_vhost(from: &mut Bytes) -> Result<Option<VirtualHost>, Violation> {
+fn get_vhost(from: &mut Bytes) -> Result<Option<Rc<VirtualHost>>, Violation> {
     let has_app = match from.try_get_u8()? {
         0 => return Ok(None),
         1 => false,
@@ -200,7 +200,12 @@ fn get_vhost(from: &mut Bytes) -> Result<Option<VirtualHost>, Violation> {
         _ => return Err(Violation::Malformed("unknown kind of virtual host")),
     };
     let name = get_bytes(from)?;
-    Ok(Some(VirtualHost { name, has_app }))
+    let vhost = VirtualHost {
+        name,
+        has_app,
+        request_timeout: Default::default(),
+    };
+    Ok(Some(Rc::new(vhost)))
 }
 
 pub(super) fn put_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
@@ -302,7 +307,7 @@ pub(super) fn put_request(out: &mut Vec<u8>, request: &Request) {
     out.put_u64_le(request.content_length.unwrap_or(UNKNOWN));
     put_endpoints(out, &request.source.endpoints);
     put_proxied(out, request.source.proxied.as_deref());
-    put_vhost(out, request.vhost.as_ref());
+    put_vhost(out, request.vhost.as_deref());
     put_tls(out, request.tls.as_deref());
     put_http2(out, request.http2.as_deref());
     put_span(out, request.head.method);
@@ -458,10 +463,11 @@ pub(crate) mod tests {
             content,
             content_length: Some(3),
             listener: 5,
-            vhost: Some(VirtualHost {
+            vhost: Some(Rc::new(VirtualHost {
                 name: Bytes::from_static(b"www.example.org"),
                 has_app: true,
-            }),
+                request_timeout: Default::default(),
+            })),
             source: Source::from(Endpoints::Ip {
                 peer: "[2001:db8::1]:80".parse().unwrap(),
                 local: "127.0.0.1:5000".parse().unwrap(),

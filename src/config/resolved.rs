@@ -31,7 +31,7 @@ pub use self::proxies::Proxies;
 pub use self::reload::Reload;
 pub use self::status::Status;
 pub use self::tls::Tls;
-pub use self::vhosts::Vhost;
+pub use self::vhosts::{AccessLog, UserDirs, Vhost};
 
 /// What Gepok shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,16 +183,18 @@ impl Config {
                 .for_each(|listener| listener.proxy = true);
         }
         let secure = listeners.iter().any(|listener| listener.tls);
+        let vhosts = vhosts::vhosts(options)?;
+        let of_hosts = vhosts::certificates(&vhosts);
+        let idle_tls = tls::idle(&options.tls, &of_hosts).filter(|_| !secure);
         Ok(Config {
             listeners,
-            tls: secure.then(|| tls::tls(&options.tls)).transpose()?,
-            warnings: [
-                tls::idle(&options.tls).filter(|_| !secure),
-                proxies::idle(&options.proxies),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
+            tls: secure
+                .then(|| tls::tls(&options.tls, of_hosts))
+                .transpose()?,
+            warnings: [idle_tls, proxies::idle(&options.proxies)]
+                .into_iter()
+                .flatten()
+                .collect(),
             backlog: options.backlog,
             ipv6_only: options.ipv6_only,
             defer_accept: options.defer_accept,
@@ -218,7 +220,7 @@ impl Config {
             server_ready: options.server_ready,
             status: status::status(options)?,
             files: files::files(options)?,
-            vhosts: vhosts::vhosts(options)?,
+            vhosts,
             proxies: proxies::proxies(&options.proxies)?,
             daemon: Daemon::resolve(options)?,
             limits: limits::limits(&options.limits)?,

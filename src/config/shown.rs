@@ -7,7 +7,7 @@ use super::said::{self, Said};
 use super::source::Source;
 use super::table::{self, CATEGORIES, Entry, Kind, Opt, Preset};
 use super::value::is_list;
-use super::vhost::{App, FileOption, Rule, Vhost};
+use super::vhost::{App, Header, HostOption, Rule, Vhost};
 
 /// The column at which origins begin.
 const ORIGIN: usize = 40;
@@ -74,6 +74,21 @@ fn host(vhost: &Vhost) -> String {
         let (status, path) = (quoted(&error.status), quoted(&error.path));
         page += &marked(&format!("{status} = {path}"), &error.source);
     }
+    headers(&mut page, "vhost", &vhost.headers);
+    if let Some(dirs) = &vhost.user_dirs {
+        page += "[vhost.user_dirs]\n";
+        if let Some(folder) = &dirs.folder {
+            let _ = writeln!(page, "user_subdirs = {}", quoted(folder));
+        }
+        if let Some(users) = &dirs.allow_users {
+            let _ = writeln!(page, "allow_users = {}", array(users));
+        }
+        if !dirs.deny_users.is_empty() {
+            let _ = writeln!(page, "deny_users = {}", array(&dirs.deny_users));
+        }
+        options(&mut page, &dirs.options, &mut String::new());
+        rule(&mut page, &dirs.rule);
+    }
     page += &directories;
     for directory in &vhost.directories {
         page += &marked("[[vhost.directory]]", &directory.source);
@@ -83,12 +98,13 @@ fn host(vhost: &Vhost) -> String {
         }
         options(&mut page, &directory.options, &mut String::new());
         rule(&mut page, &directory.rule);
+        headers(&mut page, "vhost.directory", &directory.headers);
     }
     page
 }
 
 /// Options about files. A host has one list of directories: theirs come to `directories`.
-fn options(page: &mut String, said: &[FileOption], directories: &mut String) {
+fn options(page: &mut String, said: &[HostOption], directories: &mut String) {
     for (name, texts, source) in said {
         let pairs = texts.iter().filter_map(|text| text.split_once('='));
         match table::find(name, Entry::Binary) {
@@ -102,6 +118,16 @@ fn options(page: &mut String, said: &[FileOption], directories: &mut String) {
             }
             None => {}
         }
+    }
+}
+
+fn headers(page: &mut String, of: &str, headers: &[Header]) {
+    if !headers.is_empty() {
+        let _ = writeln!(page, "[{of}.headers]");
+    }
+    for header in headers {
+        let (name, value) = (quoted(&header.name), quoted(&header.value));
+        *page += &marked(&format!("{name} = {value}"), &header.source);
     }
 }
 
@@ -224,8 +250,8 @@ mod tests {
             typed("http_ports", "8080,:81"),
         ];
         let hosts = "[[vhost]]\nname = 'a'\naliases = ['*.b', 'c']\ndefault = true\napp = 'x.psgi'\ndirectory = {'/s' = '/srv'}\nindex_file = ['x', 'y']\n\
-                     redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nrewrite = {'/r/*' = '/s'}\nerror_page = {404 = '/s/404.html', 5xx = '/s/5xx.html'}\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
-                     [[vhost.directory]]\npath = '/p'\nlocation = '/l'\nhidden = true\nfallback = 'app'\nallow = []\ndeny = ['all']\n";
+                     redirect = {'/o/*' = '/n/*', '/p' = [301, 'http://q/']}\nrewrite = {'/r/*' = '/s'}\nerror_page = {404 = '/s/404.html', 5xx = '/s/5xx.html'}\nuser_dirs = {user_subdirs = 'www', allow_users = 'a', deny_users = ['b'], hidden = true, deny = 'all'}\nheaders = {X-A = 'a'}\nrequest_timeout = 5\nmax_content = '1M'\naccess_log_path = '/l'\nssl_cert_file = ['/c', '/d']\nallow = '10/8'\ndeny = []\n[[vhost]]\nname = 'd'\n\
+                     [[vhost.directory]]\npath = '/p'\nlocation = '/l'\nhidden = true\nfallback = 'app'\nallow = []\ndeny = ['all']\nheaders = {X-A = 'b'}\n";
         let hosts = file::parse("f", hosts);
         assert_eq!(hosts.errors, []);
         let page = print(&said, &hosts.vhosts);

@@ -147,7 +147,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub const OF_COMMANDS: [&str; 2] = ["json", "print"];
 
 /// Options that a reload takes from the configuration file. All others keep their values until a restart.
-const OF_RELOAD: [&str; 14] = [
+const OF_RELOAD: [&str; 16] = [
     "documents",
     "directory",
     "sendfile_root",
@@ -160,6 +160,8 @@ const OF_RELOAD: [&str; 14] = [
     "cache_control",
     "mime_types",
     "charset",
+    "ssl_cert_file",
+    "ssl_key_file",
     "status_path",
     "status_allow",
 ];

@@ -15,14 +15,18 @@ pub struct Vhost {
     pub default: bool,
     /// `app`: its own, in place of the server's
     pub app: Option<App>,
-    /// Options about its files
-    pub options: Vec<FileOption>,
+    /// Options that it has for itself
+    pub options: Vec<HostOption>,
     /// `redirect`: the path, the status and the place to go
     pub redirects: Vec<Redirect>,
     /// `rewrite`: the path, and the path that it stands for
     pub rewrites: Vec<Rewrite>,
     /// `error_page`: a status or a class of them, and the path of the page
     pub error_pages: Vec<ErrorPage>,
+    /// `user_dirs`: the directories of the system's users
+    pub user_dirs: Option<UserDirs>,
+    /// `headers` of the responses with its files
+    pub headers: Vec<Header>,
     /// `allow` and `deny` of the host
     pub rule: Rule,
     /// `directory`: parts of the host with a rule or with files
@@ -41,12 +45,12 @@ pub enum App {
 impl Vhost {
     /// Whether requests for this host can go to the server's own app.
     pub fn needs_app(&self) -> bool {
-        let says = |options: &[FileOption], option: &str, text: Option<&str>| {
+        let says = |options: &[HostOption], option: &str, text: Option<&str>| {
             options.iter().any(|(name, texts, _)| {
                 *name == option && text.is_none_or(|text| texts.iter().any(|said| said == text))
             })
         };
-        let to_app = |options: &[FileOption]| says(options, "fallback", Some("app"));
+        let to_app = |options: &[HostOption]| says(options, "fallback", Some("app"));
         let mut directories = self.directories.iter();
         let no_files_go_on = says(&self.options, "documents", None)
             && says(&self.options, "fallback", None)
@@ -56,8 +60,8 @@ impl Vhost {
     }
 }
 
-/// An option about files: the name, the values as a command line would spell them, and where.
-pub type FileOption = (&'static str, Vec<String>, Source);
+/// An option of a host or a part of one: the name, the values as a command line would spell them, and where.
+pub type HostOption = (&'static str, Vec<String>, Source);
 
 /// One redirect.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +109,32 @@ pub struct Rule {
     pub deny: Vec<String>,
 }
 
+/// A header field of responses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    /// Where it was said
+    pub source: Source,
+    /// Its name
+    pub name: String,
+    /// Its value; empty: it is not sent
+    pub value: String,
+}
+
+/// The directories of the system's users.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserDirs {
+    /// `user_subdirs`: a folder in their homes; none: the usual one
+    pub folder: Option<String>,
+    /// `allow_users`; none: all
+    pub allow_users: Option<Vec<String>>,
+    /// `deny_users`
+    pub deny_users: Vec<String>,
+    /// Options about their files
+    pub options: Vec<HostOption>,
+    /// `allow` and `deny`
+    pub rule: Rule,
+}
+
 /// A part of a host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Directory {
@@ -115,7 +145,9 @@ pub struct Directory {
     /// `location`: its files
     pub location: Option<String>,
     /// Options about its files
-    pub options: Vec<FileOption>,
+    pub options: Vec<HostOption>,
+    /// `headers` of the responses with its files
+    pub headers: Vec<Header>,
     /// `allow` and `deny`
     pub rule: Rule,
 }

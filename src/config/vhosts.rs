@@ -6,14 +6,26 @@ use toml::de::{DeTable, DeValue};
 use super::error::Error;
 use super::options::Options;
 use super::source::Source;
-use super::table::{self, Entry};
+use super::table::{self, Entry, Opt};
 use super::value::{Text, kind_of, texts};
-use super::vhost::{App, Directory, ErrorPage, FileOption, Redirect, Rewrite, Rule, Vhost};
+use super::vhost::{
+    App, Directory, ErrorPage, Header, HostOption, Redirect, Rewrite, Rule, UserDirs, Vhost,
+};
 
-/// Options about files that a host can have for itself; a directory of a host has those after the first two.
-pub(super) const OPTIONS: [&str; 9] = [
+/// Options that only a host can have for itself.
+const OF_HOST: [&str; 8] = [
     "documents",
     "directory",
+    "ssl_cert_file",
+    "ssl_key_file",
+    "max_content",
+    "request_timeout",
+    "access_log_path",
+    "access_log_format",
+];
+
+/// Options about files that a host, or a directory of it, can have for itself.
+const OF_FILES: [&str; 7] = [
     "index_file",
     "directory_list",
     "symlinks",
@@ -24,7 +36,9 @@ pub(super) const OPTIONS: [&str; 9] = [
 ];
 
 /// What else a host has.
-const OWN: [&str; 9] = [
+const OWN: [&str; 11] = [
+    "headers",
+    "user_dirs",
     "error_page",
     "name",
     "aliases",
@@ -36,7 +50,9 @@ const OWN: [&str; 9] = [
     "deny",
 ];
 
-const OF_DIRECTORY: [&str; 4] = ["path", "location", "allow", "deny"];
+const OF_USER_DIRS: [&str; 5] = ["user_subdirs", "allow_users", "deny_users", "allow", "deny"];
+
+const OF_DIRECTORY: [&str; 5] = ["path", "location", "headers", "allow", "deny"];
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -108,6 +124,8 @@ impl Reader<'_> {
             redirects: Vec::new(),
             rewrites: Vec::new(),
             error_pages: Vec::new(),
+            user_dirs: None,
+            headers: Vec::new(),
             rule: Rule::default(),
             directories: Vec::new(),
         };
@@ -123,6 +141,8 @@ impl Reader<'_> {
                 "app" => vhost.app = self.app(at, value),
                 "redirect" => vhost.redirects = self.redirects(at, value),
                 "rewrite" => vhost.rewrites = self.rewrites(at, value),
+                "headers" => vhost.headers = self.headers(at, value),
+                "user_dirs" => vhost.user_dirs = self.user_dirs(at, value),
                 "error_page" => vhost.error_pages = self.error_pages(at, value),
                 "allow" | "deny" => self.rule(at, name, value, &mut vhost.rule),
                 "directory" | "directories" if is_array_of_tables(value.get_ref()) => {
@@ -130,9 +150,11 @@ impl Reader<'_> {
                 }
                 _ => {
                     let of = ("a virtual host", &OWN[..]);
-                    vhost
-                        .options
-                        .extend(self.option((at, name, value), of, &OPTIONS));
+                    vhost.options.extend(self.option(
+                        (at, name, value),
+                        of,
+                        &[&OF_HOST, &OF_FILES],
+                    ));
                 }
             }
         }
@@ -155,13 +177,14 @@ impl Reader<'_> {
         &mut self,
         (at, name, value): (usize, &str, &Value<'_>),
         (whose, own): (&str, &[&'static str]),
-        allowed: &[&'static str],
-    ) -> Option<FileOption> {
+        allowed: &[&[&'static str]],
+    ) -> Option<HostOption> {
         let option = table::find(name, Entry::Binary);
-        let Some(option) = option.filter(|option| allowed.contains(&option.name)) else {
-            let known = own.iter().chain(allowed);
+        let is_allowed = |option: &&Opt| allowed.iter().any(|list| list.contains(&option.name));
+        let Some(option) = option.filter(is_allowed) else {
+            let known = own.iter().chain(allowed.iter().copied().flatten());
             let why = match (option, nearest(name, known)) {
-                (Some(option), _) if OPTIONS.contains(&option.name) => {
+                (Some(option), _) if OF_HOST.contains(&option.name) => {
                     format!("option '{name}' is for a virtual host, not for {whose}")
                 }
                 (Some(_), _) => format!("option '{name}' is for the whole server, not for {whose}"),
@@ -202,19 +225,21 @@ impl Reader<'_> {
             path: String::new(),
             location: None,
             options: Vec::new(),
+            headers: Vec::new(),
             rule: Rule::default(),
         };
         for (key, value) in sorted(table) {
             let (name, at) = (key.get_ref().as_ref(), key.span().start);
             match name {
                 "path" => directory.path = self.one(at, name, value).unwrap_or_default(),
+                "headers" => directory.headers = self.headers(at, value),
                 "location" => directory.location = self.one(at, name, value),
                 "allow" | "deny" => self.rule(at, name, value, &mut directory.rule),
                 _ => {
                     let of = ("a directory", &OF_DIRECTORY[..]);
                     directory
                         .options
-                        .extend(self.option((at, name, value), of, &OPTIONS[2..]));
+                        .extend(self.option((at, name, value), of, &[&OF_FILES]));
                 }
             }
         }
@@ -222,6 +247,34 @@ impl Reader<'_> {
             self.wrong(at, "a directory needs a 'path'".to_owned());
         }
         Some(directory)
+    }
+
+    fn user_dirs(&mut self, at: usize, value: &Value<'_>) -> Option<UserDirs> {
+        let DeValue::Table(table) = value.get_ref() else {
+            let wanted = "a table, as { user_subdirs = \"public_html\" }";
+            self.mismatch(at, "user_dirs", wanted, value.get_ref());
+            return None;
+        };
+        let mut dirs = UserDirs::default();
+        for (key, value) in sorted(table) {
+            let (name, at) = (key.get_ref().as_ref(), key.span().start);
+            match name {
+                "user_subdirs" => dirs.folder = self.one(at, name, value),
+                "allow_users" => dirs.allow_users = Some(self.list(at, name, value)),
+                "deny_users" => dirs.deny_users = self.list(at, name, value),
+                "allow" | "deny" => self.rule(at, name, value, &mut dirs.rule),
+                "fallback" => {
+                    let why = "option 'fallback' is not for 'user_dirs'";
+                    self.wrong(at, why.to_owned());
+                }
+                _ => {
+                    let of = ("'user_dirs'", &OF_USER_DIRS[..]);
+                    dirs.options
+                        .extend(self.option((at, name, value), of, &[&OF_FILES]));
+                }
+            }
+        }
+        Some(dirs)
     }
 
     fn rule(&mut self, at: usize, name: &str, value: &Value<'_>, rule: &mut Rule) {
@@ -287,6 +340,18 @@ impl Reader<'_> {
             path,
         });
         pages.collect()
+    }
+
+    fn headers(&mut self, at: usize, value: &Value<'_>) -> Vec<Header> {
+        let pairs = self.pairs(at, "headers", "{ X-Robots-Tag = \"noindex\" }", value);
+        let headers = pairs.into_iter();
+        headers
+            .map(|(source, name, value)| Header {
+                source,
+                name,
+                value,
+            })
+            .collect()
     }
 
     /// The keys and texts of a table, and where each key stands.

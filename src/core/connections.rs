@@ -113,6 +113,7 @@ impl Service {
                         forwarding: forwarding::Settings::of(trusted, &source),
                         source,
                         tls: None,
+                        certificates: None,
                         connected: Timestamp::now(),
                         flow: None,
                     };
@@ -251,7 +252,8 @@ async fn serve(
     };
     match accepted {
         Accepted::Secure(stream, facts) => {
-            info.tls = Some(facts);
+            info.tls = Some(facts.tls);
+            info.certificates = facts.certificates;
             let buffer = BytesMut::new();
             match stream.speaks_h2() {
                 // Apart, so that connections of HTTP/1 need no memory for it.
@@ -291,10 +293,10 @@ async fn accept(
         Accepted::Secure(stream, facts) if tls.settings().asks_app() => (stream, facts),
         other => return other,
     };
-    if facts.certificates.is_empty() {
+    if facts.tls.certificates.is_empty() {
         return Accepted::Secure(stream, facts);
     }
-    let verdict = context.dispatch.verify(&facts, info.source.client());
+    let verdict = context.dispatch.verify(&facts.tls, info.source.client());
     let limit = tls.settings().handshake_timeout;
     let verdict = match limit.is_zero() {
         true => Ok(verdict.await),

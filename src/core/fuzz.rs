@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
-use super::{Core, Logs, Settings};
+use super::{Core, Plans, Settings};
 use crate::channel::respond::{Lost, Respond};
 use crate::channel::worker_end::{Incoming, WorkerEnd};
 use crate::channel::{Descriptors, pair};
@@ -281,7 +281,7 @@ fn frame(kind: u8, marks: u8, status: u16, id: u64, payload: &[u8]) -> Vec<u8> {
 impl World {
     fn new(protocol: Protocol) -> io::Result<Self> {
         let (master, core_end) = control::pair().map_err(io::Error::other)?;
-        let core = Core::start(Vec::new(), core_end, settings(), None, Logs::default());
+        let core = Core::start(Vec::new(), core_end, settings(), None, Plans::default());
         let core = core.map_err(io::Error::other)?;
         let (core_side, descriptors) = pair()?;
         core.start_worker(1, 1, core_side, false);
@@ -327,6 +327,7 @@ impl World {
             }),
             forwarding: crate::http::forwarding::Forwarding::Pass,
             tls: None,
+            certificates: None,
             flow: None,
             connected: Timestamp::now(),
         };

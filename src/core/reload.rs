@@ -13,7 +13,8 @@ use tokio::task::spawn_local;
 use super::master::Master;
 use crate::disk;
 use crate::http::context::Context;
-use crate::net::tls::{self, files::Opened};
+use crate::log::host_logs::{self, HostLog};
+use crate::net::tls::{self, files::Certificate, files::Opened};
 use crate::process::control::{LogFiles, ToMaster};
 use crate::process::fork;
 use crate::scoreboard::Board;
@@ -23,7 +24,7 @@ use crate::site;
 pub(super) fn all(
     tls: Option<&Rc<tls::Server>>,
     logs: Result<(), String>,
-    site: impl Future<Output = Result<(), String>> + 'static,
+    site: impl Future<Output = Result<Option<Vec<Certificate>>, String>> + 'static,
     board: Option<Arc<Board>>,
 ) {
     if let Some(board) = &board {
@@ -31,13 +32,14 @@ pub(super) fn all(
     }
     let tls = tls.cloned();
     spawn_local(async move {
+        let site = site.await;
         let certificates = match tls {
-            Some(tls) => tls.reload().await,
+            Some(tls) => tls.reload(site.clone().ok().flatten()).await,
             None => Ok(()),
         };
         let certificates = certificates
             .map_err(|error| format!("{error}; the certificates read before stay in use"));
-        let failures = [site.await.err(), logs.err(), certificates.err()];
+        let failures = [site.err(), logs.err(), certificates.err()];
         let failures = failures.iter().flatten();
         failures.clone().for_each(|why| ::log::error!("{why}"));
         if let Some(board) = board {
@@ -52,12 +54,25 @@ pub(super) fn all(
 #[derive(Clone)]
 pub struct SiteReader(Arc<Read>);
 
-type Read = dyn Fn(Option<File>) -> Result<site::Settings, String> + Send + Sync;
+/// What has been read.
+#[derive(Debug)]
+pub struct Reread {
+    /// What the server answers itself.
+    pub site: site::Settings,
+    /// The certificates, where the core opens their files itself.
+    pub certificates: Option<Vec<Certificate>>,
+    /// The access logs of virtual hosts.
+    pub logs: Vec<HostLog>,
+    /// Their files, where the core opens them itself.
+    pub files: Vec<host_logs::Opened>,
+}
+
+type Read = dyn Fn(Option<File>) -> Result<Reread, String> + Send + Sync;
 
 impl SiteReader {
     /// One that does this.
     pub fn new(
-        read: impl Fn(Option<File>) -> Result<site::Settings, String> + Send + Sync + 'static,
+        read: impl Fn(Option<File>) -> Result<Reread, String> + Send + Sync + 'static,
     ) -> Self {
         SiteReader(Arc::new(read))
     }
@@ -69,22 +84,28 @@ impl fmt::Debug for SiteReader {
     }
 }
 
-/// Has requests go where this reader says. Connections stay as they are.
+/// Has requests go where this reader says. Connections stay as they are. Returns the certificates that are to be read.
 pub(super) fn site(
     reader: Option<SiteReader>,
     context: &Rc<Context>,
     file: Option<File>,
-) -> impl Future<Output = Result<(), String>> + 'static {
+) -> impl Future<Output = Result<Option<Vec<Certificate>>, String>> + 'static {
     let context = Rc::clone(context);
     async move {
         let Some(reader) = reader else {
-            return Ok(());
+            return Ok(None);
         };
         let read = disk::blocking(move || Ok((reader.0)(file))).await;
-        context
-            .site
-            .replace(read.map_err(|error| error.to_string())??);
-        Ok(())
+        let Reread {
+            site,
+            certificates,
+            logs,
+            files,
+        } = read.map_err(|error| error.to_string())??;
+        context.site.replace(site);
+        context.logs.replace(logs, files);
+        context.dispatch.set_timed(context.logs.want_call());
+        Ok(certificates)
     }
 }
 
@@ -107,7 +128,7 @@ pub(super) fn take_logs(context: &Context, files: LogFiles) {
     {
         ::log::error!("can't take the new error log: {error}");
     }
-    if let (Some(log), Some(access)) = (&context.log, files.access) {
-        log.reopen(access);
+    if let Some(access) = files.access {
+        context.logs.reopen(access);
     }
 }

@@ -15,7 +15,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
 use super::fuzz::settings;
-use super::{Core, Logs};
+use super::{Core, Plans};
 use crate::channel::pair;
 use crate::channel::respond::Respond;
 use crate::channel::worker_end::{Incoming, WorkerEnd};
@@ -75,7 +75,7 @@ impl World {
         setsockopt(&core_end, sockopt::SndBuf, &0).unwrap();
         let mut settings = settings();
         settings.dispatch.tell_load = true;
-        let core = Core::start(Vec::new(), core_end, settings, None, Logs::default());
+        let core = Core::start(Vec::new(), core_end, settings, None, Plans::default());
         let mut core = core.unwrap();
         World {
             random: Random::new(seed),
@@ -149,7 +149,12 @@ impl World {
                 self.may_lose();
                 let (role, path) = (self.random.below(8) as u8, "key".into());
                 let file = self.file();
-                self.tell(ToCore::TlsFile(TlsFile { role, path, file }));
+                self.tell(ToCore::TlsFile(TlsFile {
+                    role,
+                    hosts: None,
+                    path,
+                    file,
+                }));
             }
             80..83 => {
                 self.questions += 1;

@@ -14,7 +14,7 @@ use super::Settings;
 use super::event::Event;
 use super::exchange::{InFlight, Place};
 use super::flow::Client;
-use crate::semantics::message::{Content, Tls};
+use crate::semantics::message::{Content, RequestTimeout, Tls};
 
 /// A unit of work.
 #[derive(Clone, Debug)]
@@ -86,7 +86,11 @@ impl Call {
     /// How long the app may work on it without a sign of progress; `None` without limit.
     pub(super) fn timeout(&self, settings: &Settings) -> Option<Duration> {
         match self {
-            Call::Request(_) => settings.request_timeout,
+            Call::Request(state) => match state.request.vhost.as_ref().map(|h| h.request_timeout) {
+                None | Some(RequestTimeout::OfServer) => settings.request_timeout,
+                Some(RequestTimeout::None) => None,
+                Some(RequestTimeout::After(limit)) => Some(limit),
+            },
             Call::Verify(_) => settings.verify_timeout,
         }
     }

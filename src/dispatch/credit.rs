@@ -86,7 +86,7 @@ impl Dispatch {
     }
 
     pub(super) fn give_credit(&self, number: u32, id: u64, amount: u64) {
-        let timed = self.settings.request_timeout.is_some();
+        let timed = self.has_deadlines();
         self.workers.borrow_mut().change(number, |worker| {
             let _ = worker.give_credit(id, amount);
             // From now on it can go on.

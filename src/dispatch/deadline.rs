@@ -5,9 +5,11 @@
 //! the response. It does not run while the worker waits for its client, while the app has the client's socket, nor after the
 //! worker has ended the response.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::Dispatch;
@@ -17,22 +19,47 @@ use super::exchange::Place;
 use super::report::Report;
 use super::worker::{Stage, Worker};
 
+/// The watch over calls whose time is limited.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    /// When it looks at them next; none while there are no such calls.
+    next_look: Cell<Option<Instant>>,
+    /// It is to look before that.
+    sooner: Notify,
+}
+
 impl Dispatch {
-    /// Looks after calls as long as there are any whose time is limited.
-    pub(super) fn watch_calls(self: &Rc<Self>, call: &Call) {
-        if call.timeout(&self.settings).is_none() || self.timing.replace(true) {
+    /// Looks after calls as long as there are any whose time is limited. This one was sent to a worker `now`.
+    pub(super) fn watch_calls(self: &Rc<Self>, call: &Call, now: Instant) {
+        let Some(timeout) = call.timeout(&self.settings) else {
+            return;
+        };
+        if let Some(look) = self.deadlines.next_look.get() {
+            if now + timeout < look {
+                self.deadlines.sooner.notify_one();
+            }
             return;
         }
+        self.deadlines.next_look.set(Some(now + timeout));
         let dispatch = Rc::clone(self);
         spawn_local(async move {
-            while let Some(due) = dispatch.next_due() {
-                tokio::time::sleep_until(due.into()).await;
+            while let Some(look) = dispatch.next_look() {
+                dispatch.deadlines.next_look.set(Some(look));
+                tokio::select! {
+                    () = tokio::time::sleep_until(look.into()) => {}
+                    () = dispatch.deadlines.sooner.notified() => {}
+                }
                 for number in dispatch.overdue() {
                     dispatch.give_up(number);
                 }
             }
-            dispatch.timing.set(false);
+            dispatch.deadlines.next_look.set(None);
         });
+    }
+
+    /// Whether the time of some call is limited.
+    pub(super) fn has_deadlines(&self) -> bool {
+        self.deadlines.next_look.get().is_some()
     }
 
     /// When the call of this worker is to be looked at.
@@ -41,11 +68,17 @@ impl Dispatch {
         (worker.stage != Stage::Hung).then(|| worker.due(timeout, now))?
     }
 
-    fn next_due(&self) -> Option<Instant> {
+    /// When the next call may be due: one that is being served, or one that waits for it and is served at once.
+    fn next_look(&self) -> Option<Instant> {
         let now = super::now();
         let workers = self.workers.borrow();
-        let dues = workers.iter().filter_map(|(_, w)| self.due(w, now));
-        dues.min()
+        let looks = workers.iter().filter(|(_, w)| w.stage != Stage::Hung);
+        let looks = looks.flat_map(|(_, worker)| {
+            let waiting = worker.waiting_calls();
+            let waiting = waiting.filter_map(|call| Some(now + call.timeout(&self.settings)?));
+            self.due(worker, now).into_iter().chain(waiting)
+        });
+        looks.min()
     }
 
     fn overdue(&self) -> Vec<u32> {

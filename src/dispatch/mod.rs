@@ -17,6 +17,7 @@ use tokio::task::spawn_local;
 use self::backlog::Backlog;
 use self::call::Call;
 use self::changes::Changes;
+use self::deadline::Deadlines;
 use self::exchange::{InFlight, Place};
 use self::fair_queue::FairQueue;
 use self::load::LoadWindow;
@@ -112,8 +113,8 @@ pub struct Dispatch {
     oldest_at_worker: Cell<Option<Timestamp>>,
     /// [`watch`](Self::watch) is running.
     watching: Cell<bool>,
-    /// The watch over calls that take too long is running.
-    timing: Cell<bool>,
+    /// The watch over calls whose time is limited.
+    deadlines: Deadlines,
     /// [`audit`](Self::audit) is running.
     auditing: Cell<bool>,
     /// Workers were told to leave; new ones are told at once.
@@ -127,7 +128,7 @@ pub struct Dispatch {
     readers: Readers,
     spare: Spare,
     /// Whether times are kept for the access log.
-    timed: bool,
+    timed: Cell<bool>,
 }
 
 /// The time. In the simulation the clock is virtual.
@@ -155,7 +156,7 @@ impl Dispatch {
             queue_watched: Cell::new(false),
             oldest_at_worker: Cell::new(None),
             watching: Cell::new(false),
-            timing: Cell::new(false),
+            deadlines: Deadlines::default(),
             auditing: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
@@ -163,7 +164,7 @@ impl Dispatch {
             room,
             readers: Readers::default(),
             spare: Spare::default(),
-            timed,
+            timed: Cell::new(timed),
         }
     }
 
@@ -230,7 +231,7 @@ impl Dispatch {
                 if let Call::Request(state) = &call {
                     self.waited(state, begun.unwrap_or(now));
                 }
-                self.watch_calls(&call);
+                self.watch_calls(&call, now);
                 self.watch();
                 self.audit();
             }
@@ -251,6 +252,11 @@ impl Dispatch {
         };
         let worker = Worker::new(pid, end, stage);
         self.workers.borrow_mut().insert(number, worker);
+    }
+
+    /// Whether [`Witness::call`] tells when responses were complete, from now on.
+    pub fn set_timed(&self, timed: bool) {
+        self.timed.set(timed);
     }
 
     /// Tells all workers to leave when they are done.
@@ -374,7 +380,7 @@ impl Dispatch {
     /// # Errors
     /// When it may not say that: nothing that it says is taken any more then.
     fn message(self: &Rc<Self>, number: u32, message: Message) -> Result<(), Violation> {
-        if self.settings.request_timeout.is_some() {
+        if self.has_deadlines() {
             self.workers.borrow_mut().change(number, Worker::heard);
         }
         match message {
@@ -485,7 +491,7 @@ impl Dispatch {
     fn finish(self: &Rc<Self>, number: u32, id: u64, complete: bool) -> Result<(), Violation> {
         let closed = self.workers.borrow_mut().change(number, |worker| {
             let starved = worker.is_starved();
-            let state = worker.close(id, self.timed, |progress| match complete {
+            let state = worker.close(id, self.timed.get(), |progress| match complete {
                 true => progress.end(id),
                 false => Ok(()),
             });
@@ -530,7 +536,7 @@ impl Dispatch {
         state.place.set(Place::Complete { number, id });
         state.forget_parts();
         if let Some(worker) = self.workers.borrow().get(number) {
-            worker.complete(id, state, self.timed);
+            worker.complete(id, state, self.timed.get());
         }
     }
 

@@ -68,6 +68,8 @@ pub struct Settings {
     pub fallback: Fallback,
     /// The value of Cache-Control; empty is none.
     pub cache_control: String,
+    /// Further header fields of responses with files.
+    pub headers: Vec<(String, String)>,
     /// Endings and media types, beside those that are built in.
     pub types: Vec<(String, String)>,
     /// The charset of texts; empty is none.
@@ -111,6 +113,7 @@ struct Directory {
     hidden: bool,
     fallback: Fallback,
     cache_control: String,
+    headers: Vec<(String, String)>,
     kinds: Kinds,
 }
 
@@ -127,6 +130,7 @@ impl Directory {
             hidden: settings.hidden,
             fallback: settings.fallback.clone(),
             cache_control: settings.cache_control.clone(),
+            headers: settings.headers.clone(),
             kinds: Kinds::new(&settings.types, &settings.charset),
         }
     }
@@ -154,6 +158,12 @@ impl Node {
         }
         found
     }
+}
+
+/// The first part of the path of a request, decoded; nothing where it could be no file's.
+pub fn first_name(head: &RequestHead) -> Option<Vec<u8>> {
+    let parts = Parts::of(head.method(), head.target())?;
+    parts.names.into_iter().next()
 }
 
 /// The directories, and what all look-ups share.
@@ -388,6 +398,8 @@ impl Directory {
         if !self.cache_control.is_empty() {
             fields.push((b"Cache-Control", self.cache_control.as_bytes()));
         }
+        let more = self.headers.iter();
+        fields.extend(more.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
         let representation = Representation {
             fields: &fields,
             source: chosen.source,

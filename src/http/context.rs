@@ -11,14 +11,15 @@ use super::forwarding::{self, Forwarding};
 use super::limits::Limits;
 use super::server_fields::ServerFields;
 use crate::dispatch::{Dispatch, Flow};
-use crate::log::access::AccessLog;
+use crate::log::host_logs::AccessLogs;
 use crate::net::accept::Phase;
 use crate::net::scratch::Scratch;
 use crate::net::ticks::Ticks;
+use crate::net::tls::CertificateNames;
 use crate::net::waiters::Waiters;
-use crate::semantics::message::{Timestamp, Tls};
+use crate::semantics::message::{RequestHead, Timestamp, Tls};
 use crate::semantics::source::Source;
-use crate::site::Site;
+use crate::site::{self, Site};
 use crate::spool::Room;
 
 /// What all connections share.
@@ -34,8 +35,8 @@ pub struct Context {
     pub room: Rc<Room>,
     /// The fields that the server adds to responses.
     pub server_fields: RefCell<ServerFields>,
-    /// The access log.
-    pub log: Option<AccessLog>,
+    /// The access logs.
+    pub logs: AccessLogs,
     /// Whether the server drains: connections end as soon as their request is answered.
     pub drain: watch::Receiver<Phase>,
     /// The connections that wait for it; to be woken when it changes.
@@ -112,8 +113,18 @@ pub struct ConnectionInfo {
     pub forwarding: Forwarding,
     /// What its TLS is like; none for plain HTTP.
     pub tls: Option<Rc<Tls>>,
+    /// Which of several certificates is for which host; none: there is one certificate, or none.
+    pub certificates: Option<CertificateNames>,
     /// When it was accepted.
     pub connected: Timestamp,
     /// Where it carries several requests at once: what they have in common for the dispatch.
     pub flow: Option<Flow>,
+}
+
+impl ConnectionInfo {
+    /// Whether a request belongs on a connection with another certificate (RFC 9110 section 7.4).
+    pub(super) fn misdirects(&self, head: &RequestHead) -> bool {
+        let of_tls = self.certificates.as_ref().zip(self.tls.as_deref());
+        of_tls.is_some_and(|(certificates, tls)| certificates.misdirect(tls, site::asked(head)))
+    }
 }

@@ -39,6 +39,16 @@ pub struct Limits {
     pub target_fragment: bool,
 }
 
+impl Limits {
+    /// The same with another limit on content.
+    pub fn with_content(&self, content: u64) -> Self {
+        Limits {
+            content: Some(content),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {

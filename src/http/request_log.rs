@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::close::Close;
-use super::context::ConnectionInfo;
+use super::context::{ConnectionInfo, Context};
 use crate::dispatch::Witness;
-use crate::log::access::AccessLog;
+use crate::log::host_logs::Keeps;
 use crate::log::record::{Ending, Record};
 use crate::semantics::message::{RequestHead, Timestamp};
 use crate::semantics::source::Source;
@@ -64,12 +64,12 @@ pub(super) enum ParsedSoFar {
 
 impl RequestLog {
     /// A request whose first byte came at `started`.
-    pub(super) fn start(log: Option<&AccessLog>, started: Timestamp) -> Self {
-        let kept = log.map(|log| Kept {
+    pub(super) fn start(keeps: Option<Keeps>, started: Timestamp) -> Self {
+        let kept = keeps.map(|keeps| Kept {
             started,
             began: Instant::now(),
             first_byte: None,
-            head: log.wants_response.then(Vec::new),
+            head: (keeps == Keeps::Response).then(Vec::new),
             raw_line: Vec::new(),
         });
         RequestLog {
@@ -124,13 +124,13 @@ impl RequestLog {
     /// The request has ended: writes its record, unless nothing was worth one.
     pub(super) fn finish(
         &mut self,
-        log: Option<&AccessLog>,
+        context: &Context,
         parsed: &ParsedSoFar,
         connection: &ConnectionInfo,
         ended: Result<(), Close>,
         counts: WireCounts,
     ) {
-        let (Some(kept), Some(log)) = (self.kept.take(), log) else {
+        let Some(kept) = self.kept.take() else {
             return;
         };
         // A connection that ends without another request.
@@ -147,6 +147,10 @@ impl RequestLog {
                 Some(since(began, witness.submitted())),
             ),
         };
+        let host = head.and_then(|head| context.site.host(head));
+        let Some(log) = context.logs.of(host.as_deref()) else {
+            return;
+        };
         let ending = match ended {
             Ok(()) => Ending::Persists,
             Err(Close::Done | Close::Refused | Close::HandedOver) => Ending::Closes,
@@ -162,6 +166,7 @@ impl RequestLog {
             },
             tls: connection.tls.as_deref(),
             head,
+            host: host.as_deref(),
             line: match head {
                 Some(head) => first_line(head.fields.bytes()),
                 None => &kept.raw_line,

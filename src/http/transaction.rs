@@ -39,8 +39,9 @@ pub(super) async fn run<W: RequestBody + ResponseSink>(
 ) -> Result<(), Close> {
     let mut parsed = ParsedSoFar::Nothing;
     let ended = serve(head, started, wire, connection, context, &mut parsed).await;
-    let (counts, log) = (wire.counts(), context.log.as_ref());
-    wire.log().finish(log, &parsed, connection, ended, counts);
+    let counts = wire.counts();
+    wire.log()
+        .finish(context, &parsed, connection, ended, counts);
     ended
 }
 
@@ -54,9 +55,19 @@ async fn serve<W: RequestBody + ResponseSink>(
 ) -> Result<(), Close> {
     let source = source(&mut head, connection, context);
     let limits = &context.settings.limits;
-    if let Err(error) = examine(&head, limits).and_then(|()| wire.frame(&head, limits)) {
+    let examined = examine(&head, limits);
+    let framed = examined.and_then(|()| match context.site.max_content(&head) {
+        None => wire.frame(&head, limits),
+        Some(most) => wire.frame(&head, &limits.with_content(most)),
+    });
+    if let Err(error) = framed {
         *parsed = ParsedSoFar::Head(head, source);
         return Err(wire.refuse(error).await);
+    }
+    if connection.misdirects(&head) {
+        // No host has it, so that none has its page sent.
+        *parsed = ParsedSoFar::Head(head, source);
+        return respond(Response::refusal(421), wire, context).await;
     }
     let Route { vhost, decision } = context.site.route(&mut head, &source);
     if let Decision::Server(responder) = decision {

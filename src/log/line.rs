@@ -166,7 +166,8 @@ impl Line<'_> {
             Shows::User => put_value(out, self.user().as_deref(), put_bare),
             Shows::Path => put_value(out, self.path(), put_bare),
             Shows::ServerName => {
-                put_value(out, self.name().map(|(name, _)| name.as_bytes()), put_bare);
+                let name = self.name().map(|(name, _)| name.as_bytes());
+                put_value(out, record.host.or(name), put_bare);
             }
             Shows::Host => {
                 let host = self.host();

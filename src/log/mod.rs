@@ -6,6 +6,7 @@ pub(crate) mod access;
 pub(crate) mod destination;
 mod escape;
 pub mod format;
+pub(crate) mod host_logs;
 pub(crate) mod limit;
 pub mod line;
 pub(crate) mod own;

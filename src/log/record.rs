@@ -16,6 +16,8 @@ pub struct Record<'a> {
     pub tls: Option<&'a Tls>,
     /// The request's head; nothing where it was refused before it was understood.
     pub head: Option<&'a RequestHead>,
+    /// The name of its virtual host, where there is one.
+    pub host: Option<&'a [u8]>,
     /// The request line as far as it came.
     pub line: &'a [u8],
     /// When its first byte was read.

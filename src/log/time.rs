@@ -13,6 +13,12 @@ use jiff::{Timestamp, ZonedDateTime};
 #[derive(Clone, Debug)]
 pub struct Zone(TimeZone);
 
+impl Default for Zone {
+    fn default() -> Self {
+        Zone::utc()
+    }
+}
+
 impl Zone {
     /// The zone of this process: TZ, else /etc/localtime, else UTC. To be called before an app runs beside us.
     pub fn system() -> Self {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use super::control::{LogFiles, MasterEnd, ToCore, ToMaster};
+use super::control::{MasterEnd, ToCore, ToMaster};
 use super::error::Error;
 use super::fork;
 use super::heartbeat::{Beat, Heartbeat};
@@ -46,7 +46,7 @@ pub struct Settings {
     /// The service manager, if it wants to be notified.
     pub notifier: Option<Notifier>,
     /// Opens the log files again.
-    pub reopen_logs: Box<dyn FnMut() -> Result<LogFiles, Error> + Send>,
+    pub reopen_logs: Box<dyn FnMut() -> Result<Vec<ToCore>, Error> + Send>,
     /// Called before the process is ended from here: removes the files that the server has made.
     pub clean_up: Box<dyn FnOnce() + Send>,
 }
@@ -258,7 +258,8 @@ impl Supervised {
 
     /// Opens the log files again, for both threads, and has the core read the certificates.
     fn reload(&mut self) {
-        let logs = (self.settings.reopen_logs)().map(|files| self.tell(ToCore::Logs(files)));
+        let logs = (self.settings.reopen_logs)();
+        let logs = logs.map(|messages| messages.into_iter().for_each(|message| self.tell(message)));
         self.tell(ToCore::Reread(logs.map_err(|error| error.to_string())));
     }
 

@@ -247,7 +247,7 @@ impl App for PsgiApp {
             self.sink.refuse(id);
             return if last { Called::Leave } else { Called::Done };
         };
-        let Some(app) = self.apps.find(request.vhost.as_ref()) else {
+        let Some(app) = self.apps.find(request.vhost.as_deref()) else {
             return match self.sink.unavailable(id, last) {
                 true => Called::Leave,
                 false => Called::Done,

@@ -1,6 +1,7 @@
 //! Heads of requests and responses (RFC 9110 section 6).
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -243,6 +244,20 @@ pub struct VirtualHost {
     pub name: Bytes,
     /// Whether it has an app of its own.
     pub has_app: bool,
+    /// How long its app may be silent on a request. A worker does not learn it.
+    pub request_timeout: RequestTimeout,
+}
+
+/// How long the app of a virtual host may be silent on a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestTimeout {
+    /// As on other requests
+    #[default]
+    OfServer,
+    /// For ever
+    None,
+    /// For this time
+    After(Duration),
 }
 
 /// A request's content, complete: workers never wait for a client.
@@ -284,7 +299,7 @@ pub struct Request {
     /// Number of the listener that accepted the connection (`config::Listener`).
     pub listener: u16,
     /// The virtual host, where the server has some.
-    pub vhost: Option<VirtualHost>,
+    pub vhost: Option<Rc<VirtualHost>>,
     /// Where it comes from.
     pub source: Source,
     /// What the connection's TLS is like; none for plain HTTP.

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::{documents, settings};
+use super::{documents, logs, settings, tls};
 use crate::config::Config;
 use crate::config::resolved::Listener;
 use crate::config::sources::{Sources, Understood};
-use crate::core::SiteReader;
+use crate::core::{Reread, SiteReader};
 use crate::files;
+use crate::log::host_logs::HostLog;
+use crate::net::tls::files::Certificate;
 use crate::process::control::{MasterEnd, ToCore};
 use crate::process::error::Error;
 use crate::process::origin::Origin;
@@ -39,6 +41,10 @@ pub(super) struct Plan {
     pub(super) site: site::Settings,
     /// The apps of its hosts
     pub(super) hosts: HostApps,
+    /// The certificates of the server and its hosts, if TLS is spoken
+    pub(super) certificates: Option<Vec<Certificate>>,
+    /// The access logs of its hosts
+    pub(super) logs: Vec<HostLog>,
 }
 
 impl Plan {
@@ -102,7 +108,12 @@ impl Configuration {
             let (options, types) = texts.split_once(BETWEEN).unwrap_or((&texts, ""));
             let site = configuration.config(options).and_then(|(config, _)| {
                 let files = documents::settings(&config, &configuration.origin, types)?;
-                Ok(settings::site(&config, files))
+                Ok(Reread {
+                    site: settings::site(&config, files),
+                    certificates: None,
+                    logs: logs::of_hosts(&config, &configuration.origin)?,
+                    files: Vec::new(),
+                })
             });
             site.map_err(|error| format!("{error:#}"))
         })
@@ -116,7 +127,13 @@ impl Configuration {
                 .read(None)
                 .map_err(|error| format!("{error:#}"))?;
             configuration.has_apps(&plan.hosts)?;
-            Ok(plan.site)
+            let files = logs::opened(&plan.logs).map_err(|error| format!("{error:#}"))?;
+            Ok(Reread {
+                files,
+                logs: plan.logs,
+                site: plan.site,
+                certificates: plan.certificates,
+            })
         })
     }
 
@@ -146,11 +163,17 @@ impl Configuration {
         let types = documents::types(&config, &self.origin).map_err(located)?;
         let files = documents::settings(&config, &self.origin, &types).map_err(located)?;
         let site = settings::site(&config, files);
+        let logs = logs::of_hosts(&config, &self.origin)?;
         self.warn_of_restart(&understood);
         Ok(Plan {
             texts: format!("{text}{BETWEEN}{types}"),
             site,
             hosts: settings::host_apps(&config, &self.origin),
+            logs,
+            certificates: config
+                .tls
+                .as_ref()
+                .map(|said| tls::of_server(said, &self.origin)),
         })
     }
 
@@ -188,6 +211,7 @@ pub(super) fn site(
     identity: Option<&Identity>,
 ) -> Result<site::Settings> {
     documents::check(config, origin, identity)?;
+    logs::of_hosts(config, origin)?;
     let types = documents::types(config, origin)?;
     let files = documents::settings(config, origin, &types)?;
     Ok(settings::site(config, files))

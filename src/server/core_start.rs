@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{Configuration, Server, settings, tls};
 use crate::core;
+use crate::log::host_logs::Plans;
 use crate::net::listen::Listening;
 use crate::net::tls::files::Files;
 
@@ -17,7 +18,7 @@ pub(super) struct CoreStart {
     listening: Vec<(u16, Listening)>,
     settings: core::Settings,
     tls: Option<crate::net::tls::Settings>,
-    logs: core::Logs,
+    logs: Plans,
     /// The descriptors that the core owns or uses, its end of the control socket among them.
     pub(super) keep: Vec<RawFd>,
 }
@@ -35,10 +36,11 @@ impl Server<'_> {
     ) -> io::Result<CoreStart> {
         let names = self.facts.listeners.iter();
         let names = names.map(|l| (l.server_name.clone(), l.server_port.clone()));
-        let access = self.logs.plan(names.collect())?;
+        let logs = self.logs.plans(names.collect())?;
         let sockets = self.listening.iter().map(|l| l.socket.as_raw_fd());
         let mut keep: Vec<_> = sockets.chain([control.as_raw_fd()]).collect();
-        keep.extend(access.as_ref().map(|plan| plan.descriptor.as_raw_fd()));
+        keep.extend(logs.own.as_ref().map(|plan| plan.descriptor.as_raw_fd()));
+        keep.extend(logs.files.iter().map(|(_, file)| file.as_raw_fd()));
         keep.extend(self.board_file.iter().map(|file| file.file().as_raw_fd()));
         let mut settings = settings::core(self.config);
         settings.dispatch.board = self.board.clone();
@@ -51,7 +53,7 @@ impl Server<'_> {
             listening: (0..).zip(mem::take(&mut self.listening)).collect(),
             settings,
             tls: tls.map(|tls| tls::settings(tls, self.config.http2.over_tls, files)),
-            logs: core::Logs { access },
+            logs,
             keep,
         })
     }

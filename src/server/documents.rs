@@ -44,8 +44,22 @@ pub(super) fn check(config: &Config, origin: &Origin, identity: Option<&Identity
             check_one(directory.option, &path, config, identity)
                 .map_err(|error| vhost.source.error(error.to_string()))?;
         }
+        // Root can read what the users have closed.
+        if vhost.user_dirs.is_some() && identity.is_none() && nix::unistd::geteuid().is_root() {
+            let why = "'user_dirs' is not for a server that runs as root: it needs option 'user'";
+            return Err(vhost.source.error(why.to_owned()).into());
+        }
     }
     Ok(())
+}
+
+/// The files of a virtual host.
+#[derive(Clone, Debug)]
+pub(super) struct OfHost {
+    /// Its directories
+    pub(super) directories: Vec<documents::Settings>,
+    /// How those of the system's users are served, if they are
+    pub(super) homes: Option<documents::Settings>,
 }
 
 /// What is served, with the text of a file of media types: by the server, and by each of its virtual hosts.
@@ -56,7 +70,7 @@ pub(super) fn settings(
     config: &Config,
     origin: &Origin,
     types: &str,
-) -> Result<(Served, Vec<Vec<documents::Settings>>)> {
+) -> Result<(Served, Vec<OfHost>)> {
     let said = &config.files;
     let shown = said.mime_types.clone().unwrap_or_default();
     let types = parse(types, &origin.path(shown))?;
@@ -86,7 +100,14 @@ pub(super) fn settings(
             let directories = files.directories.iter();
             directories.map(|directory| of_directory(files, directory, origin, &types))
         });
-        settings.collect()
+        let template = vhost.user_dirs.iter().flat_map(|dirs| {
+            let directories = dirs.files.directories.iter();
+            directories.map(|directory| of_directory(&dirs.files, directory, origin, &types))
+        });
+        OfHost {
+            directories: settings.collect(),
+            homes: template.last(),
+        }
     };
     Ok((served, config.vhosts.iter().map(of_vhost).collect()))
 }
@@ -115,6 +136,7 @@ fn of_directory(
             Fallback::File(path) => documents::Fallback::File(path.clone()),
         },
         cache_control: said.cache_control.clone(),
+        headers: said.headers.clone(),
         types: types.to_vec(),
         charset: said.charset.clone(),
     }

@@ -14,11 +14,12 @@ use nix::unistd::Pid;
 
 use super::said;
 use crate::config::Config;
-use crate::config::resolved::LogPlace;
+use crate::config::resolved::{AccessLog, LogPlace};
 use crate::files;
 use crate::log::access::Plan;
 use crate::log::destination::Destination;
 use crate::log::format::Format;
+use crate::log::host_logs::{self, HostLog, Plans};
 use crate::log::time::Zone;
 use crate::process::control::{LogFiles, MasterEnd, ToCore};
 use crate::process::error::Error;
@@ -37,6 +38,10 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Logs {
     access: Option<AccessLogFile>,
+    /// The logs of virtual hosts
+    hosts: Vec<HostLog>,
+    /// The files of those, each once
+    host_files: Vec<HostFile>,
     errors: Option<Errors>,
     zone: Zone,
 }
@@ -49,6 +54,13 @@ struct AccessLogFile {
     command: Option<Running>,
     /// What the command will read, before it is started.
     unread: Option<PipeReader>,
+}
+
+/// The open log of virtual hosts.
+#[derive(Debug)]
+struct HostFile {
+    settings: host_logs::Settings,
+    file: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -115,7 +127,7 @@ impl Logs {
         let access = match destination.filter(|_| !logging.access_hook) {
             None => None,
             Some(destination) => {
-                let kept = destination_path(&destination).and_then(kept);
+                let kept = destination_path(&destination).and_then(&mut kept);
                 let (file, unread) = open_or_keep(&destination, kept)
                     .with_context(|| format!("{access}: can't open {destination}"))?;
                 Some(AccessLogFile {
@@ -127,8 +139,12 @@ impl Logs {
                 })
             }
         };
+        let hosts = of_hosts(config, origin)?;
+        let host_files = HostFile::all(&hosts, kept)?;
         Ok(Logs {
             access,
+            hosts,
+            host_files,
             errors,
             zone: Zone::system(),
         })
@@ -149,17 +165,73 @@ impl Logs {
     ///
     /// # Errors
     /// When descriptors have run out.
-    pub(super) fn plan(&self, names: Vec<(String, String)>) -> io::Result<Option<Plan>> {
-        let Some(access) = &self.access else {
-            return Ok(None);
-        };
-        Ok(Some(Plan {
-            destination: access.destination.clone(),
-            descriptor: access.file.try_clone()?,
-            format: access.format.clone(),
+    pub(super) fn plans(&self, names: Vec<(String, String)>) -> io::Result<Plans> {
+        let own = self.access.as_ref().map(|access| {
+            Ok::<_, io::Error>(Plan {
+                destination: access.destination.clone(),
+                descriptor: access.file.try_clone()?,
+                format: access.format.clone(),
+                zone: self.zone.clone(),
+                names: names.clone(),
+            })
+        });
+        let files = self.host_files.iter();
+        let files = files.map(|log| Ok((log.settings.key.clone(), log.file.try_clone()?)));
+        Ok(Plans {
+            own: own.transpose()?,
+            hosts: self.hosts.clone(),
+            files: files.collect::<io::Result<_>>()?,
             zone: self.zone.clone(),
             names,
-        }))
+        })
+    }
+
+    /// Opens the logs of these hosts that are not open yet, and hands them to the core.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn try_hosts(
+        &self,
+        hosts: &[HostLog],
+        core: Option<&MasterEnd>,
+    ) -> Result<HostLogs, Error> {
+        let open = |log: &HostLog| -> Result<Option<HostFile>> {
+            let Some(settings) = &log.log else {
+                return Ok(None);
+            };
+            let known = self
+                .host_files
+                .iter()
+                .find(|open| open.settings == *settings);
+            match known {
+                Some(known) => known.copy().map(Some),
+                None => HostFile::open(settings, None).map(Some),
+            }
+        };
+        let mut files: Vec<HostFile> = Vec::new();
+        for log in hosts {
+            let is_open = |open: &HostFile| log.log.as_ref() == Some(&open.settings);
+            if !files.iter().any(is_open) {
+                files.extend(open(log).map_err(said)?);
+            }
+        }
+        if let Some(core) = core {
+            let new = files.iter().filter(|file| {
+                let known = |open: &HostFile| open.settings == file.settings;
+                !self.host_files.iter().any(known)
+            });
+            new.map(HostFile::message)
+                .try_for_each(|message| tell(core, message))?;
+        }
+        Ok(HostLogs {
+            hosts: hosts.to_vec(),
+            files,
+        })
+    }
+
+    /// Goes by logs that [`try_hosts`](Self::try_hosts) has opened.
+    pub(super) fn use_hosts(&mut self, logs: HostLogs) {
+        (self.hosts, self.host_files) = (logs.hosts, logs.files);
     }
 
     /// The descriptor of the error log, if there is one.
@@ -184,8 +256,13 @@ impl Logs {
     /// One sentence.
     pub(super) fn reopen(&mut self, core: &mut MasterEnd) -> Result<(), Error> {
         let files = self.reopened().map_err(said)?;
-        core.tell(ToCore::Logs(files))
-            .map_err(|error| Error::Unheard("its logs", error))
+        tell(core, Ok(ToCore::Logs(files)))?;
+        for log in &mut self.host_files {
+            let kept = log.file.try_clone().ok();
+            *log = HostFile::open(&log.settings, kept).map_err(said)?;
+            tell(core, log.message())?;
+        }
+        Ok(())
     }
 
     /// Opens the files anew and makes the error log standard error. Returns copies for the core.
@@ -220,9 +297,13 @@ impl Logs {
             .errors
             .iter()
             .map(|errors| (&*errors.path, &errors.file));
+        let hosts = self.host_files.iter();
+        let hosts =
+            hosts.filter_map(|log| Some((destination_path(&log.settings.destination)?, &log.file)));
         access
             .into_iter()
             .chain(errors)
+            .chain(hosts)
             .map(|(path, file)| KeptFile {
                 descriptor: file.as_raw_fd(),
                 purpose: Purpose::Log,
@@ -268,13 +349,18 @@ impl Logs {
 
     /// For the only process of a server: a way to open the files again from another thread. A command that has
     /// ended stays so.
-    pub(super) fn reopener(&self) -> impl FnMut() -> Result<LogFiles, Error> + Send + 'static {
+    pub(super) fn reopener(&self) -> impl FnMut() -> Result<Vec<ToCore>, Error> + Send + 'static {
         let access = self
             .access
             .as_ref()
             .map(|access| access.destination.clone());
         let errors = self.errors.as_ref().map(|errors| errors.path.clone());
-        let reopen = move || -> Result<LogFiles> {
+        let hosts: Vec<_> = self
+            .host_files
+            .iter()
+            .map(|log| log.settings.clone())
+            .collect();
+        let reopen = move || -> Result<Vec<ToCore>> {
             let errors = errors.clone().map(|path| Errors::open(path, None));
             let errors = errors.transpose()?;
             if let Some(errors) = &errors {
@@ -285,7 +371,11 @@ impl Logs {
                 None => None,
             };
             let errors = errors.map(|errors| errors.file);
-            Ok(LogFiles { access, errors })
+            let mut messages = vec![ToCore::Logs(LogFiles { access, errors })];
+            for log in &hosts {
+                messages.push(HostFile::open(log, None)?.message()?);
+            }
+            Ok(messages)
         };
         move || reopen().map_err(said)
     }
@@ -293,6 +383,7 @@ impl Logs {
     /// Closes this process's copies of the files: a worker has no use for them.
     pub(super) fn leave(&mut self) {
         (self.access, self.errors) = (None, None);
+        self.host_files.clear();
     }
 
     /// The server has ended: a command gets the end of its input, and a little time for the last lines.
@@ -343,6 +434,104 @@ impl AccessLogFile {
         });
         Ok(())
     }
+}
+
+/// Logs of virtual hosts that are open, and not used yet.
+#[derive(Debug)]
+pub(super) struct HostLogs {
+    hosts: Vec<HostLog>,
+    files: Vec<HostFile>,
+}
+
+impl HostFile {
+    /// The log, with what was `kept` open where this process may not open it again.
+    fn open(settings: &host_logs::Settings, kept: Option<OwnedFd>) -> Result<HostFile> {
+        let destination = &settings.destination;
+        let opened = open_or_keep(destination, kept);
+        let (file, _) = opened.with_context(|| {
+            format!("option 'access_log_path' of a virtual host: can't open {destination}")
+        })?;
+        Ok(HostFile {
+            settings: settings.clone(),
+            file,
+        })
+    }
+
+    fn all(
+        hosts: &[HostLog],
+        mut kept: impl FnMut(&Path) -> Option<OwnedFd>,
+    ) -> Result<Vec<HostFile>> {
+        let mut files: Vec<HostFile> = Vec::new();
+        for settings in hosts.iter().filter_map(|host| host.log.as_ref()) {
+            if files.iter().all(|file| file.settings != *settings) {
+                let kept = destination_path(&settings.destination).and_then(&mut kept);
+                files.push(HostFile::open(settings, kept)?);
+            }
+        }
+        Ok(files)
+    }
+
+    fn copy(&self) -> Result<HostFile> {
+        Ok(HostFile {
+            settings: self.settings.clone(),
+            file: self.file.try_clone()?,
+        })
+    }
+
+    fn message(&self) -> Result<ToCore> {
+        Ok(ToCore::HostLog(
+            self.settings.key.clone(),
+            self.file.try_clone()?,
+        ))
+    }
+}
+
+/// The logs of virtual hosts that have their own, or none.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn of_hosts(config: &Config, origin: &Origin) -> Result<Vec<HostLog>> {
+    let settings = |log: &AccessLog| -> Result<Option<host_logs::Settings>> {
+        let format = Format::parse(&log.format).context("option 'access_log_format'")?;
+        let destination = Destination::parse(&log.path, &config.name);
+        let destination = match destination.context("option 'access_log_path'")? {
+            Some(Destination::File(path)) => Destination::File(origin.path(path)),
+            Some(destination) => destination,
+            None => return Ok(None),
+        };
+        Ok(Some(host_logs::Settings {
+            destination,
+            format,
+            key: format!("{}\n{}", log.path, log.format),
+        }))
+    };
+    let mut logs = Vec::new();
+    for vhost in &config.vhosts {
+        let (Some(log), Some(host)) = (&vhost.access_log, vhost.names.first()) else {
+            continue;
+        };
+        let log = settings(log).map_err(|error| log.source.error(format!("{error:#}")))?;
+        logs.push(HostLog {
+            host: host.clone(),
+            log,
+        });
+    }
+    Ok(logs)
+}
+
+/// The files of all these logs, for a core that opens them itself.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn opened(hosts: &[HostLog]) -> Result<Vec<host_logs::Opened>> {
+    let files = HostFile::all(hosts, |_| None)?;
+    let files = files.into_iter();
+    Ok(files.map(|log| (log.settings.key, log.file)).collect())
+}
+
+fn tell(core: &MasterEnd, message: Result<ToCore>) -> Result<(), Error> {
+    core.tell(message.map_err(said)?)
+        .map_err(|error| Error::Unheard("its logs", error))
 }
 
 fn cannot(destination: &Destination) -> String {

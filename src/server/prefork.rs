@@ -13,11 +13,12 @@ use nix::unistd::Pid;
 
 use super::configuration::Plan;
 use super::daemon::{Daemon, Start};
-use super::tls::{self, Certificates};
+use super::tls::Certificates;
 use super::{Configuration, Server, said, settings};
 use crate::channel::Descriptors;
 use crate::channel::worker_end::WorkerEnd;
 use crate::log::own::Threaded;
+use crate::net::tls::files::Certificate;
 use crate::process::control::{LogFiles, MasterEnd, ToCore};
 use crate::process::daemon::instead_of_terminal;
 use crate::process::error::Error;
@@ -63,7 +64,16 @@ impl Server<'_> {
     fn go_by(&mut self, plan: Plan) {
         self.facts.xsendfile = !plan.site.files.sendfile.is_empty();
         self.facts.hosts = plan.hosts;
+        if let (Some(certificates), Some(new)) = (&mut self.certificates, plan.certificates) {
+            certificates.files.certificates = new;
+        }
         self.site = plan.site;
+    }
+
+    /// The certificates of this plan, where they are others than those in use.
+    fn others<'p>(&self, plan: &'p Plan) -> Option<(&Certificates, &'p [Certificate])> {
+        let (certificates, new) = (self.certificates.as_ref()?, plan.certificates.as_ref()?);
+        (*new != certificates.files.certificates).then_some((certificates, new))
     }
 }
 
@@ -102,7 +112,12 @@ impl Roles for Server<'_> {
 
     fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), Error> {
         let certificates = self.certificates.as_ref();
-        certificates.map_or(Ok(()), |certificates| tls::send(certificates, core))
+        certificates.map_or(Ok(()), |certificates| certificates.read(core))
+    }
+
+    fn has_new_certificates(&self) -> bool {
+        let plan = self.read.as_ref().or(self.tried.as_ref());
+        plan.is_some_and(|plan| self.others(plan).is_some())
     }
 
     fn read_options(&mut self) -> Result<(), Error> {
@@ -120,8 +135,19 @@ impl Roles for Server<'_> {
         let Some(plan) = self.tried.take() else {
             return Ok(());
         };
-        // One that starts later begins with it.
-        core.map_or(Ok(()), |core| plan.tell(core))?;
+        // A core that starts later begins with it.
+        let logs = match core {
+            Some(core) => {
+                if let Some((certificates, others)) = self.others(&plan) {
+                    certificates.try_others(others, core)?;
+                }
+                let logs = self.logs.try_hosts(&plan.logs, Some(core))?;
+                plan.tell(core)?;
+                logs
+            }
+            None => self.logs.try_hosts(&plan.logs, None)?,
+        };
+        self.logs.use_hosts(logs);
         self.go_by(plan);
         Ok(())
     }

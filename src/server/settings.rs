@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::documents::OfHost;
 use crate::config::resolved::{self, Budget, Config, Keepalive, Vhost};
 use crate::config::vhost::App;
 use crate::core;
 use crate::dispatch;
-use crate::documents::{self, Served};
+use crate::documents::Served;
 use crate::http::context;
 use crate::http::forwarding;
 use crate::http::limits::Limits;
@@ -19,6 +20,7 @@ use crate::net::admission;
 use crate::process::origin::Origin;
 use crate::process::pool::Sizes;
 use crate::semantics::forwarded::Field;
+use crate::semantics::message::RequestTimeout;
 use crate::site;
 use crate::spool;
 use crate::worker::{self, HostApp, HostAppSource, HostApps};
@@ -81,10 +83,7 @@ pub fn core(config: &Config) -> core::Settings {
 }
 
 /// What the server answers itself: the status page, and files of its own and of its virtual hosts.
-pub(super) fn site(
-    config: &Config,
-    (files, of_hosts): (Served, Vec<Vec<documents::Settings>>),
-) -> site::Settings {
+pub(super) fn site(config: &Config, (files, of_hosts): (Served, Vec<OfHost>)) -> site::Settings {
     let status = config.status.as_ref();
     let hosts = config.vhosts.iter().zip(of_hosts);
     site::Settings {
@@ -94,7 +93,7 @@ pub(super) fn site(
         }),
         files,
         hosts: hosts
-            .map(|(vhost, directories)| host(vhost, directories))
+            .map(|(vhost, files)| host(vhost, files, config.workers.start > 0))
             .collect(),
     }
 }
@@ -125,15 +124,31 @@ pub fn host_apps(config: &Config, origin: &Origin) -> HostApps {
     }
 }
 
-fn host(vhost: &Vhost, directories: Vec<documents::Settings>) -> site::HostSettings {
+/// Only workers that are processes can be `replaced` when the app is silent for too long.
+fn host(vhost: &Vhost, files: OfHost, replaced: bool) -> site::HostSettings {
     site::HostSettings {
         names: vhost.names.clone(),
         default: vhost.default,
         has_app: vhost.app.is_some(),
-        directories,
+        directories: files.directories,
+        homes: files
+            .homes
+            .zip(vhost.user_dirs.as_ref())
+            .map(|(files, dirs)| site::HomesSettings {
+                folder: dirs.folder.clone(),
+                allow_users: dirs.allow_users.clone(),
+                deny_users: dirs.deny_users.clone(),
+                files,
+                rule: dirs.rule.clone(),
+            }),
         redirects: vhost.redirects.clone(),
         rewrites: vhost.rewrites.clone(),
         error_pages: vhost.error_pages.clone(),
+        max_content: vhost.max_content,
+        request_timeout: match vhost.request_timeout {
+            limit if replaced => limit,
+            _ => RequestTimeout::OfServer,
+        },
         rules: vhost.rules.clone(),
     }
 }

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::config::options::VerifyCallback;
 use crate::config::resolved::Tls;
-use crate::net::tls::files::{Files, Kept};
+use crate::net::tls::files::{self, Files, Kept};
 use crate::net::tls::{Clients, Judge, Settings};
 use crate::process::control::{MasterEnd, TlsFile, ToCore};
 use crate::process::error::Error;
@@ -26,7 +26,6 @@ pub(super) fn settings(tls: &Tls, http2: bool, files: Option<Files>) -> Settings
         Some(VerifyCallback::Constant(false)) => Judge::Nothing,
     };
     Settings {
-        hosts: tls.certificates.iter().map(|c| c.host.clone()).collect(),
         files,
         http2,
         handshake_timeout: tls.handshake_timeout.unwrap_or_default(),
@@ -49,11 +48,8 @@ impl Certificates {
     pub(super) fn new(tls: &Tls, origin: &Origin, handover: &mut Handover) -> Certificates {
         let all = |paths: &[PathBuf]| paths.iter().map(|path| origin.path(path)).collect();
         let clients = tls.clients.as_ref();
-        let certificates = tls.certificates.iter();
         let files = Files {
-            certificates: certificates
-                .map(|c| (origin.path(&c.chain), origin.path(&c.key)))
-                .collect(),
+            certificates: of_server(tls, origin),
             ca_files: clients.map_or(Vec::new(), |clients| all(&clients.ca_files)),
             ca_paths: clients.map_or(Vec::new(), |clients| all(&clients.ca_paths)),
             ca_paths_may_be_empty: clients.is_some_and(|clients| clients.callback.is_some()),
@@ -82,6 +78,30 @@ impl Certificates {
         Ok(self.files.open(&self.kept).map(drop)?)
     }
 
+    /// Opens these certificates in the place of those before, and has the core read them with all other files.
+    ///
+    /// # Errors
+    /// As [`send`].
+    pub(super) fn try_others(
+        &self,
+        others: &[files::Certificate],
+        core: &mut MasterEnd,
+    ) -> Result<(), Error> {
+        let files = Files {
+            certificates: others.to_vec(),
+            ..self.files.clone()
+        };
+        send(&files, &self.kept, core)
+    }
+
+    /// Has the core read all files again. It keeps what it had unless all is well.
+    ///
+    /// # Errors
+    /// As [`send`].
+    pub(super) fn read(&self, core: &mut MasterEnd) -> Result<(), Error> {
+        send(&self.files, &self.kept, core)
+    }
+
     /// The open files, for the next program of this process.
     pub(super) fn kept_files(&self) -> impl Iterator<Item = KeptFile> {
         self.kept.0.iter().map(|(path, file)| KeptFile {
@@ -92,18 +112,29 @@ impl Certificates {
     }
 }
 
+/// The server's certificates and those of its virtual hosts.
+pub(super) fn of_server(tls: &Tls, origin: &Origin) -> Vec<files::Certificate> {
+    let certificates = tls.certificates.iter();
+    let certificates = certificates.map(|certificate| files::Certificate {
+        hosts: certificate.hosts.clone(),
+        chain: origin.path(&certificate.chain),
+        key: origin.path(&certificate.key),
+    });
+    certificates.collect()
+}
+
 /// Opens the files and has the core read them. The core keeps what it had unless all is well.
 ///
 /// # Errors
 /// One sentence that names option, file and reason.
-pub(super) fn send(certificates: &Certificates, core: &mut MasterEnd) -> Result<(), Error> {
-    let Certificates { files, kept } = certificates;
+fn send(files: &Files, kept: &Kept, core: &mut MasterEnd) -> Result<(), Error> {
     let opened = files
         .open(kept)
         .map_err(|error| Error::role(format!("{error:#}")))?;
     for file in opened {
         let file = TlsFile {
             role: file.role as u8,
+            hosts: file.hosts,
             path: file.path,
             file: file.file.into(),
         };

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::homes::Homes;
 use super::mappings::Mappings;
 use super::rules::{Rules, Verdict};
+use super::{Decision, Responder};
 use crate::documents::Files;
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::{RequestHead, VirtualHost};
@@ -15,14 +17,18 @@ use crate::semantics::target::Target;
 #[derive(Debug, Default)]
 pub(super) struct Host {
     /// What the app learns of it.
-    pub(super) vhost: VirtualHost,
+    pub(super) vhost: Rc<VirtualHost>,
     /// With the status of each.
     pub(super) redirects: Mappings<u16>,
     pub(super) rewrites: Mappings<()>,
     pub(super) rules: Rules,
     pub(super) files: Option<Rc<Files>>,
+    /// The directories of the system's users.
+    pub(super) homes: Option<Rc<Homes>>,
     /// The paths of the pages of errors, by their statuses.
     pub(super) error_pages: BTreeMap<u16, String>,
+    /// Bytes of content that a request may have, where that is another limit than the server's.
+    pub(super) max_content: Option<u64>,
 }
 
 /// What a host does with a request, before it looks at files.
@@ -48,6 +54,16 @@ pub(super) fn rewrites(rewrites: Vec<Mapping>) -> Mappings<()> {
 }
 
 impl Host {
+    /// Who answers a request for the directory of a user, if it is for one.
+    pub(super) fn user(&self, head: &RequestHead, client: &Source) -> Option<Decision> {
+        let homes = self.homes.as_ref()?;
+        let user = Homes::user(head)?;
+        Some(Decision::Server(match homes.rule().allows(client) {
+            true => Responder::User(Rc::clone(homes), user),
+            false => Responder::Refusal(403),
+        }))
+    }
+
     /// What is to be done with a request before files are looked at.
     pub(super) fn step(&self, head: &RequestHead, client: &Source) -> Step {
         if self.redirects.is_empty() && self.rewrites.is_empty() && self.rules.is_empty() {
@@ -82,10 +98,10 @@ impl Host {
     pub(super) fn named(name: &str) -> Self {
         let vhost = VirtualHost {
             name: name.to_owned().into(),
-            has_app: false,
+            ..VirtualHost::default()
         };
         Host {
-            vhost,
+            vhost: Rc::new(vhost),
             ..Host::default()
         }
     }

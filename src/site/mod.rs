@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use self::host::{Host, Step};
 use self::hosts::Hosts;
 use self::rules::Rules;
@@ -21,12 +23,13 @@ use crate::scoreboard::Board;
 use crate::semantics::access::Rule;
 use crate::semantics::field::Fields;
 use crate::semantics::mapping::{Mapping, Redirect};
-use crate::semantics::message::{RequestHead, ResponseHead, VirtualHost};
+use crate::semantics::message::{RequestHead, RequestTimeout, ResponseHead, VirtualHost};
 use crate::semantics::source::Source;
 use crate::semantics::target::Target;
 
 mod access;
 mod error_page;
+mod homes;
 mod host;
 mod hosts;
 mod mappings;
@@ -35,6 +38,7 @@ mod status;
 mod status_page;
 
 pub use self::access::Access;
+pub use self::homes::{Homes, Settings as HomesSettings};
 pub use self::status::Settings as StatusSettings;
 
 /// What the server answers itself.
@@ -59,12 +63,18 @@ pub struct HostSettings {
     pub has_app: bool,
     /// Its directories of files.
     pub directories: Vec<documents::Settings>,
+    /// The directories of the system's users, if they have some.
+    pub homes: Option<HomesSettings>,
     /// Its redirects.
     pub redirects: Vec<Redirect>,
     /// Paths that stand for others.
     pub rewrites: Vec<Mapping>,
     /// The paths of the pages of errors, by their statuses.
     pub error_pages: BTreeMap<u16, String>,
+    /// Bytes of content that a request may have, [`u64::MAX`] without limit; none: as many as the server allows.
+    pub max_content: Option<u64>,
+    /// How long its app may be silent on a request.
+    pub request_timeout: RequestTimeout,
     /// Who may come to a path and what is below it.
     pub rules: Vec<(String, Rule)>,
 }
@@ -80,6 +90,8 @@ pub struct Site {
 struct Plan {
     status: Option<Rc<StatusPage>>,
     served: Served,
+    /// Whether some host has a limit on content of its own.
+    limits_content: bool,
     offload: Option<Rc<Offload>>,
 }
 
@@ -95,7 +107,7 @@ enum Served {
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Its virtual host, where there are some and one has it.
-    pub vhost: Option<VirtualHost>,
+    pub vhost: Option<Rc<VirtualHost>>,
     /// Who answers it.
     pub decision: Decision,
 }
@@ -125,6 +137,8 @@ pub enum Responder {
     Status(Rc<StatusPage>),
     /// A directory of files.
     Files(Rc<Files>, Place),
+    /// The directory of a user, by name.
+    User(Rc<Homes>, String),
     /// The path is somewhere else: the status, and where.
     Redirect(u16, Vec<u8>),
     /// A status that says all: the client may not come there, or there is no such host.
@@ -140,10 +154,14 @@ impl Responder {
                 let Answer { head, body } = files.answer(place, head).await?;
                 Some(Response { head, body })
             }
+            Responder::User(homes, user) => {
+                let Answer { head, body } = homes.answer(user, head).await;
+                Some(Response { head, body })
+            }
             Responder::Redirect(status, place) => {
                 Some(Response::text(*status, &[(b"Location", place)]))
             }
-            Responder::Refusal(status) => Some(Response::text(*status, &[])),
+            Responder::Refusal(status) => Some(Response::refusal(*status)),
         }
     }
 }
@@ -158,6 +176,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// One whose status says all.
+    pub fn refusal(status: u16) -> Self {
+        Response::text(status, &[])
+    }
+
     fn text(status: u16, fields: &[(&[u8], &[u8])]) -> Self {
         let Answer { head, body } = documents::text(status, fields);
         Response { head, body }
@@ -180,6 +203,23 @@ impl Site {
     /// Where the request with this head goes, which this client has sent. The target of the head may be rewritten.
     pub fn route(&self, head: &mut RequestHead, source: &Source) -> Route {
         self.plan.borrow().route(head, source)
+    }
+
+    /// The name of the virtual host that has the request with this head.
+    pub fn host(&self, head: &RequestHead) -> Option<Bytes> {
+        match &self.plan.borrow().served {
+            Served::Hosts(hosts) => Some(hosts.find(asked(head))?.vhost.name.clone()),
+            Served::One(_) => None,
+        }
+    }
+
+    /// Bytes of content that the request with this head may have, where its host has a limit of its own.
+    pub fn max_content(&self, head: &RequestHead) -> Option<u64> {
+        let plan = self.plan.borrow();
+        match &plan.served {
+            Served::Hosts(hosts) if plan.limits_content => hosts.find(asked(head))?.max_content,
+            Served::Hosts(_) | Served::One(_) => None,
+        }
     }
 
     /// The response that the server gives in the place of the app's, where the app's names a file that the server is to send.
@@ -230,7 +270,10 @@ impl Plan {
         let status = settings.status.zip(board.cloned());
         let status = status.map(|(settings, board)| StatusPage::new(settings, board));
         let disks = Disks::default();
+        let mut hosts = settings.hosts.iter();
+        let limits_content = hosts.any(|host| host.max_content.is_some());
         Plan {
+            limits_content,
             status: status.map(Rc::new),
             served: match settings.hosts.as_slice() {
                 [] => Served::One(files(&settings.files.directories, &disks)),
@@ -238,18 +281,22 @@ impl Plan {
                     let mut hosts = Hosts::default();
                     for settings in settings.hosts {
                         let files = files(&settings.directories, &disks);
+                        let homes = settings.homes.map(|homes| Homes::new(homes, &disks));
                         let rules = Rules::new(settings.rules);
                         let vhost = VirtualHost {
                             name: settings.names.first().cloned().unwrap_or_default().into(),
                             has_app: settings.has_app,
+                            request_timeout: settings.request_timeout,
                         };
                         let host = Host {
-                            vhost,
+                            vhost: Rc::new(vhost),
                             redirects: host::redirects(settings.redirects),
                             rewrites: host::rewrites(settings.rewrites),
                             rules,
                             files,
+                            homes: homes.map(Rc::new),
                             error_pages: settings.error_pages,
+                            max_content: settings.max_content,
                         };
                         hosts.add(host, &settings.names, settings.default);
                     }
@@ -287,7 +334,10 @@ impl Plan {
                 if let Some(target) = target {
                     head.rewrite(&target);
                 }
-                Plan::files(host.files.as_ref(), head)
+                match host.user(head, source) {
+                    Some(decision) => decision,
+                    None => Plan::files(host.files.as_ref(), head),
+                }
             }
             Step::Redirect(status, place) => Decision::Server(Responder::Redirect(status, place)),
             Step::Forbidden => Decision::Server(Responder::Refusal(403)),
@@ -312,7 +362,7 @@ fn files(directories: &[documents::Settings], disks: &Disks) -> Option<Rc<Files>
 }
 
 /// The host and port that a request is for; nothing where it names none. What has no single reading is refused before.
-fn asked(head: &RequestHead) -> &[u8] {
+pub fn asked(head: &RequestHead) -> &[u8] {
     let target = Target::parse(head.method(), head.target());
     let host = target.and_then(|target| target.host(&head.fields));
     host.ok().flatten().unwrap_or_default()

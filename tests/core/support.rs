@@ -68,7 +68,7 @@ impl Server {
                 core_end,
                 settings,
                 None,
-                core::Logs::default(),
+                core::Plans::default(),
             )
             .unwrap();
         }));

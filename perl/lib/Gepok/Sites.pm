@@ -63,7 +63,7 @@ sub _value {
     }
     if (ref $value eq 'HASH') {
         # A path may look like anything.
-        my $of = sub { $key eq 'redirect' || $key eq 'directory' && !defined $value->{path} ? $key : $_[0] };
+        my $of = sub { $key =~ /\A(?:redirect|rewrite|error_page|headers)\z/ || $key eq 'directory' && !defined $value->{path} ? $key : $_[0] };
         return '{' . join(', ', map { _text($_) . ' = ' . _value($of->($_), $value->{$_}) } grep { defined $value->{$_} } sort keys %$value) . '}';
     }
     return 'true' if ref $value eq 'SCALAR' && $key eq 'app';

@@ -27,6 +27,8 @@ pub struct Files {
     pub symlinks: Symlinks,
     /// The value of Cache-Control; empty is none
     pub cache_control: String,
+    /// Further header fields of responses with files
+    pub headers: Vec<(String, String)>,
     /// A file of media types
     pub mime_types: Option<PathBuf>,
     /// The charset of texts; empty is none
@@ -127,6 +129,7 @@ pub(super) fn files(options: &Options) -> Result<Files> {
             ),
         },
         cache_control: field_value("cache_control", &said.cache_control)?,
+        headers: Vec::new(),
         mime_types: mime_types(said)?,
         charset: charset(&said.charset)?,
         ranges: said.ranges,
@@ -259,7 +262,7 @@ fn index(said: &options::Files) -> Result<Vec<String>> {
     })
 }
 
-fn field_value(option: &str, text: &str) -> Result<String> {
+pub(super) fn field_value(option: &str, text: &str) -> Result<String> {
     let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
     if !text.bytes().all(plain) || text.trim() != text {
         bail!(

@@ -22,8 +22,8 @@ pub struct Tls {
 /// A certificate of the server's and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The host it is for, in lower case, or `*.` and a domain; none: the certificate says it
-    pub host: Option<String>,
+    /// The hosts it is for, in lower case, or `*.` and a domain; none: the certificate says it
+    pub hosts: Option<Vec<String>>,
     /// The chain's file
     pub chain: PathBuf,
     /// The key's file, which may be the chain's
@@ -50,16 +50,17 @@ const PEER: u32 = 1;
 const FAIL_IF_NONE: u32 = 2;
 
 /// A sentence for an operator who has said how TLS is spoken, but not where.
-pub(super) fn idle(said: &Said) -> Option<&'static str> {
-    let idle = said.self_signed || !said.cert_file.is_empty();
+pub(super) fn idle(said: &Said, of_hosts: &[Certificate]) -> Option<&'static str> {
+    let idle = said.self_signed || !said.cert_file.is_empty() || !of_hosts.is_empty();
     idle.then_some(
         "option 'ssl_cert_file' does nothing: no port speaks TLS ('https_ports', 'ssl', or 'listen' with HOST:PORT:ssl)",
     )
 }
 
 /// Checks the options about TLS; to be called where some listener speaks it.
-pub(super) fn tls(said: &Said) -> Result<Tls> {
-    let certificates = certificates(said)?;
+pub(super) fn tls(said: &Said, of_hosts: Vec<Certificate>) -> Result<Tls> {
+    let mut certificates = certificates(said)?;
+    certificates.extend(of_hosts);
     if certificates.is_empty() && !said.self_signed {
         bail!("HTTPS needs option 'ssl_cert_file', or 'ssl_self_signed' for development");
     }
@@ -68,6 +69,20 @@ pub(super) fn tls(said: &Said) -> Result<Tls> {
         handshake_timeout: limit(said.handshake_timeout),
         clients: clients(said)?,
     })
+}
+
+/// The certificates of a virtual host with these names.
+pub(super) fn of_host(said: &Said, names: &[String]) -> Result<Vec<Certificate>> {
+    let mut certificates = certificates(said)?;
+    for certificate in &mut certificates {
+        if let Some(hosts) = certificate.hosts.replace(names.to_vec()) {
+            bail!(
+                "option 'ssl_cert_file': '{}=' names a host, and that of a virtual host is for its names",
+                hosts.join(", ")
+            );
+        }
+    }
+    Ok(certificates)
 }
 
 fn clients(said: &Said) -> Result<Option<Clients>> {
@@ -117,7 +132,7 @@ fn certificates(said: &Said) -> Result<Vec<Certificate>> {
             keys => &keys[number].1,
         };
         certificates.push(Certificate {
-            host: host.clone(),
+            hosts: host.clone().map(|host| vec![host]),
             chain: chain.into(),
             key: key.into(),
         });
@@ -128,7 +143,8 @@ fn certificates(said: &Said) -> Result<Vec<Certificate>> {
         }
     }
     // IO::Socket::SSL's default.
-    certificates.sort_by_key(|certificate| certificate.host.as_deref() != Some(""));
+    let is_other = |hosts: &Vec<String>| hosts.iter().all(|host| !host.is_empty());
+    certificates.sort_by_key(|certificate| certificate.hosts.as_ref().is_none_or(is_other));
     Ok(certificates)
 }
 
@@ -159,7 +175,10 @@ mod tests {
         match certificates(&said(chains, keys)) {
             Ok(certificates) => Ok(certificates
                 .iter()
-                .map(|c| format!("{:?} {} {}", c.host, c.chain.display(), c.key.display()))
+                .map(|c| {
+                    let host = c.hosts.as_ref().map(|hosts| hosts.join(","));
+                    format!("{host:?} {} {}", c.chain.display(), c.key.display())
+                })
                 .collect()),
             Err(error) => Err(error.to_string()),
         }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
@@ -10,8 +12,10 @@ use super::super::source::Source;
 use super::super::table::{self, Entry};
 use super::super::vhost;
 use super::files::{self, Directory, Files, is_url};
+use super::tls::{self, Certificate};
 use crate::semantics::access::{Clients, Rule};
 use crate::semantics::mapping::{Mapping, Redirect};
+use crate::semantics::message::RequestTimeout;
 use crate::semantics::networks::network;
 use crate::semantics::target::decode_path;
 
@@ -38,12 +42,40 @@ pub struct Vhost {
     pub rewrites: Vec<Mapping>,
     /// The paths of the pages of errors, by their statuses
     pub error_pages: BTreeMap<u16, String>,
+    /// The directories of the system's users
+    pub user_dirs: Option<UserDirs>,
+    /// Its certificates, where it has its own
+    pub certificates: Vec<Certificate>,
+    /// Bytes of content that a request may have, [`u64::MAX`] without limit; none: as many as the server allows
+    pub max_content: Option<u64>,
+    /// Its access log, where it has its own or none
+    pub access_log: Option<AccessLog>,
+    /// How long its app may be silent on a request
+    pub request_timeout: RequestTimeout,
     /// Who may come to a path and what is below it
     pub rules: Vec<(String, Rule)>,
 }
 
 /// The status of a redirect that names none: the method and the content stay, and it may change.
 const STATUS: u16 = 307;
+
+/// Header fields that the server sends itself.
+const OF_SERVER: [&str; 14] = [
+    "Accept-Ranges",
+    "Allow",
+    "Cache-Control",
+    "Connection",
+    "Date",
+    "ETag",
+    "Keep-Alive",
+    "Last-Modified",
+    "Location",
+    "Server",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+    "Vary",
+];
 
 pub(super) fn vhosts(options: &Options) -> Result<Vec<Vhost>> {
     let mut taken: HashMap<String, &Source> = HashMap::new();
@@ -88,6 +120,14 @@ pub(super) fn vhosts(options: &Options) -> Result<Vec<Vhost>> {
     }
 }
 
+/// The certificates of the hosts: first those of the default host.
+pub(super) fn certificates(vhosts: &[Vhost]) -> Vec<Certificate> {
+    let default = vhosts.iter().filter(|vhost| vhost.default);
+    let others = vhosts.iter().filter(|vhost| !vhost.default);
+    let all = default.chain(others);
+    all.flat_map(|vhost| vhost.certificates.clone()).collect()
+}
+
 fn wrong(source: &Source, why: String) -> anyhow::Error {
     source.error(why).into()
 }
@@ -123,17 +163,30 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
             return Err(at(format!("'{path}' is not a path, such as /private")));
         }
         let found = rule(path, &directory.rule)?;
-        let has_files = directory.location.is_some() || !directory.options.is_empty();
+        let has_options = !directory.options.is_empty() || !directory.headers.is_empty();
+        let has_files = directory.location.is_some() || has_options;
         if found.is_none() && !has_files {
             let why = format!("the directory '{path}' needs a 'location', 'allow' or 'deny'");
             return Err(at(why));
         }
         rules.extend(found);
         if has_files {
-            parts.push(part(&options, directory)?);
+            let headers = headers(&[&said.headers, &directory.headers])?;
+            parts.push(Files {
+                headers,
+                ..part(&options, directory)?
+            });
         }
     }
     let error_pages = error_pages(said, &files, &parts)?;
+    let certificates = tls::of_host(&options.tls, &names);
+    let certificates = certificates.map_err(|error| {
+        let source = place(&said.options, &error).unwrap_or(&said.source);
+        wrong(source, error.to_string())
+    })?;
+    let user_dirs = said.user_dirs.as_ref();
+    let user_dirs = user_dirs.map(|dirs| user_dirs_of(&options, dirs, &said.source));
+    let says = |option| said.options.iter().any(|(name, ..)| *name == option);
     let redirects = said.redirects.iter().map(redirect);
     let rewrites = said.rewrites.iter().map(rewrite);
     Ok(Vhost {
@@ -147,6 +200,18 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
         redirects: redirects.collect::<Result<_>>()?,
         rewrites: rewrites.collect::<Result<_>>()?,
         error_pages,
+        user_dirs: user_dirs.transpose()?,
+        certificates,
+        access_log: access_log(&options, said)?,
+        max_content: says("max_content").then_some(match options.limits.content {
+            0 => u64::MAX,
+            most => most,
+        }),
+        request_timeout: match options.life.request_timeout {
+            _ if !says("request_timeout") => RequestTimeout::OfServer,
+            Duration::ZERO => RequestTimeout::None,
+            limit => RequestTimeout::After(limit),
+        },
         rules,
     })
 }
@@ -170,8 +235,39 @@ fn files_of(options: &Options, said: &vhost::Vhost) -> Result<(Options, Files)> 
     own.files.fallback = None;
     own.files.internal.clear();
     own.files.sendfile_roots.clear();
-    let files = with(&mut own, &said.options)?;
+    own.tls.cert_file.clear();
+    own.tls.key_file.clear();
+    let mut files = with(&mut own, &said.options)?;
+    files.headers = headers(&[&said.headers])?;
     Ok((own, files))
+}
+
+/// Header fields of responses. Of those with the same name the later one counts.
+fn headers(lists: &[&[vhost::Header]]) -> Result<Vec<(String, String)>> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for header in lists.iter().copied().flatten() {
+        let at = |why: String| wrong(&header.source, why);
+        let name = header.name.as_str();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(plain) {
+            let name = name.escape_debug();
+            return Err(at(format!("'{name}' is not the name of a header field")));
+        }
+        let is = |known: &&str| name.eq_ignore_ascii_case(known);
+        if OF_SERVER.iter().any(is)
+            || name.to_ascii_lowercase().starts_with("content-") && !is(&"Content-Security-Policy")
+        {
+            let why = format!("the header field '{name}' is the server's own");
+            return Err(at(why));
+        }
+        let value = files::field_value("headers", &header.value);
+        let value = value.map_err(|error| at(error.to_string()))?;
+        headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        if !value.is_empty() {
+            headers.push((name.to_owned(), value));
+        }
+    }
+    Ok(headers)
 }
 
 /// The files of a directory of a host with these options. Without a location they are those of `documents`.
@@ -215,7 +311,7 @@ fn part(host: &Options, said: &vhost::Directory) -> Result<Files> {
 }
 
 /// The files by these options, and what is said beside them.
-fn with(own: &mut Options, said: &[vhost::FileOption]) -> Result<Files> {
+fn with(own: &mut Options, said: &[vhost::HostOption]) -> Result<Files> {
     for (name, texts, source) in said {
         if *name == "index_file" {
             own.files.index.clear();
@@ -228,15 +324,94 @@ fn with(own: &mut Options, said: &[vhost::FileOption]) -> Result<Files> {
             set.map_err(|error| wrong(source, error.to_string()))?;
         }
     }
-    files::files(own).map_err(|error| {
-        let message = error.to_string();
-        let mut options = said.iter();
-        let named = options.find(|(name, ..)| message.starts_with(&format!("option '{name}'")));
-        match named {
-            Some((_, _, source)) => wrong(source, message),
-            None => anyhow!(message),
-        }
+    files::files(own).map_err(|error| match place(said, &error) {
+        Some(source) => wrong(source, error.to_string()),
+        None => error,
     })
+}
+
+/// Where the option was said that the error is about.
+fn place<'s>(said: &'s [vhost::HostOption], error: &anyhow::Error) -> Option<&'s Source> {
+    let message = error.to_string();
+    let mut options = said.iter();
+    let named = options.find(|(name, ..)| message.starts_with(&format!("option '{name}'")));
+    named.map(|(_, _, source)| source)
+}
+
+/// The directories of the system's users.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserDirs {
+    /// A folder in a home
+    pub folder: PathBuf,
+    /// The users that have one; none: all
+    pub allow_users: Option<Vec<String>>,
+    /// The users that have none
+    pub deny_users: Vec<String>,
+    /// How files are sent; the one directory stands for all
+    pub files: Files,
+    /// Who may come
+    pub rule: Rule,
+}
+
+fn user_dirs_of(host: &Options, said: &vhost::UserDirs, source: &Source) -> Result<UserDirs> {
+    let folder = said.folder.as_deref().unwrap_or("public_html");
+    let mut names = Path::new(folder).components();
+    if folder.is_empty() || !names.all(|name| matches!(name, Component::Normal(_))) {
+        let why = format!(
+            "'user_subdirs': '{}' is not a folder in a home, such as public_html",
+            folder.escape_debug()
+        );
+        return Err(wrong(source, why));
+    }
+    let mut own = host.clone();
+    own.files.documents = Some("/".to_owned());
+    own.files.directories.clear();
+    own.files.fallback = Some("404".to_owned());
+    // Users are strangers to each other: the host's word counts for its own files.
+    own.files.symlinks = "owner".to_owned();
+    Ok(UserDirs {
+        folder: folder.into(),
+        allow_users: said.allow_users.clone(),
+        deny_users: said.deny_users.clone(),
+        files: with(&mut own, &said.options)?,
+        rule: rule("/", &said.rule)?.unwrap_or_default().1,
+    })
+}
+
+/// The access log of a virtual host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where it was said
+    pub source: Source,
+    /// Where it goes; empty: nowhere
+    pub path: String,
+    /// What its lines show
+    pub format: String,
+}
+
+/// The access log by these options of a host.
+fn access_log(options: &Options, said: &vhost::Vhost) -> Result<Option<AccessLog>> {
+    let source = |option| said.options.iter().find(|(name, ..)| *name == option);
+    let (path, format) = (source("access_log_path"), source("access_log_format"));
+    match (path, format) {
+        (None, None) => Ok(None),
+        (None, Some((.., source))) => Err(wrong(
+            source,
+            "option 'access_log_format' needs 'access_log_path' of the virtual host".to_owned(),
+        )),
+        (Some((_, _, source)), _) => {
+            let path = options.logging.access_log_path.clone().unwrap_or_default();
+            if path.starts_with('|') {
+                let why = "option 'access_log_path': a command is for the server's log, not for that of a virtual host";
+                return Err(wrong(source, why.to_owned()));
+            }
+            Ok(Some(AccessLog {
+                source: source.clone(),
+                path,
+                format: options.logging.access_log_format.clone(),
+            }))
+        }
+    }
 }
 
 fn redirect(said: &vhost::Redirect) -> Result<Redirect> {

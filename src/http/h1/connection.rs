@@ -67,8 +67,8 @@ pub async fn refuse_plain(
 /// Logs what could not be understood as a request, and was not taken off the buffer.
 fn log_unparsed(io: &mut Transport, info: &ConnectionInfo, close: Close) {
     let (counts, context) = (io.counts(0), Rc::clone(&io.context));
-    let (log, nothing) = (context.log.as_ref(), ParsedSoFar::Nothing);
-    io.log.finish(log, &nothing, info, Err(close), counts);
+    let nothing = ParsedSoFar::Nothing;
+    io.log.finish(&context, &nothing, info, Err(close), counts);
 }
 
 /// Closes the connection.

@@ -19,6 +19,7 @@ use crate::semantics::message::{Http2, RequestHead, Timestamp};
 impl RequestBody for Wire {
     fn frame(&mut self, head: &RequestHead, limits: &Limits) -> Result<(), Error> {
         self.facts = framing::facts(head, limits)?;
+        self.most = limits.content;
         Ok(())
     }
 
@@ -131,8 +132,7 @@ impl Wire {
                 self.unreleased = piece.len();
                 self.received += piece.len() as u64;
                 pace.count(piece.len() as u64, Instant::now());
-                let most = self.shared.context.settings.limits.content;
-                if most.is_some_and(|most| self.received > most) {
+                if self.most.is_some_and(|most| self.received > most) {
                     return Err(BodyError::Refused(Error::ContentTooLarge));
                 }
                 Ok(Some(piece))

@@ -184,10 +184,10 @@ async fn serve_stream(served: Served, request: Request<RecvStream>, respond: Sen
         Err(error) => {
             wire.log.set_raw_line(request::line(&parts).as_bytes());
             let close = wire.refuse(error).await;
-            let (counts, log) = (wire.counts(), context.log.as_ref());
+            let counts = wire.counts();
             let nothing = ParsedSoFar::Nothing;
             wire.log
-                .finish(log, &nothing, &shared.info, Err(close), counts);
+                .finish(&context, &nothing, &shared.info, Err(close), counts);
             Err(close)
         }
     };

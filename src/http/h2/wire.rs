@@ -37,6 +37,8 @@ pub(super) struct Wire {
     pub(super) facts: Facts,
     /// Bytes of content that the client has sent.
     pub(super) received: u64,
+    /// Bytes of content that the request may have; none: no limit.
+    pub(super) most: Option<u64>,
     /// Bytes of content that were taken and not yet given back to the client's window.
     pub(super) unreleased: usize,
     /// The fields after the request's content.
@@ -91,7 +93,7 @@ impl Wire {
         head: u64,
         started: Timestamp,
     ) -> Self {
-        let log = RequestLog::start(shared.context.log.as_ref(), started);
+        let log = RequestLog::start(shared.context.logs.keeps(), started);
         let number = shared.number();
         Wire {
             shared,
@@ -104,6 +106,7 @@ impl Wire {
                 ..Facts::UNREAD
             },
             received: 0,
+            most: None,
             unreleased: 0,
             request_trailers: Fields::default(),
             trailers: HeaderMap::new(),

@@ -49,6 +49,7 @@ fn tcp() -> Source {
 
 fn record<'a>(source: &'a Source, head: &'a RequestHead) -> Record<'a> {
     Record {
+        host: None,
         listener: 0,
         source,
         tls: None,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
+use crate::semantics::message::Tls;
+
 /// A certificate, its key, and the names it is for.
 #[derive(Debug)]
 pub(super) struct Certificate {
@@ -34,18 +36,62 @@ impl Certificates {
         usable: impl Fn(&CertifiedKey) -> bool,
     ) -> Option<&Certificate> {
         let name = name.map(str::to_ascii_lowercase);
-        let fits = |certificate: &Certificate| {
-            let name = name.as_deref()?;
-            certificate.names.iter().filter_map(|n| fit(n, name)).max()
-        };
-        let best = self.0.iter().filter_map(fits).max();
-        let candidates = || {
-            let fitting = self.0.iter().filter(|c| best.is_some() && fits(c) == best);
-            fitting.chain(best.is_none().then(|| self.0.first()).flatten())
-        };
+        let candidates = || self.candidates(name.as_deref());
         candidates()
             .find(|certificate| usable(&certificate.key))
             .or_else(|| candidates().next())
+    }
+
+    /// Those that fit a name in lower case best; the first, if none fits.
+    fn candidates(&self, name: Option<&str>) -> impl Iterator<Item = &Certificate> {
+        let fits = move |certificate: &Certificate| certificate.fit(name?);
+        let best = self.0.iter().filter_map(fits).max();
+        let fitting = self
+            .0
+            .iter()
+            .filter(move |c| best.is_some() && fits(c) == best);
+        fitting.chain(best.is_none().then(|| self.0.first()).flatten())
+    }
+
+    /// Whether a client that has asked for one name is to make a new connection for another: the certificate of this one is not
+    /// for that name, and another certificate is.
+    fn misdirects(&self, asked: &str, host: &str) -> bool {
+        let covers = |certificate: &Certificate| certificate.fit(host).is_some();
+        !self.candidates(Some(asked)).any(covers) && self.0.iter().any(covers)
+    }
+}
+
+impl Certificate {
+    fn fit(&self, name: &str) -> Option<Fit> {
+        self.names.iter().filter_map(|n| fit(n, name)).max()
+    }
+}
+
+/// Which certificate is for which host, as it was when a connection began.
+#[derive(Clone, Debug)]
+pub struct CertificateNames(Arc<Certificates>);
+
+impl CertificateNames {
+    /// Nothing where there is one certificate: then no connection is better than another.
+    pub(super) fn of(certificates: &Arc<Certificates>) -> Option<Self> {
+        let several = certificates.0.len() > 1;
+        several.then(|| CertificateNames(Arc::clone(certificates)))
+    }
+
+    /// Whether a request for this host and port came by the wrong connection. Where the client has asked for no name, a new
+    /// connection would be the same.
+    pub fn misdirect(&self, tls: &Tls, authority: &[u8]) -> bool {
+        let Some(asked) = &tls.server_name else {
+            return false;
+        };
+        let end = memchr::memchr(b':', authority).unwrap_or(authority.len());
+        let host = &authority[..end];
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        if host.is_empty() || host.eq_ignore_ascii_case(asked) {
+            return false;
+        }
+        let lower = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_ascii_lowercase();
+        self.0.misdirects(&lower(asked), &lower(host))
     }
 }
 
@@ -101,6 +147,33 @@ mod tests {
         ] {
             let chosen = all.choose(name, |_| true).unwrap();
             assert!(std::ptr::eq(chosen, &all.0[number]), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_for_the_names_of_its_certificate() {
+        let all = certificates(&[
+            &["a.example", "www.a.example"],
+            &["*.b.example"],
+            &["x.b.example"],
+        ]);
+        for (asked, host, misdirected) in [
+            ("a.example", "www.a.example", false),
+            ("a.example", "x.b.example", true),
+            ("a.example", "y.b.example", true),
+            ("y.b.example", "z.b.example", false),
+            // The wildcard is for it, too.
+            ("y.b.example", "x.b.example", false),
+            ("x.b.example", "y.b.example", true),
+            ("x.b.example", "a.example", true),
+            // No certificate is for it.
+            ("a.example", "unknown.example", false),
+            ("a.example", "b.example", false),
+            // The first certificate is for unknown names.
+            ("unknown.example", "a.example", false),
+            ("unknown.example", "x.b.example", true),
+        ] {
+            assert_eq!(all.misdirects(asked, host), misdirected, "{asked} {host}");
         }
     }
 

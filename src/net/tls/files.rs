@@ -19,15 +19,29 @@ pub struct Opened {
     pub role: Role,
     /// Its name, for messages.
     pub path: PathBuf,
+    /// Of a certificate: the hosts it is for; none: it names them itself.
+    pub hosts: Option<Vec<String>>,
     /// The file.
     pub file: File,
+}
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The hosts it is for, in lower case, the empty one for clients that ask for no other host; none: the certificate names
+    /// them.
+    pub hosts: Option<Vec<String>>,
+    /// The chain.
+    pub chain: PathBuf,
+    /// The key, which may be the same file.
+    pub key: PathBuf,
 }
 
 /// Where certificates and keys are.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    /// Chain and key of each certificate; both may be the same file.
-    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// The certificates, the first for clients that ask for no host that another is for. Without any, one is made in memory.
+    pub certificates: Vec<Certificate>,
     /// Certificates of authorities.
     pub ca_files: Vec<PathBuf>,
     /// Folders of such.
@@ -73,8 +87,11 @@ impl Files {
     pub fn open(&self, kept: &Kept) -> Result<Vec<Opened>, Error> {
         let open = |role, path: &Path| open(role, path, kept);
         let mut opened = Vec::new();
-        for (chain, key) in &self.certificates {
-            opened.push(open(Role::Chain, chain)?);
+        for Certificate { hosts, chain, key } in &self.certificates {
+            opened.push(Opened {
+                hosts: hosts.clone(),
+                ..open(Role::Chain, chain)?
+            });
             opened.push(open(Role::Key, key)?);
         }
         for path in &self.ca_files {
@@ -105,6 +122,7 @@ fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened, Error> {
     Ok(Opened {
         role,
         path: path.to_owned(),
+        hosts: None,
         file,
     })
 }
@@ -176,7 +194,11 @@ mod tests {
         assert!(error.ends_with(": there is no file in it"), "{error}");
         let missing = folder.path().join("missing");
         let files = Files {
-            certificates: vec![(missing.clone(), missing)],
+            certificates: vec![Certificate {
+                hosts: None,
+                chain: missing.clone(),
+                key: missing,
+            }],
             ..Files::default()
         };
         let error = format!("{:#}", files.open(&Kept::default()).unwrap_err());

@@ -43,16 +43,11 @@ pub(super) struct Material {
     pub warnings: Vec<String>,
 }
 
-/// Reads the files. `hosts` are those of the certificates, in order; none: the certificate says it. A folder without
-/// certificates is a warning where somebody other than the authorities judges clients.
+/// Reads the files. A folder without certificates is a warning where somebody other than the authorities judges clients.
 ///
 /// # Errors
 /// One sentence that names option, file and reason.
-pub(super) fn read(
-    files: Vec<Opened>,
-    hosts: &[Option<String>],
-    judge: Option<Judge>,
-) -> Result<Material, Error> {
+pub(super) fn read(files: Vec<Opened>, judge: Option<Judge>) -> Result<Material, Error> {
     let mut material = Material::default();
     let mut chain = None;
     let mut folder_of = None;
@@ -60,20 +55,20 @@ pub(super) fn read(
         let failed = |flaw| Error::File(file.role, file.path.clone(), flaw);
         match file.role {
             Role::Chain => {
-                chain = Some((certificates(&file).map_err(failed)?, file.path.clone()));
+                let found = certificates(&file).map_err(failed)?;
+                chain = Some((found, file.path.clone(), file.hosts.clone()));
             }
             Role::Key => {
                 material.warnings.extend(readable_by_all(&file));
                 let key = private_key(&file).map_err(failed)?;
-                let (chain, path) = chain.take().ok_or(Error::KeyAlone)?;
+                let (chain, path, hosts) = chain.take().ok_or(Error::KeyAlone)?;
                 let own = parsed(&chain[0])
                     .map_err(|flaw| Error::File(Role::Chain, path.clone(), flaw))?;
                 if !is_of(&*key, &own) {
                     return Err(failed(Flaw::OtherKey(path)));
                 }
                 material.warnings.extend(out_of_time(&own, &path));
-                let host = hosts.get(material.certificates.len()).cloned().flatten();
-                let names = host.map_or_else(|| names(&own), |host| vec![host]);
+                let names = hosts.unwrap_or_else(|| names(&own));
                 let key = Arc::new(CertifiedKey::new(chain, key));
                 material.certificates.push(Certificate { names, key });
             }

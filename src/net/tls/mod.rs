@@ -23,14 +23,12 @@ use std::time::Duration;
 
 use self::files::Files;
 
+pub use self::certificates::CertificateNames;
 pub use self::server::{Accepted, Server};
 
 /// How TLS is spoken.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// For each certificate the host it is for, in lower case: empty for clients that ask for no other host, None if the
-    /// certificate names the hosts. Without any, a certificate is made in memory.
-    pub hosts: Vec<Option<String>>,
     /// Where certificates and keys are, for a core that opens them itself, because there is no master.
     pub files: Option<Files>,
     /// Whether HTTP/2 is offered.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::ServerConfig;
 
+use super::certificates::Certificates;
 use super::clients::Verifier;
 
 /// The configuration of a handshake.
@@ -11,6 +12,8 @@ use super::clients::Verifier;
 pub(super) struct Rules {
     /// Certificates, versions, and who remembers sessions.
     pub(super) config: Arc<ServerConfig>,
+    /// The certificates, and their names.
+    pub(super) certificates: Arc<Certificates>,
     /// What is asked of clients.
     pub(super) verifier: Option<Arc<Verifier>>,
 }

@@ -14,10 +14,10 @@ use tokio_rustls::rustls::server::{
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ServerConfig, version};
 
-use super::certificates::{Certificate, Certificates};
+use super::certificates::{Certificate, CertificateNames, Certificates};
 use super::clients::Verifier;
 use super::error::Error;
-use super::files::{Kept, Opened};
+use super::files::{self, Files, Kept, Opened};
 use super::handshake::{self, Handshakes};
 use super::rules::Rules;
 use super::{Settings, material, self_signed};
@@ -41,14 +41,25 @@ pub struct Server {
     sessions: Arc<dyn StoresServerSessions>,
     /// The certificate that was made in memory, made once.
     made: RefCell<Option<Arc<CertifiedKey>>>,
+    /// Where certificates and keys are, for a core that opens them itself.
+    files: RefCell<Option<Files>>,
     handshakes: Handshakes,
+}
+
+/// What is known of a connection after its handshake.
+#[derive(Debug)]
+pub struct Facts {
+    /// What the handshake has told.
+    pub tls: Rc<Tls>,
+    /// Which certificate is for which host, where there are several.
+    pub certificates: Option<CertificateNames>,
 }
 
 /// What has become of an accepted connection.
 #[derive(Debug)]
 pub enum Accepted {
     /// TLS is spoken.
-    Secure(Stream, Rc<Tls>),
+    Secure(Stream, Facts),
     /// The client speaks no TLS, as it seems but HTTP.
     Plain(Stream),
     /// There is nobody to answer any more.
@@ -64,6 +75,7 @@ impl Server {
     pub fn new(settings: Settings) -> io::Result<Self> {
         Ok(Server {
             handshakes: Handshakes::start(settings.handshake_timeout)?,
+            files: RefCell::new(settings.files.clone()),
             settings,
             provider: Arc::new(aws_lc_rs::default_provider()),
             rules: watch::Sender::new(None),
@@ -84,13 +96,13 @@ impl Server {
     /// # Errors
     /// One sentence that names option, file and reason.
     pub async fn load(&self, files: Vec<Opened>) -> Result<(), Error> {
-        let hosts = self.settings.hosts.clone();
         let judge = self.settings.clients.as_ref().map(|clients| clients.judge);
         let made = self.made.borrow().clone();
         // Hundreds of authorities take their time.
         let read = tokio::task::spawn_blocking(move || -> Result<_, Error> {
-            let mut material = material::read(files, &hosts, judge)?;
-            if hosts.is_empty() {
+            let mut material = material::read(files, judge)?;
+            let makes_one = material.certificates.is_empty();
+            if makes_one {
                 let certificate = match made {
                     Some(key) => Certificate {
                         names: Vec::new(),
@@ -100,14 +112,14 @@ impl Server {
                 };
                 material.certificates.push(certificate);
             }
-            Ok(material)
+            Ok((material, makes_one))
         });
         let read = read.await;
-        let material = read.map_err(|error| Error::Thread("reading", error))??;
+        let (material, makes_one) = read.map_err(|error| Error::Thread("reading", error))??;
         for warning in &material.warnings {
             ::log::warn!("{warning}");
         }
-        if let ([], [certificate]) = (&self.settings.hosts[..], &material.certificates[..])
+        if let (true, [certificate]) = (makes_one, &material.certificates[..])
             && self.made.borrow().is_none()
         {
             ::log::warn!(
@@ -121,18 +133,23 @@ impl Server {
         Ok(())
     }
 
-    /// Opens the files again and reads them, like [`Server::load`]. Does nothing if the settings name no files.
+    /// Opens the files again and reads them, like [`Server::load`]: with `certificates` in place of those before, if that is
+    /// given. Does nothing if the settings name no files.
     ///
     /// # Errors
     /// As [`Server::load`].
-    pub async fn reload(&self) -> Result<(), Error> {
-        let Some(files) = self.settings.files.clone() else {
+    pub async fn reload(&self, certificates: Option<Vec<files::Certificate>>) -> Result<(), Error> {
+        let Some(mut files) = self.files.borrow().clone() else {
             return Ok(());
         };
-        let opened = tokio::task::spawn_blocking(move || files.open(&Kept::default()));
+        files.certificates = certificates.unwrap_or(files.certificates);
+        let opening = files.clone();
+        let opened = tokio::task::spawn_blocking(move || opening.open(&Kept::default()));
         let opened = opened.await;
         let opened = opened.map_err(|error| Error::Thread("opening", error))??;
-        self.load(opened).await
+        self.load(opened).await?;
+        self.files.replace(Some(files));
+        Ok(())
     }
 
     fn rules(&self, material: material::Material) -> Result<Rules, Error> {
@@ -151,7 +168,8 @@ impl Server {
             Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier) as _),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Certificates(material.certificates)));
+        let certificates = Arc::new(Certificates(material.certificates));
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = match self.settings.http2 {
             true => vec![alpn::HTTP_2.to_vec(), alpn::HTTP_1_1.to_vec()],
             false => vec![alpn::HTTP_1_1.to_vec()],
@@ -160,6 +178,7 @@ impl Server {
         config.session_storage = Arc::clone(&self.sessions);
         Ok(Rules {
             config: Arc::new(config),
+            certificates,
             verifier,
         })
     }
@@ -186,10 +205,15 @@ impl Server {
     }
 
     async fn handshake(&self, stream: TcpStream, rules: Arc<Rules>) -> io::Result<Accepted> {
+        let certificates = CertificateNames::of(&rules.certificates);
         Ok(match self.handshakes.run(stream, rules).await? {
             handshake::Outcome::Secure(mut stream, tls) => {
                 stream.get_mut().0.register()?;
-                Accepted::Secure(Stream::Tls(stream), Rc::new(tls))
+                let facts = Facts {
+                    tls: Rc::new(tls),
+                    certificates,
+                };
+                Accepted::Secure(Stream::Tls(stream), facts)
             }
             handshake::Outcome::Plain(stream) => Accepted::Plain(Stream::Unregistered(stream)),
         })

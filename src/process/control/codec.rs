@@ -41,6 +41,10 @@ const LOAD: u8 = 26;
 const UNCONNECTED: u8 = 27;
 const BROKEN: u8 = 28;
 const SITE: u8 = 29;
+const HOST_LOG: u8 = 30;
+
+/// No host name has this byte.
+const BEFORE_HOST: u8 = b'\n';
 
 /// A message to the core: its bytes, and the descriptors that go with them.
 pub(super) fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
@@ -80,7 +84,13 @@ pub(super) fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
         ToCore::TlsFile(file) => {
             bytes.put_u8(TLS_FILE);
             bytes.put_u8(file.role);
-            bytes.put_slice(file.path.as_os_str().as_bytes());
+            let path = file.path.as_os_str().as_bytes();
+            bytes.put_u32_le(path.len() as u32);
+            bytes.put_slice(path);
+            for host in file.hosts.iter().flatten() {
+                bytes.put_u8(BEFORE_HOST);
+                bytes.put_slice(host.as_bytes());
+            }
             descriptors.push(file.file.as_raw_fd());
         }
         ToCore::ReadTls => bytes.put_u8(READ_TLS),
@@ -92,6 +102,11 @@ pub(super) fn encode(word: &ToCore) -> (Vec<u8>, Vec<RawFd>) {
             bytes.put_u8(REREAD);
             bytes.put_slice(logs.as_ref().err().map_or(&[], |why| why.as_bytes()));
             bytes.truncate(LONGEST);
+        }
+        ToCore::HostLog(key, file) => {
+            bytes.put_u8(HOST_LOG);
+            bytes.put_slice(key.as_bytes());
+            descriptors.push(file.as_raw_fd());
         }
         ToCore::Logs(files) => {
             let (there, files) = files.encode();
@@ -163,13 +178,21 @@ pub(super) fn read_incomplete(mut from: &[u8]) -> io::Result<Incomplete> {
             Ok(Incomplete::Worker(number))
         }
         TLS_FILE => {
-            let path = from.get(1..).ok_or_else(garbage)?;
-            Ok(Incomplete::TlsFile(OsStr::from_bytes(path).into()))
+            let (_, path) = role_and_path(&mut from)?;
+            Ok(Incomplete::TlsFile(path))
         }
-        LOGS => Ok(Incomplete::Logs),
+        LOGS | HOST_LOG => Ok(Incomplete::Logs),
         SITE => Ok(Incomplete::Site),
         _ => Err(garbage()),
     }
+}
+
+/// What a file of certificates or keys is for, and its name.
+fn role_and_path(from: &mut &[u8]) -> io::Result<(u8, PathBuf)> {
+    let role = from.try_get_u8().map_err(|_| garbage())?;
+    let length = from.try_get_u32_le().map_err(|_| garbage())?;
+    let path = from.split_off(..length as usize).ok_or_else(garbage)?;
+    Ok((role, PathBuf::from(OsStr::from_bytes(path))))
 }
 
 /// A message from the master.
@@ -203,9 +226,16 @@ pub(super) fn read_word(bytes: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<T
         NO_WORKERS => ToCore::NoWorkers,
         TLS_FILE => {
             let [file] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| garbage())?;
-            let role = from.try_get_u8().map_err(|_| garbage())?;
-            let path = PathBuf::from(OsStr::from_bytes(from));
-            ToCore::TlsFile(TlsFile { role, path, file })
+            let (role, path) = role_and_path(&mut from)?;
+            let hosts = from.split(|&byte| byte == BEFORE_HOST).skip(1);
+            let hosts = hosts.map(|host| String::from_utf8(host.to_vec()));
+            let hosts: Vec<_> = hosts.collect::<Result<_, _>>().map_err(|_| garbage())?;
+            ToCore::TlsFile(TlsFile {
+                role,
+                hosts: Some(hosts).filter(|hosts| !hosts.is_empty()),
+                path,
+                file,
+            })
         }
         READ_TLS => ToCore::ReadTls,
         SITE => {
@@ -218,6 +248,11 @@ pub(super) fn read_word(bytes: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<T
                 true => Ok(()),
                 false => Err(why.into_owned()),
             })
+        }
+        HOST_LOG => {
+            let [file] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| garbage())?;
+            let key = String::from_utf8(from.to_vec()).map_err(|_| garbage())?;
+            ToCore::HostLog(key, file)
         }
         LOGS => {
             let there = from.try_get_u8().map_err(|_| garbage())?;

@@ -67,6 +67,8 @@ pub enum ToCore {
     Reread(Result<(), String>),
     /// Log files, opened again.
     Logs(LogFiles),
+    /// The file of a log of virtual hosts, by the log's key: opened again, or for the hosts that `Site` brings.
+    HostLog(String, OwnedFd),
 }
 
 /// A file that the master has opened for the core to read: no process that runs the app holds what is in it.
@@ -74,6 +76,8 @@ pub enum ToCore {
 pub struct TlsFile {
     /// What it is for, as a number (`net::tls::files::Role`).
     pub role: u8,
+    /// The hosts that a certificate is for; none: it names them itself.
+    pub hosts: Option<Vec<String>>,
     /// Its name, for messages.
     pub path: PathBuf,
     /// The file, not yet read.

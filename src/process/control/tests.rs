@@ -21,7 +21,8 @@ fn words_arrive_in_order_with_their_descriptors() {
     master.tell(ToCore::Died(7)).unwrap();
     let file = TlsFile {
         role: 2,
-        path: PathBuf::from("/etc/key.pem"),
+        hosts: Some(vec!["a.example".to_owned(), String::new()]),
+        path: PathBuf::from("/etc/key\n.pem"),
         file: std::fs::File::open("/dev/null").unwrap().into(),
     };
     master.tell(ToCore::TlsFile(file)).unwrap();
@@ -43,7 +44,11 @@ fn words_arrive_in_order_with_their_descriptors() {
     assert!(matches!(heard(&core), Some(ToCore::Died(7))));
     match heard(&core) {
         Some(ToCore::TlsFile(file)) => {
-            assert_eq!((file.role, file.path.to_str()), (2, Some("/etc/key.pem")));
+            assert_eq!((file.role, file.path.to_str()), (2, Some("/etc/key\n.pem")));
+            assert_eq!(
+                file.hosts,
+                Some(vec!["a.example".to_owned(), String::new()])
+            );
         }
         word => panic!("{word:?}"),
     }

@@ -43,6 +43,9 @@ impl Master<'_> {
         if let Some(message) = &logs {
             ::log::error!("{message}");
         }
+        if self.core.has_certificates && self.roles.has_new_certificates() {
+            return logs;
+        }
         self.unread = None;
         self.read_certificates().or(logs)
     }

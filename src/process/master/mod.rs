@@ -71,6 +71,9 @@ pub trait Roles {
     /// One sentence.
     fn read_options(&mut self) -> Result<(), Error>;
 
+    /// Whether the options name other certificates than are in use, which [`Roles::use_options`] has the core read.
+    fn has_new_certificates(&self) -> bool;
+
     /// A new generation is tried from now on, with the file that was read last: its candidates load the apps that the file
     /// names.
     fn try_options(&mut self);

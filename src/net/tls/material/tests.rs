@@ -25,6 +25,7 @@ impl Folder {
             role,
             file: File::open(&path).unwrap(),
             path,
+            hosts: None,
         }
     }
 }
@@ -36,7 +37,7 @@ fn pair(names: &[&str]) -> (String, String) {
 }
 
 fn error(files: Vec<Opened>) -> String {
-    format!("{:#}", read(files, &[], None).unwrap_err())
+    format!("{:#}", read(files, None).unwrap_err())
 }
 
 #[test]
@@ -47,11 +48,13 @@ fn certificates_bring_their_names_and_chains() {
     let files = vec![
         folder.put(Role::Chain, "one", format!("text before\n{one}\n{two}")),
         folder.put(Role::Key, "one.key", one_key),
-        folder.put(Role::Chain, "two", format!("{two}{two_key}")),
+        Opened {
+            hosts: Some(vec!["d.example".to_owned()]),
+            ..folder.put(Role::Chain, "two", format!("{two}{two_key}"))
+        },
         folder.put(Role::Key, "two.again", format!("{two}{two_key}")),
     ];
-    let hosts = [None, Some("d.example".to_owned())];
-    let material = read(files, &hosts, None).unwrap();
+    let material = read(files, None).unwrap();
     let [one, two] = &material.certificates[..] else {
         panic!("two certificates");
     };
@@ -80,7 +83,7 @@ fn forms_of_keys() {
                 folder.put(Role::Chain, "c", chain),
                 folder.put(Role::Key, "k", key),
             ];
-            assert_eq!(read(files, &[], None).unwrap().certificates.len(), 1);
+            assert_eq!(read(files, None).unwrap().certificates.len(), 1);
         }
     }
 }
@@ -166,7 +169,7 @@ fn a_key_that_everybody_can_read_is_a_matter_of_warnings() {
         folder.put(Role::Key, "key", key),
     ];
     fs::set_permissions(&files[1].path, Permissions::from_mode(0o644)).unwrap();
-    let warnings = read(files, &[], None).unwrap().warnings;
+    let warnings = read(files, None).unwrap().warnings;
     assert_eq!(warnings.len(), 1);
     assert!(
         warnings[0].ends_with("/key: every user of this machine can read the key (mode 644)"),
@@ -187,7 +190,7 @@ fn time_is_a_matter_of_warnings() {
         files.push(folder.put(Role::Chain, name, certificate));
         files.push(folder.put(Role::Key, "key", key.serialize_pem()));
     }
-    let warnings = read(files, &[], None).unwrap().warnings;
+    let warnings = read(files, None).unwrap().warnings;
     assert_eq!(warnings.len(), 2);
     assert!(
         warnings[0].contains("/old: the certificate expired on Jan  1"),
@@ -209,10 +212,10 @@ fn authorities_of_a_folder_stand_among_other_files() {
             folder.put(Role::InFolder, "ca", format!("{one}{one}")),
         ]
     };
-    assert_eq!(read(files(), &[], None).unwrap().authorities.len(), 2);
+    assert_eq!(read(files(), None).unwrap().authorities.len(), 2);
     // Where a callback judges clients it is a warning.
     for judge in [Judge::App, Judge::Anything, Judge::Nothing] {
-        let warnings = read(vec![files().remove(0)], &[], Some(judge)).unwrap();
+        let warnings = read(vec![files().remove(0)], Some(judge)).unwrap();
         let warnings = warnings.warnings;
         assert!(warnings[0].ends_with("no file in it holds a certificate"));
     }
