@@ -37,6 +37,8 @@ pub enum Violation {
     },
     /// A claim word holds what neither side has written.
     ClaimOverwritten(u64),
+    /// A call was claimed before one that was sent earlier.
+    ClaimOrder(u64),
     /// A response to a request that was not claimed.
     NotClaimed(u64),
     /// A frame for a response that is not open.
@@ -107,6 +109,9 @@ impl fmt::Display for Violation {
             }
             Violation::ClaimOverwritten(id) => {
                 write!(f, "the claim word of request {id} was overwritten")
+            }
+            Violation::ClaimOrder(id) => {
+                write!(f, "request {id} was claimed before an earlier one")
             }
             Violation::NotClaimed(id) => {
                 write!(f, "a response to request {id}, which was not claimed")

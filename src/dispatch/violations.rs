@@ -316,6 +316,56 @@ fn what_a_broken_worker_had_not_claimed_goes_to_another() {
     });
 }
 
+/// Protects a call from waiting for as long as the first one at its worker takes: the claim of a later one was forged, so that it
+/// can't be taken back from there one after the other.
+#[test]
+fn a_call_before_a_forged_claim_goes_to_another() {
+    // The clock stands still, so that all calls are quick.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let mut world = World::new().await;
+        let submit = |token| world.dispatch.submit(request(token, Content::Empty), None);
+        let mut clients = Vec::new();
+        for id in 1..60 {
+            world.frame(HEAD, 200, id, &no_fields());
+            world.frame(END, 0, id, b"");
+            world.frame(IDLE, 0, 0, b"");
+            let held = || {
+                world
+                    .dispatch
+                    .workers
+                    .borrow()
+                    .get(1)
+                    .map(|worker| worker.waiting())
+            };
+            while held() != Some(0) {
+                tokio::task::yield_now().await;
+            }
+            assert!(world.worker.claim(id + 1));
+            clients.push(submit(id));
+        }
+        let (second, third) = (clients.pop().unwrap(), submit(60));
+        assert_eq!(world.dispatch.workers.borrow().waiting(), 2);
+        assert!(world.worker.claim(62), "the last one");
+        let (core, other) = pair().unwrap();
+        let other = RawEnd::open(other).unwrap();
+        let end = CoreEnd::open(core).unwrap();
+        world.dispatch.start_worker(2, 2, end, false);
+        other.send(&RawEnd::frame(IDLE, 0, 0, 0, b""), 0);
+        assert_eq!(world.violation(0).await, Violation::ClaimOrder(62));
+        let failed = timeout(Duration::from_secs(10), third.next()).await;
+        assert!(matches!(failed, Ok(Event::Failed)), "{failed:?}");
+        assert!(other.claim(1), "the call before it");
+        other.send(&RawEnd::frame(HEAD, 0, 200, 1, &no_fields()), 0);
+        let head = timeout(Duration::from_secs(10), second.next()).await;
+        assert!(matches!(head, Ok(Event::Head(..))), "{head:?}");
+    });
+}
+
 /// Protects a worker from waiting for ever: it gets no credit for a response that was cut, so it must learn that nobody reads it.
 #[test]
 fn a_worker_whose_file_was_lost_learns_that_nobody_reads() {

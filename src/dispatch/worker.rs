@@ -125,6 +125,11 @@ impl Worker {
         matches!(self.stage, Stage::Serving) && self.held.is_empty() && !self.is_starved()
     }
 
+    /// Whether it is a candidate that has loaded its app and has no call.
+    pub(super) fn can_be_checked(&self) -> bool {
+        matches!(self.stage, Stage::Candidate { loaded: true }) && self.held.is_empty()
+    }
+
     /// Whether writers that its app keeps hold all slots of the channel.
     pub(super) fn is_starved(&self) -> bool {
         self.end.is_full()
@@ -517,12 +522,22 @@ impl Worker {
             let Some(last) = self.held.back() else { break };
             let (id, call) = (last.id, last.call.clone());
             if !self.revoke(id) {
+                self.check_claim_order(id);
                 break;
             }
             taken.push(call);
         }
         taken.reverse();
         taken
+    }
+
+    /// A worker claims calls in the order in which they were sent: where it has claimed `id`, it has claimed all before it. Without
+    /// this check the calls before a forged claim would wait there as long as its first call takes.
+    fn check_claim_order(&mut self, id: u64) {
+        let mut before = self.held.iter().take_while(|held| held.id != id);
+        if before.any(|held| self.end.claim(held.id) == Claim::Offered) {
+            self.breaks(Violation::ClaimOrder(id));
+        }
     }
 
     /// Takes back all calls that it has not claimed, the oldest first.
