@@ -3,5 +3,5 @@
 #![forbid(unsafe_code)]
 
 fn main() {
-    std::process::exit(gepok::entry::command(std::env::args_os().skip(1)));
+    std::process::exit(gepok::entry::command::run(std::env::args_os().skip(1)));
 }
