@@ -67,7 +67,7 @@ fn understood_config(options: &Options) -> Result<Config, String> {
 fn config(options: &Options) -> anyhow::Result<Config> {
     let variable = |name: &str| std::env::var(name).ok();
     let activated = socket_activation::sockets(options, std::process::id(), variable)?;
-    Config::resolve_with(options, activated)
+    Ok(Config::resolve_with(options, activated)?)
 }
 
 fn mistake(message: &dyn std::fmt::Display) -> i32 {

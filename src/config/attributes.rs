@@ -1,6 +1,6 @@
 //! Options from Perl: names and values as plain strings, in order.
 
-use anyhow::{Result, bail};
+use super::error::{Error, Result};
 
 use super::table::{self, Entry, Opt};
 use super::{Options, ParsedOptions, file};
@@ -29,7 +29,7 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(
     if let Some(text) = options.vhosts_text.take() {
         let document = file::parse("", &text);
         if let Some(error) = document.errors.into_iter().next() {
-            bail!("option 'vhosts': {error}");
+            return Err(Error::option("vhosts", format!("{error}")));
         }
         options.vhosts = document.vhosts;
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use super::error::{Error, Result};
 
 use super::address::{self, Place, Port, Tcp, WILDCARD};
 use super::options::{Http2, Options};
@@ -259,10 +259,10 @@ fn server(options: &Options) -> Result<Option<String>> {
     for (option, text) in [("product_name", name), ("product_version", version)] {
         let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
         if !text.bytes().all(plain) || text.trim() != text {
-            bail!(
-                "option '{option}': '{}' can't stand in a header field",
-                text.escape_debug()
-            );
+            return Err(Error::option(
+                option,
+                format!("'{}' can't stand in a header field", text.escape_debug()),
+            ));
         }
     }
     Ok(match (name.as_str(), version.as_str()) {
@@ -297,11 +297,14 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
         .for_each(&mut add);
     options.http_ports.iter().map(plain).for_each(&mut add);
     if let Some(both) = both(options) {
-        bail!(
-            "option 'https_ports': {}:{} is also among 'http_ports'",
-            address::bracketed(&both.host),
-            both.port
-        );
+        return Err(Error::option(
+            "https_ports",
+            format!(
+                "{}:{} is also among 'http_ports'",
+                address::bracketed(&both.host),
+                both.port
+            ),
+        ));
     }
     let https_ports = options.tls.https_ports.iter();
     https_ports.map(secure).for_each(&mut add);
@@ -344,7 +347,9 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
         }
         // The words are those of Gepok 0.292.
         None if all.is_empty() => {
-            bail!("Please specify at least one HTTP/HTTPS/Unix socket port")
+            return Err(Error::Missing(
+                "Please specify at least one HTTP/HTTPS/Unix socket port",
+            ));
         }
         _ => {}
     }
@@ -357,7 +362,9 @@ fn single(options: &Options) -> Result<Option<Tcp>> {
     let port = match (options.port, &options.host, options.default_port) {
         (Some(port), _, _) => port,
         (None, Some(_), Some(port)) if !elsewhere => port,
-        (None, Some(host), None) if !elsewhere => bail!("option 'host': '{host}' needs a 'port'"),
+        (None, Some(host), None) if !elsewhere => {
+            return Err(Error::option("host", format!("'{host}' needs a 'port'")));
+        }
         _ => return Ok(None),
     };
     Ok(Some(Tcp {
@@ -369,7 +376,7 @@ fn single(options: &Options) -> Result<Option<Tcp>> {
 fn narrow(port: u32) -> Result<u16> {
     match u16::try_from(port) {
         Ok(port) => Ok(port),
-        Err(_) => bail!("option 'port': '{port}' is no TCP port"),
+        Err(_) => Err(Error::option("port", format!("'{port}' is no TCP port"))),
     }
 }
 
@@ -434,15 +441,16 @@ fn unix_path(path: &Path) -> (PathBuf, bool) {
 fn checked(path: &Path, option: &str) -> Result<PathBuf> {
     let shown = path.display().to_string();
     if path.as_os_str().len() > PATH_LIMIT {
-        bail!(
-            "option '{option}': '{shown}' is longer than the {PATH_LIMIT} bytes a socket's path may have"
-        );
+        return Err(Error::option(
+            option,
+            format!("'{shown}' is longer than the {PATH_LIMIT} bytes a socket's path may have"),
+        ));
     }
     if shown.contains('\0') {
-        bail!(
-            "option '{option}': '{}' has a zero byte",
-            shown.escape_debug()
-        );
+        return Err(Error::option(
+            option,
+            format!("'{}' has a zero byte", shown.escape_debug()),
+        ));
     }
     Ok(path.to_owned())
 }

@@ -3,7 +3,7 @@
 //! They stand for all places that options name. Of https_ports only those count which name one of them: there TLS is
 //! spoken.
 
-use anyhow::{Result, bail};
+use super::error::{Error, Result};
 
 use super::address::{self, Port, Tcp, WILDCARD};
 use super::options::Options;
@@ -43,7 +43,10 @@ fn starter(options: &Options, ports: &str) -> Result<Vec<Listener>> {
     for part in ports.split(';').filter(|part| !part.is_empty()) {
         let parted = part.split_once('=');
         let Some((place, Ok(fd))) = parted.map(|(place, fd)| (place, fd.parse())) else {
-            bail!("SERVER_STARTER_PORT: '{part}' is not of the form place=descriptor");
+            return Err(Error::variable(
+                "SERVER_STARTER_PORT",
+                format!("'{part}' is not of the form place=descriptor"),
+            ));
         };
         let mut listener = activated(fd, Some("0"), Some(place));
         if let Some(tcp) = address::tcp(place) {
@@ -62,14 +65,17 @@ fn starter(options: &Options, ports: &str) -> Result<Vec<Listener>> {
         listeners.push(listener);
     }
     if listeners.is_empty() {
-        bail!("SERVER_STARTER_PORT names no socket");
+        return Err(Error::variable("SERVER_STARTER_PORT", "names no socket"));
     }
     if let Some(missing) = secure.first() {
-        bail!(
-            "option 'https_ports': start_server has opened no {}:{}",
-            address::bracketed(&missing.tcp.host),
-            missing.tcp.port
-        );
+        return Err(Error::option(
+            "https_ports",
+            format!(
+                "start_server has opened no {}:{}",
+                address::bracketed(&missing.tcp.host),
+                missing.tcp.port
+            ),
+        ));
     }
     Ok(listeners)
 }
@@ -82,7 +88,10 @@ fn is_same(https: &Tcp, opened: &Tcp) -> bool {
 /// So many descriptors from [`FIRST`] on, and their names, separated by colons: `https` is TLS.
 fn systemd(count: &str, names: &str) -> Result<Option<Vec<Listener>>> {
     let Ok(count @ 0..=1024) = count.parse::<i32>() else {
-        bail!("LISTEN_FDS: '{count}' is no number of descriptors");
+        return Err(Error::variable(
+            "LISTEN_FDS",
+            format!("'{count}' is no number of descriptors"),
+        ));
     };
     let mut names = names.split(':');
     let listeners = (FIRST..FIRST + count).map(|fd| {

@@ -19,7 +19,7 @@ mod tls;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use super::error::{Error, Result};
 
 use super::address::{self, Address, Port};
 use super::options::Options;
@@ -230,44 +230,73 @@ impl Opt {
         match self.kind {
             Kind::Flag(set) => match flag(text) {
                 Some(value) => set(options, value),
-                None => bail!("option '{name}': '{text}' is neither yes (1) nor no (0)"),
+                None => {
+                    return Err(Error::option(
+                        name,
+                        format!("'{text}' is neither yes (1) nor no (0)"),
+                    ));
+                }
             },
             Kind::Integer(min, max, set) => match integer(text, min, max) {
                 Some(value) => set(options, value),
                 None => {
-                    bail!("option '{name}': '{text}' is not a whole number from {min} to {max}")
+                    return Err(Error::option(
+                        name,
+                        format!("'{text}' is not a whole number from {min} to {max}"),
+                    ));
                 }
             },
             Kind::Seconds(set) => match seconds(text) {
                 Some(value) => set(options, value),
-                None => bail!("option '{name}': '{text}' is not a number of seconds"),
+                None => {
+                    return Err(Error::option(
+                        name,
+                        format!("'{text}' is not a number of seconds"),
+                    ));
+                }
             },
             Kind::Mode(set) => match mode(text) {
                 Some(value) => set(options, value),
-                None => bail!("option '{name}': '{text}' is not an octal number from 0 to 777"),
+                None => {
+                    return Err(Error::option(
+                        name,
+                        format!("'{text}' is not an octal number from 0 to 777"),
+                    ));
+                }
             },
             Kind::Names(set) => items(text)
                 .flat_map(str::split_whitespace)
                 .for_each(|item| set(options, item.to_owned())),
             Kind::Bytes(set) => match bytes(text) {
                 Some(value) => set(options, value),
-                None => bail!(
-                    "option '{name}': '{text}' is not a number of bytes, as 1000000, 500K, 300M or 1.5G"
-                ),
+                None => {
+                    return Err(Error::option(
+                        name,
+                        format!(
+                            "'{text}' is not a number of bytes, as 1000000, 500K, 300M or 1.5G"
+                        ),
+                    ));
+                }
             },
             Kind::Text(set) | Kind::Texts(set) | Kind::Source(set) => {
                 set(options, text.to_owned());
             }
             Kind::Host(set) => match address::host(text) {
                 Some(value) => set(options, value),
-                None => bail!("option '{name}': '{text}' is not a host name or address"),
+                None => {
+                    return Err(Error::option(
+                        name,
+                        format!("'{text}' is not a host name or address"),
+                    ));
+                }
             },
             Kind::Ports(set) => {
                 for item in items(text) {
                     let Some(value) = address::port(item) else {
-                        bail!(
-                            "option '{name}': '{item}' is not of the form N, :N, *:N, host:N or [v6]:N"
-                        );
+                        return Err(Error::option(
+                            name,
+                            format!("'{item}' is not of the form N, :N, *:N, host:N or [v6]:N"),
+                        ));
                     };
                     set(options, value);
                 }
@@ -275,7 +304,10 @@ impl Opt {
             Kind::Paths(set) => {
                 for item in items(text) {
                     if !item.starts_with('/') {
-                        bail!("option '{name}': '{item}' is not an absolute path");
+                        return Err(Error::option(
+                            name,
+                            format!("'{item}' is not an absolute path"),
+                        ));
                     }
                     set(options, PathBuf::from(item));
                 }
@@ -283,9 +315,10 @@ impl Opt {
             Kind::Addresses(set) => match address::any(text) {
                 Some(value) => set(options, value),
                 None => {
-                    bail!(
-                        "option '{name}': '{text}' is not host:port, :port, host:port:ssl or a path"
-                    )
+                    return Err(Error::option(
+                        name,
+                        format!("'{text}' is not host:port, :port, host:port:ssl or a path"),
+                    ));
                 }
             },
             Kind::Code(set) if text == CODE => set(options),
@@ -293,9 +326,17 @@ impl Opt {
             Kind::CodeOrConstant(set) if matches!(text, "0" | "1") => {
                 set(options, Some(text == "1"));
             }
-            Kind::Code(_) => bail!("option '{name}': '{text}' is not a code reference"),
+            Kind::Code(_) => {
+                return Err(Error::option(
+                    name,
+                    format!("'{text}' is not a code reference"),
+                ));
+            }
             Kind::CodeOrConstant(_) => {
-                bail!("option '{name}': '{text}' is neither a code reference nor 0 or 1")
+                return Err(Error::option(
+                    name,
+                    format!("'{text}' is neither a code reference nor 0 or 1"),
+                ));
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use crate::config::options::{self, Options};
 
@@ -86,10 +86,13 @@ impl FilePath {
     fn usual(options: &Options, what: &str) -> Result<FilePath> {
         let name = super::name(options);
         if name.contains(['/', '\0']) {
-            bail!(
-                "option 'name': '{}' can't be part of the {what} file's path, so option '{what}_path' is needed",
-                name.escape_debug()
-            );
+            return Err(Error::option(
+                "name",
+                format!(
+                    "'{}' can't be part of the {what} file's path, so option '{what}_path' is needed",
+                    name.escape_debug()
+                ),
+            ));
         }
         Ok(FilePath::Usual(format!("{name}.{what}")))
     }

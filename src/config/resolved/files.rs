@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use crate::coding::{self, Coding, Types};
 use crate::config::options::{self, Options};
@@ -123,10 +123,15 @@ pub(super) fn files(options: &Options) -> Result<Files> {
             "owner" => Symlinks::Owner,
             "inside" => Symlinks::Inside,
             "follow" => Symlinks::Follow,
-            text => bail!(
-                "option 'symlinks': '{}' is not none, owner, inside or follow",
-                text.escape_debug()
-            ),
+            text => {
+                return Err(Error::option(
+                    "symlinks",
+                    format!(
+                        "'{}' is not none, owner, inside or follow",
+                        text.escape_debug()
+                    ),
+                ));
+            }
         },
         cache_control: field_value("cache_control", &said.cache_control)?,
         headers: Vec::new(),
@@ -172,10 +177,15 @@ fn codings(said: &options::Files) -> Result<Vec<Coding>> {
                 codings = vec![Coding::Zstd, Coding::Brotli, Coding::Gzip];
             }
             ("none" | "0" | "no", None) if said.compress.len() == 1 => {}
-            _ => bail!(
-                "option 'compress': '{}' is not all, none, zstd, br or gzip",
-                name.escape_debug()
-            ),
+            _ => {
+                return Err(Error::option(
+                    "compress",
+                    format!(
+                        "'{}' is not all, none, zstd, br or gzip",
+                        name.escape_debug()
+                    ),
+                ));
+            }
         }
     }
     Ok(codings)
@@ -184,10 +194,13 @@ fn codings(said: &options::Files) -> Result<Vec<Coding>> {
 fn coding(said: &options::Files, codings: Vec<Coding>) -> Result<coding::Settings> {
     let mut names = said.compress_types.iter();
     if let Some(name) = names.find(|name| !Types::is_name(name)) {
-        bail!(
-            "option 'compress_types': '{}' is not a media type, such as text/html or text/*",
-            name.escape_debug()
-        );
+        return Err(Error::option(
+            "compress_types",
+            format!(
+                "'{}' is not a media type, such as text/html or text/*",
+                name.escape_debug()
+            ),
+        ));
     }
     let lower = |name: &String| name.to_ascii_lowercase();
     Ok(coding::Settings {
@@ -203,10 +216,10 @@ fn coding(said: &options::Files, codings: Vec<Coding>) -> Result<coding::Setting
 // /PATH=DIR
 fn directory(option: &'static str, text: &str, fallback: Fallback) -> Result<Directory> {
     let Some((url, path)) = text.split_once('=').filter(|(url, _)| is_url(url)) else {
-        bail!(
-            "option '{option}': '{}' is not of the form /PATH=DIR",
-            text.escape_debug()
-        );
+        return Err(Error::option(
+            option,
+            format!("'{}' is not of the form /PATH=DIR", text.escape_debug()),
+        ));
     };
     Ok(Directory {
         option,
@@ -224,7 +237,10 @@ pub(super) fn is_url(url: &str) -> bool {
 
 pub(super) fn path_of(option: &str, path: &str) -> Result<PathBuf> {
     if path.is_empty() || path.contains('\0') {
-        bail!("option '{option}': '{}' is not a path", path.escape_debug());
+        return Err(Error::option(
+            option,
+            format!("'{}' is not a path", path.escape_debug()),
+        ));
     }
     Ok(PathBuf::from(path))
 }
@@ -236,24 +252,32 @@ fn fallback(said: &options::Files) -> Result<Option<Fallback>> {
         Some("404") => Some(Fallback::NotFound),
         Some(path) if is_url(path) && !path.ends_with('/') => {
             if said.documents.is_none() {
-                bail!("option 'fallback': '{path}' is below 'documents', which is not there");
+                return Err(Error::option(
+                    "fallback",
+                    format!("'{path}' is below 'documents', which is not there"),
+                ));
             }
             Some(Fallback::File(path.to_owned()))
         }
-        Some(text) => bail!(
-            "option 'fallback': '{}' is not app, 404 or a path such as /index.html",
-            text.escape_debug()
-        ),
+        Some(text) => {
+            return Err(Error::option(
+                "fallback",
+                format!(
+                    "'{}' is not app, 404 or a path such as /index.html",
+                    text.escape_debug()
+                ),
+            ));
+        }
     })
 }
 
 fn index(said: &options::Files) -> Result<Vec<String>> {
     let is_name = |name: &str| !matches!(name, "." | "..") && !name.contains(['/', '\0']);
     if let Some(name) = said.index.iter().find(|name| !is_name(name)) {
-        bail!(
-            "option 'index_file': '{}' is not the name of a file",
-            name.escape_debug()
-        );
+        return Err(Error::option(
+            "index_file",
+            format!("'{}' is not the name of a file", name.escape_debug()),
+        ));
     }
     Ok(match said.index.as_slice() {
         [] => vec!["index.html".to_owned()],
@@ -265,10 +289,10 @@ fn index(said: &options::Files) -> Result<Vec<String>> {
 pub(super) fn field_value(option: &str, text: &str) -> Result<String> {
     let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
     if !text.bytes().all(plain) || text.trim() != text {
-        bail!(
-            "option '{option}': '{}' can't stand in a header field",
-            text.escape_debug()
-        );
+        return Err(Error::option(
+            option,
+            format!("'{}' can't stand in a header field", text.escape_debug()),
+        ));
     }
     Ok(text.to_owned())
 }
@@ -276,10 +300,10 @@ pub(super) fn field_value(option: &str, text: &str) -> Result<String> {
 fn charset(text: &str) -> Result<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte);
     if !text.bytes().all(plain) {
-        bail!(
-            "option 'charset': '{}' is not the name of a charset",
-            text.escape_debug()
-        );
+        return Err(Error::option(
+            "charset",
+            format!("'{}' is not the name of a charset", text.escape_debug()),
+        ));
     }
     Ok(text.to_owned())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use super::super::options::Options;
 use super::limit;
@@ -56,10 +56,15 @@ pub(super) fn life(options: &Options) -> Result<(super::Workers, Life)> {
         None => MAX_CLIENTS.max(workers.start),
     };
     let max_spare = match said.max_spare_servers {
-        Some(most) if most < said.min_spare_servers => bail!(
-            "option 'max_spare_servers': {most} is less than min_spare_servers, {}",
-            said.min_spare_servers
-        ),
+        Some(most) if most < said.min_spare_servers => {
+            return Err(Error::option(
+                "max_spare_servers",
+                format!(
+                    "{most} is less than min_spare_servers, {}",
+                    said.min_spare_servers
+                ),
+            ));
+        }
         Some(most) => most,
         None => workers.start.max(said.min_spare_servers),
     };
@@ -84,7 +89,10 @@ fn requests(options: &Options) -> Result<Option<(u32, u32)>> {
         options.max_requests_per_child,
     );
     if least > most {
-        bail!("option 'min_reqs_per_child': {least} is more than max_requests_per_child, {most}");
+        return Err(Error::option(
+            "min_reqs_per_child",
+            format!("{least} is more than max_requests_per_child, {most}"),
+        ));
     }
     Ok(match (least, most) {
         (_, 0) => None,

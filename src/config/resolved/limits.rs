@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use crate::config::options;
 
@@ -80,9 +80,12 @@ pub(super) fn limits(said: &options::Limits) -> Result<Limits> {
 fn memory(option: &str, size: u64) -> Result<usize> {
     const MOST: u64 = 256 * 1024;
     match usize::try_from(size) {
-        Ok(0) => bail!("option '{option}': 0 would refuse every request"),
+        Ok(0) => Err(Error::option(option, "0 would refuse every request")),
         Ok(size) if size as u64 <= MOST => Ok(size),
-        _ => bail!("option '{option}': {size} is more than the 256K that it may be"),
+        _ => Err(Error::option(
+            option,
+            format!("{size} is more than the 256K that it may be"),
+        )),
     }
 }
 
@@ -90,10 +93,10 @@ fn spool_dir(said: &Option<String>) -> Result<Option<PathBuf>> {
     match said.as_deref() {
         None => Ok(None),
         Some(path) if path.starts_with('/') && !path.contains('\0') => Ok(Some(path.into())),
-        Some(path) => bail!(
-            "option 'spool_dir': '{}' is not an absolute path",
-            path.escape_debug()
-        ),
+        Some(path) => Err(Error::option(
+            "spool_dir",
+            format!("'{}' is not an absolute path", path.escape_debug()),
+        )),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the options about logs mean.
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use super::super::options::Options;
 
@@ -56,11 +56,16 @@ pub(super) fn logging(options: &Options, name: &str) -> Result<Logging> {
             .find(|known| known.eq_ignore_ascii_case(level))
         {
             Some(level) => Some(level),
-            None => bail!(
-                "option 'log_level': '{}' is not one of {}",
-                level.escape_debug(),
-                LEVELS.join(", ")
-            ),
+            None => {
+                return Err(Error::option(
+                    "log_level",
+                    format!(
+                        "'{}' is not one of {}",
+                        level.escape_debug(),
+                        LEVELS.join(", ")
+                    ),
+                ));
+            }
         },
     };
     Ok(Logging {

@@ -1,6 +1,6 @@
 //! What the options about proxies in front mean.
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use crate::config::options;
 use crate::semantics::networks::Networks;
@@ -25,19 +25,22 @@ pub(super) fn proxies(options: &options::Proxies) -> Result<Proxies> {
     let mut trusted = Networks::default();
     for word in &options.trusted {
         if !trusted.add(word) {
-            bail!(
-                "option 'trusted_proxies': '{}' is not an address, a network as 192.0.2.0/24, unix:, loopback or private",
-                word.escape_debug()
-            );
+            return Err(Error::option(
+                "trusted_proxies",
+                format!(
+                    "'{}' is not an address, a network as 192.0.2.0/24, unix:, loopback or private",
+                    word.escape_debug()
+                ),
+            ));
         }
     }
     let header = options.header.as_deref().unwrap_or(HEADER);
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if header.is_empty() || !header.bytes().all(token) {
-        bail!(
-            "option 'forwarded_header': '{}' is not the name of a field",
-            header.escape_debug()
-        );
+        return Err(Error::option(
+            "forwarded_header",
+            format!("'{}' is not the name of a field", header.escape_debug()),
+        ));
     }
     Ok(Proxies {
         trusted: (!options.trusted.is_empty()).then_some(trusted),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use super::super::options::Options;
 
@@ -27,10 +27,13 @@ pub(super) fn reload(options: &Options) -> Result<Reload> {
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
         let plain = path.bytes().all(fits);
         if !path.starts_with('/') || !plain || path.len() > 4096 {
-            bail!(
-                "option 'check_path': '{}' is not a path as it stands in a request",
-                path.escape_debug()
-            );
+            return Err(Error::option(
+                "check_path",
+                format!(
+                    "'{}' is not a path as it stands in a request",
+                    path.escape_debug()
+                ),
+            ));
         }
     }
     Ok(Reload {

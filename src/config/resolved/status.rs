@@ -1,6 +1,6 @@
 //! What the options about the status page mean.
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use super::super::options::Options;
 use crate::semantics::networks::Networks;
@@ -21,10 +21,15 @@ pub(super) fn status(options: &Options) -> Result<Option<Status>> {
         match word.as_str() {
             "all" => allowed = Networks::all(),
             text if allowed.add(text) => {}
-            text => bail!(
-                "option 'status_allow': '{}' is not an address, a network as 192.0.2.0/24, unix: or all",
-                text.escape_debug()
-            ),
+            text => {
+                return Err(Error::option(
+                    "status_allow",
+                    format!(
+                        "'{}' is not an address, a network as 192.0.2.0/24, unix: or all",
+                        text.escape_debug()
+                    ),
+                ));
+            }
         }
     }
     if options.status_allow.is_empty() {
@@ -37,10 +42,10 @@ pub(super) fn status(options: &Options) -> Result<Option<Status>> {
     // It is compared with request targets as they are sent, so that an escape would match one spelling of several.
     let fits = |byte: u8| byte.is_ascii_graphic() && !b"?#%".contains(&byte);
     if !path.starts_with('/') || !path.bytes().all(fits) {
-        bail!(
-            "option 'status_path': '{}' is not a path as /server-status",
-            path.escape_debug()
-        );
+        return Err(Error::option(
+            "status_path",
+            format!("'{}' is not a path as /server-status", path.escape_debug()),
+        ));
     }
     Ok(Some(Status { path, allowed }))
 }

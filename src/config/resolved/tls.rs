@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use super::super::error::{Error, Result};
 
 use super::limit;
 use crate::config::options::{Tls as Said, VerifyCallback};
@@ -62,7 +62,9 @@ pub(super) fn tls(said: &Said, of_hosts: Vec<Certificate>) -> Result<Tls> {
     let mut certificates = certificates(said)?;
     certificates.extend(of_hosts);
     if certificates.is_empty() && !said.self_signed {
-        bail!("HTTPS needs option 'ssl_cert_file', or 'ssl_self_signed' for development");
+        return Err(Error::Missing(
+            "HTTPS needs option 'ssl_cert_file', or 'ssl_self_signed' for development",
+        ));
     }
     Ok(Tls {
         certificates,
@@ -76,10 +78,13 @@ pub(super) fn of_host(said: &Said, names: &[String]) -> Result<Vec<Certificate>>
     let mut certificates = certificates(said)?;
     for certificate in &mut certificates {
         if let Some(hosts) = certificate.hosts.replace(names.to_vec()) {
-            bail!(
-                "option 'ssl_cert_file': '{}=' names a host, and that of a virtual host is for its names",
-                hosts.join(", ")
-            );
+            return Err(Error::option(
+                "ssl_cert_file",
+                format!(
+                    "'{}=' names a host, and that of a virtual host is for its names",
+                    hosts.join(", ")
+                ),
+            ));
         }
     }
     Ok(certificates)
@@ -91,10 +96,16 @@ fn clients(said: &Said) -> Result<Option<Clients>> {
     }
     let none = said.ca_file.is_empty() && said.ca_path.is_empty();
     if none && said.verify_callback.is_none() {
-        bail!("option 'ssl_verify_mode' needs 'ssl_ca_file' or 'ssl_ca_path'");
+        return Err(Error::needs(
+            "ssl_verify_mode",
+            "'ssl_ca_file' or 'ssl_ca_path'",
+        ));
     }
     if none && !said.crl_file.is_empty() {
-        bail!("option 'ssl_crl_file' needs 'ssl_ca_file' or 'ssl_ca_path'");
+        return Err(Error::needs(
+            "ssl_crl_file",
+            "'ssl_ca_file' or 'ssl_ca_path'",
+        ));
     }
     let paths = |texts: &[String]| texts.iter().map(PathBuf::from).collect();
     Ok(Some(Clients {
@@ -110,15 +121,18 @@ fn certificates(said: &Said) -> Result<Vec<Certificate>> {
     let chains: Vec<_> = said.cert_file.iter().map(|text| named(text)).collect();
     let keys: Vec<_> = said.key_file.iter().map(|text| named(text)).collect();
     if chains.is_empty() && !keys.is_empty() {
-        bail!("option 'ssl_key_file' needs 'ssl_cert_file'");
+        return Err(Error::needs("ssl_key_file", "'ssl_cert_file'"));
     }
     let by_name = keys.iter().any(|(host, _)| host.is_some());
     if !by_name && keys.len() > 1 && keys.len() != chains.len() {
-        bail!(
-            "option 'ssl_key_file': there are {} keys for {} certificates",
-            keys.len(),
-            chains.len()
-        );
+        return Err(Error::option(
+            "ssl_key_file",
+            format!(
+                "there are {} keys for {} certificates",
+                keys.len(),
+                chains.len()
+            ),
+        ));
     }
     let mut certificates = Vec::new();
     for (number, (host, chain)) in chains.iter().enumerate() {
@@ -126,7 +140,12 @@ fn certificates(said: &Said) -> Result<Vec<Certificate>> {
             [] => chain,
             keys if by_name => match keys.iter().find(|(other, _)| other == host) {
                 Some((_, key)) => key,
-                None => bail!("option 'ssl_key_file': there is no key for the certificate {chain}"),
+                None => {
+                    return Err(Error::option(
+                        "ssl_key_file",
+                        format!("there is no key for the certificate {chain}"),
+                    ));
+                }
             },
             [(_, key)] => key,
             keys => &keys[number].1,
@@ -139,7 +158,10 @@ fn certificates(said: &Said) -> Result<Vec<Certificate>> {
     }
     for (host, key) in &keys {
         if by_name && !chains.iter().any(|(other, _)| other == host) {
-            bail!("option 'ssl_cert_file': there is no certificate for the key {key}");
+            return Err(Error::option(
+                "ssl_cert_file",
+                format!("there is no certificate for the key {key}"),
+            ));
         }
     }
     // IO::Socket::SSL's default.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use super::super::error::{Error, Result};
 
 use super::super::options::Options;
 use super::super::source::Source;
@@ -113,8 +113,9 @@ pub(super) fn vhosts(options: &Options) -> Result<Vec<Vhost>> {
         ("fallback", files.fallback.is_some()),
     ];
     match own.iter().find(|(_, said)| *said) {
-        Some((name, _)) if !vhosts.is_empty() => Err(anyhow!(
-            "option '{name}': there are virtual hosts, so it has to stand in one of them"
+        Some((name, _)) if !vhosts.is_empty() => Err(Error::option(
+            name,
+            "there are virtual hosts, so it has to stand in one of them",
         )),
         _ => Ok(vhosts),
     }
@@ -128,8 +129,8 @@ pub(super) fn certificates(vhosts: &[Vhost]) -> Vec<Certificate> {
     all.flat_map(|vhost| vhost.certificates.clone()).collect()
 }
 
-fn wrong(source: &Source, why: String) -> anyhow::Error {
-    source.error(why).into()
+fn wrong(source: &Source, why: String) -> Error {
+    source.error(why)
 }
 
 fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
@@ -331,10 +332,9 @@ fn with(own: &mut Options, said: &[vhost::HostOption]) -> Result<Files> {
 }
 
 /// Where the option was said that the error is about.
-fn place<'s>(said: &'s [vhost::HostOption], error: &anyhow::Error) -> Option<&'s Source> {
-    let message = error.to_string();
+fn place<'s>(said: &'s [vhost::HostOption], error: &Error) -> Option<&'s Source> {
     let mut options = said.iter();
-    let named = options.find(|(name, ..)| message.starts_with(&format!("option '{name}'")));
+    let named = options.find(|(name, ..)| error.names(name));
     named.map(|(_, _, source)| source)
 }
 
