@@ -8,10 +8,12 @@ use Carp         ();
 use Scalar::Util ();
 use overload     ();
 
+use Gepok::Start ();
+
 our $VERSION = '0.300';
 
-# Process, folder and arguments of the start: for relative paths, and for a restart by signal.
-my @STARTED = _started();
+# For relative paths, and for a restart by signal.
+my @STARTED = Gepok::Start::command();
 
 # Made of the option table, as Gepok::Options is.
 my @ATTRIBUTES = qw(
@@ -142,27 +144,8 @@ for my $name (@ATTRIBUTES) {
 sub new {
     my $class = shift;
     my %attrs = @_ == 1 && ref $_[0] eq 'HASH' ? %{ $_[0] } : @_;
-    $attrs{_handed_in} ||= _handed_in();
+    $attrs{_handed_in} ||= Gepok::Start::sockets();
     return bless \%attrs, $class;
-}
-
-# Copies of the sockets that a supervisor has handed in, by their numbers: the program may close what it has opened on them.
-sub _handed_in {
-    my %copies;
-    # A server that restarts has its sockets already.
-    return \%copies if defined $ENV{GEPOK_HANDOVER};
-    my @numbers;
-    if (defined $ENV{SERVER_STARTER_PORT}) {
-        @numbers = $ENV{SERVER_STARTER_PORT} =~ /=([0-9]{1,6})(?=;|\z)/g;
-    }
-    elsif (($ENV{LISTEN_PID} || '') eq $$ && ($ENV{LISTEN_FDS} || '') =~ /\A([0-9]{1,4})\z/) {
-        @numbers = (3 .. 2 + $1);
-    }
-    for my $number (@numbers) {
-        open my $copy, '+<&', $number or next;
-        $copies{$number} = $copy;
-    }
-    return \%copies;
 }
 
 # Nothing is loaded before this point, so that a program may make the object and fork.
@@ -245,44 +228,13 @@ sub virtual_host {
 # For subclasses: called with the object, in the master, before workers are forked.
 sub before_prefork { }
 
-# For subclasses that have their own: called in the worker behind each response. This one writes what the core would.
+# For subclasses that have their own: called in the worker after each response. This one writes what the core would.
 sub access_log {
     my ($self, $request, $response, $socket) = @_;
     require Gepok::AccessLog;
-    my $handle = $self->_access_log_handle or return;
+    my $handle = Gepok::AccessLog::handle($self) or return;
     print {$handle} Gepok::AccessLog::line($request, $response, $socket);
     return;
-}
-
-# Where it writes: nothing, a standard handle, or the file, opened once in each worker.
-sub _access_log_handle {
-    my ($self) = @_;
-    my $path = $self->{_access_log};
-    return \*STDERR if !defined $path || $path eq 'stderr';
-    return \*STDOUT if $path eq '-' || $path eq 'stdout';
-    return if $path eq '';
-    my $open = $self->{_access_log_open};
-    if (!$open || $open->{pid} != $$) {
-        open my $handle, '>>', $path or die "can't open the access log $path: $!\n";
-        $handle->autoflush(1);
-        $open = $self->{_access_log_open} = { pid => $$, handle => $handle };
-    }
-    return $open->{handle};
-}
-
-# The hook, for an object whose class has its own; the path is made absolute while the folder is the caller's.
-sub _access_log_hook {
-    my ($self, $path) = @_;
-    eval { require HTTP::Request; 1 }
-        or Carp::croak(ref($self) . '::access_log needs HTTP::Message, which is not installed');
-    require IO::Handle;
-    require Gepok::AccessLog;
-    require Gepok::Loader;
-    Carp::croak("option 'access_log_path': '$path' is not for a method access_log, which writes to files")
-        if defined $path && $path =~ /\A(?:\||syslog\b)/;
-    my $plain = defined $path && $path !~ /\A(?:|-|stdout|stderr)\z/;
-    $self->{_access_log} = $plain ? Gepok::Loader::absolute($path, $STARTED[1]) : $path;
-    return Gepok::AccessLog::hook($self);
 }
 
 # The pid of the server that did it, or 0 where none runs.
@@ -291,30 +243,6 @@ sub _command {
     my ($pairs) = $self->_flatten;
     _load();
     return _control($command, $pairs);
-}
-
-sub _started {
-    open my $file, '<', '/proc/self/cmdline' or return;
-    my @words = split /\0/, do { local $/; scalar <$file> }, -1;
-    pop @words;
-    # Who sets $0, as plackup does when it loads an app, overwrites them.
-    @words = -f $0 ? ($^X, (map {"-I$_"} grep { !ref } @INC), $0, @ARGV) : () if @words < 2;
-    my $folder = _folder(@ARGV);
-    # Without its arguments it can't restart.
-    return @words ? $$ : '', $folder, @words;
-}
-
-# The folder that the program was started in, as the shell names it. plackup loads the app before this file: if that has changed
-# the folder, the shell's is the one where the files are that the command line names.
-sub _folder {
-    my @words = @_;
-    my $here  = readlink '/proc/self/cwd';
-    my $named = $ENV{PWD};
-    return $here unless defined $named && $named =~ m{\A/} && -d $named;
-    my @same = map { join ':', (stat)[0, 1] } $named, '.';
-    return $named if $same[0] eq $same[1];
-    my $moved = grep { !m{\A(?:/|-)} && !-e "$here/$_" && -f "$named/$_" } grep {length} @words;
-    return $moved ? $named : $here;
 }
 
 sub _load {
@@ -335,7 +263,10 @@ sub _flatten {
     }
     $hooks{before_prefork} = sub { $self->before_prefork } if $self->can('before_prefork') != \&before_prefork;
     $attrs{name} = _program() unless defined $attrs{name};
-    $hooks{access_log} = $self->_access_log_hook($attrs{access_log_path}) if $self->can('access_log') != \&access_log;
+    if ($self->can('access_log') != \&access_log) {
+        require Gepok::AccessLog;
+        $hooks{access_log} = Gepok::AccessLog::hook($self, $attrs{access_log_path}, $STARTED[1]);
+    }
     $attrs{default_logs} = 1 unless defined $attrs{default_logs};
     # Plack::Runner sets it, and has an access log of its own.
     $attrs{access_log_path} = '' if defined $ENV{PLACK_ENV} && !grep { defined $attrs{$_} } qw(access_log_path access_log);

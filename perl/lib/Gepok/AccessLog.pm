@@ -4,17 +4,44 @@ package Gepok::AccessLog;
 use strict;
 use warnings;
 
-use HTTP::Request ();
+use Carp       ();
+use IO::Handle ();
 
-our $VERSION = '0.300';
+use Gepok::Loader ();
 
-# What the worker calls behind each response: with the PSGI response, the client's socket, and the request's entries.
+our $VERSION  = '0.300';
+our @CARP_NOT = ('Gepok');
+
+# What the worker calls after each response: with the PSGI response, the client's socket, and the request's entries. For an object
+# whose class has a method of its own. A relative path belongs to the folder of the start, which the server may leave.
 sub hook {
-    my ($gepok) = @_;
+    my ($gepok, $path, $folder) = @_;
+    eval { require HTTP::Request; 1 }
+        or Carp::croak(ref($gepok) . '::access_log needs HTTP::Message, which is not installed');
+    Carp::croak("option 'access_log_path': '$path' is not for a method access_log, which writes to files")
+        if defined $path && $path =~ /\A(?:\||syslog\b)/;
+    my $plain = defined $path && $path !~ /\A(?:|-|stdout|stderr)\z/;
+    $gepok->{_access_log} = $plain ? Gepok::Loader::absolute($path, $folder) : $path;
     return sub {
         my ($response, $socket, @entries) = @_;
         return $gepok->access_log(_request(@entries), $response, $socket);
     };
+}
+
+# Where Gepok's own method writes: nothing, a standard handle, or the file, opened once in each worker.
+sub handle {
+    my ($gepok) = @_;
+    my $path = $gepok->{_access_log};
+    return \*STDERR if !defined $path || $path eq 'stderr';
+    return \*STDOUT if $path eq '-' || $path eq 'stdout';
+    return if $path eq '';
+    my $open = $gepok->{_access_log_open};
+    if (!$open || $open->{pid} != $$) {
+        open my $handle, '>>', $path or die "can't open the access log $path: $!\n";
+        $handle->autoflush(1);
+        $open = $gepok->{_access_log_open} = { pid => $$, handle => $handle };
+    }
+    return $open->{handle};
 }
 
 # An HTTP::Request made of env entries, as they were before the app saw them.

@@ -32,7 +32,7 @@ sub new {
         delete $self{listen} if $self{listen} && "@{ $self{listen} }" eq ':5000' && !grep { /\A--?(?:p|port|l|listen)(?:=|\z)/ } @ARGV;
     }
     $self{_by_plackup} = 1 if $INC{'Plack/Runner.pm'};
-    $self{_handed_in} = Gepok::_handed_in();
+    $self{_handed_in} = Gepok::Start::sockets();
     return bless \%self, $class;
 }
 
