@@ -200,7 +200,8 @@ fn content_stays_until_it_is_given_back(pieces: &'static [&'static [u8]]) {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 let (area, ring) = &*shared;
-                let mut cursor = Cursor::default();
+                // SAFETY: the worker has the only one.
+                let mut cursor = unsafe { Cursor::new(area) };
                 for piece in pieces {
                     let at = area.put(&mut cursor, piece).map_or(NOWHERE, |at| at as u8);
                     while !ring.put(&[at, piece.len() as u8]) {

@@ -54,13 +54,29 @@ fn copy_bytes(from: *const u8, to: &mut [MaybeUninit<u8>]) {
     }
 }
 
-/// The worker's position.
-#[derive(Debug, Default)]
+/// The worker's position: what it may write next. There is one for each area.
+#[derive(Debug)]
 pub(super) struct Cursor {
+    /// The address of its area.
+    area: usize,
     /// Where the next piece goes.
     at: usize,
     /// Bytes put so far.
     put: u64,
+}
+
+impl Cursor {
+    /// At the beginning of an area.
+    ///
+    /// # Safety
+    /// There is no other cursor of this area: two would write to the same bytes at the same time.
+    pub(super) unsafe fn new(area: &Area) -> Self {
+        Cursor {
+            area: ptr::from_ref(area).addr(),
+            at: 0,
+            put: 0,
+        }
+    }
 }
 
 impl Area {
@@ -73,7 +89,12 @@ impl Area {
     }
 
     /// Worker: copies a piece. Returns its place, or nothing if there is no room for it now.
+    ///
+    /// # Panics
+    /// If the cursor is another area's.
     pub(super) fn put(&self, cursor: &mut Cursor, piece: &[u8]) -> Option<usize> {
+        let own = cursor.area == ptr::from_ref(self).addr();
+        assert!(own, "the cursor of another area");
         if self.returned.load(Ordering::Acquire) == cursor.put {
             cursor.at = 0;
         }
@@ -82,7 +103,8 @@ impl Area {
             return None;
         }
         self.accesses.write(at, piece.len());
-        // SAFETY: the room is within the array, and no one reads it: the core has given back everything that was put there.
+        // SAFETY: the room is within the array. No one else writes to it, since this is the area's only cursor, and no one reads it: the
+        // core has given back everything that was put there, or it is above all that was put.
         unsafe {
             let room = self.bytes.0.get().cast::<u8>().add(at);
             ptr::copy_nonoverlapping(piece.as_ptr(), room, piece.len());
@@ -149,7 +171,8 @@ mod tests {
     fn a_copy_is_what_was_put_wherever_it_lies() {
         let area = area();
         let content: Vec<u8> = (1..=60).collect();
-        let mut cursor = Cursor::default();
+        // SAFETY: it is the only one.
+        let mut cursor = unsafe { Cursor::new(&area) };
         assert_eq!(area.put(&mut cursor, &content), Some(0));
         for start in 0..20 {
             for length in 0..40 {

@@ -5,13 +5,14 @@ use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 
-use super::area::Area;
+use super::area::{Area, Cursor};
 use super::claim::Claims;
 use super::ring::Ring;
 
@@ -52,6 +53,8 @@ pub(super) fn create() -> io::Result<OwnedFd> {
 #[derive(Debug)]
 pub(super) struct Memory {
     shared: NonNull<Shared>,
+    /// The cursor of the area was taken.
+    has_cursor: AtomicBool,
 }
 
 // SAFETY: it lives as long as the value, whichever thread uses it. It holds atomics, and the bytes of the area: those are written
@@ -76,7 +79,18 @@ impl Memory {
         let address = unsafe { mmap(None, LENGTH, protection, MapFlags::MAP_SHARED, memory, 0)? };
         Ok(Memory {
             shared: address.cast(),
+            has_cursor: AtomicBool::new(false),
         })
+    }
+
+    /// The cursor of the area, for the worker's end: nothing when it was taken.
+    pub(super) fn take_cursor(&self) -> Option<Cursor> {
+        if self.has_cursor.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: it is the only one of this mapping. The core's mapping has none, since the core only reads the area, and a
+        // channel's memory is given to one worker.
+        Some(unsafe { Cursor::new(&self.area) })
     }
 }
 
@@ -99,7 +113,7 @@ impl Drop for Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::super::area::{Cursor, SIZE};
+    use super::super::area::SIZE;
     use super::super::claim::{Claim, Claimed};
     use super::*;
 
@@ -136,7 +150,7 @@ mod tests {
     #[test]
     fn a_piece_longer_than_the_area_finds_no_room() {
         let worker = Memory::map(create().unwrap()).unwrap();
-        let mut cursor = Cursor::default();
+        let mut cursor = worker.take_cursor().unwrap();
         assert_eq!(worker.area.put(&mut cursor, &vec![0; SIZE + 1]), None);
         assert_eq!(worker.area.put(&mut cursor, &vec![0; SIZE]), Some(0));
         assert_eq!(worker.area.put(&mut cursor, &[0]), None);

@@ -67,8 +67,6 @@ struct State {
     /// A descriptor that goes with them.
     descriptor: Option<OwnedFd>,
     open: OpenResponses,
-    /// Where content in shared memory goes next.
-    cursor: Cursor,
     /// Bytes of content there that the queued frames name.
     shared: usize,
     /// Bytes that went by the socket, without those that a signal handler sends.
@@ -101,6 +99,8 @@ pub struct WorkerEnd {
     memory: Memory,
     bell: OwnedFd,
     state: RefCell<State>,
+    /// Where content in shared memory goes next.
+    cursor: RefCell<Cursor>,
     closed: Cell<bool>,
 }
 
@@ -110,11 +110,14 @@ impl WorkerEnd {
     /// # Errors
     /// When the claim words can't be mapped.
     pub fn open(descriptors: Descriptors) -> io::Result<Self> {
+        let memory = Memory::map(&descriptors.memory)?;
+        let cursor = memory.take_cursor().ok_or(io::ErrorKind::AlreadyExists)?;
         Ok(WorkerEnd {
-            memory: Memory::map(&descriptors.memory)?,
             socket: descriptors.socket,
             bell: descriptors.bell,
             state: RefCell::default(),
+            cursor: RefCell::new(cursor),
+            memory,
             closed: Cell::new(false),
         })
     }
@@ -312,10 +315,10 @@ impl WorkerEnd {
         if piece.len() < SHARE {
             return false;
         }
-        let mut state = self.state.borrow_mut();
-        let Some(at) = self.memory.area.put(&mut state.cursor, piece) else {
+        let Some(at) = self.memory.area.put(&mut self.cursor.borrow_mut(), piece) else {
             return false;
         };
+        let mut state = self.state.borrow_mut();
         state.put(Header::new(Kind::Shared, id), |out| {
             codec::put_range(out, at as u64, piece.len() as u64);
         });
