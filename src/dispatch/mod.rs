@@ -1,18 +1,19 @@
 //! Which worker runs which request: any idle worker, else a quick one ahead of its time, else one queue for all, in which clients
 //! take turns.
 //!
+//! [`distribution`] decides that, [`messages`] takes what workers say, [`receive`] reads it from their channels. The clients' side is
+//! here: calls are submitted and withdrawn.
+//!
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::spawn_local;
 
 use self::backlog::Backlog;
 use self::call::Call;
@@ -25,16 +26,10 @@ use self::memory::Memory;
 use self::readers::Readers;
 use self::spare::Spare;
 use self::verify::Accepted;
-use self::worker::{Stage, UNCLAIMED, Worker};
+use self::worker::{Stage, Worker};
 use self::workers::Workers;
-use crate::body::FileSlice;
 use crate::channel::CREDIT;
-use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
-use crate::channel::message::Message;
-use crate::channel::progress::{FILE_COST, Progress, interim_cost};
-use crate::channel::violation::Violation;
-use crate::log::limited;
 use crate::scoreboard::Board;
 use crate::semantics::message::{Request, Timestamp};
 use crate::spool::Room;
@@ -44,6 +39,7 @@ mod call;
 mod changes;
 mod credit;
 mod deadline;
+mod distribution;
 mod event;
 mod exchange;
 mod fair_queue;
@@ -52,6 +48,7 @@ mod generation;
 mod load;
 mod lost;
 mod memory;
+mod messages;
 mod open;
 mod queue;
 mod reader;
@@ -71,9 +68,6 @@ pub use self::event::{Event, Piece};
 pub use self::exchange::{Exchange, Witness};
 pub use self::flow::Flow;
 pub use self::report::Report;
-
-/// The longest interval at which the core looks again at a call that no worker begins.
-const LONGEST_LOOK: Duration = Duration::from_millis(50);
 
 /// How requests are dispatched.
 #[derive(Clone, Debug)]
@@ -206,40 +200,6 @@ impl Dispatch {
         }
     }
 
-    /// Sends a new call to a worker, or queues it.
-    fn admit_call(self: &Rc<Self>, call: Call, now: Instant) {
-        let others_first = self.queue.borrow().len() > 0 || self.workers.borrow().can_reclaim();
-        match (!others_first)
-            .then(|| self.worker_for(&call, now))
-            .flatten()
-        {
-            // The usual case is without the queue.
-            Some(number) => self.send(call, number, now),
-            None => self.queue.borrow_mut().push(call),
-        }
-    }
-
-    /// Sends a call to a worker; to the front of the queue where that can't be done.
-    fn send(self: &Rc<Self>, call: Call, number: u32, now: Instant) {
-        let sent = self.workers.borrow_mut().change(number, |worker| {
-            let sent = worker.send(&call, number, now);
-            sent.map(|()| worker.only_call())
-        });
-        self.load_window.idle(self.workers.borrow().idle());
-        match sent {
-            Some(Ok(begun)) => {
-                if let Call::Request(state) = &call {
-                    self.waited(state, begun.unwrap_or(now));
-                }
-                self.watch_calls(&call, now);
-                self.watch();
-                self.audit();
-            }
-            // Dead or dying; the master will tell. The call was never sent whole.
-            Some(Err(_)) | None => self.queue.borrow_mut().push_front(call),
-        }
-    }
-
     /// A new worker: it gets calls when it says that it is ready, a candidate when it is admitted as well.
     fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
@@ -276,256 +236,9 @@ impl Dispatch {
         self.show_queue();
     }
 
-    /// Sends calls that wait to idle workers, then some to quick ones that are busy.
-    fn distribute(self: &Rc<Self>, now: Instant) {
-        self.changes.note();
-        if self.queue.borrow().len() > 0 {
-            self.reclaim(now);
-        }
-        loop {
-            let Some(call) = self.queue.borrow_mut().peek().cloned() else {
-                if self.reclaim(now) {
-                    continue;
-                }
-                break;
-            };
-            let Some(number) = self.worker_for(&call, now) else {
-                break;
-            };
-            self.queue.borrow_mut().pop();
-            self.send(call, number, now);
-        }
-        if self.give_up_broken() {
-            return self.distribute(now);
-        }
-        let waiting = self.waiting();
-        if waiting > 0 {
-            self.watch_queue();
-        }
-        self.load_window.waiting(waiting);
-        self.show_queue();
-    }
-
-    /// The worker that gets a call: an idle one, else the one that holds least where it may wait.
-    fn worker_for(&self, call: &Call, now: Instant) -> Option<u32> {
-        let workers = self.workers.borrow();
-        workers.next_idle().or_else(|| {
-            let may_wait = call.may_wait_at_worker();
-            may_wait.then(|| workers.least_loaded(now)).flatten()
-        })
-    }
-
-    /// Calls that wait: in the queue, or at busy workers.
-    fn waiting(&self) -> usize {
-        self.queue.borrow().len() + self.workers.borrow().waiting()
-    }
-
-    /// While workers are idle, no call waits at a busy one: puts what they take over to the front of the queue. Returns whether
-    /// there is any.
-    fn reclaim(&self, now: Instant) -> bool {
-        if !self.workers.borrow().can_reclaim() {
-            return false;
-        }
-        let others_wait = self.queue.borrow().len() > 0;
-        let taken = self.workers.borrow_mut().reclaim(others_wait, now);
-        let any = !taken.is_empty();
-        self.requeue(taken);
-        any
-    }
-
-    /// Looks again while something can happen of which no worker tells:
-    ///
-    /// - A worker that finds further calls in its channel does not ring for the end of a quick one. Should the next call take
-    ///   long, the response before it is in the ring and the core asleep.
-    /// - A worker that is idle by its word may be kept by the destruction of the last env, or be stopped. Its call may then
-    ///   be another worker's.
-    fn watch(self: &Rc<Self>) {
-        if self.watching.get() || !self.workers.borrow().may_need_watching() {
-            return;
-        }
-        self.watching.set(true);
-        let dispatch = Rc::clone(self);
-        spawn_local(async move {
-            let mut wait = UNCLAIMED;
-            while dispatch.workers.borrow().are_to_be_watched() {
-                tokio::time::sleep(wait).await;
-                let busy = dispatch.workers.borrow().look();
-                dispatch.note_oldest();
-                let stuck = dispatch.workers.borrow_mut().take_stuck(now());
-                dispatch.requeue(stuck);
-                dispatch.distribute(now());
-                wait = match busy {
-                    true => UNCLAIMED,
-                    false => LONGEST_LOOK.min(2 * wait),
-                };
-            }
-            dispatch.watching.set(false);
-        });
-    }
-
-    /// Puts calls that were not run to the front of the queue, in their order, unless nobody waits for them.
-    fn requeue(&self, calls: Vec<Call>) {
-        for call in calls.into_iter().rev() {
-            if call.is_pinned() {
-                call.fail(Event::Failed);
-            } else if !matches!(call.place(), Place::Complete { .. } | Place::Over) {
-                call.set_place(Place::Queued);
-                self.queue.borrow_mut().push_front(call);
-            }
-        }
-    }
-
-    /// What worker `number` said.
-    ///
-    /// # Errors
-    /// When it may not say that: nothing that it says is taken any more then.
-    fn message(self: &Rc<Self>, number: u32, message: Message) -> Result<(), Violation> {
-        if self.has_deadlines() {
-            self.workers.borrow_mut().change(number, Worker::heard);
-        }
-        match message {
-            Message::Informational(id, head, size) => {
-                let cost = interim_cost(size);
-                let state = self.advance(number, id, |progress| progress.interim(id, cost))?;
-                self.costly(number, id, &state, Event::Informational(head), cost);
-            }
-            Message::Trailers(id, fields, size) => {
-                let cost = interim_cost(size);
-                let state = self.advance(number, id, |progress| progress.trailers(id, cost))?;
-                self.costly(number, id, &state, Event::Trailers(fields), cost);
-            }
-            Message::Head(id, head, length) => {
-                let state = self.advance(number, id, |progress| progress.head(id))?;
-                if state.is_read() {
-                    state.tell(Event::Head(head, length));
-                }
-            }
-            Message::Chunk(id, content) => self.chunk(number, id, content)?,
-            Message::File(id, file, offset, length) => {
-                let state = self.advance(number, id, |progress| progress.content(id, FILE_COST))?;
-                let slice = FileSlice::new(Arc::new(file.into()), offset, length);
-                self.costly(number, id, &state, Event::File(slice), FILE_COST);
-            }
-            Message::LostFile(id) => {
-                let state = self.advance(number, id, |progress| progress.content(id, FILE_COST))?;
-                limited!(
-                    Error,
-                    "a response is cut: no descriptor is left for its file"
-                );
-                state.finish(Event::Failed);
-                self.let_go(&state, number, id);
-            }
-            Message::Take(id) => self.take(number, id)?,
-            Message::Verdict(id, good) => self.verdict(number, id, good)?,
-            Message::End(id) => self.finish(number, id, true)?,
-            Message::Abort(id) => self.finish(number, id, false)?,
-            Message::Idle => self.ready(number)?,
-            Message::Leaving => {
-                let left = self.workers.borrow_mut().change(number, Worker::leaves);
-                left.unwrap_or(Ok(()))?;
-                self.worker_leaves(number);
-                self.report(Report::Leaving(number));
-            }
-            Message::Wake => {
-                let wakes = self.workers.borrow_mut().change(number, |worker| {
-                    let _ = worker.end.send_wake();
-                    worker.wakes()
-                });
-                wakes.unwrap_or(Ok(()))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Worker `number` has sent another part of response `id`: `step` judges whether it may come now.
-    fn advance(
-        &self,
-        number: u32,
-        id: u64,
-        step: impl FnOnce(&mut Progress) -> Result<(), Violation>,
-    ) -> Result<Rc<InFlight>, Violation> {
-        let workers = self.workers.borrow();
-        let worker = workers.get(number).ok_or(Violation::NotOpen(id))?;
-        worker.advance(id, step).map(Rc::clone)
-    }
-
-    /// The app of worker `number` wants the client's socket.
-    fn take(&self, number: u32, id: u64) -> Result<(), Violation> {
-        let state = self.advance(number, id, |progress| {
-            progress.take();
-            Ok(())
-        })?;
-        if !state.is_read() {
-            self.reply(number, id, None);
-        } else if !state.ask() {
-            return Err(Violation::SecondTake(id));
-        }
-        Ok(())
-    }
-
-    /// Worker `number` is ready for a call.
-    fn ready(self: &Rc<Self>, number: u32) -> Result<(), Violation> {
-        self.load_window.call_over();
-        let now = now();
-        let mut workers = self.workers.borrow_mut();
-        let ready = workers.change(number, |worker| (worker.ready(now), worker.is_starved()));
-        self.load_window.idle(workers.idle());
-        drop(workers);
-        let Some((loaded, starved)) = ready else {
-            return Ok(());
-        };
-        if loaded? {
-            self.watch_load();
-        }
-        if starved {
-            limited!(
-                Warn,
-                "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"
-            );
-        }
-        self.distribute(now);
-        Ok(())
-    }
-
-    /// Worker `number` has ended a response: it is complete, or never will be.
-    fn finish(self: &Rc<Self>, number: u32, id: u64, complete: bool) -> Result<(), Violation> {
-        let closed = self.workers.borrow_mut().change(number, |worker| {
-            let starved = worker.is_starved();
-            let state = worker.close(id, self.timed.get(), |progress| match complete {
-                true => progress.end(id),
-                false => Ok(()),
-            });
-            (state, starved)
-        });
-        let Some((state, starved)) = closed else {
-            return Ok(());
-        };
-        state?.finish(match complete {
-            true => Event::End,
-            false => Event::Failed,
-        });
-        if starved {
-            self.distribute(now());
-        }
-        Ok(())
-    }
-
-    fn reply(&self, number: u32, id: u64, socket: Option<OwnedFd>) {
-        if let Some(worker) = self.workers.borrow().get(number) {
-            let _ = worker.end.send_reply(id, socket);
-        }
-    }
-
     /// Reports to the receiver. If there is none any more, the core is ending.
     fn report(&self, report: Report) {
         let _ = self.reports.send(report);
-    }
-
-    /// Worker `number` takes no more calls: what it has not claimed goes to the front of the queue.
-    fn worker_leaves(self: &Rc<Self>, number: u32) {
-        let taken = self.workers.borrow_mut().change(number, Worker::retire);
-        self.requeue(taken.unwrap_or_default());
-        self.distribute(now());
     }
 
     /// The client has all that it may get of this response: its worker learns that nothing more is sent.
