@@ -43,6 +43,8 @@ mod predecessor;
 mod reload;
 mod restart;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod size;
 mod stop;
 mod worker;
