@@ -29,6 +29,7 @@ pub mod http;
 mod iovec;
 mod lock;
 pub mod log;
+mod lookup;
 pub mod net;
 mod pace;
 mod precompress;

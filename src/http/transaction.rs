@@ -69,7 +69,7 @@ async fn serve<W: RequestBody + ResponseSink>(
         *parsed = ParsedSoFar::Head(head, source);
         return respond(Response::refusal(421), wire, context).await;
     }
-    let Route { vhost, decision } = context.site.route(&mut head, &source);
+    let Route { vhost, decision } = context.site.route(&mut head, &source).await;
     if let Decision::Server(responder) = decision {
         wire.show(State::Processing);
         if let Some(response) = responder.answer(&head, &source).await {

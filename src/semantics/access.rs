@@ -1,6 +1,7 @@
 //! Rules of access: which clients may come.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::networks::holds;
 use super::source::{Certainty, Source};
@@ -21,28 +22,77 @@ pub enum Clients {
     Network(IpAddr, u8),
     /// All addresses between two, both included.
     Range(IpAddr, IpAddr),
+    /// The host of this name, in lower case.
+    Host(String),
+    /// All hosts below a domain, in lower case and with its first dot: `.example.org`.
+    Domain(String),
     /// Those that come by a Unix socket.
     Unix,
     /// All.
     All,
 }
 
+/// The name of a client's host, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostName {
+    /// It was not looked up.
+    NotAsked,
+    /// Its name in lower case, which leads back to the client's address; nothing where it has none.
+    Known(Option<Arc<str>>),
+    /// There is no answer.
+    Unavailable,
+}
+
+/// Whether a client may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It may.
+    Allowed,
+    /// That depends on its host's name, which was not looked up.
+    NeedsName,
+    /// It may not.
+    Denied,
+}
+
+/// Whether a client belongs to some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Belongs {
+    No,
+    /// It depends on a name that is not known.
+    Perhaps,
+    Yes,
+}
+
 impl Rule {
-    /// Whether this client may come.
-    pub fn allows(&self, client: &Source) -> bool {
-        let is_in = |clients: &[Clients]| clients.iter().any(|clients| clients.has(client));
-        self.allow.as_deref().is_none_or(is_in) && !is_in(&self.deny)
+    /// Whether this client may come. Where its name decides and is not available, it may not.
+    pub fn verdict(&self, client: &Source, name: &HostName) -> Verdict {
+        let is_in = |clients: &[Clients]| {
+            let belongs = clients.iter().map(|clients| clients.has(client, name));
+            belongs.max().unwrap_or(Belongs::No)
+        };
+        let allowed = self.allow.as_deref().map_or(Belongs::Yes, is_in);
+        match (allowed, is_in(&self.deny)) {
+            (Belongs::No, _) | (_, Belongs::Yes) => Verdict::Denied,
+            (Belongs::Yes, Belongs::No) => Verdict::Allowed,
+            _ if *name == HostName::NotAsked => Verdict::NeedsName,
+            _ => Verdict::Denied,
+        }
     }
 }
 
 impl Clients {
-    /// A client that is hidden behind a proxy has no address.
-    fn has(&self, client: &Source) -> bool {
-        if client.certainty == Certainty::Hidden {
-            return matches!(self, Clients::All);
-        }
-        match (self, client.address()) {
-            (Clients::All, _) | (Clients::Unix, None) => true,
+    /// Whether they are known by their names.
+    pub fn are_named(&self) -> bool {
+        matches!(self, Clients::Host(_) | Clients::Domain(_))
+    }
+
+    /// A client that is hidden behind a proxy has no address, and so no name.
+    fn has(&self, client: &Source, name: &HostName) -> Belongs {
+        let hidden = client.certainty == Certainty::Hidden;
+        let address = client.address().filter(|_| !hidden);
+        let belongs = match (self, address) {
+            (Clients::All, _) => true,
+            (Clients::Unix, None) => !hidden,
             (Clients::Network(network, bits), Some(address)) => {
                 holds((*network, *bits), address.ip())
             }
@@ -50,7 +100,20 @@ impl Clients {
                 let address = address.ip().to_canonical();
                 address.is_ipv4() == first.is_ipv4() && (*first..=*last).contains(&address)
             }
+            (Clients::Host(_) | Clients::Domain(_), Some(_)) => match (self, name) {
+                (_, HostName::NotAsked | HostName::Unavailable) => return Belongs::Perhaps,
+                (Clients::Host(host), HostName::Known(Some(name))) => **host == **name,
+                // The dot is a part of it: `.example.org` has not `badexample.org`.
+                (Clients::Domain(domain), HostName::Known(Some(name))) => {
+                    name.len() > domain.len() && name.ends_with(domain.as_str())
+                }
+                _ => false,
+            },
             _ => false,
+        };
+        match belongs {
+            true => Belongs::Yes,
+            false => Belongs::No,
         }
     }
 }

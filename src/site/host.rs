@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use super::homes::Homes;
 use super::mappings::Mappings;
-use super::rules::{Rules, Verdict};
+use super::rules::Rules;
 use super::{Decision, Responder};
 use crate::documents::Files;
+use crate::semantics::access::{HostName, Verdict};
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::{RequestHead, VirtualHost};
 use crate::semantics::source::Source;
@@ -38,6 +39,8 @@ pub(super) enum Step {
     Redirect(u16, Vec<u8>),
     /// The client may not come here.
     Forbidden,
+    /// That depends on the name of the client's host.
+    NeedsName,
     /// The host has it, for this target where it is another than the client's.
     Take(Option<Vec<u8>>),
 }
@@ -54,18 +57,26 @@ pub(super) fn rewrites(rewrites: Vec<Mapping>) -> Mappings<()> {
 }
 
 impl Host {
-    /// Who answers a request for the directory of a user, if it is for one.
-    pub(super) fn user(&self, head: &RequestHead, client: &Source) -> Option<Decision> {
+    /// Who answers a request for the directory of a user, if it is for one; nothing inside where that depends on
+    /// the name of the client's host.
+    pub(super) fn user(
+        &self,
+        head: &RequestHead,
+        client: &Source,
+        name: &HostName,
+    ) -> Option<Option<Decision>> {
         let homes = self.homes.as_ref()?;
         let user = Homes::user(head)?;
-        Some(Decision::Server(match homes.rule().allows(client) {
-            true => Responder::User(Rc::clone(homes), user),
-            false => Responder::Refusal(403),
-        }))
+        let responder = match homes.rule().verdict(client, name) {
+            Verdict::Allowed => Responder::User(Rc::clone(homes), user),
+            Verdict::Denied => Responder::Refusal(403),
+            Verdict::NeedsName => return Some(None),
+        };
+        Some(Some(Decision::Server(responder)))
     }
 
-    /// What is to be done with a request before files are looked at.
-    pub(super) fn step(&self, head: &RequestHead, client: &Source) -> Step {
+    /// What is to be done with a request before files are looked at; its client's host has this name.
+    pub(super) fn step(&self, head: &RequestHead, client: &Source, name: &HostName) -> Step {
         if self.redirects.is_empty() && self.rewrites.is_empty() && self.rules.is_empty() {
             return Step::Take(None);
         }
@@ -83,11 +94,12 @@ impl Host {
             Some(place) => memchr::memchr(b'?', place).map_or(&place[..], |end| &place[..end]),
             None => target.path,
         };
-        match self.rules.verdict(path, client) {
+        match self.rules.verdict(path, client, name) {
             Verdict::Allowed => Step::Take(rewritten.map(|place| match target.authority {
                 Some(authority) => [b"http://", authority, &place].concat(),
                 None => place,
             })),
+            Verdict::NeedsName => Step::NeedsName,
             Verdict::Denied => Step::Forbidden,
         }
     }
@@ -183,7 +195,11 @@ mod tests {
             ("/private/x", Step::Forbidden),
         ] {
             let head = RequestHead::new("GET", target, &[]);
-            assert_eq!(host.step(&head, &client), step, "{target}");
+            assert_eq!(
+                host.step(&head, &client, &HostName::NotAsked),
+                step,
+                "{target}"
+            );
         }
     }
 
@@ -234,9 +250,16 @@ mod tests {
                 "" => Step::Take(None),
                 place => Step::Redirect(307, place.as_bytes().to_vec()),
             };
-            assert_eq!(host.step(&head, &client), step, "{target}");
+            assert_eq!(
+                host.step(&head, &client, &HostName::NotAsked),
+                step,
+                "{target}"
+            );
         }
         let head = RequestHead::new("OPTIONS", "*", &[]);
-        assert_eq!(host.step(&head, &client), Step::Take(None));
+        assert_eq!(
+            host.step(&head, &client, &HostName::NotAsked),
+            Step::Take(None)
+        );
     }
 }

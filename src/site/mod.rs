@@ -19,8 +19,9 @@ use self::status::StatusPage;
 use crate::body::Body;
 use crate::documents::offload::Offload;
 use crate::documents::{self, Answer, Disks, Files, Place};
+use crate::lookup::{self, Lookup, Resolver};
 use crate::scoreboard::Board;
-use crate::semantics::access::Rule;
+use crate::semantics::access::{HostName, Rule};
 use crate::semantics::field::Fields;
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::{RequestHead, RequestTimeout, ResponseHead, VirtualHost};
@@ -84,6 +85,7 @@ pub struct HostSettings {
 pub struct Site {
     board: Option<Arc<Board>>,
     plan: RefCell<Plan>,
+    lookup: Lookup,
 }
 
 #[derive(Debug)]
@@ -190,8 +192,20 @@ impl Response {
 impl Site {
     /// By these settings. Without a board there is nothing to tell, and no status page.
     pub fn new(settings: Settings, board: Option<Arc<Board>>) -> Self {
-        let plan = RefCell::new(Plan::new(settings, board.as_ref()));
-        Site { board, plan }
+        Self::resolving(settings, board, Arc::new(lookup::System))
+    }
+
+    /// One that asks this resolver for the names of clients' hosts.
+    fn resolving(
+        settings: Settings,
+        board: Option<Arc<Board>>,
+        resolver: Arc<dyn Resolver>,
+    ) -> Self {
+        Site {
+            plan: RefCell::new(Plan::new(settings, board.as_ref())),
+            board,
+            lookup: Lookup::new(resolver, lookup::Limits::default()),
+        }
     }
 
     /// Goes by these settings from the next request on.
@@ -201,8 +215,18 @@ impl Site {
     }
 
     /// Where the request with this head goes, which this client has sent. The target of the head may be rewritten.
-    pub fn route(&self, head: &mut RequestHead, source: &Source) -> Route {
-        self.plan.borrow().route(head, source)
+    /// It waits, for a limited time, where a rule needs the name of the client's host.
+    pub async fn route(&self, head: &mut RequestHead, source: &Source) -> Route {
+        let route = self.plan.borrow().route(head, source, &HostName::NotAsked);
+        if let Some(route) = route {
+            return route;
+        }
+        let name = match source.address() {
+            Some(address) => Box::pin(self.lookup.name(address.ip())).await,
+            None => HostName::Unavailable,
+        };
+        let route = self.plan.borrow().route(head, source, &name);
+        route.unwrap_or_else(|| Decision::Server(Responder::Refusal(403)).into())
     }
 
     /// The name of the virtual host that has the request with this head.
@@ -316,36 +340,44 @@ impl Plan {
         Some((Rc::clone(host.files.as_ref()?), path))
     }
 
-    fn route(&self, head: &mut RequestHead, source: &Source) -> Route {
+    /// Where the request goes; nothing where that depends on the name of the client's host, and it was not asked for.
+    fn route(&self, head: &mut RequestHead, source: &Source, name: &HostName) -> Option<Route> {
         if let Some(status) = &self.status
             && status.is_at(head.target())
         {
-            return Decision::Server(Responder::Status(Rc::clone(status))).into();
+            return Some(Decision::Server(Responder::Status(Rc::clone(status))).into());
         }
         let host = match &self.served {
-            Served::One(files) => return Plan::files(files.as_ref(), head).into(),
+            Served::One(files) => return Some(Plan::files(files.as_ref(), head).into()),
             Served::Hosts(hosts) => hosts.find(asked(head)),
         };
         let Some(host) = host else {
-            return Decision::Server(Responder::Refusal(404)).into();
+            return Some(Decision::Server(Responder::Refusal(404)).into());
         };
-        let decision = match host.step(head, source) {
+        let decision = match host.step(head, source, name) {
             Step::Take(target) => {
+                let sent = head.target;
                 if let Some(target) = target {
                     head.rewrite(&target);
                 }
-                match host.user(head, source) {
-                    Some(decision) => decision,
+                match host.user(head, source, name) {
+                    Some(Some(decision)) => decision,
+                    // It is routed again then, from the beginning.
+                    Some(None) => {
+                        head.target = sent;
+                        return None;
+                    }
                     None => Plan::files(host.files.as_ref(), head),
                 }
             }
             Step::Redirect(status, place) => Decision::Server(Responder::Redirect(status, place)),
             Step::Forbidden => Decision::Server(Responder::Refusal(403)),
+            Step::NeedsName => return None,
         };
-        Route {
+        Some(Route {
             vhost: Some(host.vhost.clone()),
             decision,
-        }
+        })
     }
 
     fn files(files: Option<&Rc<Files>>, head: &RequestHead) -> Decision {

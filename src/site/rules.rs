@@ -4,16 +4,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::semantics::access::Rule;
+use crate::semantics::access::{HostName, Rule, Verdict};
 use crate::semantics::source::Source;
 use crate::semantics::target::hex_value;
-
-/// Whether a client may come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Allowed,
-    Denied,
-}
 
 /// The rules by the parts of their paths.
 #[derive(Debug, Default)]
@@ -47,14 +40,19 @@ impl Rules {
         self.count == 0
     }
 
-    /// Whether a client may come to the path of a request target. A path that an app may read in two ways has to be allowed in
-    /// both.
-    pub(super) fn verdict(&self, path: &[u8], client: &Source) -> Verdict {
+    /// Whether a client whose host has this name may come to the path of a request target. A path that an app may read in two ways
+    /// has to be allowed in both.
+    pub(super) fn verdict(&self, path: &[u8], client: &Source, name: &HostName) -> Verdict {
         if self.is_empty() {
             return Verdict::Allowed;
         }
+        let verdict = |parts: &[&[u8]]| match self.rule(parts) {
+            Some(rule) => rule.verdict(client, name),
+            None => Verdict::Allowed,
+        };
         let decoded = decoded(path);
         let mut resolved: Vec<&[u8]> = Vec::new();
+        let mut worst = Verdict::Allowed;
         let mut climbs = false;
         // `%2F` and `\` are separators to some that read the path, and a zero byte is its end to others.
         for part in decoded.split(|byte| matches!(byte, b'/' | b'\\' | 0)) {
@@ -62,27 +60,24 @@ impl Rules {
                 b"" | b"." => {}
                 b".." => {
                     // Those who do not resolve it see what precedes it.
-                    if self.denies(&resolved, client) {
-                        return Verdict::Denied;
-                    }
+                    worst = worst.max(verdict(&resolved));
                     climbs = true;
                     resolved.pop();
                 }
                 part => resolved.push(part),
             }
         }
-        let literal = memchr::memchr2(b'\\', 0, &decoded).is_some();
-        let parts = decoded.split(|&byte| byte == b'/');
-        let plain: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
-        let denied =
-            self.denies(&resolved, client) || (literal || climbs) && self.denies(&plain, client);
-        match denied {
-            true => Verdict::Denied,
-            false => Verdict::Allowed,
+        worst = worst.max(verdict(&resolved));
+        if climbs || memchr::memchr2(b'\\', 0, &decoded).is_some() {
+            let parts = decoded.split(|&byte| byte == b'/');
+            let plain: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+            worst = worst.max(verdict(&plain));
         }
+        worst
     }
 
-    fn denies(&self, parts: &[&[u8]], client: &Source) -> bool {
+    /// The rule of the longest path.
+    fn rule(&self, parts: &[&[u8]]) -> Option<&Rule> {
         let mut node = &self.root;
         let mut rule = node.rule.as_ref();
         for part in parts {
@@ -92,7 +87,7 @@ impl Rules {
             node = below;
             rule = node.rule.as_ref().or(rule);
         }
-        rule.is_some_and(|rule| !rule.allows(client))
+        rule
     }
 }
 
@@ -135,6 +130,8 @@ mod tests {
         let word = |word: &str| match (word, word.split_once('/'), word.split_once('-')) {
             ("all", ..) => Clients::All,
             ("unix:", ..) => Clients::Unix,
+            (word, ..) if word.starts_with('.') => Clients::Domain(word.to_owned()),
+            (word, ..) if word.ends_with(".org") => Clients::Host(word.to_owned()),
             (_, Some((network, bits)), _) => {
                 Clients::Network(address(network), bits.parse().unwrap())
             }
@@ -201,13 +198,107 @@ mod tests {
             let rules = Rules::new([("/".to_owned(), rule(allow, deny))]);
             for (clients, verdict) in [(may, Verdict::Allowed), (may_not, Verdict::Denied)] {
                 for text in clients.split(' ').filter(|text| !text.is_empty()) {
-                    let found = rules.verdict(b"/x", &client(text));
+                    let found = rules.verdict(b"/x", &client(text), &HostName::NotAsked);
                     assert_eq!(found, verdict, "allow {allow}, deny {deny}: {text}");
                     count += 1;
                 }
             }
         }
         assert!(count >= 80, "{count}");
+    }
+
+    /// Protects: where a name decides and is not known, nobody comes in; where an address decides, no name is asked for.
+    #[test]
+    fn names_decide_where_addresses_do_not() {
+        use Verdict::{Allowed, Denied, NeedsName};
+        let name = |text: &str| match text {
+            "?" => HostName::NotAsked,
+            "!" => HostName::Unavailable,
+            "-" => HostName::Known(None),
+            name => HostName::Known(Some(name.into())),
+        };
+        #[rustfmt::skip]
+        let rows = [
+            // allow, deny, address, name (?: not asked, !: not available, -: none), verdict
+            ("www.a.org", "", "10.0.0.1", "?", NeedsName),
+            ("www.a.org", "", "10.0.0.1", "!", Denied),
+            ("www.a.org", "", "10.0.0.1", "-", Denied),
+            ("www.a.org", "", "10.0.0.1", "www.a.org", Allowed),
+            ("www.a.org", "", "::ffff:10.0.0.1", "www.a.org", Allowed),
+            ("www.a.org", "", "10.0.0.1", "www.b.org", Denied),
+            ("www.a.org", "", "10.0.0.1", "x.www.a.org", Denied),
+            ("www.a.org", "", "10.0.0.1", "www.a.org.evil.org", Denied),
+            ("www.a.org", "", "10.0.0.1", "wwwxa.org", Denied),
+            ("www.a.org", "", "unix", "?", Denied),
+            ("www.a.org", "", "unix", "www.a.org", Denied),
+            (".a.org", "", "10.0.0.1", "?", NeedsName),
+            (".a.org", "", "10.0.0.1", "!", Denied),
+            (".a.org", "", "10.0.0.1", "www.a.org", Allowed),
+            (".a.org", "", "10.0.0.1", "x.y.a.org", Allowed),
+            (".a.org", "", "10.0.0.1", "a.org", Denied),
+            (".a.org", "", "10.0.0.1", "bada.org", Denied),
+            (".a.org", "", "10.0.0.1", "a.org.evil.com", Denied),
+            (".a.org", "", "10.0.0.1", "-", Denied),
+            // An address that is allowed needs no name, and one that is denied neither.
+            ("10.0.0.0/8 .a.org", "", "10.0.0.1", "?", Allowed),
+            ("10.0.0.0/8 .a.org", "", "10.0.0.1", "!", Allowed),
+            ("10.0.0.0/8 .a.org", "", "192.0.2.1", "?", NeedsName),
+            (".a.org", "10.0.0.0/8", "10.0.0.1", "?", Denied),
+            (".a.org", "10.0.0.0/8", "10.0.0.1", "www.a.org", Denied),
+            ("192.0.2.1", ".a.org", "10.0.0.1", "?", Denied),
+            ("all", ".a.org", "10.0.0.1", "?", NeedsName),
+            ("-", ".a.org", "10.0.0.1", "?", NeedsName),
+            ("-", ".a.org", "10.0.0.1", "!", Denied),
+            ("-", ".a.org", "10.0.0.1", "-", Allowed),
+            ("-", ".a.org", "10.0.0.1", "www.a.org", Denied),
+            ("-", ".a.org", "10.0.0.1", "www.b.org", Allowed),
+            ("-", ".a.org", "unix", "?", Allowed),
+            ("-", ".a.org a.org", "10.0.0.1", "a.org", Denied),
+            (".a.org", "www.a.org", "10.0.0.1", "?", NeedsName),
+            (".a.org", "www.a.org", "10.0.0.1", "www.a.org", Denied),
+            (".a.org", "www.a.org", "10.0.0.1", "ftp.a.org", Allowed),
+            (".a.org", "www.a.org", "10.0.0.1", "!", Denied),
+            ("", ".a.org", "10.0.0.1", "?", Denied),
+            ("unix: www.a.org", "", "unix", "?", Allowed),
+            ("www.a.org .b.org", "", "2001:db8::1", "x.b.org", Allowed),
+        ];
+        for (allow, deny, address, host, verdict) in rows {
+            let rules = Rules::new([("/".to_owned(), rule(allow, deny))]);
+            let found = rules.verdict(b"/x", &client(address), &name(host));
+            assert_eq!(
+                found, verdict,
+                "allow {allow}, deny {deny}: {address}, {host}"
+            );
+        }
+        let mut hidden = client("10.0.0.1");
+        hidden.certainty = crate::semantics::source::Certainty::Hidden;
+        for (allow, deny, verdict) in [("www.a.org", "", Denied), ("-", "www.a.org", Allowed)] {
+            let rules = Rules::new([("/".to_owned(), rule(allow, deny))]);
+            assert_eq!(rules.verdict(b"/x", &hidden, &name("?")), verdict);
+            assert_eq!(rules.verdict(b"/x", &hidden, &name("www.a.org")), verdict);
+        }
+    }
+
+    /// Protects: of several readings of a path the one that refuses counts, before a name is asked for.
+    #[test]
+    fn each_reading_of_a_path_counts() {
+        let rules = Rules::new([
+            ("/named".to_owned(), rule("www.a.org", "")),
+            ("/closed".to_owned(), rule("", "")),
+        ]);
+        let somebody = client("192.0.2.1");
+        for (path, verdict) in [
+            ("/x", Verdict::Allowed),
+            ("/named/x", Verdict::NeedsName),
+            ("/named/../x", Verdict::NeedsName),
+            ("/x/../named", Verdict::NeedsName),
+            ("/named/../closed", Verdict::Denied),
+            ("/closed/../named", Verdict::Denied),
+            ("/%6eamed", Verdict::NeedsName),
+        ] {
+            let found = rules.verdict(path.as_bytes(), &somebody, &HostName::NotAsked);
+            assert_eq!(found, verdict, "{path}");
+        }
     }
 
     /// Protects: no spelling of a path that leads to the same file or handler goes round its rule.
@@ -242,7 +333,11 @@ mod tests {
         for (paths, verdict) in [(&denied[..], Verdict::Denied), (&allowed, Verdict::Allowed)] {
             for path in paths {
                 let path = path.split('?').next().unwrap_or_default();
-                assert_eq!(rules.verdict(path.as_bytes(), &somebody), verdict, "{path}");
+                assert_eq!(
+                    rules.verdict(path.as_bytes(), &somebody, &HostName::NotAsked),
+                    verdict,
+                    "{path}"
+                );
             }
         }
         assert!(denied.len() + allowed.len() >= 70);

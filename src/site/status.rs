@@ -178,7 +178,8 @@ mod tests {
 
     async fn get(method: &str, target: &str, accept: &str, address: &str) -> Option<Response> {
         let head = head(method, target, accept);
-        match site().route(&mut head.clone(), &from(address)).decision {
+        let route = site().route(&mut head.clone(), &from(address)).await;
+        match route.decision {
             Decision::App => None,
             Decision::Server(page) => page.answer(&head, &from(address)).await,
         }
@@ -219,6 +220,7 @@ mod tests {
         let none = Site::new(SiteSettings::default(), None);
         assert!(matches!(
             none.route(&mut head("GET", "/server-status", ""), &from("127.0.0.1"))
+                .await
                 .decision,
             Decision::App
         ));

@@ -152,8 +152,9 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
             names.push(name);
         }
     }
+    let one_process = options.start_servers == 0;
     let mut rules = Vec::new();
-    rules.extend(rule("/", &said.rule)?);
+    rules.extend(rule("/", &said.rule, one_process)?);
     let (options, files) = files_of(options, said)?;
     let mut parts = Vec::new();
     for directory in &said.directories {
@@ -163,7 +164,7 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
             let path = path.escape_debug();
             return Err(at(format!("'{path}' is not a path, such as /private")));
         }
-        let found = rule(path, &directory.rule)?;
+        let found = rule(path, &directory.rule, one_process)?;
         let has_options = !directory.options.is_empty() || !directory.headers.is_empty();
         let has_files = directory.location.is_some() || has_options;
         if found.is_none() && !has_files {
@@ -374,7 +375,9 @@ fn user_dirs_of(host: &Options, said: &vhost::UserDirs, source: &Source) -> Resu
         allow_users: said.allow_users.clone(),
         deny_users: said.deny_users.clone(),
         files: with(&mut own, &said.options)?,
-        rule: rule("/", &said.rule)?.unwrap_or_default().1,
+        rule: rule("/", &said.rule, host.start_servers == 0)?
+            .unwrap_or_default()
+            .1,
     })
 }
 
@@ -535,7 +538,8 @@ fn mapping(said_from: &str, said_to: &str, source: &Source) -> Result<Mapping> {
     })
 }
 
-fn rule(path: &str, said: &vhost::Rule) -> Result<Option<(String, Rule)>> {
+/// The rule of a path. The system's resolver reads the environment, which an app in the same process may change meanwhile.
+fn rule(path: &str, said: &vhost::Rule, one_process: bool) -> Result<Option<(String, Rule)>> {
     let Some(source) = &said.source else {
         return Ok(None);
     };
@@ -546,7 +550,7 @@ fn rule(path: &str, said: &vhost::Rule) -> Result<Option<(String, Rule)>> {
                 wrong(
                     source,
                     format!(
-                        "'{word}' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, unix: or all"
+                        "'{word}' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, a host name, a domain such as .example.org, unix: or all"
                     ),
                 )
             })
@@ -557,7 +561,31 @@ fn rule(path: &str, said: &vhost::Rule) -> Result<Option<(String, Rule)>> {
         allow: said.allow.as_deref().map(all).transpose()?,
         deny: all(&said.deny)?,
     };
+    let mut clients = rule.allow.iter().flatten().chain(&rule.deny);
+    if one_process && clients.any(Clients::are_named) {
+        let why =
+            "host names in rules need workers: with 'start_servers' 0 only addresses can be used";
+        return Err(wrong(source, why.to_owned()));
+    }
     Ok(Some((path.to_owned(), rule)))
+}
+
+/// Clients by the name of their host, or by their domain with its dot. A single word is more likely one that is misspelt.
+fn named(word: &str) -> Option<Clients> {
+    let name = word.to_ascii_lowercase();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    let host = name.strip_prefix('.').unwrap_or(name);
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_name = last.starts_with(|first: char| first.is_ascii_alphabetic());
+    let is_domain = host.len() < name.len();
+    let is_one = host == "localhost" || is_domain || host.contains('.');
+    if !(is_one && is_name && is_host(host)) {
+        return None;
+    }
+    Some(match is_domain {
+        true => Clients::Domain(name.to_owned()),
+        false => Clients::Host(name.to_owned()),
+    })
 }
 
 /// Clients by a word. `10/8` is `10.0.0.0/8`.
@@ -566,6 +594,9 @@ fn clients(word: &str) -> Option<Clients> {
         "unix:" => return Some(Clients::Unix),
         "all" => return Some(Clients::All),
         _ => {}
+    }
+    if let Some(clients) = named(word) {
+        return Some(clients);
     }
     if let Some((first, last)) = word.split_once('-') {
         let [first, last] = [first, last].map(|text| text.trim().parse::<IpAddr>().ok());
@@ -686,12 +717,12 @@ mod tests {
                 "option 'documents': there are virtual hosts, so it has to stand in one of them",
             ),
             (
-                "[[vhost]]\nname='a'\nallow = ['x.org']",
-                "f:3: 'x.org' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, unix: or all",
+                "[[vhost]]\nname='a'\nallow = ['x']",
+                "f:3: 'x' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, a host name, a domain such as .example.org, unix: or all",
             ),
             (
                 "[[vhost]]\nname='a'\ndeny = ['10.0.0.9-10.0.0.1']",
-                "f:3: '10.0.0.9-10.0.0.1' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, unix: or all",
+                "f:3: '10.0.0.9-10.0.0.1' is not an address, a network such as 192.0.2.0/24, a range such as 192.0.2.1-192.0.2.9, a host name, a domain such as .example.org, unix: or all",
             ),
             (
                 "[[vhost]]\nname='a'\n[[vhost.directory]]\npath = '/p'",
