@@ -145,6 +145,9 @@ for my $mode ([], ['--start-servers', 0]) {
         is +($reload->(host('b', 'b')))[0], 0, 'hosts are removed';
         is subject($port, $_), 'base', "$_: the server's" for 'a.example', 'd.example';
         is subject($port, 'b.example'), 'b', 'another host keeps its own';
+        $head =~ s/\Q$of{base}{$_}\E/$of{d}{$_}/ for qw(cert key);
+        is +($reload->(host('b', 'b')))[0], 0, 'the server gets another one';
+        is subject($port, 'a.example'), 'd', 'which is used';
         end($pid);
     };
 }

@@ -600,7 +600,8 @@ check 'hosts of a program' => sub {
         exec @perl, '-e', $hosts->(q([
             {name => 'a.org', aliases => ['*.a.org'], documents => 'public', hidden => 0, redirect => {'/"old"' => '/n', '/o' => [301, '/p']},
                 directory => [{path => '/admin', allow => '10/8'}]},
-            {name => 'b.org', default => 1, directory => {'/f' => 'public'}},
+            {name => 'b.org', default => 1, directory => {'/f' => 'public'}, headers => {'X-Of' => 'b'}, max_content => 3, request_timeout => 60,
+                access_log_path => 'b-log', access_log_format => '%v %r'},
             {name => 'Code.org', app => sub { [200, [], ["code of $_[0]{'gepok.vhost'}"]] }},
             {name => 'file.org', app => 'public/app.psgi'},
         ])) or POSIX::_exit(1);
@@ -612,6 +613,11 @@ check 'hosts of a program' => sub {
     is get($port, '/o', 'a.org')->status,        301,     'a redirect with a status';
     is get($port, '/"old"', 'a.org')->field('Location'), '/n', 'a path with quotes';
     is get($port, '/f/x.txt', 'c.org')->content, 'there', 'the default, and a table of directories';
+    is get($port, '/f/x.txt', 'c.org')->field('X-Of'), 'b', 'and of header fields';
+    my $upload = Gepok::Test::Connection->new(port => $port);
+    $upload->send("POST / HTTP/1.1\r\nHost: b.org\r\nContent-Length: 4\r\n\r\n1234");
+    is $upload->response->status, 413, 'a limit';
+    ok soon { slurp("$dir/b-log") =~ m{^b\.org GET /f/x\.txt HTTP/1\.1$}m }, 'a log';
     is get($port, '/x', 'c.org')->content, 'app of c.org, /x', 'the app';
     is get($port, '/x', 'code.org')->content, 'code of code.org', 'a code reference';
     is get($port, '/x', 'file.org')->content, 'file of file.org', 'a file with an app';
@@ -685,13 +691,14 @@ check 'two apps of two frameworks under two names' => sub {
     for my $how (['IO::Socket::INET', $http], Gepok::Test::TLS::usable() ? ['IO::Socket::SSL', $https] : ()) {
         my $name = $how->[0];
         like $ask->(@$how, '127.0.0.1', 'www.book.example', '/'), qr/\AHTTP\S+ 200 .*"guest book"/s, "$name: Dancer2";
+        like $ask->(@$how, '127.0.0.1', 'visits.example', '/'), qr/\AHTTP\S+ 200 .*been here 1 time/s, "$name: Mojolicious";
         like $ask->(@$how, '127.0.0.1', 'visits.example', '/greet/you'), qr/\AHTTP\S+ 200 .*\{"hello":"you"\}/s, "$name: Mojolicious";
         like $ask->(@$how, '127.0.0.1', 'book.example', '/static/index.html'), qr/\AHTTP\S+ 200 .*<html/s, "$name: files of the one";
-        like $ask->(@$how, '127.0.0.1', 'visits.example', '/index.html'), qr/\AHTTP\S+ 200 .*<html/s, "$name: files of the other";
+        like $ask->(@$how, '127.0.0.1', 'visits.example', '/files/index.html'), qr/\AHTTP\S+ 200 .*<html/s, "$name: files of the other";
         like $ask->(@$how, '127.0.0.2', 'book.example', '/entries'), qr/\AHTTP\S+ 200 .*\[/s, "$name: another network may come to the one";
         like $ask->(@$how, '127.0.0.1', 'book.example', '/source/hello.psgi'), qr/\AHTTP\S+ 200 /, "$name: one network may see a directory";
         like $ask->(@$how, '127.0.0.2', 'book.example', '/source/hello.psgi'), qr/\AHTTP\S+ 403 /, "$name: another one may not";
-        like $ask->(@$how, '127.0.0.2', 'visits.example', $_), qr/\AHTTP\S+ 403 /, "$name: but not to the other's $_" for qw(/ /index.html);
+        like $ask->(@$how, '127.0.0.2', 'visits.example', $_), qr/\AHTTP\S+ 403 /, "$name: but not to the other's $_" for qw(/ /files/index.html);
     }
     end($pid);
 };
