@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 use super::Settings;
 use super::event::Event;
-use super::exchange::{InFlight, Place};
 use super::flow::Client;
+use super::in_flight::{InFlight, Place};
 use crate::semantics::message::{Content, RequestTimeout, Tls};
 
 /// A unit of work.

@@ -8,7 +8,7 @@ use tokio::task::spawn_local;
 use super::Dispatch;
 use super::backlog::Part;
 use super::event::Event;
-use super::exchange::{InFlight, Place};
+use super::in_flight::{InFlight, Place};
 use crate::channel::violation::Violation;
 use crate::channel::{CREDIT, Chunk};
 use crate::log::limited;

@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 use super::Dispatch;
 use super::call::Call;
 use super::event::Event;
-use super::exchange::Place;
+use super::in_flight::Place;
 use super::report::Report;
 use super::worker::{Stage, Worker};
 

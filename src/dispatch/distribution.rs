@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 
 use super::call::Call;
 use super::event::Event;
-use super::exchange::Place;
+use super::in_flight::Place;
 use super::worker::UNCLAIMED;
 use super::{Dispatch, now};
 

@@ -1,7 +1,6 @@
-//! One request in flight: where it is, and the parts of its response on their way to the client.
+//! A client's side of its request: it is submitted, its response is taken part by part, and the client may leave at any time.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -10,185 +9,99 @@ use std::time::Instant;
 
 use super::Dispatch;
 use super::backlog::{Backlog, Part};
+use super::call::Call;
 use super::event::{Event, Piece};
-use super::flow::{Flow, InFlow};
-use super::reader::Reader;
-use crate::channel::{CREDIT, Chunk};
-use crate::log::record::Call;
+use super::flow::Flow;
+use super::in_flight::{InFlight, Place};
+use super::now;
+use crate::channel::CREDIT;
+use crate::log::record;
 use crate::semantics::message::{Request, RequestHead};
-use crate::share::TakenOnce;
 
-/// Where a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Queued,
-    Worker {
-        number: u32,
-        id: u64,
-    },
-    /// Its client has all that it may get; the worker has not ended the response, and what it still sends is discarded.
-    Complete {
-        number: u32,
-        id: u64,
-    },
-    Over,
-}
-
-/// When a request was where. Only an access log that shows it has it kept.
-#[derive(Debug, Default)]
-pub(super) struct Course {
-    /// The process that it was sent to last, and its number there.
-    pub(super) worker: Cell<Option<(i32, u64)>>,
-    /// Its call began.
-    pub(super) begun: Cell<Option<Instant>>,
-    /// Its response was complete.
-    pub(super) over: Cell<Option<Instant>>,
-}
-
-/// What connection and dispatch share of a request.
-#[derive(Debug)]
-pub(super) struct InFlight {
-    pub(super) request: Request,
-    pub(super) place: Cell<Place>,
-    pub(super) backlog: Backlog,
-    /// When it came.
-    pub(super) submitted: Instant,
-    pub(super) course: Course,
-    pub(super) reader: Reader,
-    /// Memory that the request holds.
-    _memory: Option<TakenOnce>,
-    /// The connection that it came by, where that carries several requests.
-    pub(super) flow: Option<InFlow>,
-    /// It is for one worker only.
-    pinned: bool,
-    /// It may have been run by a worker that has broken its channel, though the claim word says that it was not. It may go to one
-    /// more worker, and to no third: it would break one after the other.
-    pub(super) is_suspect: Cell<bool>,
-    /// The app waits for the client's socket.
-    asked: Cell<bool>,
-    /// The app has asked for it.
-    taken: Cell<bool>,
-    /// The client does not take what there is at once.
-    slow: Cell<bool>,
-    parts: RefCell<VecDeque<Part>>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl AsRef<Request> for InFlight {
-    fn as_ref(&self) -> &Request {
-        &self.request
-    }
-}
-
-impl InFlight {
-    /// `parts` is empty, and may have room from an earlier request.
-    pub(super) fn new(
-        request: Request,
-        flow: Option<&Flow>,
-        backlog: Backlog,
-        memory: Option<TakenOnce>,
-        parts: VecDeque<Part>,
-    ) -> Self {
-        InFlight {
-            request,
-            place: Cell::new(Place::Queued),
-            backlog,
-            submitted: super::now(),
-            course: Course::default(),
-            reader: Reader::default(),
-            _memory: memory,
-            flow: flow.map(InFlow::new),
-            pinned: false,
-            is_suspect: Cell::new(false),
-            asked: Cell::new(false),
-            taken: Cell::new(false),
-            slow: Cell::new(false),
-            parts: RefCell::new(parts),
-            waker: RefCell::default(),
+impl Dispatch {
+    /// Hands a request to an idle worker, or queues it. `flow` is that of its connection, where it carries several requests.
+    pub fn submit(self: &Rc<Self>, request: Request, flow: Option<&Flow>) -> Exchange {
+        let within = flow.map_or(&self.memory, Flow::memory);
+        let backlog = Backlog::new(within, &self.room, request.source.client());
+        let memory = self.room.heads().take_once(request.size());
+        let fits = memory.is_some();
+        let parts = self.spare.take();
+        let state = Rc::new(InFlight::new(request, flow, backlog, memory, parts));
+        if self.deserted.get() {
+            state.finish(Event::Failed);
+        } else {
+            if let Some(board) = &self.settings.board {
+                board.submitted();
+            }
+            if self.has_place(fits) {
+                self.admit_call(Call::Request(Rc::clone(&state)), state.submitted);
+            } else {
+                state.finish(Event::Overloaded);
+            }
+            self.watch_load();
+            self.distribute(state.submitted);
+        }
+        Exchange {
+            state,
+            dispatch: Rc::clone(self),
         }
     }
 
-    /// A request that no other worker shall run than the one that gets it.
-    pub(super) fn pinned(request: Request, backlog: Backlog) -> Self {
-        InFlight {
-            pinned: true,
-            ..InFlight::new(request, None, backlog, None, VecDeque::new())
+    /// The client has all that it may get of this response: its worker learns that nothing more is sent.
+    fn complete(&self, state: &Rc<InFlight>) {
+        let Place::Worker { number, id } = state.place.get() else {
+            return;
+        };
+        state.place.set(Place::Complete { number, id });
+        state.forget_parts();
+        if let Some(worker) = self.workers.borrow().get(number) {
+            worker.complete(id, state, self.timed.get());
         }
     }
 
-    pub(super) fn is_pinned(&self) -> bool {
-        self.pinned
+    /// Nobody waits for this response any more.
+    fn client_gone(self: &Rc<Self>, state: &Rc<InFlight>) {
+        self.spare.give(state.take_parts());
+        let Some((number, id)) = self.withdraw(&Call::Request(Rc::clone(state))) else {
+            return;
+        };
+        self.let_go(state, number, id);
     }
 
-    pub(super) fn push(&self, part: Part) {
-        self.parts.borrow_mut().push_back(part);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
+    /// Nobody reads this response any more: its worker learns it, whatever it waits for.
+    pub(super) fn let_go(&self, state: &InFlight, number: u32, id: u64) {
+        if let Some(worker) = self.workers.borrow().get(number) {
+            worker.end.set_gone(id);
+        }
+        // A writer that waits for credit looks again.
+        self.give_credit(number, id, CREDIT);
+        if state.answer() {
+            self.reply(number, id, None);
         }
     }
 
-    pub(super) fn tell(&self, event: Event) {
-        self.push(Part::Event(event, 0));
-    }
-
-    /// The app asks for the client's socket. False if it has asked, and has no answer yet.
-    pub(super) fn ask(&self) -> bool {
-        if self.asked.replace(true) {
-            return false;
+    /// Nobody waits for the end of this call any more. Returns the worker that has claimed it, and its id there.
+    pub(super) fn withdraw(self: &Rc<Self>, call: &Call) -> Option<(u32, u64)> {
+        match call.set_place(Place::Over) {
+            Place::Queued => {
+                self.queue.borrow_mut().remove(call);
+                self.show_queue();
+                None
+            }
+            Place::Worker { number, id } => {
+                let mut workers = self.workers.borrow_mut();
+                let revoked = workers.change(number, |worker| worker.revoke(id));
+                drop(workers);
+                if revoked != Some(true) {
+                    return Some((number, id));
+                }
+                // The worker may be idle from now on: it has no call whose end it could report.
+                self.distribute(now());
+                None
+            }
+            Place::Complete { number, id } => Some((number, id)),
+            Place::Over => None,
         }
-        self.taken.set(true);
-        self.tell(Event::Take);
-        true
-    }
-
-    /// Whether the app waits for a socket; a caller that gets true must answer.
-    pub(super) fn answer(&self) -> bool {
-        self.asked.replace(false)
-    }
-
-    /// Whether the app may be silent: it has the client's socket, or waits until the client takes what it has sent.
-    pub(super) fn is_excused(&self) -> bool {
-        self.taken.get() || self.waits_for_client()
-    }
-
-    /// Whether the worker has sent as much as it may until the client takes some of it.
-    pub(super) fn waits_for_client(&self) -> bool {
-        self.is_read() && self.backlog.ahead.get() >= CREDIT
-    }
-
-    /// Whether somebody reads what its worker sends.
-    pub(super) fn is_read(&self) -> bool {
-        matches!(self.place.get(), Place::Worker { .. })
-    }
-
-    /// Ends it by this event, unless it has ended.
-    pub(super) fn finish(&self, event: Event) {
-        if self.place.replace(Place::Over) != Place::Over {
-            self.tell(event);
-        }
-    }
-
-    /// Whether content has to wait for the client.
-    pub(super) fn is_slow(&self) -> bool {
-        self.slow.get()
-    }
-
-    /// Appends content to the last part, if both are small: what is credited now.
-    pub(super) fn gather(&self, content: &Chunk) -> Option<u64> {
-        let mut parts = self.parts.borrow_mut();
-        self.backlog.gather(parts.back_mut()?, content)
-    }
-
-    /// Nobody reads any more: what came and was not taken.
-    pub(super) fn take_parts(&self) -> VecDeque<Part> {
-        self.slow.set(false);
-        self.parts.take()
-    }
-
-    /// Nobody reads any more.
-    pub(super) fn forget_parts(&self) {
-        self.slow.set(false);
-        self.parts.borrow_mut().clear();
     }
 }
 
@@ -318,12 +231,12 @@ impl Witness {
     }
 
     /// What its worker did; nothing where none has taken it, or where nobody asked for that to be kept.
-    pub fn call(&self) -> Option<Call> {
+    pub fn call(&self) -> Option<record::Call> {
         let course = &self.0.course;
         let (pid, id) = course.worker.get()?;
         let begun = course.begun.get()?;
         let over = course.over.get();
-        Some(Call {
+        Some(record::Call {
             pid,
             id,
             queued: begun.saturating_duration_since(self.0.submitted),

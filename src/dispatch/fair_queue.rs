@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use super::call::Call;
 use super::event::Event;
-use super::exchange::{InFlight, Place};
 use super::flow::Client;
+use super::in_flight::{InFlight, Place};
 
 /// Entries of [`FairQueue::arrivals`] that are kept although they are stale, in addition to one for each call.
 const STALE: usize = 64;

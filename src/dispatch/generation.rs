@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::Dispatch;
 use super::backlog::Backlog;
 use super::call::Call;
-use super::exchange::{Exchange, InFlight};
+use super::exchange::Exchange;
+use super::in_flight::InFlight;
 use super::worker::Worker;
 use crate::semantics::message::Request;
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::event::Event;
-use super::exchange::InFlight;
+use super::in_flight::InFlight;
 use super::report::Report;
 use super::worker::Worker;
 use super::{Dispatch, now};

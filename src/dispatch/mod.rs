@@ -2,7 +2,7 @@
 //! take turns.
 //!
 //! [`distribution`] decides that, [`messages`] takes what workers say, [`receive`] reads it from their channels. The clients' side is
-//! here: calls are submitted and withdrawn.
+//! in [`exchange`]: calls are submitted and withdrawn.
 //!
 //! Knows no Perl, no HTTP wire and no sockets but the channels. One thread: cells, no locks.
 
@@ -10,16 +10,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use self::backlog::Backlog;
-use self::call::Call;
 use self::changes::Changes;
+use self::clock::now;
 use self::deadline::Deadlines;
-use self::exchange::{InFlight, Place};
 use self::fair_queue::FairQueue;
 use self::load::LoadWindow;
 use self::memory::Memory;
@@ -28,15 +24,14 @@ use self::spare::Spare;
 use self::verify::Accepted;
 use self::worker::{Stage, Worker};
 use self::workers::Workers;
-use crate::channel::CREDIT;
 use crate::channel::core_end::CoreEnd;
-use crate::scoreboard::Board;
-use crate::semantics::message::{Request, Timestamp};
+use crate::semantics::message::Timestamp;
 use crate::spool::Room;
 
 mod backlog;
 mod call;
 mod changes;
+mod clock;
 mod credit;
 mod deadline;
 mod distribution;
@@ -45,6 +40,7 @@ mod exchange;
 mod fair_queue;
 mod flow;
 mod generation;
+mod in_flight;
 mod load;
 mod lost;
 mod memory;
@@ -55,6 +51,7 @@ mod reader;
 mod readers;
 mod receive;
 mod report;
+mod settings;
 #[cfg(test)]
 pub(crate) mod simulation;
 mod spare;
@@ -68,25 +65,7 @@ pub use self::event::{Event, Piece};
 pub use self::exchange::{Exchange, Witness};
 pub use self::flow::Flow;
 pub use self::report::Report;
-
-/// How requests are dispatched.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long the app may be silent on a request; nothing: for ever.
-    pub request_timeout: Option<Duration>,
-    /// How long the app may judge a client's certificate; nothing: for ever.
-    pub verify_timeout: Option<Duration>,
-    /// Where requests are counted.
-    pub board: Option<Arc<Board>>,
-    /// Whether somebody wants to know how busy the workers are.
-    pub tell_load: bool,
-    /// Requests that may wait for a worker; none: no limit.
-    pub queue: Option<usize>,
-    /// How long each of them may; none: no limit.
-    pub queue_time: Option<Duration>,
-    /// Bytes a second at which clients must take responses; 0 is no limit.
-    pub response_rate: u64,
-}
+pub use self::settings::Settings;
 
 /// The workers and the requests that wait for one.
 #[derive(Debug)]
@@ -123,11 +102,6 @@ pub struct Dispatch {
     spare: Spare,
     /// Whether times are kept for the access log.
     timed: Cell<bool>,
-}
-
-/// The time. In the simulation the clock is virtual.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 impl Dispatch {
@@ -172,34 +146,6 @@ impl Dispatch {
         Flow::new(&self.memory)
     }
 
-    /// Hands a request to an idle worker, or queues it. `flow` is that of its connection, where it carries several requests.
-    pub fn submit(self: &Rc<Self>, request: Request, flow: Option<&Flow>) -> Exchange {
-        let within = flow.map_or(&self.memory, Flow::memory);
-        let backlog = Backlog::new(within, &self.room, request.source.client());
-        let memory = self.room.heads().take_once(request.size());
-        let fits = memory.is_some();
-        let parts = self.spare.take();
-        let state = Rc::new(InFlight::new(request, flow, backlog, memory, parts));
-        if self.deserted.get() {
-            state.finish(Event::Failed);
-        } else {
-            if let Some(board) = &self.settings.board {
-                board.submitted();
-            }
-            if self.has_place(fits) {
-                self.admit_call(Call::Request(Rc::clone(&state)), state.submitted);
-            } else {
-                state.finish(Event::Overloaded);
-            }
-            self.watch_load();
-            self.distribute(state.submitted);
-        }
-        Exchange {
-            state,
-            dispatch: Rc::clone(self),
-        }
-    }
-
     /// A new worker: it gets calls when it says that it is ready, a candidate when it is admitted as well.
     fn add_worker(&self, number: u32, pid: i32, end: Rc<CoreEnd>, candidate: bool) {
         if self.stopped.get() {
@@ -239,62 +185,5 @@ impl Dispatch {
     /// Reports to the receiver. If there is none any more, the core is ending.
     fn report(&self, report: Report) {
         let _ = self.reports.send(report);
-    }
-
-    /// The client has all that it may get of this response: its worker learns that nothing more is sent.
-    fn complete(&self, state: &Rc<InFlight>) {
-        let Place::Worker { number, id } = state.place.get() else {
-            return;
-        };
-        state.place.set(Place::Complete { number, id });
-        state.forget_parts();
-        if let Some(worker) = self.workers.borrow().get(number) {
-            worker.complete(id, state, self.timed.get());
-        }
-    }
-
-    /// Nobody waits for this response any more.
-    fn client_gone(self: &Rc<Self>, state: &Rc<InFlight>) {
-        self.spare.give(state.take_parts());
-        let Some((number, id)) = self.withdraw(&Call::Request(Rc::clone(state))) else {
-            return;
-        };
-        self.let_go(state, number, id);
-    }
-
-    /// Nobody reads this response any more: its worker learns it, whatever it waits for.
-    fn let_go(&self, state: &InFlight, number: u32, id: u64) {
-        if let Some(worker) = self.workers.borrow().get(number) {
-            worker.end.set_gone(id);
-        }
-        // A writer that waits for credit looks again.
-        self.give_credit(number, id, CREDIT);
-        if state.answer() {
-            self.reply(number, id, None);
-        }
-    }
-
-    /// Nobody waits for the end of this call any more. Returns the worker that has claimed it, and its id there.
-    fn withdraw(self: &Rc<Self>, call: &Call) -> Option<(u32, u64)> {
-        match call.set_place(Place::Over) {
-            Place::Queued => {
-                self.queue.borrow_mut().remove(call);
-                self.show_queue();
-                None
-            }
-            Place::Worker { number, id } => {
-                let mut workers = self.workers.borrow_mut();
-                let revoked = workers.change(number, |worker| worker.revoke(id));
-                drop(workers);
-                if revoked != Some(true) {
-                    return Some((number, id));
-                }
-                // The worker may be idle from now on: it has no call whose end it could report.
-                self.distribute(now());
-                None
-            }
-            Place::Complete { number, id } => Some((number, id)),
-            Place::Over => None,
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::exchange::InFlight;
+use super::in_flight::InFlight;
 use crate::channel::claim::Claim;
 use crate::channel::core_end::CoreEnd;
 use crate::channel::progress::Progress;

@@ -8,7 +8,7 @@ use tokio::task::spawn_local;
 use super::Dispatch;
 use super::call::Call;
 use super::event::Event;
-use super::exchange::InFlight;
+use super::in_flight::InFlight;
 use crate::log::limited;
 use crate::scoreboard::refusals::Refusal;
 

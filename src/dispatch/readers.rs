@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 
 use super::Dispatch;
-use super::exchange::InFlight;
+use super::in_flight::InFlight;
 use crate::log::limited;
 use crate::pace::Pace;
 use crate::scoreboard::refusals::Refusal;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::call::{Call, Question};
 use super::event::Event;
-use super::exchange::{InFlight, Place};
+use super::in_flight::{InFlight, Place};
 use super::open::{Open, Response};
 use crate::channel::claim::Claim;
 use crate::channel::core_end::CoreEnd;

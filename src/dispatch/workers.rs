@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::call::Call;
-use super::exchange::{InFlight, Place};
+use super::in_flight::{InFlight, Place};
 use super::worker::{Left, Worker};
 use crate::channel::violation::Violation;
 

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+use super::ENTRIES;
 use super::apps::{HostCodes, own_app, provide_loader};
 use super::control::control;
 use super::perl_entry::{PerlEntry, Source, child_exit, gives_up_root};
-use super::{ENTRIES, FAILED, MISTAKE, begin, config, mistake, serve, understood_config};
+use super::serve::{FAILED, MISTAKE, begin, config, mistake, serve, understood_config};
 use crate::config::cli::{self, Parsed};
 use crate::config::error::Error as Mistake;
 use crate::config::help::{self, Page};

@@ -2,7 +2,7 @@
 
 use nix::unistd::Pid;
 
-use super::{FAILED, mistake};
+use super::serve::{FAILED, mistake};
 use crate::config::Options;
 use crate::config::command::Command;
 use crate::process::handover;

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use super::apps::{HostCodes, provide_loader};
 use super::control::do_with;
 use super::perl_entry::{PerlEntry, Source, child_exit, gives_up_root};
-use super::{begin, understood_config};
+use super::serve::{begin, understood_config};
 use crate::config::command::{self, Word};
 use crate::config::{ParsedOptions, attributes};
 use crate::perl::{Exit, Hooks};
@@ -67,7 +67,7 @@ pub(super) fn serve(parsed: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         copies: copies.iter().filter_map(|(_, text)| copy(text)).collect(),
         exited: None,
     };
-    match super::serve(&parsed.options, None, &mut entry)? {
+    match super::serve::serve(&parsed.options, None, &mut entry)? {
         Ended::Master => Ok(Exit::Return),
         Ended::Worker(status) => Ok(Exit::Leave(status)),
     }

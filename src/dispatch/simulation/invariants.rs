@@ -8,7 +8,7 @@ use super::World;
 use super::worker::Worker;
 use crate::channel::CREDIT;
 use crate::dispatch::call::Call;
-use crate::dispatch::exchange::Place;
+use crate::dispatch::in_flight::Place;
 use crate::dispatch::worker::Stage;
 
 /// Rounds in which all must come to its end.

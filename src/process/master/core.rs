@@ -18,7 +18,10 @@ use super::super::notify::Notifier;
 use super::super::signal;
 use super::signals::{STOP_SIGNALS, STOPS};
 use super::worker::{Ending, State};
-use super::{ExitStatus, FAST_STOP, Master, RESPAWN_PAUSE, Roles, await_deaths};
+use super::{ExitStatus, FAST_STOP, Master, Roles, await_deaths};
+
+/// A core that lived shorter than this has a successor only after a pause.
+const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a core may take to become ready.
 const START: Duration = Duration::from_secs(10);

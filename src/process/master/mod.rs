@@ -3,19 +3,18 @@
 //! One thread, no tokio, no HTTP. It waits in poll for signals, for the cores' words and for the next time
 //! something is due.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use self::births::Births;
 use self::certificates::Unread;
 use self::core::Core;
+use self::deaths::{ExitStatus, await_deaths};
 use self::predecessor::Predecessors;
 use self::reload::Reload;
 use self::restart::Restart;
@@ -23,25 +22,23 @@ use self::signals::{Signals, TAKEN};
 use self::size::Size;
 use self::stop::Shutdown;
 use self::worker::Worker;
-use super::control::MasterEnd;
 use super::error::Error;
-use super::fork::Forked;
 use super::handover::{Handover, Program};
-use super::last_words::LastWords;
 use super::notify::Notifier;
 use super::pool::Sizes;
 use super::signal;
-use crate::channel::Descriptors;
 use crate::scoreboard::Board;
 
 mod births;
 mod certificates;
 mod core;
+mod deaths;
 mod generation;
 mod leaving;
 mod predecessor;
 mod reload;
 mod restart;
+mod roles;
 mod signals;
 #[cfg(test)]
 mod simulation;
@@ -50,96 +47,8 @@ mod stop;
 mod worker;
 mod workers;
 
-/// A core that lived shorter than this has a successor only after a pause.
-const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a fast stop leaves the workers for their END blocks.
-pub const FAST_STOP: Duration = Duration::from_secs(1);
-
-/// What the processes do, apart from living and dying.
-pub trait Roles {
-    /// Forks for a worker, by Perl's own fork where there is a Perl.
-    ///
-    /// # Errors
-    /// What fork says.
-    fn fork(&mut self) -> io::Result<Forked>;
-
-    /// The core's life, in the core's process. Returns its exit status.
-    fn core(&mut self, control: OwnedFd) -> i32;
-
-    /// Reads the configuration file again, if there is one, for the next generation of workers.
-    ///
-    /// # Errors
-    /// One sentence.
-    fn read_options(&mut self) -> Result<(), Error>;
-
-    /// Whether the options name other certificates than are in use, which [`Roles::use_options`] has the core read.
-    fn has_new_certificates(&self) -> bool;
-
-    /// A new generation is tried from now on, with the file that was read last: its candidates load the apps that the file
-    /// names.
-    fn try_options(&mut self);
-
-    /// The candidates are about to serve: has the core go by their file. No core: it is not ready.
-    ///
-    /// # Errors
-    /// One sentence. All stays as it was.
-    fn use_options(&mut self, core: Option<&mut MasterEnd>) -> Result<(), Error>;
-
-    /// Has the core read certificates and keys, from files that only the master may be able to open: called in the
-    /// master when a core is ready and before its first worker is forked, and at each reload. What it opens, it hands over
-    /// as descriptors ([`MasterEnd::ask`]).
-    ///
-    /// # Errors
-    /// One sentence for the operator. It stops the start; later it is logged, and the core keeps what it had.
-    fn read_certificates(&mut self, core: &mut MasterEnd) -> Result<(), Error>;
-
-    /// Opens the log files again and sends them to the core: called at each reload, and for a core that replaces a dead one.
-    ///
-    /// # Errors
-    /// One sentence, which is logged; what can't be opened stays as it was.
-    fn reopen_logs(&mut self, core: &mut MasterEnd) -> Result<(), Error>;
-
-    /// Some child of the master's has died that was no worker; it may be one of these roles' own.
-    fn look_after_children(&mut self, core: &mut MasterEnd);
-
-    /// Everything listens: called once in the master.
-    ///
-    /// # Errors
-    /// What the app's hook died with.
-    fn listening(&mut self) -> Result<(), Error>;
-
-    /// The first worker has loaded the app: called once in the master.
-    ///
-    /// # Errors
-    /// One sentence, with which the start fails.
-    fn serving(&mut self, core: &mut MasterEnd) -> Result<(), Error>;
-
-    /// The server stops: the master closes its copies of the listening sockets.
-    fn stop_listening(&mut self);
-
-    /// What the next program gets (USR2): the server's origin, listening sockets, open files, and children that are not the
-    /// master's own.
-    fn handed_over(&self) -> Handover;
-
-    /// A worker's life, in the worker's process. Returns its exit status. Why it can't begin it tells by `words`.
-    fn worker(&mut self, worker: NewWorker) -> i32;
-}
-
-/// What a new worker is born with.
-#[derive(Debug)]
-pub struct NewWorker {
-    /// Its number among all workers.
-    pub number: u32,
-    /// Which loading of the app it serves.
-    pub generation: u32,
-    /// Whether it is one of a generation that is tried.
-    pub candidate: bool,
-    /// Its end of the channel.
-    pub channel: Descriptors,
-    /// Where it says why it can't begin.
-    pub words: LastWords,
-}
+pub use self::deaths::FAST_STOP;
+pub use self::roles::{NewWorker, Roles};
 
 /// How many workers, how they come and go, and how long to wait for them.
 #[derive(Debug)]
@@ -243,29 +152,6 @@ pub fn run(settings: Settings, roles: &mut dyn Roles) -> Result<Ended, Error> {
         return Err(error);
     }
     master.live()
-}
-
-/// How a child has ended.
-type ExitStatus = nix::Result<WaitStatus>;
-
-/// Waits for children that are ending, whatever signals come meanwhile, but no longer than this. Returns those that have ended.
-fn await_deaths(pids: &[Pid], until: Instant) -> Vec<(Pid, ExitStatus)> {
-    let mut alive = pids.to_vec();
-    let mut ended = Vec::with_capacity(alive.len());
-    loop {
-        alive.retain(|&pid| match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => true,
-            status => {
-                ended.push((pid, status));
-                false
-            }
-        });
-        if alive.is_empty() || Instant::now() >= until {
-            return ended;
-        }
-        // A signal cuts it short.
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 impl Master<'_> {
