@@ -50,8 +50,7 @@ impl RequestBody for Wire {
         if self.facts.expects_continue && !self.request.is_end_stream() {
             let mut head = Response::new(());
             *head.status_mut() = StatusCode::CONTINUE;
-            // A client that has gone is found when its content is read.
-            let _ = self.respond.send_informational(head);
+            self.send_interim(head);
         }
         Ok(())
     }

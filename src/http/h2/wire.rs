@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Context as Waking, Poll};
+use std::task::{Context as Waking, Poll, Waker};
 
 use ::h2::server::SendResponse;
 use ::h2::{self, Reason, RecvStream, SendStream};
@@ -129,6 +129,16 @@ impl Wire {
                 self.respond.send_reset(Reason::INTERNAL_ERROR);
             }
             (State::Content(stream, _), Err(_)) => stream.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+
+    /// Sends an interim response, unless its client has gone, or the final one has begun. The crate would send it on a stream that was
+    /// reset, too.
+    pub(super) fn send_interim(&mut self, head: Response<()>) {
+        let mut waking = Waking::from_waker(Waker::noop());
+        if self.respond.poll_reset(&mut waking).is_pending() {
+            // A connection that is broken is found elsewhere.
+            let _ = self.respond.send_informational(head);
         }
     }
 

@@ -53,8 +53,7 @@ impl ResponseSink for Wire {
 
     fn informational(&mut self, head: &ResponseHead) -> Result<(), ResponseError> {
         let head = response::informational(head)?;
-        // What the client gets after the final head is content; a client that has gone gets nothing.
-        let _ = self.respond.send_informational(head);
+        self.send_interim(head);
         Ok(())
     }
 
