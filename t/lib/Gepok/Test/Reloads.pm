@@ -13,6 +13,7 @@ use Socket      qw(IPPROTO_TCP TCP_NODELAY);
 use Time::HiRes qw(sleep time);
 
 use Gepok::Test;
+use Gepok::Test::Connection;
 
 # How long a client waits for anything, in seconds: what takes longer is lost.
 my $PATIENCE = 20;
@@ -23,7 +24,8 @@ my ($PYTHON) = (grep({ -x } '/usr/bin/python3'), 'python3');
 my $REQUEST = "GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n";
 
 # A server that is reloaded for so many seconds, by HUP each second, USR2 every two or by start_server: what `measure` tells, and how many
-# reloads there were. `how`: kind (HUP, USR2, or starter- and a signal), workers, and what `measure` takes.
+# reloads there were. `how`: kind (HUP, hosts, USR2, or starter- and a signal), workers, and what `measure` takes. With hosts each HUP adds
+# a virtual host and removes one, beside the one that the clients use.
 sub under_load {
     my (%how)  = @_;
     my $folder = scratch();
@@ -35,14 +37,20 @@ sub under_load {
         '--h2c', '--max-requests-per-child=5000', '--keepalive-timeout=60', "--http-ports=127.0.0.1:$port", "$folder/app.psgi");
     @command = ('start_server', "--port=127.0.0.1:$port", "--signal-on-hup=$signal", '--backlog=4096', '--', @command)
         if defined $signal;
+    my $hosts = $how{kind} eq 'hosts' && Gepok::Test::Reloads::Hosts->new($folder, $port);
+    splice @command, -1, 0, '--config', $hosts->write if $hosts;
     my $server  = server(listen => 'none', port => $port, command => \@command);
     my $reloads = 0;
+    my @wrong;
     # start_server itself waits a second for each new child.
     my $sum = measure(%how, port => $port, disturb => sub {
-        sleep($how{kind} eq 'HUP' ? 1 : 2);
+        sleep($how{kind} eq 'HUP' || $hosts ? 1 : 2);
+        $hosts->write if $hosts;
         $server->signal($how{kind} eq 'USR2' ? 'USR2' : 'HUP');
         $reloads++;
+        push @wrong, $hosts->wrong if $hosts;
     });
+    push @{$sum->{lost}}, @wrong;
     push @{$sum->{lost}}, 'the server did not end well' if $server->stop;
     push @{$sum->{lost}}, grep { /\[error\]/ } split /\n/, $server->log;
     return {%$sum, reloads => $reloads};
@@ -170,6 +178,47 @@ sub read_one {
         }
         my $count = sysread $slot->{socket}, $got, 65536, length $got;
         return (0, $got, 1) if !$count;
+    }
+}
+
+# Virtual hosts that come and go: ten of them, beside the host of the clients.
+package Gepok::Test::Reloads::Hosts {
+    use Gepok::Test;
+    use Time::HiRes qw(sleep);
+
+    sub new {
+        my ($class, $folder, $port) = @_;
+        mkdir "$folder/files" or die "$folder/files: $!";
+        Gepok::Test::Server::spew("$folder/files/f", 'file');
+        return bless {folder => $folder, port => $port, first => 0}, $class;
+    }
+
+    # The configuration file, which has another host than before and another one less.
+    sub write {
+        my $self  = shift;
+        my $first = ++$self->{first};
+        my $path  = "$self->{folder}/site.toml";
+        my $text  = join '', qq{[[vhost]]\nname = "x"\n},
+            map { qq{[[vhost]]\nname = "h$_.org"\naliases = ["*.h$_.org"]\ndocuments = "$self->{folder}/files"\nfallback = "404"\n} } $first .. $first + 9;
+        # A server that reads it meanwhile sees the old one or the new one.
+        Gepok::Test::Server::spew("$path.new", $text);
+        rename "$path.new", $path or die "$path: $!";
+        return $path;
+    }
+
+    # What is wrong with the hosts, once the server has had time to read the file.
+    sub wrong {
+        my $self = shift;
+        my ($gone, $first, $last) = ($self->{first} - 1, $self->{first}, $self->{first} + 9);
+        return if soon { $self->status("a.h$last.org") == 200 && $self->status("h$gone.org") == 404 && $self->status("h$first.org") == 200 };
+        return "the hosts $first to $last are not there, or $gone still is";
+    }
+
+    sub status {
+        my ($self, $host) = @_;
+        my $connection = Gepok::Test::Connection->new(port => $self->{port});
+        $connection->send("GET /f HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n");
+        return $connection->response->status;
     }
 }
 
