@@ -184,25 +184,31 @@ fn get_option(from: &mut Bytes) -> Result<Option<Bytes>, Violation> {
 fn put_vhost(out: &mut Vec<u8>, vhost: Option<&VirtualHost>) {
     out.put_u8(match vhost {
         None => 0,
+        Some(vhost) if vhost.question.is_some() => 3,
         Some(vhost) if vhost.has_app => 2,
         Some(_) => 1,
     });
     if let Some(vhost) = vhost {
         put_bytes(out, &vhost.name);
+        if let Some(question) = &vhost.question {
+            put_bytes(out, question);
+        }
     }
 }
 
 fn get_vhost(from: &mut Bytes) -> Result<Option<Rc<VirtualHost>>, Violation> {
-    let has_app = match from.try_get_u8()? {
+    let (has_app, asks) = match from.try_get_u8()? {
         0 => return Ok(None),
-        1 => false,
-        2 => true,
+        1 => (false, false),
+        2 => (true, false),
+        3 => (false, true),
         _ => return Err(Violation::Malformed("unknown kind of virtual host")),
     };
     let name = get_bytes(from)?;
     let vhost = VirtualHost {
         name,
         has_app,
+        question: asks.then(|| get_bytes(from)).transpose()?,
         request_timeout: Default::default(),
     };
     Ok(Some(Rc::new(vhost)))
@@ -465,7 +471,8 @@ pub(crate) mod tests {
             listener: 5,
             vhost: Some(Rc::new(VirtualHost {
                 name: Bytes::from_static(b"www.example.org"),
-                has_app: true,
+                has_app: false,
+                question: Some(Bytes::from_static(b"rewrite")),
                 request_timeout: Default::default(),
             })),
             source: Source::from(Endpoints::Ip {

@@ -19,6 +19,10 @@ pub struct Vhost {
     pub options: Vec<HostOption>,
     /// `redirect`: the path, the status and the place to go
     pub redirects: Vec<Redirect>,
+    /// `rewrite` is code
+    pub rewrite_code: bool,
+    /// `handlers`: the paths of those that a program has
+    pub handlers: Vec<String>,
     /// `rewrite`: the path, and the path that it stands for
     pub rewrites: Vec<Rewrite>,
     /// `error_page`: a status or a class of them, and the path of the page
@@ -40,6 +44,11 @@ pub enum App {
     Named(String),
     /// A code reference of the program
     Code,
+}
+
+impl Rule {
+    /// What begins a word that stands for a subroutine of the program; its number follows.
+    pub const CODE: &str = "code:";
 }
 
 impl Vhost {
@@ -144,6 +153,8 @@ pub struct Directory {
     pub path: String,
     /// `location`: its files
     pub location: Option<String>,
+    /// `location` is code
+    pub location_code: bool,
     /// Options about its files
     pub options: Vec<HostOption>,
     /// `headers` of the responses with its files

@@ -122,6 +122,8 @@ impl Reader<'_> {
             app: None,
             options: Vec::new(),
             redirects: Vec::new(),
+            rewrite_code: false,
+            handlers: Vec::new(),
             rewrites: Vec::new(),
             error_pages: Vec::new(),
             user_dirs: None,
@@ -140,6 +142,10 @@ impl Reader<'_> {
                 },
                 "app" => vhost.app = self.app(at, value),
                 "redirect" => vhost.redirects = self.redirects(at, value),
+                "rewrite" if self.is_code(value) => vhost.rewrite_code = true,
+                "handlers" if self.text.is_of_program() => {
+                    vhost.handlers = self.list(at, name, value);
+                }
                 "rewrite" => vhost.rewrites = self.rewrites(at, value),
                 "headers" => vhost.headers = self.headers(at, value),
                 "user_dirs" => vhost.user_dirs = self.user_dirs(at, value),
@@ -166,10 +172,14 @@ impl Reader<'_> {
 
     /// A program has code references beside its text, which says `true` there.
     fn app(&mut self, at: usize, value: &Value<'_>) -> Option<App> {
-        match value.get_ref() {
-            DeValue::Boolean(true) if self.text.is_of_program() => Some(App::Code),
-            _ => self.one(at, "app", value).map(App::Named),
+        match self.is_code(value) {
+            true => Some(App::Code),
+            false => self.one(at, "app", value).map(App::Named),
         }
+    }
+
+    fn is_code(&self, value: &Value<'_>) -> bool {
+        matches!(value.get_ref(), DeValue::Boolean(true)) && self.text.is_of_program()
     }
 
     /// An option of those that are allowed; `own` are other keys of this table, `whose` says what it describes.
@@ -224,6 +234,7 @@ impl Reader<'_> {
             source: self.text.source(at),
             path: String::new(),
             location: None,
+            location_code: false,
             options: Vec::new(),
             headers: Vec::new(),
             rule: Rule::default(),
@@ -233,6 +244,7 @@ impl Reader<'_> {
             match name {
                 "path" => directory.path = self.one(at, name, value).unwrap_or_default(),
                 "headers" => directory.headers = self.headers(at, value),
+                "location" if self.is_code(value) => directory.location_code = true,
                 "location" => directory.location = self.one(at, name, value),
                 "allow" | "deny" => self.rule(at, name, value, &mut directory.rule),
                 _ => {
@@ -280,6 +292,18 @@ impl Reader<'_> {
     fn rule(&mut self, at: usize, name: &str, value: &Value<'_>, rule: &mut Rule) {
         rule.source = Some(self.text.source(at));
         let list = self.list(at, name, value);
+        let is_code = |word: &&String| word.starts_with(Rule::CODE);
+        if let Some(word) = list
+            .iter()
+            .find(is_code)
+            .filter(|_| !self.text.is_of_program())
+        {
+            let why = format!(
+                "'{}': code can stand only in a program",
+                word.escape_debug()
+            );
+            self.wrong(at, why);
+        }
         match name {
             "allow" => rule.allow = Some(list),
             _ => rule.deny = list,

@@ -23,6 +23,7 @@ use crate::dispatch::{Event, Exchange};
 use crate::documents::{Answer, of_app};
 use crate::log::limited;
 use crate::scoreboard::connections::State;
+use crate::semantics::code::{Known, Nonsense};
 use crate::semantics::field::Fields;
 use crate::semantics::field::may_be_trailer;
 use crate::semantics::message::{Content, Length, Request, RequestHead, ResponseHead, Timestamp};
@@ -69,7 +70,56 @@ async fn serve<W: RequestBody + ResponseSink>(
         *parsed = ParsedSoFar::Head(head, source);
         return respond(Response::refusal(421), wire, context).await;
     }
-    let Route { vhost, decision } = context.site.route(&mut head, &source).await;
+    let mut known = Known::default();
+    let Route { vhost, decision } = loop {
+        let route = context.site.route(&mut head, &source, &mut known).await;
+        let Decision::Ask(question) = route.decision else {
+            break route;
+        };
+        // Each answer makes that there is one question less. Only the head is sent: what is refused is never uploaded.
+        let request = Request {
+            head: head.clone(),
+            content: Content::Empty,
+            content_length: None,
+            listener: connection.listener,
+            vhost: route.vhost,
+            source: source.clone(),
+            tls: connection.tls.clone(),
+            http2: None,
+            connected: connection.connected,
+            started,
+            finished: Timestamp::now(),
+        };
+        wire.show(State::Processing);
+        let exchange = context.dispatch.submit(request, connection.flow.as_ref());
+        let first = next(&exchange, wire, Duration::ZERO).await?;
+        let Event::Head(answer, _) = &first else {
+            return answer_early(exchange, first, wire, context, parsed).await;
+        };
+        let Some(passed) = answer.fields.first(PASS) else {
+            return answer_early(exchange, first, wire, context, parsed).await;
+        };
+        if let Err(Nonsense) = known.learn(&question, passed) {
+            limited!(
+                Error,
+                "code of a virtual host, asked '{}', has answered '{}', which can't be used",
+                question.text(),
+                passed.escape_ascii()
+            );
+            exchange.complete();
+            let response = context
+                .site
+                .with_error_page(&head, Response::refusal(500))
+                .await;
+            *parsed = ParsedSoFar::Head(head, source);
+            return respond(response, wire, context).await;
+        }
+        // The worker is free again.
+        while !matches!(
+            next(&exchange, wire, Duration::ZERO).await?,
+            Event::End | Event::Failed | Event::TimedOut
+        ) {}
+    };
     if let Decision::Server(responder) = decision {
         wire.show(State::Processing);
         if let Some(response) = responder.answer(&head, &source).await {
@@ -110,9 +160,41 @@ async fn serve<W: RequestBody + ResponseSink>(
     if wire.log().is_kept() {
         *parsed = ParsedSoFar::Whole(exchange.witness());
     }
+    carry(exchange, None, wire, context).await
+}
+
+/// The field by which the code of a host passes a request on, with what it has found out.
+const PASS: &str = "gepok-pass";
+
+/// Sends the response of code that was asked before the content of the request was read.
+async fn answer_early<W: RequestBody + ResponseSink>(
+    exchange: Exchange,
+    first: Event,
+    wire: &mut W,
+    context: &Context,
+    parsed: &mut ParsedSoFar,
+) -> Result<(), Close> {
+    if wire.log().is_kept() {
+        *parsed = ParsedSoFar::Whole(exchange.witness());
+    }
+    let skipped = wire.skip();
+    match carry(exchange, Some(first), wire, context).await {
+        // The client may still be sending.
+        Err(Close::Done) if !skipped => Err(Close::Refused),
+        ended => ended,
+    }
+}
+
+/// Sends the response of a worker, of which the first part may have come.
+async fn carry<W: RequestBody + ResponseSink>(
+    exchange: Exchange,
+    first: Option<Event>,
+    wire: &mut W,
+    context: &Context,
+) -> Result<(), Close> {
     exchange.is_counted_by(wire.taken());
     let ended = {
-        let mut relaying = pin!(relay(&exchange, wire, context));
+        let mut relaying = pin!(relay(&exchange, first, wire, context));
         poll_fn(|context| {
             if exchange.is_cut() {
                 return Poll::Ready(Err(Close::Cut));
@@ -183,14 +265,15 @@ async fn send(response: Response, wire: &mut impl ResponseSink) -> Result<(), Cl
 /// Sends the parts of an app's response as they come.
 async fn relay(
     exchange: &Exchange,
+    first: Option<Event>,
     wire: &mut impl ResponseSink,
     context: &Context,
 ) -> Result<(), Close> {
     // How long the app may write nothing; zero is no limit.
     let mut silence = Duration::ZERO;
     let mut progress = Progress::Nothing;
-    // What came together with a head, and was not sent yet.
-    let mut following = None;
+    // What came before, or together with a head, and was not sent yet.
+    let mut following = first;
     loop {
         let event = match following.take().or_else(|| exchange.try_next()) {
             Some(event) => event,

@@ -98,6 +98,7 @@ struct Fixed {
     server_protocol: u32,
     client_protocol: u32,
     vhost: u32,
+    question: u32,
     remote_addr: u32,
     host: u32,
     cookie: u32,
@@ -133,6 +134,7 @@ impl Builder {
             server_protocol: number("SERVER_PROTOCOL"),
             client_protocol: number("gepok.client_protocol"),
             vhost: number("gepok.vhost"),
+            question: number("gepok.question"),
             remote_addr: number("REMOTE_ADDR"),
             host: number("HTTP_HOST"),
             cookie: number("HTTP_COOKIE"),
@@ -168,6 +170,9 @@ impl Builder {
         let server_name = match &request.vhost {
             Some(vhost) => {
                 self.put(self.fixed.vhost, slice(&vhost.name));
+                if let Some(question) = &vhost.question {
+                    self.put(self.fixed.question, slice(question));
+                }
                 slice(&vhost.name)
             }
             None => slice(listener.server_name.as_bytes()),

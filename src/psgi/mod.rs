@@ -54,8 +54,10 @@ impl Apps {
     /// The app for a request. A reload may have removed its host from this worker's file, or not have added it yet.
     fn find(&self, vhost: Option<&VirtualHost>) -> Option<&Code> {
         match vhost {
-            Some(vhost) if vhost.has_app => self.of_hosts.get(&vhost.name[..]).map(Rc::as_ref),
-            Some(_) => self.own.as_ref(),
+            Some(vhost) => match vhost.app() {
+                Some(name) => self.of_hosts.get(&name[..]).map(Rc::as_ref),
+                None => self.own.as_ref(),
+            },
             // Of the server's own: a check.
             None => self.any(),
         }

@@ -28,6 +28,8 @@ pub enum Clients {
     Domain(String),
     /// Those that come by a Unix socket.
     Unix,
+    /// Those for which this subroutine of the host says so.
+    Code(u16),
     /// All.
     All,
 }
@@ -43,6 +45,24 @@ pub enum HostName {
     Unavailable,
 }
 
+/// What is known of a client that its address does not tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its host's name.
+    pub name: HostName,
+    /// What subroutines in rules have said of it; nothing where they were not asked.
+    pub code: Option<Vec<(u16, bool)>>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Facts {
+            name: HostName::NotAsked,
+            code: None,
+        }
+    }
+}
+
 /// Whether a client may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
@@ -50,6 +70,8 @@ pub enum Verdict {
     Allowed,
     /// That depends on its host's name, which was not looked up.
     NeedsName,
+    /// That depends on subroutines, which were not asked.
+    NeedsCode,
     /// It may not.
     Denied,
 }
@@ -64,19 +86,34 @@ enum Belongs {
 }
 
 impl Rule {
-    /// Whether this client may come. Where its name decides and is not available, it may not.
-    pub fn verdict(&self, client: &Source, name: &HostName) -> Verdict {
+    /// The subroutines in it.
+    pub fn code(&self) -> impl Iterator<Item = u16> {
+        let clients = self.allow.iter().flatten().chain(&self.deny);
+        clients.filter_map(|clients| match clients {
+            Clients::Code(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    /// Whether this client may come. Where a fact decides that can't be had, it may not.
+    pub fn verdict(&self, client: &Source, facts: &Facts) -> Verdict {
         let is_in = |clients: &[Clients]| {
-            let belongs = clients.iter().map(|clients| clients.has(client, name));
+            let belongs = clients.iter().map(|clients| clients.has(client, facts));
             belongs.max().unwrap_or(Belongs::No)
         };
         let allowed = self.allow.as_deref().map_or(Belongs::Yes, is_in);
         match (allowed, is_in(&self.deny)) {
             (Belongs::No, _) | (_, Belongs::Yes) => Verdict::Denied,
             (Belongs::Yes, Belongs::No) => Verdict::Allowed,
-            _ if *name == HostName::NotAsked => Verdict::NeedsName,
+            _ if facts.name == HostName::NotAsked && self.has_names() => Verdict::NeedsName,
+            _ if facts.code.is_none() && self.code().next().is_some() => Verdict::NeedsCode,
             _ => Verdict::Denied,
         }
+    }
+
+    fn has_names(&self) -> bool {
+        let mut clients = self.allow.iter().flatten().chain(&self.deny);
+        clients.any(Clients::are_named)
     }
 }
 
@@ -87,11 +124,18 @@ impl Clients {
     }
 
     /// A client that is hidden behind a proxy has no address, and so no name.
-    fn has(&self, client: &Source, name: &HostName) -> Belongs {
+    fn has(&self, client: &Source, facts: &Facts) -> Belongs {
         let hidden = client.certainty == Certainty::Hidden;
         let address = client.address().filter(|_| !hidden);
         let belongs = match (self, address) {
             (Clients::All, _) => true,
+            (Clients::Code(number), _) => {
+                let said = facts.code.iter().flatten();
+                match said.copied().find(|(of, _)| of == number) {
+                    Some((_, belongs)) => belongs,
+                    None => return Belongs::Perhaps,
+                }
+            }
             (Clients::Unix, None) => !hidden,
             (Clients::Network(network, bits), Some(address)) => {
                 holds((*network, *bits), address.ip())
@@ -100,7 +144,7 @@ impl Clients {
                 let address = address.ip().to_canonical();
                 address.is_ipv4() == first.is_ipv4() && (*first..=*last).contains(&address)
             }
-            (Clients::Host(_) | Clients::Domain(_), Some(_)) => match (self, name) {
+            (Clients::Host(_) | Clients::Domain(_), Some(_)) => match (self, &facts.name) {
                 (_, HostName::NotAsked | HostName::Unavailable) => return Belongs::Perhaps,
                 (Clients::Host(host), HostName::Known(Some(name))) => **host == **name,
                 // The dot is a part of it: `.example.org` has not `badexample.org`.

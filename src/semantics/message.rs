@@ -1,5 +1,6 @@
 //! Heads of requests and responses (RFC 9110 section 6).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -244,9 +245,25 @@ pub struct VirtualHost {
     pub name: Bytes,
     /// Whether it has an app of its own.
     pub has_app: bool,
+    /// What its code is asked, in place of an app.
+    pub question: Option<Bytes>,
     /// How long its app may be silent on a request. A worker does not learn it.
     pub request_timeout: RequestTimeout,
 }
+
+impl VirtualHost {
+    /// What its apps and its code are called in a worker; nothing where requests for it go to the server's app.
+    pub fn app(&self) -> Option<Cow<'_, [u8]>> {
+        match (&self.question, self.has_app) {
+            (Some(_), _) => Some([&self.name[..], CODE].concat().into()),
+            (None, true) => Some(self.name[..].into()),
+            (None, false) => None,
+        }
+    }
+}
+
+/// What follows the name of a host in what its code is called. No name of a host has a slash.
+const CODE: &[u8] = b"/code";
 
 /// How long the app of a virtual host may be silent on a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod access;
+pub mod code;
 pub mod conditional;
 pub(crate) mod date;
 pub mod field;

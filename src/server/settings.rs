@@ -20,7 +20,7 @@ use crate::net::admission;
 use crate::process::origin::Origin;
 use crate::process::pool::Sizes;
 use crate::semantics::forwarded::Field;
-use crate::semantics::message::RequestTimeout;
+use crate::semantics::message::{RequestTimeout, VirtualHost};
 use crate::site;
 use crate::spool;
 use crate::worker::{self, HostApp, HostAppSource, HostApps};
@@ -118,8 +118,25 @@ pub fn host_apps(config: &Config, origin: &Origin) -> HostApps {
             source,
         })
     };
+    let code = |vhost: &Vhost| {
+        vhost.code.as_ref()?;
+        let host = VirtualHost {
+            name: vhost.names.first()?.clone().into(),
+            question: Some(Bytes::new()),
+            ..VirtualHost::default()
+        };
+        let label = format!("the code of the virtual host '{}'", vhost.names.first()?);
+        Some(HostApp {
+            name: String::from_utf8_lossy(&host.app()?).into_owned(),
+            label: vhost.source.error(label).to_string(),
+            source: HostAppSource::Code,
+        })
+    };
     HostApps {
-        apps: config.vhosts.iter().filter_map(app).collect(),
+        apps: {
+            let code = config.vhosts.iter().filter_map(code);
+            config.vhosts.iter().filter_map(app).chain(code).collect()
+        },
         need_servers: config.vhosts.is_empty() || config.vhosts.iter().any(|vhost| vhost.needs_app),
     }
 }
@@ -150,6 +167,7 @@ fn host(vhost: &Vhost, files: OfHost, replaced: bool) -> site::HostSettings {
             _ => RequestTimeout::OfServer,
         },
         rules: vhost.rules.clone(),
+        code: vhost.code.clone(),
     }
 }
 

@@ -8,11 +8,12 @@ use super::mappings::Mappings;
 use super::rules::Rules;
 use super::{Decision, Responder};
 use crate::documents::Files;
-use crate::semantics::access::{HostName, Verdict};
+use crate::semantics::access::{Facts, Verdict};
+use crate::semantics::code::{Code, Known, Question};
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::{RequestHead, VirtualHost};
 use crate::semantics::source::Source;
-use crate::semantics::target::Target;
+use crate::semantics::target::{Target, decode_path};
 
 /// A virtual host.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub(super) struct Host {
     pub(super) redirects: Mappings<u16>,
     pub(super) rewrites: Mappings<()>,
     pub(super) rules: Rules,
+    /// What code of the program decides.
+    pub(super) code: Option<Code>,
     pub(super) files: Option<Rc<Files>>,
     /// The directories of the system's users.
     pub(super) homes: Option<Rc<Homes>>,
@@ -41,6 +44,8 @@ pub(super) enum Step {
     Forbidden,
     /// That depends on the name of the client's host.
     NeedsName,
+    /// That depends on code.
+    Ask(Question),
     /// The host has it, for this target where it is another than the client's.
     Take(Option<Vec<u8>>),
 }
@@ -63,21 +68,27 @@ impl Host {
         &self,
         head: &RequestHead,
         client: &Source,
-        name: &HostName,
+        facts: &Facts,
     ) -> Option<Option<Decision>> {
         let homes = self.homes.as_ref()?;
         let user = Homes::user(head)?;
-        let responder = match homes.rule().verdict(client, name) {
+        let responder = match homes.rule().verdict(client, facts) {
             Verdict::Allowed => Responder::User(Rc::clone(homes), user),
-            Verdict::Denied => Responder::Refusal(403),
+            // No code can stand there.
+            Verdict::Denied | Verdict::NeedsCode => Responder::Refusal(403),
             Verdict::NeedsName => return Some(None),
         };
         Some(Some(Decision::Server(responder)))
     }
 
-    /// What is to be done with a request before files are looked at; its client's host has this name.
-    pub(super) fn step(&self, head: &RequestHead, client: &Source, name: &HostName) -> Step {
-        if self.redirects.is_empty() && self.rewrites.is_empty() && self.rules.is_empty() {
+    /// What is to be done with a request before files are looked at; so much is known of it.
+    pub(super) fn step(&self, head: &RequestHead, client: &Source, known: &Known) -> Step {
+        let has_code = self.code.is_some();
+        if !has_code
+            && self.redirects.is_empty()
+            && self.rewrites.is_empty()
+            && self.rules.is_empty()
+        {
             return Step::Take(None);
         }
         // Heads whose target can't be read are refused before.
@@ -89,19 +100,56 @@ impl Host {
         }
         // Once: what it is rewritten to is not looked up again.
         let rewritten = self.rewrites.find(target.path, target.query);
-        let rewritten = rewritten.map(|(place, ())| place);
+        let mut rewritten = rewritten.map(|(place, ())| place);
+        let rewrites = self.code.as_ref().is_some_and(|code| code.rewrite);
+        if rewrites && rewritten.is_none() {
+            match &known.rewritten {
+                None => return Step::Ask(Question::Rewrite),
+                Some(place) => rewritten = place.clone(),
+            }
+        }
         let path = match &rewritten {
             Some(place) => memchr::memchr(b'?', place).map_or(&place[..], |end| &place[..end]),
             None => target.path,
         };
-        match self.rules.verdict(path, client, name) {
-            Verdict::Allowed => Step::Take(rewritten.map(|place| match target.authority {
-                Some(authority) => [b"http://", authority, &place].concat(),
-                None => place,
-            })),
-            Verdict::NeedsName => Step::NeedsName,
-            Verdict::Denied => Step::Forbidden,
+        match self.rules.verdict(path, client, &known.client) {
+            Verdict::Allowed => {}
+            Verdict::NeedsName => return Step::NeedsName,
+            Verdict::NeedsCode => return Step::Ask(Question::Rules(self.rules.code(path))),
+            Verdict::Denied => return Step::Forbidden,
         }
+        if let Some(question) = self.place(path, known) {
+            return Step::Ask(question);
+        }
+        Step::Take(rewritten.map(|place| match target.authority {
+            Some(authority) => [b"http://", authority, &place].concat(),
+            None => place,
+        }))
+    }
+
+    /// The handler of this path, or the code that finds the files there.
+    fn place(&self, path: &[u8], known: &Known) -> Option<Question> {
+        let code = self.code.as_ref()?;
+        let decoded = decode_path(path).ok()?;
+        let is_it = |handler: &&String| handler.as_bytes() == &decoded[..];
+        if let Some(handler) = code.handlers.iter().find(is_it) {
+            return Some(Question::Handler(handler.clone()));
+        }
+        // What has several readings has no place there.
+        let mut parts = decoded
+            .split(|&byte| matches!(byte, b'/' | b'\\' | 0))
+            .skip(1);
+        let is_plain = !decoded.contains(&0) && !decoded.contains(&b'\\');
+        if known.has_no_location || !is_plain || parts.any(|part| part == b"." || part == b"..") {
+            return None;
+        }
+        let is_below = |location: &&String| {
+            let rest = decoded.strip_prefix(location.trim_end_matches('/').as_bytes());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let locations = code.locations.iter().filter(is_below);
+        let longest = locations.max_by_key(|location| location.len());
+        longest.map(|location| Question::Location(location.clone()))
     }
 }
 
@@ -196,7 +244,7 @@ mod tests {
         ] {
             let head = RequestHead::new("GET", target, &[]);
             assert_eq!(
-                host.step(&head, &client, &HostName::NotAsked),
+                host.step(&head, &client, &Known::default()),
                 step,
                 "{target}"
             );
@@ -251,14 +299,14 @@ mod tests {
                 place => Step::Redirect(307, place.as_bytes().to_vec()),
             };
             assert_eq!(
-                host.step(&head, &client, &HostName::NotAsked),
+                host.step(&head, &client, &Known::default()),
                 step,
                 "{target}"
             );
         }
         let head = RequestHead::new("OPTIONS", "*", &[]);
         assert_eq!(
-            host.step(&head, &client, &HostName::NotAsked),
+            host.step(&head, &client, &Known::default()),
             Step::Take(None)
         );
     }

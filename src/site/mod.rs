@@ -22,6 +22,7 @@ use crate::documents::{self, Answer, Disks, Files, Place};
 use crate::lookup::{self, Lookup, Resolver};
 use crate::scoreboard::Board;
 use crate::semantics::access::{HostName, Rule};
+use crate::semantics::code::{Code, Known, Question};
 use crate::semantics::field::Fields;
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::{RequestHead, RequestTimeout, ResponseHead, VirtualHost};
@@ -78,6 +79,8 @@ pub struct HostSettings {
     pub request_timeout: RequestTimeout,
     /// Who may come to a path and what is below it.
     pub rules: Vec<(String, Rule)>,
+    /// What code of the program decides, if any does.
+    pub code: Option<Code>,
 }
 
 /// Where requests go. The plan may be replaced while requests are answered by the one before.
@@ -128,6 +131,8 @@ impl From<Decision> for Route {
 pub enum Decision {
     /// The app, in a worker.
     App,
+    /// The code of the host. It may pass the request on; then where it goes is to be asked again.
+    Ask(Question),
     /// The server itself, unless it finds that the app is to answer. The request's content is not read.
     Server(Responder),
 }
@@ -215,17 +220,17 @@ impl Site {
     }
 
     /// Where the request with this head goes, which this client has sent. The target of the head may be rewritten.
-    /// It waits, for a limited time, where a rule needs the name of the client's host.
-    pub async fn route(&self, head: &mut RequestHead, source: &Source) -> Route {
-        let route = self.plan.borrow().route(head, source, &HostName::NotAsked);
+    /// It waits, for a limited time, where a rule needs the name of the client's host, which is then `known`.
+    pub async fn route(&self, head: &mut RequestHead, source: &Source, known: &mut Known) -> Route {
+        let route = self.plan.borrow().route(head, source, known);
         if let Some(route) = route {
             return route;
         }
-        let name = match source.address() {
+        known.client.name = match source.address() {
             Some(address) => Box::pin(self.lookup.name(address.ip())).await,
             None => HostName::Unavailable,
         };
-        let route = self.plan.borrow().route(head, source, &name);
+        let route = self.plan.borrow().route(head, source, known);
         route.unwrap_or_else(|| Decision::Server(Responder::Refusal(403)).into())
     }
 
@@ -310,6 +315,7 @@ impl Plan {
                         let vhost = VirtualHost {
                             name: settings.names.first().cloned().unwrap_or_default().into(),
                             has_app: settings.has_app,
+                            question: None,
                             request_timeout: settings.request_timeout,
                         };
                         let host = Host {
@@ -317,6 +323,7 @@ impl Plan {
                             redirects: host::redirects(settings.redirects),
                             rewrites: host::rewrites(settings.rewrites),
                             rules,
+                            code: settings.code,
                             files,
                             homes: homes.map(Rc::new),
                             error_pages: settings.error_pages,
@@ -341,7 +348,7 @@ impl Plan {
     }
 
     /// Where the request goes; nothing where that depends on the name of the client's host, and it was not asked for.
-    fn route(&self, head: &mut RequestHead, source: &Source, name: &HostName) -> Option<Route> {
+    fn route(&self, head: &mut RequestHead, source: &Source, known: &Known) -> Option<Route> {
         if let Some(status) = &self.status
             && status.is_at(head.target())
         {
@@ -354,13 +361,13 @@ impl Plan {
         let Some(host) = host else {
             return Some(Decision::Server(Responder::Refusal(404)).into());
         };
-        let decision = match host.step(head, source, name) {
+        let decision = match host.step(head, source, known) {
             Step::Take(target) => {
                 let sent = head.target;
                 if let Some(target) = target {
                     head.rewrite(&target);
                 }
-                match host.user(head, source, name) {
+                match host.user(head, source, &known.client) {
                     Some(Some(decision)) => decision,
                     // It is routed again then, from the beginning.
                     Some(None) => {
@@ -373,6 +380,20 @@ impl Plan {
             Step::Redirect(status, place) => Decision::Server(Responder::Redirect(status, place)),
             Step::Forbidden => Decision::Server(Responder::Refusal(403)),
             Step::NeedsName => return None,
+            Step::Ask(question) => {
+                let vhost = VirtualHost {
+                    question: Some(question.text().into()),
+                    ..(*host.vhost).clone()
+                };
+                return Some(Route {
+                    vhost: Some(Rc::new(vhost)),
+                    decision: match question {
+                        // It answers in any case, and may read the content.
+                        Question::Handler(_) => Decision::App,
+                        question => Decision::Ask(question),
+                    },
+                });
+            }
         };
         Some(Route {
             vhost: Some(host.vhost.clone()),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::semantics::access::{HostName, Rule, Verdict};
+use crate::semantics::access::{Facts, Rule, Verdict};
 use crate::semantics::source::Source;
 use crate::semantics::target::hex_value;
 
@@ -40,19 +40,31 @@ impl Rules {
         self.count == 0
     }
 
-    /// Whether a client whose host has this name may come to the path of a request target. A path that an app may read in two ways
+    /// Whether a client of which this is known may come to the path of a request target. A path that an app may read in two ways
     /// has to be allowed in both.
-    pub(super) fn verdict(&self, path: &[u8], client: &Source, name: &HostName) -> Verdict {
+    pub(super) fn verdict(&self, path: &[u8], client: &Source, facts: &Facts) -> Verdict {
+        let rules = self.of(path).into_iter();
+        let verdicts = rules.map(|rule| rule.verdict(client, facts));
+        verdicts.max().unwrap_or(Verdict::Allowed)
+    }
+
+    /// The subroutines in the rules of a path.
+    pub(super) fn code(&self, path: &[u8]) -> Vec<u16> {
+        let rules = self.of(path).into_iter();
+        let mut code: Vec<_> = rules.flat_map(Rule::code).collect();
+        code.sort_unstable();
+        code.dedup();
+        code
+    }
+
+    /// The rules of a path: one for each way to read it.
+    fn of(&self, path: &[u8]) -> Vec<&Rule> {
+        let mut rules = Vec::new();
         if self.is_empty() {
-            return Verdict::Allowed;
+            return rules;
         }
-        let verdict = |parts: &[&[u8]]| match self.rule(parts) {
-            Some(rule) => rule.verdict(client, name),
-            None => Verdict::Allowed,
-        };
         let decoded = decoded(path);
         let mut resolved: Vec<&[u8]> = Vec::new();
-        let mut worst = Verdict::Allowed;
         let mut climbs = false;
         // `%2F` and `\` are separators to some that read the path, and a zero byte is its end to others.
         for part in decoded.split(|byte| matches!(byte, b'/' | b'\\' | 0)) {
@@ -60,20 +72,20 @@ impl Rules {
                 b"" | b"." => {}
                 b".." => {
                     // Those who do not resolve it see what precedes it.
-                    worst = worst.max(verdict(&resolved));
+                    rules.extend(self.rule(&resolved));
                     climbs = true;
                     resolved.pop();
                 }
                 part => resolved.push(part),
             }
         }
-        worst = worst.max(verdict(&resolved));
+        rules.extend(self.rule(&resolved));
         if climbs || memchr::memchr2(b'\\', 0, &decoded).is_some() {
             let parts = decoded.split(|&byte| byte == b'/');
             let plain: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
-            worst = worst.max(verdict(&plain));
+            rules.extend(self.rule(&plain));
         }
-        worst
+        rules
     }
 
     /// The rule of the longest path.
@@ -122,7 +134,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::semantics::access::Clients;
+    use crate::semantics::access::{Clients, HostName};
     use crate::semantics::source::Endpoints;
 
     fn clients(words: &str) -> Vec<Clients> {
@@ -198,7 +210,7 @@ mod tests {
             let rules = Rules::new([("/".to_owned(), rule(allow, deny))]);
             for (clients, verdict) in [(may, Verdict::Allowed), (may_not, Verdict::Denied)] {
                 for text in clients.split(' ').filter(|text| !text.is_empty()) {
-                    let found = rules.verdict(b"/x", &client(text), &HostName::NotAsked);
+                    let found = rules.verdict(b"/x", &client(text), &Facts::default());
                     assert_eq!(found, verdict, "allow {allow}, deny {deny}: {text}");
                     count += 1;
                 }
@@ -216,6 +228,10 @@ mod tests {
             "!" => HostName::Unavailable,
             "-" => HostName::Known(None),
             name => HostName::Known(Some(name.into())),
+        };
+        let name = |text| Facts {
+            name: name(text),
+            code: None,
         };
         #[rustfmt::skip]
         let rows = [
@@ -296,7 +312,7 @@ mod tests {
             ("/closed/../named", Verdict::Denied),
             ("/%6eamed", Verdict::NeedsName),
         ] {
-            let found = rules.verdict(path.as_bytes(), &somebody, &HostName::NotAsked);
+            let found = rules.verdict(path.as_bytes(), &somebody, &Facts::default());
             assert_eq!(found, verdict, "{path}");
         }
     }
@@ -334,7 +350,7 @@ mod tests {
             for path in paths {
                 let path = path.split('?').next().unwrap_or_default();
                 assert_eq!(
-                    rules.verdict(path.as_bytes(), &somebody, &HostName::NotAsked),
+                    rules.verdict(path.as_bytes(), &somebody, &Facts::default()),
                     verdict,
                     "{path}"
                 );

@@ -178,9 +178,11 @@ mod tests {
 
     async fn get(method: &str, target: &str, accept: &str, address: &str) -> Option<Response> {
         let head = head(method, target, accept);
-        let route = site().route(&mut head.clone(), &from(address)).await;
+        let route = site()
+            .route(&mut head.clone(), &from(address), &mut Default::default())
+            .await;
         match route.decision {
-            Decision::App => None,
+            Decision::App | Decision::Ask(_) => None,
             Decision::Server(page) => page.answer(&head, &from(address)).await,
         }
     }
@@ -219,9 +221,13 @@ mod tests {
         }
         let none = Site::new(SiteSettings::default(), None);
         assert!(matches!(
-            none.route(&mut head("GET", "/server-status", ""), &from("127.0.0.1"))
-                .await
-                .decision,
+            none.route(
+                &mut head("GET", "/server-status", ""),
+                &from("127.0.0.1"),
+                &mut Default::default()
+            )
+            .await
+            .decision,
             Decision::App
         ));
     }

@@ -14,6 +14,7 @@ use super::super::vhost;
 use super::files::{self, Directory, Files, is_url};
 use super::tls::{self, Certificate};
 use crate::semantics::access::{Clients, Rule};
+use crate::semantics::code::Code;
 use crate::semantics::mapping::{Mapping, Redirect};
 use crate::semantics::message::RequestTimeout;
 use crate::semantics::networks::network;
@@ -54,6 +55,8 @@ pub struct Vhost {
     pub request_timeout: RequestTimeout,
     /// Who may come to a path and what is below it
     pub rules: Vec<(String, Rule)>,
+    /// What code of the program decides, if any does
+    pub code: Option<Code>,
 }
 
 /// The status of a redirect that names none: the method and the content stay, and it may change.
@@ -81,8 +84,11 @@ pub(super) fn vhosts(options: &Options) -> Result<Vec<Vhost>> {
     let mut taken: HashMap<String, &Source> = HashMap::new();
     let mut default: Option<&Source> = None;
     let mut vhosts = Vec::new();
+    // Each host changes a copy, which need not have all the others.
+    let mut base = options.clone();
+    base.vhosts.clear();
     for said in &options.vhosts {
-        let vhost = vhost(options, said)?;
+        let vhost = vhost(&base, said)?;
         for name in &vhost.names {
             if let Some(other) = taken.insert(name.clone(), &said.source) {
                 let by = match other {
@@ -155,6 +161,7 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
     let one_process = options.start_servers == 0;
     let mut rules = Vec::new();
     rules.extend(rule("/", &said.rule, one_process)?);
+    let has_roots = !options.files.sendfile_roots.is_empty();
     let (options, files) = files_of(options, said)?;
     let mut parts = Vec::new();
     for directory in &said.directories {
@@ -167,7 +174,7 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
         let found = rule(path, &directory.rule, one_process)?;
         let has_options = !directory.options.is_empty() || !directory.headers.is_empty();
         let has_files = directory.location.is_some() || has_options;
-        if found.is_none() && !has_files {
+        if found.is_none() && !has_files && !directory.location_code {
             let why = format!("the directory '{path}' needs a 'location', 'allow' or 'deny'");
             return Err(at(why));
         }
@@ -180,6 +187,7 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
             });
         }
     }
+    let code = code(has_roots, said, &rules)?;
     let error_pages = error_pages(said, &files, &parts)?;
     let certificates = tls::of_host(&options.tls, &names);
     let certificates = certificates.map_err(|error| {
@@ -202,6 +210,7 @@ fn vhost(options: &Options, said: &vhost::Vhost) -> Result<Vhost> {
         redirects: redirects.collect::<Result<_>>()?,
         rewrites: rewrites.collect::<Result<_>>()?,
         error_pages,
+        code,
         user_dirs: user_dirs.transpose()?,
         certificates,
         access_log: access_log(&options, said)?,
@@ -538,6 +547,34 @@ fn mapping(said_from: &str, said_to: &str, source: &Source) -> Result<Mapping> {
     })
 }
 
+/// What code of the program decides for a host.
+fn code(has_roots: bool, said: &vhost::Vhost, rules: &[(String, Rule)]) -> Result<Option<Code>> {
+    let at = |why: String| wrong(&said.source, why);
+    let directories = said.directories.iter();
+    let locations: Vec<_> = directories
+        .filter(|directory| directory.location_code)
+        .map(|directory| directory.path.clone())
+        .collect();
+    // The subroutines name files as apps do.
+    if !locations.is_empty() && !has_roots {
+        let why = "code in 'location' needs option 'sendfile_root': the directory of the files";
+        return Err(at(why.to_owned()));
+    }
+    if let Some(path) = said.handlers.iter().find(|path| !is_url(path)) {
+        let path = path.escape_debug();
+        return Err(at(format!(
+            "'handlers': '{path}' is not a path, such as /status"
+        )));
+    }
+    let in_rules = rules.iter().any(|(_, rule)| rule.code().next().is_some());
+    let code = Code {
+        rewrite: said.rewrite_code,
+        handlers: said.handlers.clone(),
+        locations,
+    };
+    Ok((in_rules || code != Code::default()).then_some(code))
+}
+
 /// The rule of a path. The system's resolver reads the environment, which an app in the same process may change meanwhile.
 fn rule(path: &str, said: &vhost::Rule, one_process: bool) -> Result<Option<(String, Rule)>> {
     let Some(source) = &said.source else {
@@ -594,6 +631,9 @@ fn clients(word: &str) -> Option<Clients> {
         "unix:" => return Some(Clients::Unix),
         "all" => return Some(Clients::All),
         _ => {}
+    }
+    if let Some(number) = word.strip_prefix(vhost::Rule::CODE) {
+        return number.parse().ok().map(Clients::Code);
     }
     if let Some(clients) = named(word) {
         return Some(clients);
