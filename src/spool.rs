@@ -132,7 +132,7 @@ enum Place {
 
 /// Room that a request's content holds, to be kept until the request is over.
 #[derive(Debug)]
-pub struct Kept {
+pub struct Reserved {
     _held: Option<Taken>,
 }
 
@@ -239,15 +239,17 @@ impl Spool {
     ///
     /// # Errors
     /// When descriptors, the disk or our room there are full.
-    pub async fn finish(mut self) -> io::Result<(Content, Kept)> {
+    pub async fn finish(mut self) -> io::Result<(Content, Reserved)> {
         let rest = self.buffer.split().freeze();
         if !matches!(self.place, Place::Buffer) {
             self.write(rest.clone()).await?;
         }
         let length = self.written;
         let (file, held) = match self.place {
-            Place::Buffer if rest.is_empty() => return Ok((Content::Empty, Kept { _held: None })),
-            Place::Buffer => return Ok((Content::Inline(rest), Kept { _held: None })),
+            Place::Buffer if rest.is_empty() => {
+                return Ok((Content::Empty, Reserved { _held: None }));
+            }
+            Place::Buffer => return Ok((Content::Inline(rest), Reserved { _held: None })),
             Place::Memory(memory, held) => (memory, held),
             Place::Disk(disk, held) => (
                 Arc::try_unwrap(disk).or_else(|shared| shared.try_clone())?,
@@ -255,7 +257,10 @@ impl Spool {
             ),
         };
         let file = rewound(file)?;
-        Ok((Content::File { file, length }, Kept { _held: Some(held) }))
+        Ok((
+            Content::File { file, length },
+            Reserved { _held: Some(held) },
+        ))
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Chunk(Place);
 #[derive(Debug)]
 enum Place {
     Owned(Bytes),
-    Lent(Lent),
+    InArea(InArea),
 }
 
 impl Chunk {
@@ -26,7 +26,7 @@ impl Chunk {
         let end = at.checked_add(length)?;
         (end <= SIZE as u64).then(|| {
             let length = length as usize;
-            Chunk(Place::Lent(Lent {
+            Chunk(Place::InArea(InArea {
                 memory: Arc::clone(memory),
                 at: at as usize,
                 length,
@@ -39,7 +39,7 @@ impl Chunk {
     pub fn len(&self) -> usize {
         match &self.0 {
             Place::Owned(bytes) => bytes.len(),
-            Place::Lent(lent) => lent.length,
+            Place::InArea(lent) => lent.length,
         }
     }
 
@@ -52,7 +52,7 @@ impl Chunk {
     pub fn copy_to(&self, out: &mut Vec<u8>, length: usize) {
         match &self.0 {
             Place::Owned(bytes) => out.extend_from_slice(&bytes[..length.min(bytes.len())]),
-            Place::Lent(lent) => lent.copy_to(out, length.min(lent.length)),
+            Place::InArea(lent) => lent.copy_to(out, length.min(lent.length)),
         }
     }
 
@@ -60,7 +60,7 @@ impl Chunk {
     pub fn to_bytes(&self) -> Bytes {
         match &self.0 {
             Place::Owned(bytes) => bytes.clone(),
-            Place::Lent(lent) => lent.to_bytes(),
+            Place::InArea(lent) => lent.to_bytes(),
         }
     }
 
@@ -68,18 +68,18 @@ impl Chunk {
     pub fn as_iovec(&self) -> IoVec<'_> {
         match &self.0 {
             Place::Owned(bytes) => IoVec::from(&bytes[..]),
-            Place::Lent(lent) => lent.as_iovec(),
+            Place::InArea(lent) => lent.as_iovec(),
         }
     }
 
     /// Its content, which is copied out of the shared memory now: that is given back.
     pub fn make_owned(&mut self) -> &mut Bytes {
-        if let Place::Lent(lent) = &self.0 {
+        if let Place::InArea(lent) = &self.0 {
             self.0 = Place::Owned(lent.to_bytes());
         }
         match &mut self.0 {
             Place::Owned(bytes) => bytes,
-            Place::Lent(_) => unreachable!("it was copied above"),
+            Place::InArea(_) => unreachable!("it was copied above"),
         }
     }
 
@@ -110,7 +110,7 @@ impl Chunk {
         let count = count.min(self.len());
         match &mut self.0 {
             Place::Owned(bytes) => bytes.advance(count),
-            Place::Lent(lent) => {
+            Place::InArea(lent) => {
                 lent.at += count;
                 lent.length -= count;
             }
@@ -121,7 +121,7 @@ impl Chunk {
     pub fn truncate(&mut self, length: usize) {
         match &mut self.0 {
             Place::Owned(bytes) => bytes.truncate(length),
-            Place::Lent(lent) => lent.length = lent.length.min(length),
+            Place::InArea(lent) => lent.length = lent.length.min(length),
         }
     }
 }
@@ -134,7 +134,7 @@ impl From<Bytes> for Chunk {
 
 /// A piece in the shared area. It is given back to the worker when it is dropped.
 #[derive(Debug)]
-struct Lent {
+struct InArea {
     memory: Arc<Memory>,
     at: usize,
     length: usize,
@@ -142,7 +142,7 @@ struct Lent {
     whole: usize,
 }
 
-impl Lent {
+impl InArea {
     fn to_bytes(&self) -> Bytes {
         let mut bytes = Vec::new();
         self.copy_to(&mut bytes, self.length);
@@ -167,7 +167,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for InArea {
     fn drop(&mut self) {
         self.memory.area.give_back(self.whole);
     }
@@ -210,7 +210,7 @@ mod tests {
                     _ => {
                         let content = piece(number, length);
                         let Some(at) = worker.area.put(&mut cursor, &content) else {
-                            prop_assert!(there.iter().any(|(chunk, _)| matches!(chunk.0, Place::Lent(_))), "an empty area takes any piece");
+                            prop_assert!(there.iter().any(|(chunk, _)| matches!(chunk.0, Place::InArea(_))), "an empty area takes any piece");
                             continue;
                         };
                         there.push((Chunk::in_area(&core, at as u64, length as u64).unwrap(), content));

@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 
 use super::event::Event;
 use super::report::Report;
-use super::worker::{Left, Worker};
+use super::worker::{LostCall, Worker};
 use super::{Dispatch, now};
 use crate::channel::core_end::CoreEnd;
 use crate::channel::violation::{ChannelError, Violation};
@@ -61,13 +61,13 @@ impl Dispatch {
         }
         // A child that the app forked may hold the other end open.
         end.close();
-        let left = {
+        let lost = {
             let mut workers = self.workers.borrow_mut();
-            let left = workers.change(number, Worker::take_all);
+            let lost = workers.change(number, Worker::take_all);
             workers.remove(number);
-            left
+            lost
         };
-        self.requeue_left(left.unwrap_or_default());
+        self.requeue_lost(lost.unwrap_or_default());
         self.distribute(now());
     }
 
@@ -87,12 +87,12 @@ impl Dispatch {
 
     /// Calls of a worker that is dead or broken, each with whether it has failed: the others were not run, and go back to the
     /// front of the queue.
-    fn requeue_left(&self, left: Vec<Left>) {
+    fn requeue_lost(&self, lost: Vec<LostCall>) {
         let mut not_run = Vec::new();
-        for (call, failed) in left {
-            match failed {
-                true => call.fail(Event::Failed),
-                false => not_run.push(call),
+        for lost in lost {
+            match lost.has_failed {
+                true => lost.call.fail(Event::Failed),
+                false => not_run.push(lost.call),
             }
         }
         self.requeue(not_run);
@@ -112,13 +112,13 @@ impl Dispatch {
         let mut any = false;
         loop {
             let broken = self.workers.borrow_mut().take_broken();
-            let Some((number, violation, left)) = broken else {
+            let Some((number, violation, lost)) = broken else {
                 return any;
             };
             any = true;
             ::log::error!("worker {number} has broken its channel: {violation}");
             self.report(Report::Broken(number));
-            self.requeue_left(left);
+            self.requeue_lost(lost);
         }
     }
 }

@@ -59,8 +59,13 @@ pub(super) enum Stage {
     Broken(Violation),
 }
 
-/// A call of a worker that is lost, and whether it has failed.
-pub(super) type Left = (Call, bool);
+/// A call of a worker that is lost.
+#[derive(Debug)]
+pub(super) struct LostCall {
+    pub(super) call: Call,
+    /// The worker has begun it. Otherwise it goes to another one.
+    pub(super) has_failed: bool,
+}
 
 /// A call that a worker holds.
 #[derive(Debug)]
@@ -559,8 +564,8 @@ impl Worker {
 
     /// Takes all that a worker holds which is dead, or whose word counts no more: calls and responses, each with whether it has
     /// failed, the oldest first. What can be taken back was not run. A broken worker may have forged that of its first call.
-    pub(super) fn take_all(&mut self) -> Vec<Left> {
-        let mut left = Vec::new();
+    pub(super) fn take_all(&mut self) -> Vec<LostCall> {
+        let mut lost = Vec::new();
         let held = std::mem::take(&mut self.held);
         for open in self.open.take() {
             let was_suspect = open.state.is_suspect.get();
@@ -569,11 +574,17 @@ impl Worker {
                 .is_suspect
                 .set(was_suspect || is_first && self.is_broken());
             let taken_back = !open.is_begun() && self.end.revoke(open.id) == Claim::Offered;
-            left.push((Call::Request(open.state), was_suspect || !taken_back));
+            lost.push(LostCall {
+                call: Call::Request(open.state),
+                has_failed: was_suspect || !taken_back,
+            });
         }
         let calls = held.into_iter().map(|held| held.call);
         let questions = calls.filter(|call| matches!(call, Call::Verify(_)));
-        left.extend(questions.map(|question| (question, false)));
-        left
+        lost.extend(questions.map(|call| LostCall {
+            call,
+            has_failed: false,
+        }));
+        lost
     }
 }

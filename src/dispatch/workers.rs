@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::call::Call;
 use super::in_flight::{InFlight, Place};
-use super::worker::{Left, Worker};
+use super::worker::{LostCall, Worker};
 use crate::channel::violation::Violation;
 
 #[derive(Debug, Default)]
@@ -70,13 +70,13 @@ impl Workers {
     }
 
     /// A worker that has broken its channel, how, and the calls that it held, each with whether it has failed.
-    pub(super) fn take_broken(&mut self) -> Option<(u32, Violation, Vec<Left>)> {
+    pub(super) fn take_broken(&mut self) -> Option<(u32, Violation, Vec<LostCall>)> {
         loop {
             let number = self.broken.pop()?;
             let taken = self.change(number, |worker| (worker.violation(), worker.take_all()));
             // One that has died meanwhile holds nothing.
-            if let Some((Some(violation), left)) = taken {
-                return Some((number, violation, left));
+            if let Some((Some(violation), lost)) = taken {
+                return Some((number, violation, lost));
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::channel::INLINE_CONTENT;
 use crate::log::limited;
 use crate::pace::Pace;
 use crate::semantics::message::Content;
-use crate::spool::{Kept, Spool};
+use crate::spool::{Reserved, Spool};
 
 /// How long content may come more slowly than `min_content_rate` wants: short content is read in any case.
 const GRACE: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ pub(super) struct Complete {
     /// Its length; nothing where there is no content and none was announced.
     pub(super) length: Option<u64>,
     /// The room that it holds.
-    pub(super) _kept: Option<Kept>,
+    pub(super) _reserved: Option<Reserved>,
 }
 
 impl Complete {
@@ -31,7 +31,7 @@ impl Complete {
         Complete {
             content,
             length,
-            _kept: None,
+            _reserved: None,
         }
     }
 }
@@ -82,7 +82,7 @@ pub(super) async fn read(
                 return Ok(Complete {
                     content,
                     length,
-                    _kept: Some(kept),
+                    _reserved: Some(kept),
                 });
             }
         }

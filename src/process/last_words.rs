@@ -19,15 +19,15 @@ pub struct LastWords(File);
 
 /// The master's end.
 #[derive(Debug)]
-pub struct Heard(File);
+pub struct LastWordsReader(File);
 
 /// Makes the two ends. Neither waits for the other.
 ///
 /// # Errors
 /// When descriptors run out.
-pub fn pair() -> io::Result<(Heard, LastWords)> {
+pub fn pair() -> io::Result<(LastWordsReader, LastWords)> {
     let (heard, said) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    Ok((Heard(heard.into()), LastWords(said.into())))
+    Ok((LastWordsReader(heard.into()), LastWords(said.into())))
 }
 
 impl LastWords {
@@ -46,7 +46,7 @@ impl LastWords {
     }
 }
 
-impl Heard {
+impl LastWordsReader {
     /// What a worker that is dead has said, if it has said anything.
     pub fn read(mut self) -> Option<String> {
         let mut said = Vec::new();

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::config::options::VerifyCallback;
 use crate::config::resolved::Tls;
-use crate::net::tls::files::{self, Files, Kept};
+use crate::net::tls::files::{self, Files, KeptFiles};
 use crate::net::tls::{Clients, Judge, Settings};
 use crate::process::control::{MasterEnd, TlsFile, ToCore};
 use crate::process::error::Error;
@@ -40,7 +40,7 @@ pub(super) fn settings(tls: &Tls, http2: bool, files: Option<Files>) -> Settings
 #[derive(Debug)]
 pub(super) struct Certificates {
     pub(super) files: Files,
-    kept: Kept,
+    kept: KeptFiles,
 }
 
 impl Certificates {
@@ -55,7 +55,7 @@ impl Certificates {
             ca_paths_may_be_empty: clients.is_some_and(|clients| clients.callback.is_some()),
             crl_files: clients.map_or(Vec::new(), |clients| all(&clients.crl_files)),
         };
-        let kept = Kept(handover.take_files(Purpose::Tls));
+        let kept = KeptFiles(handover.take_files(Purpose::Tls));
         Certificates { files, kept }
     }
 
@@ -66,7 +66,7 @@ impl Certificates {
     pub(super) fn keep(&mut self) -> Result<()> {
         let opened = self.files.open(&self.kept)?;
         let files = opened.into_iter().map(|file| (file.path, file.file));
-        self.kept = Kept(files.collect());
+        self.kept = KeptFiles(files.collect());
         Ok(())
     }
 
@@ -127,7 +127,7 @@ pub(super) fn of_server(tls: &Tls, origin: &Origin) -> Vec<files::Certificate> {
 ///
 /// # Errors
 /// One sentence that names option, file and reason.
-fn send(files: &Files, kept: &Kept, core: &mut MasterEnd) -> Result<(), Error> {
+fn send(files: &Files, kept: &KeptFiles, core: &mut MasterEnd) -> Result<(), Error> {
     let opened = files
         .open(kept)
         .map_err(|error| Error::role(format!("{error:#}")))?;

@@ -24,7 +24,7 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// What an app has that has fetched the client's socket.
 #[derive(Debug)]
-pub(super) enum Lent {
+pub(super) enum LentSocket {
     /// A copy of the socket. Ours is not polled: their flags are shared.
     Copy,
     /// One end of a socket pair, whose other end is here: we copy between that and the client.
@@ -39,11 +39,11 @@ pub(super) struct Returned {
 }
 
 /// Lends the socket: what the app has from now on, and the descriptor to send it.
-pub(super) fn lend(io: &mut Transport) -> Result<(Lent, OwnedFd), Close> {
+pub(super) fn lend(io: &mut Transport) -> Result<(LentSocket, OwnedFd), Close> {
     // The app could not read the bytes of TLS, and would miss what we have read already.
     if io.stream.is_tls() || !io.buffer.is_empty() {
         return match pair() {
-            Ok((ours, theirs)) => Ok((Lent::Relay(Relay::new(ours)), theirs)),
+            Ok((ours, theirs)) => Ok((LentSocket::Relay(Relay::new(ours)), theirs)),
             Err(error) => {
                 limited!(Error, "can't make a relay: {error}");
                 Err(Close::Cut)
@@ -53,7 +53,7 @@ pub(super) fn lend(io: &mut Transport) -> Result<(Lent, OwnedFd), Close> {
     match io.stream.detach() {
         Ok(theirs) => {
             io.lent = true;
-            Ok((Lent::Copy, theirs))
+            Ok((LentSocket::Copy, theirs))
         }
         Err(error) => {
             limited!(Error, "can't hand over a client's socket: {error}");
@@ -62,10 +62,10 @@ pub(super) fn lend(io: &mut Transport) -> Result<(Lent, OwnedFd), Close> {
     }
 }
 
-impl Lent {
+impl LentSocket {
     /// What there is to be done while the app has the connection; never ends.
     pub(super) async fn run(&mut self, io: &mut Transport) {
-        if let Lent::Relay(relay) = self {
+        if let LentSocket::Relay(relay) = self {
             let Transport { stream, buffer, .. } = io;
             relay.run(stream, buffer).await;
         }
@@ -75,11 +75,11 @@ impl Lent {
     /// The response goes on: takes the connection back.
     pub(super) async fn take_back(self, io: &mut Transport) -> Result<Returned, Close> {
         let relay = match self {
-            Lent::Copy => {
+            LentSocket::Copy => {
                 io.stream.reattach().map_err(|_| Close::Lost)?;
                 None
             }
-            Lent::Relay(relay) => Some(relay.stop(io).await?),
+            LentSocket::Relay(relay) => Some(relay.stop(io).await?),
         };
         Ok(Returned { _relay: relay })
     }
@@ -87,8 +87,8 @@ impl Lent {
     /// The app has returned, and keeps the connection. Returns how it ends for us.
     pub(super) async fn leave(self, io: &mut Transport) -> Close {
         match self {
-            Lent::Copy => Close::HandedOver,
-            Lent::Relay(relay) => {
+            LentSocket::Copy => Close::HandedOver,
+            LentSocket::Relay(relay) => {
                 relay.finish(io).await;
                 Close::Done
             }

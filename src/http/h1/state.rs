@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::handover::{Lent, Returned};
+use super::handover::{LentSocket, Returned};
 use super::write::Encoder;
 
 /// The state of a response.
@@ -14,7 +14,7 @@ pub(super) enum State {
     /// The head is written, and content follows.
     Content(Encoder),
     /// The app has the socket; with the encoder where the head was written before.
-    Lent(Lent, Option<Encoder>),
+    Lent(LentSocket, Option<Encoder>),
     /// The app has had the socket, and answers as any other.
     Returned(Returned, Option<Encoder>),
 }
@@ -26,9 +26,9 @@ pub(super) enum End {
     /// Its content is complete. The end of a relay stays open until that is written.
     Content(Encoder, Option<Returned>),
     /// As above, but the app still has the socket.
-    TakeBack(Lent, Encoder),
+    TakeBack(LentSocket, Encoder),
     /// The app keeps the connection: it answers by the socket, or what follows its head is no HTTP.
-    Leave(Option<Lent>),
+    Leave(Option<LentSocket>),
 }
 
 /// What it means that an app's response will not be complete.
@@ -93,7 +93,7 @@ impl State {
     }
 
     /// The app gets the socket.
-    pub(super) fn lend(&mut self, lent: Lent) {
+    pub(super) fn lend(&mut self, lent: LentSocket) {
         *self = match mem::take(self) {
             State::Before => State::Lent(lent, None),
             State::Content(encoder) => State::Lent(lent, Some(encoder)),
@@ -102,7 +102,7 @@ impl State {
     }
 
     /// What the app has, if it has the socket: [`State::give_back`] must follow.
-    pub(super) fn take_lent(&mut self) -> Option<(Lent, Option<Encoder>)> {
+    pub(super) fn take_lent(&mut self) -> Option<(LentSocket, Option<Encoder>)> {
         match mem::take(self) {
             State::Lent(lent, encoder) => Some((lent, encoder)),
             other => {

@@ -54,9 +54,9 @@ pub struct Files {
 
 /// Files that were open before the process lost the right to open them.
 #[derive(Debug, Default)]
-pub struct Kept(pub Vec<(PathBuf, File)>);
+pub struct KeptFiles(pub Vec<(PathBuf, File)>);
 
-impl Kept {
+impl KeptFiles {
     fn file(&self, path: &Path) -> Option<io::Result<File>> {
         let (_, file) = self.0.iter().find(|(kept, _)| kept == path)?;
         ::log::warn!(
@@ -84,7 +84,7 @@ impl Files {
     ///
     /// # Errors
     /// One sentence that names option and file.
-    pub fn open(&self, kept: &Kept) -> Result<Vec<Opened>, Error> {
+    pub fn open(&self, kept: &KeptFiles) -> Result<Vec<Opened>, Error> {
         let open = |role, path: &Path| open(role, path, kept);
         let mut opened = Vec::new();
         for Certificate { hosts, chain, key } in &self.certificates {
@@ -111,7 +111,7 @@ impl Files {
     }
 }
 
-fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened, Error> {
+fn open(role: Role, path: &Path, kept: &KeptFiles) -> Result<Opened, Error> {
     let opened = match files::read(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             kept.file(path).unwrap_or(Err(error))
@@ -129,7 +129,7 @@ fn open(role: Role, path: &Path, kept: &Kept) -> Result<Opened, Error> {
 
 /// The files of a folder, each once: those that `openssl rehash` links to have two names. Links that lead nowhere
 /// and files that went away meanwhile are passed over.
-fn open_folder(folder: &Path, kept: &Kept, may_be_empty: bool) -> Result<Vec<Opened>, Error> {
+fn open_folder(folder: &Path, kept: &KeptFiles, may_be_empty: bool) -> Result<Vec<Opened>, Error> {
     let failed = |flaw| Error::File(Role::InFolder, folder.to_owned(), flaw);
     let listed = fs::read_dir(folder).and_then(|entries| {
         let paths = entries.map(|entry| Ok(entry?.path()));
@@ -174,7 +174,7 @@ mod tests {
         symlink("ca.pem", at("1a2b3c4d.0")).unwrap();
         symlink("nowhere", at("5e6f7a8b.0")).unwrap();
         fs::create_dir(at("sub")).unwrap();
-        let opened = open_folder(folder.path(), &Kept::default(), false).unwrap();
+        let opened = open_folder(folder.path(), &KeptFiles::default(), false).unwrap();
         assert_eq!(opened.len(), 1);
         assert_eq!(opened[0].role, Role::InFolder);
     }
@@ -188,7 +188,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = format!(
             "{:#}",
-            files(folder.path()).open(&Kept::default()).unwrap_err()
+            files(folder.path())
+                .open(&KeptFiles::default())
+                .unwrap_err()
         );
         assert!(error.starts_with("option 'ssl_ca_path': /"), "{error}");
         assert!(error.ends_with(": there is no file in it"), "{error}");
@@ -201,7 +203,7 @@ mod tests {
             }],
             ..Files::default()
         };
-        let error = format!("{:#}", files.open(&Kept::default()).unwrap_err());
+        let error = format!("{:#}", files.open(&KeptFiles::default()).unwrap_err());
         assert!(error.contains("'ssl_cert_file'"), "{error}");
         assert!(
             error.contains("/missing: No such file or directory"),

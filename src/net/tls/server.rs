@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ServerConfig, version};
 use super::certificates::{Certificate, CertificateNames, Certificates};
 use super::clients::Verifier;
 use super::error::Error;
-use super::files::{self, Files, Kept, Opened};
+use super::files::{self, Files, KeptFiles, Opened};
 use super::handshake::{self, Handshakes};
 use super::rules::Rules;
 use super::{Settings, material, self_signed};
@@ -144,7 +144,7 @@ impl Server {
         };
         files.certificates = certificates.unwrap_or(files.certificates);
         let opening = files.clone();
-        let opened = tokio::task::spawn_blocking(move || opening.open(&Kept::default()));
+        let opened = tokio::task::spawn_blocking(move || opening.open(&KeptFiles::default()));
         let opened = opened.await;
         let opened = opened.map_err(|error| Error::Thread("opening", error))??;
         self.load(opened).await?;

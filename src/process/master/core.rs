@@ -56,17 +56,17 @@ enum Life {
 
 /// What was read from the control socket.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum ControlEvent {
     Word(ToMaster),
     /// Nothing: a signal came instead.
     Nothing,
     /// No message will come any more.
-    End(CoreEnd),
+    Lost(CoreLoss),
 }
 
 /// Why a core serves no more.
 #[derive(Debug)]
-pub(super) enum CoreEnd {
+pub(super) enum CoreLoss {
     /// It has closed its socket, as every dying process does.
     Closed,
     /// It did not answer.
@@ -182,7 +182,7 @@ impl Core {
     }
 
     /// Reads its next message.
-    pub(super) fn hear(&mut self) -> Heard {
+    pub(super) fn hear(&mut self) -> ControlEvent {
         match self.control.hear() {
             Ok(Some(word)) => {
                 match word {
@@ -190,11 +190,11 @@ impl Core {
                     ToMaster::Ready => self.is_ready(),
                     _ => {}
                 }
-                Heard::Word(word)
+                ControlEvent::Word(word)
             }
-            Ok(None) => Heard::End(CoreEnd::Closed),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Heard::Nothing,
-            Err(error) => Heard::End(CoreEnd::Unheard(error)),
+            Ok(None) => ControlEvent::Lost(CoreLoss::Closed),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => ControlEvent::Nothing,
+            Err(error) => ControlEvent::Lost(CoreLoss::Unheard(error)),
         }
     }
 
@@ -213,10 +213,10 @@ impl Core {
     }
 
     /// Pings it when it is time; returns why it is to be given up. All its messages must have been read.
-    pub(super) fn check(&mut self, now: Instant) -> Option<CoreEnd> {
+    pub(super) fn check(&mut self, now: Instant) -> Option<CoreLoss> {
         match self.life {
-            Life::Starting { until } if now >= until => Some(CoreEnd::NotReady),
-            Life::Serving if self.control.hangs() => Some(CoreEnd::Silent),
+            Life::Starting { until } if now >= until => Some(CoreLoss::NotReady),
+            Life::Serving if self.control.hangs() => Some(CoreLoss::Silent),
             Life::Serving => match self.heartbeat.beat(now) {
                 Beat::Wait => None,
                 Beat::Ask => {
@@ -228,7 +228,7 @@ impl Core {
                     self.heartbeat.answered();
                     None
                 }
-                Beat::Dead => Some(CoreEnd::Silent),
+                Beat::Dead => Some(CoreLoss::Silent),
             },
             _ => None,
         }
@@ -313,9 +313,9 @@ impl Master<'_> {
 
     pub(super) fn hear_core(&mut self) {
         match self.core.hear() {
-            Heard::Word(word) => self.obey_core(word),
-            Heard::Nothing => {}
-            Heard::End(end) => self.core_ended(end),
+            ControlEvent::Word(word) => self.obey_core(word),
+            ControlEvent::Nothing => {}
+            ControlEvent::Lost(end) => self.core_ended(end),
         }
     }
 
@@ -364,17 +364,17 @@ impl Master<'_> {
 
     /// The core has died, or was given up. Its connections are lost; the listening sockets are not. Workers finish their
     /// call and leave, because their channels are closed, and are replaced.
-    fn core_ended(&mut self, end: CoreEnd) {
+    fn core_ended(&mut self, end: CoreLoss) {
         let was_starting = matches!(self.core.life, Life::Starting { .. });
         let status = match end {
-            CoreEnd::Closed => self.core.await_exit(Instant::now() + FAST_STOP),
+            CoreLoss::Closed => self.core.await_exit(Instant::now() + FAST_STOP),
             _ => self.core.kill(),
         };
         let how = match end {
-            CoreEnd::Closed => fork::how_it_ended(status.unwrap_or(Err(nix::Error::ECHILD))),
-            CoreEnd::Silent => "did not answer for 3 seconds and was killed".to_owned(),
-            CoreEnd::NotReady => "was not ready in time and was killed".to_owned(),
-            CoreEnd::Unheard(error) => format!("was killed: {error}"),
+            CoreLoss::Closed => fork::how_it_ended(status.unwrap_or(Err(nix::Error::ECHILD))),
+            CoreLoss::Silent => "did not answer for 3 seconds and was killed".to_owned(),
+            CoreLoss::NotReady => "was not ready in time and was killed".to_owned(),
+            CoreLoss::Unheard(error) => format!("was killed: {error}"),
         };
         if !self.shutdown.is_running() {
             ::log::error!("the core {how}");

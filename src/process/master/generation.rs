@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use super::super::control::ToCore;
 use super::super::error::Error;
 use super::super::notify::Notifier;
-use super::reload::{Ended, Failure};
+use super::reload::{Failure, ReloadEnd};
 use super::worker::{Ending, State, Worker};
 use super::{FAST_STOP, Master};
 
@@ -187,7 +187,7 @@ impl Master<'_> {
     }
 
     /// A reload has ended. The service manager waits for the last of several.
-    fn ended(&mut self, ended: &Ended) {
+    fn ended(&mut self, ended: &ReloadEnd) {
         match ended.again {
             true => self.roles.try_options(),
             false => self.tell(Notifier::ready),

@@ -11,7 +11,7 @@ use super::super::control::{MasterEnd, ToCore, ToMaster};
 use super::super::fork;
 use super::super::handover::{Handover, OldCore, OldWorker};
 use super::super::notify::Notifier;
-use super::core::{Core, Heard};
+use super::core::{ControlEvent, Core};
 use super::worker::State;
 use super::{FAST_STOP, Master};
 use crate::channel::Descriptors;
@@ -158,33 +158,33 @@ impl Predecessor {
 
     fn hear(&mut self) {
         match self.core.hear() {
-            Heard::Word(ToMaster::Drained) => self.drained = true,
-            Heard::Word(ToMaster::Leaving(number)) => {
+            ControlEvent::Word(ToMaster::Drained) => self.drained = true,
+            ControlEvent::Word(ToMaster::Leaving(number)) => {
                 let mut workers = self.workers.iter_mut();
                 if let Some(worker) = workers.find(|worker| worker.number == number) {
                     worker.leaves = true;
                 }
             }
-            Heard::Word(ToMaster::Hung(number, call)) => {
+            ControlEvent::Word(ToMaster::Hung(number, call)) => {
                 if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
                     let pid = worker.pid;
                     ::log::error!("{call} makes no progress, and worker {pid} is killed for it");
                     let _ = kill(pid, Signal::SIGKILL);
                 }
             }
-            Heard::Word(ToMaster::Unconnected(number, why)) => {
+            ControlEvent::Word(ToMaster::Unconnected(number, why)) => {
                 ::log::error!("a worker of the generation before can't serve: {why}");
                 if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
                     let _ = kill(worker.pid, Signal::SIGTERM);
                 }
             }
-            Heard::Word(ToMaster::Broken(number)) => {
+            ControlEvent::Word(ToMaster::Broken(number)) => {
                 if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
                     let _ = kill(worker.pid, Signal::SIGKILL);
                 }
             }
-            Heard::Word(_) | Heard::Nothing => {}
-            Heard::End(_) => {
+            ControlEvent::Word(_) | ControlEvent::Nothing => {}
+            ControlEvent::Lost(_) => {
                 if !self.drained {
                     ::log::error!("the core of the generation before has died");
                 }

@@ -38,7 +38,7 @@ impl Asked {
 
 /// How a reload has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct ReloadEnd {
     /// It and all before it were asked for up to this number.
     pub(super) asked: u64,
     /// The next one has begun already.
@@ -53,7 +53,7 @@ pub(super) enum Failure {
     /// Others of the new generation serve: the failure is that worker's alone.
     OneWorker,
     /// The reload has failed, and the old generation serves on.
-    Reload(Ended),
+    Reload(ReloadEnd),
 }
 
 impl Reload {
@@ -111,7 +111,7 @@ impl Reload {
     }
 
     /// Nothing of the old generation serves any more. Nothing: no reload was in progress.
-    pub(super) fn finish(&mut self, number: u64) -> Option<Ended> {
+    pub(super) fn finish(&mut self, number: u64) -> Option<ReloadEnd> {
         match self.state {
             State::Replacing(asked) => Some(self.end(asked, number)),
             State::Idle | State::Trying(_) => None,
@@ -139,12 +139,12 @@ impl Reload {
     }
 
     /// `number` is the last that was asked for.
-    fn end(&mut self, asked: Asked, number: u64) -> Ended {
+    fn end(&mut self, asked: Asked, number: u64) -> ReloadEnd {
         self.state = match asked.again {
             true => State::Trying(Asked::new(number)),
             false => State::Idle,
         };
-        Ended {
+        ReloadEnd {
             asked: asked.number,
             again: asked.again,
         }
@@ -222,13 +222,13 @@ mod tests {
         reload.admit();
         assert_eq!((reload.serving(), reload.candidates()), (2, Some(2)));
         assert_eq!(reload.fail(2), Failure::OneWorker);
-        let first = Ended {
+        let first = ReloadEnd {
             asked: 1,
             again: true,
         };
         assert_eq!(reload.finish(2), Some(first));
         assert_eq!(reload.candidates(), Some(3));
-        let second = Ended {
+        let second = ReloadEnd {
             asked: 2,
             again: false,
         };

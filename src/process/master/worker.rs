@@ -5,7 +5,7 @@ use std::time::Instant;
 use nix::unistd::Pid;
 
 use super::super::backtrace::BacktraceRequest;
-use super::super::last_words::Heard;
+use super::super::last_words::LastWordsReader;
 
 /// One worker.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Worker {
     pub(super) candidate: bool,
     pub(super) state: State,
     /// Where it says why it can't begin, until it has begun.
-    pub(super) words: Option<Heard>,
+    pub(super) words: Option<LastWordsReader>,
     /// How it ends, if it has a limited time for that.
     pub(super) ending: Option<Ending>,
 }

@@ -10,7 +10,7 @@ use nix::unistd::{Pid, getpid};
 use super::super::control::ToCore;
 use super::super::error::Error;
 use super::super::fork::{self, Forked};
-use super::super::last_words::{self, Heard};
+use super::super::last_words::{self, LastWordsReader};
 use super::super::signal::{self, Saved};
 use super::signals::TAKEN;
 use super::stop::Phase;
@@ -227,7 +227,7 @@ impl Master<'_> {
         let is_meant = worker.ending.is_some()
             || self.shutdown.is_stopping()
                 && matches!(status, Ok(WaitStatus::Signaled(_, Signal::SIGTERM, _)));
-        let words = worker.words.take().and_then(Heard::read);
+        let words = worker.words.take().and_then(LastWordsReader::read);
         if !matches!(status, Ok(WaitStatus::Exited(_, 0))) && !is_meant && words.is_none() {
             ::log::warn!("worker {pid} {how}");
         }
