@@ -120,12 +120,11 @@ impl Core {
         let logs = AccessLogs::new(logs)?;
         let room = Rc::new(Room::new(settings.spool));
         let (report, reports) = mpsc::unbounded_channel();
-        let timed = logs.want_call();
         let board = settings.dispatch.board.clone();
         if let Some(board) = &board {
             board.core_begins();
         }
-        let dispatch = Dispatch::new(settings.dispatch, Rc::clone(&room), report, timed);
+        let dispatch = Dispatch::new(settings.dispatch, Rc::clone(&room), report);
         let dispatch = Rc::new(dispatch);
         let (phase, drain) = watch::channel(Phase::Waiting);
         if let (Some(file), Some(board)) = (settings.board_file, board.clone()) {
@@ -144,6 +143,7 @@ impl Core {
             out: Default::default(),
             ticks: Default::default(),
         });
+        context.keep_times();
         let tls = tls.map(tls::Server::new).transpose()?.map(Rc::new);
         let live = Rc::new(Live::default());
         let service = Service {

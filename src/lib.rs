@@ -30,6 +30,7 @@ mod iovec;
 mod lock;
 pub mod log;
 mod lookup;
+mod metrics;
 pub mod net;
 mod pace;
 mod precompress;

@@ -304,7 +304,6 @@ each_entry {
     like $server->get('/server-status')->content, qr/^\d+$/, 'without status_path there is none';
 };
 
-# Protects: who answers is decided on the head, so no upload is taken that nobody wants.
 # Clients choose the paths that the page shows, and workers write them.
 check 'the page for browsers' => sub {
     my $server  = server(app => 'sub { [200, [], ["hello"]] }', options => {start_servers => 1, status_path => '/server-status'});
@@ -321,6 +320,7 @@ check 'the page for browsers' => sub {
     like $server->get('/server-status?text', @browser)->content, qr/^master \d+/, 'a browser may have the text';
 };
 
+# Protects: who answers is decided on the head, so no upload is taken that nobody wants.
 check 'an upload to status_path is refused at its head' => sub {
     my $server = server(entry => 'bin', app => app_file('process'),
         options => {start_servers => 1, status_path => '/server-status', max_content => '8g'});

@@ -97,6 +97,10 @@ check 'options' => sub {
     mistake('permissions that are not octal', [@http, '--umask', '088'], new => {http_ports => $listen, umask => '088'});
     mistake('not a path for the status page', [@http, '--status-path', 'status'],
         new => {http_ports => $listen, status_path => 'status'});
+    mistake('not a path for metrics', [@http, '--metrics-path', 'metrics'],
+        new => {http_ports => $listen, metrics_path => 'metrics'});
+    mistake('one path for two pages', [@http, '--metrics-path', '/s', '--status-path', '/s'],
+        new => {http_ports => $listen, metrics_path => '/s', status_path => '/s'});
     mistake('neither an address nor a network', [@http, '--status-path', '/s', '--status-allow', 'localhost'],
         new => {http_ports => $listen, status_path => '/s', status_allow => 'localhost'});
     mistake('a trusted proxy that is no address', [@http, '--trusted-proxies', 'localhost'],

@@ -78,6 +78,7 @@ my @ATTRIBUTES = qw(
     request_timeout
     child_exit
     status_path
+    metrics_path
     status_allow
     daemonize
     pid_path

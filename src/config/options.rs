@@ -97,6 +97,8 @@ pub struct Options {
     pub json: bool,
     /// `status_path`; empty is none
     pub status_path: Option<String>,
+    /// `metrics_path`; empty is none
+    pub metrics_path: Option<String>,
     /// `status_allow`: addresses, networks and words
     pub status_allow: Vec<String>,
 

@@ -76,7 +76,7 @@ pub struct Config {
     /// Whether Perl waits to be told that the server listens
     pub server_ready: bool,
     /// The page at which the server tells what it does; none: the app has every path
-    pub status: Option<Status>,
+    pub status: Status,
     /// The files that the server sends itself
     pub files: Files,
     /// Virtual hosts; none: the server is one host

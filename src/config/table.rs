@@ -147,7 +147,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub const OF_COMMANDS: [&str; 2] = ["json", "print"];
 
 /// Options that a reload takes from the configuration file. All others keep their values until a restart.
-const OF_RELOAD: [&str; 16] = [
+const OF_RELOAD: [&str; 17] = [
     "documents",
     "directory",
     "sendfile_root",
@@ -163,6 +163,7 @@ const OF_RELOAD: [&str; 16] = [
     "ssl_cert_file",
     "ssl_key_file",
     "status_path",
+    "metrics_path",
     "status_allow",
 ];
 

@@ -104,7 +104,7 @@ pub(super) fn site(
         } = read.map_err(|error| error.to_string())??;
         context.site.replace(site);
         context.logs.replace(logs, files);
-        context.dispatch.set_timed(context.logs.want_call());
+        context.keep_times();
         Ok(certificates)
     }
 }

@@ -86,7 +86,7 @@ mod tests {
                 limit: None,
             }));
             let (report, _reports) = unbounded_channel();
-            let dispatch = Rc::new(Dispatch::new(settings, room, report, false));
+            let dispatch = Rc::new(Dispatch::new(settings, room, report));
             let (core, _worker) = pair().unwrap();
             let end = Rc::new(CoreEnd::open(core).unwrap());
             let check = |number| dispatch.submit_to(number, request(1, Content::Empty));

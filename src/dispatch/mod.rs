@@ -100,19 +100,13 @@ pub struct Dispatch {
     room: Rc<Room>,
     readers: Readers,
     spare: Spare,
-    /// Whether times are kept for the access log.
+    /// Whether the times of responses are kept.
     timed: Cell<bool>,
 }
 
 impl Dispatch {
     /// Without workers yet. Responses that their clients take too slowly wait in `room`; `reports` gets what becomes of workers.
-    /// With `timed`, [`Witness::call`] tells when responses were complete.
-    pub fn new(
-        settings: Settings,
-        room: Rc<Room>,
-        reports: UnboundedSender<Report>,
-        timed: bool,
-    ) -> Self {
+    pub fn new(settings: Settings, room: Rc<Room>, reports: UnboundedSender<Report>) -> Self {
         Dispatch {
             settings,
             reports,
@@ -132,8 +126,13 @@ impl Dispatch {
             room,
             readers: Readers::default(),
             spare: Spare::default(),
-            timed: Cell::new(timed),
+            timed: Cell::new(false),
         }
+    }
+
+    /// Whether [`Witness::call`] tells when responses were complete.
+    pub fn keep_times(&self, keep: bool) {
+        self.timed.set(keep);
     }
 
     /// Workers that come, work, rest and go.
@@ -159,12 +158,6 @@ impl Dispatch {
         let worker = Worker::new(pid, end, stage);
         self.workers.borrow_mut().insert(number, worker);
     }
-
-    /// Whether [`Witness::call`] tells when responses were complete, from now on.
-    pub fn set_timed(&self, timed: bool) {
-        self.timed.set(timed);
-    }
-
     /// Tells all workers to leave when they are done.
     pub fn stop_workers(&self) {
         self.stopped.set(true);

@@ -67,7 +67,7 @@ impl World {
             folder: None,
             limit: None,
         }));
-        let dispatch = Rc::new(Dispatch::new(settings, room, report, false));
+        let dispatch = Rc::new(Dispatch::new(settings, room, report));
         let (core, worker) = pair().unwrap();
         let worker = RawEnd::open(worker).unwrap();
         dispatch.start_worker(1, 1, CoreEnd::open(core).unwrap(), false);

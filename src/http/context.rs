@@ -58,6 +58,13 @@ impl Context {
         tokio::task::yield_now().await;
     }
 
+    /// Has the dispatch keep the times of calls if the access log or the metrics tell them. To be called after each change of the
+    /// site.
+    pub fn keep_times(&self) {
+        let wanted = self.logs.want_call() || self.site.metrics().is_some();
+        self.dispatch.keep_times(wanted);
+    }
+
     /// An empty buffer for a response.
     pub(super) fn take_out(&self) -> Vec<u8> {
         self.out.take()

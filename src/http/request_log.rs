@@ -1,4 +1,4 @@
-//! What the access log tells of one request: counted while the request comes and its response leaves.
+//! What the access log and the metrics tell of one request: counted while the request comes and its response leaves.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::semantics::source::Source;
 /// The status that stands for a client that left before there was one, as nginx has it.
 const CLIENT_LEFT: u16 = 499;
 
-/// The account of one request. Without an access log nothing but numbers is kept.
+/// The account of one request. Where neither a log nor metrics want it, nothing but numbers is kept.
 #[derive(Debug, Default)]
 pub(super) struct RequestLog {
-    /// What is kept for the log; nothing where there is none, or no request has begun.
+    /// What is kept; nothing where nobody wants it, or no request has begun.
     kept: Option<Kept>,
     /// Bytes of the response that the client has taken.
     sent: u64,
@@ -64,8 +64,9 @@ pub(super) enum ParsedSoFar {
 
 impl RequestLog {
     /// A request whose first byte came at `started`.
-    pub(super) fn start(keeps: Option<Keeps>, started: Timestamp) -> Self {
-        let kept = keeps.map(|keeps| Kept {
+    pub(super) fn start(context: &Context, started: Timestamp) -> Self {
+        let counted = context.site.metrics().map(|_| Keeps::Facts);
+        let kept = context.logs.keeps().or(counted).map(|keeps| Kept {
             started,
             began: Instant::now(),
             first_byte: None,
@@ -78,7 +79,7 @@ impl RequestLog {
         }
     }
 
-    /// Whether a log is kept.
+    /// Whether an account is kept.
     pub(super) fn is_kept(&self) -> bool {
         self.kept.is_some()
     }
@@ -121,7 +122,7 @@ impl RequestLog {
         self.handed_over = true;
     }
 
-    /// The request has ended: writes its record, unless nothing was worth one.
+    /// The request has ended: its record is logged and counted, unless nothing was worth one.
     pub(super) fn finish(
         &mut self,
         context: &Context,
@@ -148,16 +149,17 @@ impl RequestLog {
             ),
         };
         let host = head.and_then(|head| context.site.host(head));
-        let Some(log) = context.logs.of(host.as_deref()) else {
+        let (log, metrics) = (context.logs.of(host.as_deref()), context.site.metrics());
+        if log.is_none() && metrics.is_none() {
             return;
-        };
+        }
         let ending = match ended {
             Ok(()) => Ending::Persists,
             Err(Close::Done | Close::Refused | Close::HandedOver) => Ending::Closes,
             Err(Close::Lost | Close::Cut) => Ending::Aborted,
         };
         let left = ending == Ending::Aborted && !self.handed_over;
-        log.write(&Record {
+        let record = Record {
             listener: connection.listener,
             source: match parsed {
                 ParsedSoFar::Nothing => &connection.source,
@@ -184,7 +186,13 @@ impl RequestLog {
             stream: counts.stream,
             ending,
             call,
-        });
+        };
+        if let Some(metrics) = metrics {
+            metrics.count(&record);
+        }
+        if let Some(log) = log {
+            log.write(&record);
+        }
     }
 }
 

@@ -86,12 +86,21 @@ impl Codings {
 /// The index of the media type, of these that there are, that the request's Accept fields give the most weight; of equals the
 /// first. Nothing where none is acceptable. Without the field all are.
 pub fn media_type(fields: &Fields, offered: &[&str]) -> Option<usize> {
+    media_type_of(fields, offered, |_| false)
+}
+
+/// The same, where a range counts that has parameters for which `keep` is true.
+pub fn media_type_of(
+    fields: &Fields,
+    offered: &[&str],
+    keep: impl Fn(&[u8]) -> bool,
+) -> Option<usize> {
     let mut ranges = fields.all("accept").flat_map(list_members).peekable();
     if ranges.peek().is_none() {
         return (!offered.is_empty()).then_some(0);
     }
     let ranges: Vec<_> = ranges
-        .filter_map(|member| weighted(member, |_| false))
+        .filter_map(|member| weighted(member, &keep))
         .collect();
     let weight = |offer: &str| {
         let matching = ranges

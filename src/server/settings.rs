@@ -84,13 +84,14 @@ pub fn core(config: &Config) -> core::Settings {
 
 /// What the server answers itself: the status page, and files of its own and of its virtual hosts.
 pub(super) fn site(config: &Config, (files, of_hosts): (Served, Vec<OfHost>)) -> site::Settings {
-    let status = config.status.as_ref();
+    let status = &config.status;
     let hosts = config.vhosts.iter().zip(of_hosts);
     site::Settings {
-        status: status.map(|status| site::StatusSettings {
-            path: status.path.clone(),
+        own: site::OwnSettings {
+            status: status.path.clone(),
+            metrics: status.metrics.clone(),
             access: site::Access(status.allowed.clone()),
-        }),
+        },
         files,
         hosts: hosts
             .map(|(vhost, files)| host(vhost, files, config.workers.start > 0))

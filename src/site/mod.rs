@@ -14,12 +14,13 @@ use bytes::Bytes;
 
 use self::host::{Host, Step};
 use self::hosts::Hosts;
+use self::own_pages::{OwnPages, Page};
 use self::rules::Rules;
-use self::status::StatusPage;
 use crate::body::Body;
 use crate::documents::offload::Offload;
 use crate::documents::{self, Answer, Disks, Files, Place};
 use crate::lookup::{self, Lookup, Resolver};
+use crate::metrics::Metrics;
 use crate::scoreboard::Board;
 use crate::semantics::access::{HostName, Rule};
 use crate::semantics::code::{Code, Known, Question};
@@ -35,19 +36,21 @@ mod homes;
 mod host;
 mod hosts;
 mod mappings;
+mod metrics;
+mod own_pages;
 mod rules;
 mod status;
 mod status_page;
 
 pub use self::access::Access;
 pub use self::homes::{Homes, Settings as HomesSettings};
-pub use self::status::Settings as StatusSettings;
+pub use self::own_pages::Settings as OwnSettings;
 
 /// What the server answers itself.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The page that tells what the server does, if there is one.
-    pub status: Option<StatusSettings>,
+    /// Pages about the server itself.
+    pub own: OwnSettings,
     /// The directories of files; those that clients see are for a server without virtual hosts.
     pub files: documents::Served,
     /// The virtual hosts; none: the server is one host, whatever its name.
@@ -87,13 +90,14 @@ pub struct HostSettings {
 #[derive(Debug)]
 pub struct Site {
     board: Option<Arc<Board>>,
+    metrics: Rc<Metrics>,
     plan: RefCell<Plan>,
     lookup: Lookup,
 }
 
 #[derive(Debug)]
 struct Plan {
-    status: Option<Rc<StatusPage>>,
+    own: Option<Rc<OwnPages>>,
     served: Served,
     /// Whether some host has a limit on content of its own.
     limits_content: bool,
@@ -140,8 +144,8 @@ pub enum Decision {
 /// What answers requests without the app.
 #[derive(Clone, Debug)]
 pub enum Responder {
-    /// The page that tells what the server does.
-    Status(Rc<StatusPage>),
+    /// A page about the server itself.
+    Own(Rc<OwnPages>, Page),
     /// A directory of files.
     Files(Rc<Files>, Place),
     /// The directory of a user, by name.
@@ -156,7 +160,7 @@ impl Responder {
     /// The response to a request with this head; nothing where the app is to answer after all.
     pub async fn answer(&self, head: &RequestHead, source: &Source) -> Option<Response> {
         match self {
-            Responder::Status(page) => Some(page.answer(head, source).await),
+            Responder::Own(pages, page) => Some(pages.answer(*page, head, source).await),
             Responder::Files(files, place) => {
                 let Answer { head, body } = files.answer(place, head).await?;
                 Some(Response { head, body })
@@ -192,10 +196,22 @@ impl Response {
         let Answer { head, body } = documents::text(status, fields);
         Response { head, body }
     }
+
+    /// One that no cache keeps.
+    fn uncached(status: u16, fields: &[(&str, &str)], content: String) -> Self {
+        let fields = fields.iter().chain(&[("Cache-Control", "no-store")]);
+        Response {
+            head: ResponseHead {
+                status,
+                fields: Fields::from_pairs(fields.copied()),
+            },
+            body: content.into(),
+        }
+    }
 }
 
 impl Site {
-    /// By these settings. Without a board there is nothing to tell, and no status page.
+    /// By these settings. Without a board there is nothing to tell, and no page about the server.
     pub fn new(settings: Settings, board: Option<Arc<Board>>) -> Self {
         Self::resolving(settings, board, Arc::new(lookup::System))
     }
@@ -206,17 +222,26 @@ impl Site {
         board: Option<Arc<Board>>,
         resolver: Arc<dyn Resolver>,
     ) -> Self {
+        let metrics = Rc::default();
         Site {
-            plan: RefCell::new(Plan::new(settings, board.as_ref())),
+            plan: RefCell::new(Plan::new(settings, board.as_ref(), &metrics)),
             board,
+            metrics,
             lookup: Lookup::new(resolver, lookup::Limits::default()),
         }
     }
 
     /// Goes by these settings from the next request on.
     pub fn replace(&self, settings: Settings) {
-        let plan = Plan::new(settings, self.board.as_ref());
+        let plan = Plan::new(settings, self.board.as_ref(), &self.metrics);
         drop(self.plan.replace(plan));
+    }
+
+    /// What counts requests, where somebody may ask for it.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        let own = &self.plan.borrow().own;
+        let shown = own.as_ref().is_some_and(|own| own.has_metrics());
+        shown.then_some(&*self.metrics)
     }
 
     /// Where the request with this head goes, which this client has sent. The target of the head may be rewritten.
@@ -295,15 +320,17 @@ impl Site {
 }
 
 impl Plan {
-    fn new(settings: Settings, board: Option<&Arc<Board>>) -> Self {
-        let status = settings.status.zip(board.cloned());
-        let status = status.map(|(settings, board)| StatusPage::new(settings, board));
+    fn new(settings: Settings, board: Option<&Arc<Board>>, metrics: &Rc<Metrics>) -> Self {
+        let own = board.map(|board| {
+            let (board, metrics) = (Arc::clone(board), Rc::clone(metrics));
+            Rc::new(OwnPages::new(settings.own, board, metrics))
+        });
         let disks = Disks::default();
         let mut hosts = settings.hosts.iter();
         let limits_content = hosts.any(|host| host.max_content.is_some());
         Plan {
             limits_content,
-            status: status.map(Rc::new),
+            own,
             served: match settings.hosts.as_slice() {
                 [] => Served::One(files(&settings.files.directories, &disks)),
                 _ => {
@@ -349,10 +376,10 @@ impl Plan {
 
     /// Where the request goes; nothing where that depends on the name of the client's host, and it was not asked for.
     fn route(&self, head: &mut RequestHead, source: &Source, known: &Known) -> Option<Route> {
-        if let Some(status) = &self.status
-            && status.is_at(head.target())
+        if let Some(own) = &self.own
+            && let Some(page) = own.find(head.target())
         {
-            return Some(Decision::Server(Responder::Status(Rc::clone(status))).into());
+            return Some(Decision::Server(Responder::Own(Rc::clone(own), page)).into());
         }
         let host = match &self.served {
             Served::One(files) => return Some(Plan::files(files.as_ref(), head).into()),

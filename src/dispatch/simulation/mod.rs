@@ -106,7 +106,8 @@ impl World {
             response_rate: 0,
         };
         let timed = random.one_in(2);
-        let dispatch = Rc::new(Dispatch::new(settings, room, report, timed));
+        let dispatch = Rc::new(Dispatch::new(settings, room, report));
+        dispatch.keep_times(timed);
         let mut world = World {
             random,
             dispatch,

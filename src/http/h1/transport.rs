@@ -71,7 +71,7 @@ impl Transport {
     /// A request's first byte is there: its account begins.
     pub(super) fn start_request(&mut self) -> Timestamp {
         let started = Timestamp::now();
-        self.log = RequestLog::start(self.context.logs.keeps(), started);
+        self.log = RequestLog::start(&self.context, started);
         self.received = self.buffer.len() as u64;
         self.came_at_once = true;
         started

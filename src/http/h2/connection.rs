@@ -184,8 +184,7 @@ async fn serve_stream(served: Served, request: Request<RecvStream>, respond: Sen
         Err(error) => {
             wire.log.set_raw_line(request::line(&parts).as_bytes());
             let close = wire.refuse(error).await;
-            let counts = wire.counts();
-            let nothing = ParsedSoFar::Nothing;
+            let (counts, nothing) = (wire.counts(), ParsedSoFar::Nothing);
             wire.log
                 .finish(&context, &nothing, &shared.info, Err(close), counts);
             Err(close)

@@ -93,7 +93,7 @@ impl Wire {
         head: u64,
         started: Timestamp,
     ) -> Self {
-        let log = RequestLog::start(shared.context.logs.keeps(), started);
+        let log = RequestLog::start(&shared.context, started);
         let number = shared.number();
         Wire {
             shared,
