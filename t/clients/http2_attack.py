@@ -1,6 +1,8 @@
 """One attack on a server of HTTP/2 with prior knowledge: as much of it as a connection bears, then the next, until the time is over.
 
-    http2_attack.py PORT KIND SECONDS
+    http2_attack.py PORT KIND SECONDS [goaway]
+
+With `goaway` it goes on until the first one comes, a minute at most: it may have little of a machine.
 
 Prints as JSON: connections, frames, bytes, and the codes of the GOAWAYs by number.
 """
@@ -197,13 +199,16 @@ def streams(c):
 SETTINGS = {'no_window': setting(4, 0), 'one_byte_windows': setting(4, 0), 'not_read': setting(4, WINDOW)}
 
 
-def attack(port, kind, seconds):
+def attack(port, kind, seconds, wanted=None):
     seen = {'connections': 0, 'frames': 0, 'bytes': 0, 'goaways': {}, 'ended': 0}
     until = time.time() + seconds
-    while time.time() < until:
+
+    def goes_on():
+        return time.time() < until or (wanted and not seen['goaways'] and time.time() < until + 60)
+    while goes_on():
         try:
             c = Connection(port, seen, SETTINGS.get(kind, b''))
-            while time.time() < until and globals()[kind](c):
+            while goes_on() and globals()[kind](c):
                 pass
             seen['ended'] += c.over
             c.end()
@@ -216,4 +221,4 @@ if __name__ == '__main__':
     if sys.argv[1] == '--kinds':
         print(json.dumps([name for name, one in globals().items() if getattr(one, '__code__', None) and one.__code__.co_varnames[:1] == ('c',)]))
     else:
-        print(json.dumps(attack(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]))))
+        print(json.dumps(attack(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), *sys.argv[4:])))

@@ -32,7 +32,11 @@ pub(super) fn head(
     let bodiless = method == Method::Head || status::forbids_content(status);
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::from_u16(status).map_err(|_| ResponseError::Status)?;
-    let (given, coding) = app_fields(head.headers_mut(), response)?;
+    let App {
+        length: given,
+        coding,
+        own,
+    } = app_fields(head.headers_mut(), response)?;
     let coding = coding.filter(|_| !bodiless);
     let length = match (given, length) {
         _ if coding.is_some() || status == 204 => None,
@@ -45,7 +49,7 @@ pub(super) fn head(
     if let Some(length) = length {
         head.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    own_fields(head.headers_mut(), context);
+    own_fields(head.headers_mut(), own, context);
     let body = match (coding, length) {
         _ if bodiless => Body::None,
         (Some(coding), _) => coding,
@@ -62,10 +66,10 @@ pub(super) fn switched(
     context: &Context,
 ) -> Result<(Response<()>, Body), ResponseError> {
     let mut head = Response::new(());
-    app_fields(head.headers_mut(), response)?;
+    let App { own, .. } = app_fields(head.headers_mut(), response)?;
     // It would answer a key that the client has not sent.
     head.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
-    own_fields(head.headers_mut(), context);
+    own_fields(head.headers_mut(), own, context);
     Ok((head, Body::Tunnel))
 }
 
@@ -110,33 +114,47 @@ pub(super) fn canned(status: u16, length: usize, context: &Context) -> Response<
     }
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     fields.insert(CONTENT_LENGTH, length.into());
-    own_fields(fields, context);
+    own_fields(fields, Own::default(), context);
     head
 }
 
+/// Fields of the server's own that the app has set.
+#[derive(Clone, Copy, Debug, Default)]
+struct Own {
+    date: bool,
+    server: bool,
+}
+
 /// Adds Date and Server, unless the app has set them.
-fn own_fields(fields: &mut HeaderMap, context: &Context) {
-    if !fields.contains_key(DATE)
+fn own_fields(fields: &mut HeaderMap, own: Own, context: &Context) {
+    if !own.date
         && let Ok(date) =
             HeaderValue::from_bytes(context.server_fields.borrow_mut().now().date_value())
     {
         fields.insert(DATE, date);
     }
     if let Some(server) = &context.settings.server
-        && !fields.contains_key(SERVER)
+        && !own.server
         && let Ok(server) = HeaderValue::from_maybe_shared(server.clone())
     {
         fields.insert(SERVER, server);
     }
 }
 
-/// Adds the app's fields. Returns the length that it has announced, and the coding that it has applied itself.
-fn app_fields(
-    fields: &mut HeaderMap,
-    response: &ResponseHead,
-) -> Result<(Option<u64>, Option<Body>), ResponseError> {
+/// What an app's fields say to the server.
+struct App {
+    /// The length that it has announced.
+    length: Option<u64>,
+    /// The coding that it has applied itself.
+    coding: Option<Body>,
+    own: Own,
+}
+
+/// Adds the app's fields.
+fn app_fields(fields: &mut HeaderMap, response: &ResponseHead) -> Result<App, ResponseError> {
     let mut length = None;
     let mut coding = None;
+    let mut own = Own::default();
     for (name, value) in response.fields.iter() {
         let name = HeaderName::from_bytes(name).map_err(|_| ResponseError::FieldName)?;
         let value = value.trim_ascii();
@@ -163,8 +181,14 @@ fn app_fields(
             && name != "proxy-connection"
         {
             let value = HeaderValue::from_bytes(value).map_err(|_| ResponseError::FieldValue)?;
+            own.date |= name == DATE;
+            own.server |= name == SERVER;
             fields.append(name, value);
         }
     }
-    Ok((length, coding))
+    Ok(App {
+        length,
+        coding,
+        own,
+    })
 }

@@ -16,6 +16,9 @@ my @CLIENT = ($PYTHON, root() . '/t/clients/http2_attack.py');
 
 my $MIB = 1 << 20;
 
+# The code of the GOAWAY that ends a flood.
+my %CALM = map { $_ => 'ENHANCE_YOUR_CALM' } qw(rapid_reset made_you_reset continuation empty_continuation empty_data padded_data list_too_large);
+
 sub kinds { @{json((run_command([@CLIENT, '--kinds']))[1])} }
 
 sub start {
@@ -43,7 +46,7 @@ sub run {
         open STDOUT, '>&', $in or die $!;
         # One that is elsewhere takes nothing of this machine's processors.
         setpriority 0, 0, 19;
-        exec @CLIENT, $server->port, $kind, $seconds or die $!;
+        exec @CLIENT, $server->port, $kind, $seconds, $CALM{$kind} ? 'goaway' : () or die $!;
     }
     close $in;
     my $until = time + $seconds;
@@ -64,9 +67,6 @@ sub run {
 
 # MiB that an attack may cost the core.
 my $MORE = 16;
-
-# The code of the GOAWAY that ends a flood.
-my %CALM = map { $_ => 'ENHANCE_YOUR_CALM' } qw(rapid_reset made_you_reset continuation empty_continuation empty_data padded_data list_too_large);
 
 # What is not as it must be. `slower` is how much slower than a calm one the machine is.
 sub broken {
