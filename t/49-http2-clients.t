@@ -161,15 +161,14 @@ check 'files: the same as by HTTP/1.1' => sub {
         directory => ["/l=$folder/public/list"], directory_list => 1, cache_control => 'max-age=60', compress => 1});
     for my $case (
         ['/'], ['/a.txt'], ['/big.bin'], ['/empty.txt'], ['/list'], ['/list/'], ['/l/one%20two.txt'], ['/hello'], ['/status/204'],
-        ['/a.txt', '-I'], ['/a.txt', '-r', '3-5'], ['/a.txt', '-r', '100-'], ['/big.bin', '-r', '1-2,5-6', '-o', '/dev/null'],
+        ['/a.txt', '-I'], ['/a.txt', '-r', '3-5'], ['/a.txt', '-r', '100-'], ['/big.bin', '-r', '1-2,5-6', '-I'],
         ['/a.txt', '-H', 'If-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT'], ['/a.txt', '-H', 'If-Match: "x"'],
         ['/style.css', '-H', 'Accept-Encoding: gzip'], ['/a.txt', '-d', 'x=1'], ['/a.txt', '-X', 'OPTIONS'],
         ['/.env'], ['/../secret.txt'], ['/%2e%2e/secret.txt'], ['/a.txt/'], ['//a.txt'], ['/a%2etxt'], ['/a.txt?x=%zz'], ['/%zz'], ['/%00'],
-        ['/large/100000'], ['/stream'], ['/short', '-o', '/dev/null'],
+        ['/large/100000'], ['/stream'],
     ) {
         my ($old, $new) = map { by_curl($_, $server, @$case) } '1.1', '2-prior-knowledge';
-        # A response that was cut: each version has its own error.
-        delete @$_{qw(code out)} for grep { $_->{code} } $old, $new;
+        ok $old->{status}, "@$case is answered" or diag explain $old;
         is_deeply $new, $old, "@$case";
     }
 };
