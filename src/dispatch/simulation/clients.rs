@@ -1,10 +1,13 @@
 //! Clients: each waits for one response, takes it at its own pace, and may leave.
 
+use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::World;
 use super::random::{beginning, content};
 use crate::dispatch::{Event, Exchange};
+use crate::semantics::message::{RequestTimeout, VirtualHost};
 
 /// A client that waits for a response.
 pub(super) struct Client {
@@ -34,6 +37,14 @@ impl World {
             let token = self.token();
             let mut request = super::request(token, self.request_content(token));
             request.source = super::endpoints(self.random.below(3) as u8).into();
+            // Hosts have less time, or more, than the server gives.
+            request.vhost = self.random.one_in(3).then(|| {
+                let limit = Duration::from_millis(500 + self.random.below(10_000) as u64);
+                Rc::new(VirtualHost {
+                    request_timeout: RequestTimeout::After(limit),
+                    ..VirtualHost::default()
+                })
+            });
             let exchange = self.dispatch.submit(request, None);
             self.clients.push(Client::new(token, exchange, false));
         }
