@@ -173,8 +173,10 @@ check 'directories of users' => sub {
     my $folder = substr "$public", 1 + length $home;
     mkdir "$public/sub" or die $!;
     spew("$public/$_", $_) for qw(index.html x.txt .hidden);
+    spew("$public/sub/$_", substr $_, 0, 1) for qw(index.html y.txt);
     symlink '/etc/passwd', "$public/passwd" or die $!;
     my $dir = scratch();
+    symlink "$dir/public", "$public/elsewhere" or die $!;
     chmod 0755, "$dir" or die $!;
     mkdir "$dir/public" or die $!;
     spew("$dir/public/x.txt", 'host');
@@ -195,6 +197,14 @@ user_subdirs = "$folder"
 allow_users  = ["somebody"]
 [[vhost]]
 name = "c.org"
+[[vhost]]
+name = "link.org"
+[vhost.user_dirs]
+user_subdirs = "$folder/elsewhere"
+[[vhost]]
+name = "sub.org"
+[vhost.user_dirs]
+user_subdirs = "$folder/sub"
 TOML
     my $got = $site->get("/~$user/x.txt", 'a.org');
     is $got->content, 'x.txt', 'a file';
@@ -203,13 +213,17 @@ TOML
     is $site->get("/~$user/", 'a.org')->content, 'index.html', 'the index';
     is $site->get("/~$user", 'a.org')->field('Location'), "/~$user/", 'the directory without its slash';
     is $site->get("/~$user/$_", 'a.org')->status, 404, "$_: 404" for qw(none .hidden passwd ../x.txt %2e%2e/x.txt);
-    is $site->get("/~$user/sub/", 'a.org')->status, 403, 'no list of a directory';
+    mkdir "$public/empty" or die $!;
+    is $site->get("/~$user/empty/", 'a.org')->status, 403, 'no list of a directory';
     is $site->get("/~$user/x.txt", 'a.org', 'POST', "Content-Length: 0\r\n\r\n")->status, 405, 'files are not written';
     is $site->get("/~$_/x.txt", 'a.org')->status, 404, "$_: no directory" for qw(root daemon nobody no-such-user);
     is $site->get("/~$user/x.txt", 'a.org', 'GET', "X-Forwarded-For: 192.0.2.1\r\n\r\n")->status, 403, 'a network that may not';
     is $site->get('/x.txt', 'a.org', 'GET', "X-Forwarded-For: 192.0.2.1\r\n\r\n")->content, 'host', 'which may see the host itself';
     is $site->get('/~', 'a.org')->content, 'app /~', 'no user: the app';
     is $site->get("/~$user/x.txt", 'b.org')->status, 404, 'users that may have none';
+    is $site->get("/~$user/x.txt", 'link.org')->status, 404, 'a folder that is a link to what is not the user\'s';
+    is $site->get("/~$user/y.txt", 'sub.org')->content, 'y', 'a folder further down';
+    is $site->get("/~$user", 'sub.org')->field('Location'), "/~$user/", 'with its slash';
     is $site->get("/~$user/x.txt", 'c.org')->content, "app /~$user/x.txt", 'a host without such directories';
 };
 

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub url: String,
     /// Its path in the file system.
     pub path: PathBuf,
+    /// The folder below that path whose files are served; none: all. Links on the way to it are judged as those in it.
+    pub folder: PathBuf,
     /// Which links are followed.
     pub links: Links,
     /// Names of files that stand for a directory.
@@ -108,6 +111,8 @@ pub struct Served {
 #[derive(Debug)]
 struct Directory {
     root: Root,
+    /// The way from the root to what is served.
+    folder: Vec<Vec<u8>>,
     index: Vec<Vec<u8>>,
     listing: bool,
     hidden: bool,
@@ -120,7 +125,9 @@ struct Directory {
 impl Directory {
     fn new(settings: &Settings) -> Self {
         let index = settings.index.iter();
+        let folder = settings.folder.iter();
         Directory {
+            folder: folder.map(|name| name.as_bytes().to_vec()).collect(),
             root: Root {
                 path: settings.path.clone(),
                 links: settings.links,
@@ -254,7 +261,7 @@ impl Files {
         let below = &place.names[place.own..];
         let hidden = !directory.hidden && below.iter().any(|name| is_hidden(name));
         let mut wanted = Wanted {
-            names: below.to_vec(),
+            names: directory.names(below),
             slash: place.slash,
             codings: Codings::of(&head.fields),
             content: head.method() == b"GET",
@@ -270,8 +277,9 @@ impl Files {
             (&found, &directory.fallback)
         {
             let names = path.split('/').filter(|name| !name.is_empty());
-            wanted.names = names.map(|name| name.as_bytes().to_vec()).collect();
-            wanted.slash = wanted.names.is_empty();
+            let names: Vec<_> = names.map(|name| name.as_bytes().to_vec()).collect();
+            wanted.slash = names.is_empty();
+            wanted.names = directory.names(&names);
             found = self.look(directory, &wanted).await;
         }
         let answer = match found {
@@ -301,7 +309,7 @@ impl Files {
         let parts = Parts::of_plain(path.as_bytes()).filter(|parts| parts.sound)?;
         let (directory, own) = self.root.find(&parts.names)?;
         let wanted = Wanted {
-            names: parts.names[own..].to_vec(),
+            names: directory.names(&parts.names[own..]),
             slash: parts.slash,
             codings: Codings::of(&request.fields),
             content: request.method() != b"HEAD",
@@ -378,6 +386,11 @@ impl Files {
 }
 
 impl Directory {
+    /// The path from the root to what has this path in the folder.
+    fn names(&self, below: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        [&self.folder, below].concat()
+    }
+
     fn file(&self, chosen: Chosen, head: &RequestHead) -> Answer {
         let now = date::seconds_now();
         let metadata = &chosen.metadata;

@@ -269,6 +269,7 @@ mod tests {
             listing: false,
             hidden: true,
             fallback: Fallback::NotFound,
+            folder: Default::default(),
             headers: Vec::new(),
             cache_control: String::new(),
             types: Vec::new(),

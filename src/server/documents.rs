@@ -121,6 +121,7 @@ fn of_directory(
     documents::Settings {
         url: directory.url.clone(),
         path: origin.path(&directory.path),
+        folder: PathBuf::new(),
         links: match said.symlinks {
             Symlinks::None => documents::Links::None,
             Symlinks::Owner => documents::Links::Owner,

@@ -137,10 +137,11 @@ impl Homes {
                 return None;
             }
         };
-        let files = found.map(|path| {
+        let files = found.map(|home| {
             let settings = documents::Settings {
                 url: format!("/~{user}"),
-                path,
+                path: home,
+                folder: self.settings.folder.clone(),
                 ..self.settings.files.clone()
             };
             Rc::new(Files::sharing(&[settings], &self.disks))
@@ -157,7 +158,7 @@ impl Homes {
         files
     }
 
-    /// The folder of this user, where it is there and open to the server.
+    /// The home of this user, where the folder is there and open to the server.
     async fn ask(&self, user: &str) -> io::Result<Option<PathBuf>> {
         let permit = Arc::clone(&self.questions).acquire_owned().await;
         let (lookup, folder, user) = (self.lookup, self.settings.folder.clone(), user.to_owned());
@@ -166,8 +167,7 @@ impl Homes {
             let Some(home) = lookup(&user)? else {
                 return Ok(None);
             };
-            let path = home.join(folder);
-            Ok(path.join(".").is_dir().then_some(path))
+            Ok(home.join(folder).join(".").is_dir().then_some(home))
         })
         .await
     }
@@ -193,6 +193,7 @@ mod tests {
             files: documents::Settings {
                 url: "/".to_owned(),
                 path: "/".into(),
+                folder: PathBuf::new(),
                 links: documents::Links::Owner,
                 index: Vec::new(),
                 listing: false,
