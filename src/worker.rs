@@ -17,9 +17,11 @@ use crate::scoreboard::WorkerState;
 use crate::semantics::message::{Request, Tls};
 
 mod budget;
+mod looped;
 mod shown;
 
 pub use self::budget::{Budget, BudgetLimits};
+pub use self::looped::{Ran, Turn, Watched};
 pub use self::shown::Shown;
 
 /// How a call of the app ended.
@@ -51,6 +53,14 @@ pub trait App {
     /// Runs the handlers of signals that came while the worker waited. Returns the status if one called `exit`.
     fn signals(&mut self) -> Option<i32> {
         None
+    }
+    /// Whether the worker waits in an event loop of the app's: its calls overlap then.
+    fn has_event_loop(&self) -> bool {
+        false
+    }
+    /// Runs the event loop until `turn` says stop. `turn` is called when one of the descriptors is readable.
+    fn run_loop(&mut self, _watched: Watched, _turn: &mut dyn FnMut(&mut dyn App) -> Turn) -> Ran {
+        Ran::Stopped
     }
     /// The worker is about to exit, having left the loop as `left`: the app's last chance to do something (`child_exit`).
     /// Called once. Returns what the worker exits with.
@@ -155,6 +165,8 @@ pub struct ServerFacts {
     pub xsendfile: bool,
     /// The apps that are to be loaded.
     pub hosts: HostApps,
+    /// The event loop that workers wait in: a name of ours or a class.
+    pub event_loop: Option<String>,
     /// Which responses are compressed, if any.
     pub compress: Option<coding::Settings>,
 }
@@ -178,7 +190,7 @@ static SOCKET: AtomicI32 = AtomicI32::new(-1);
 /// The core sends the frame back. So no signal is lost between the check for signals and the wait, and a request needs no
 /// system call for that.
 pub extern "C" fn wake() {
-    if WAITING.load(Ordering::SeqCst) {
+    if !looped::wake_if_looped() && WAITING.load(Ordering::SeqCst) {
         signal::send(SOCKET.load(Ordering::SeqCst), &WAKE_FRAME);
     }
 }
@@ -212,7 +224,10 @@ pub enum Left {
 /// that the worker leaves, so that requests that wait there go to other workers.
 pub fn serve(channel: &WorkerEnd, app: &mut dyn App, budget: Budget, mut shown: Shown) -> Left {
     SOCKET.store(channel.socket(), Ordering::SeqCst);
-    let left = work(channel, app, budget, &mut shown);
+    let left = match app.has_event_loop() {
+        true => looped::work(channel, app, budget, &mut shown),
+        false => work(channel, app, budget, &mut shown),
+    };
     shown.does(WorkerState::Leaving);
     channel.leaving();
     let _ = channel.flush();

@@ -87,6 +87,9 @@ check 'options' => sub {
         ['too high a limit for a request head', max_target_size  => '1M'],
         ['fewer spare workers at most than at least',            max_spare_servers => 2, min_spare_servers => 5],
         ['fewer requests of a worker at most than at least',     min_reqs_per_child => 5, max_requests_per_child => 2],
+        ['an event loop that is no class',                       loop              => 'a b'],
+        ['requests at a time without an event loop',             worker_requests   => 2],
+        ['an event loop whose class is not installed',           loop              => 'No::Such'],
         ['a value that would break the Server field',            product_name      => "a\nb"],
         )
     {

@@ -25,6 +25,12 @@ my %tests = (
         while (length(my $chunk = $client->chunk)) { $events .= $chunk }
         like $events, qr/^(?:id: \d+\ndata: [\d.]+\n\n){3}$/, 'as many events as asked for';
     },
+    'async.psgi' => sub {
+        my $server  = shift;
+        my @clients = map { send_request($server, '/') } 1 .. 10;
+        # One after the other, ten of them would take six seconds.
+        like $_->response->content, qr/\Aone: yes\nthree: yes\ntwo: yes\n[01]\.\d s\n\z/, 'three answers, when all are known' for @clients;
+    },
     'upload.psgi' => sub {
         my $server  = shift;
         my $content = join '', map chr, map { $_ % 256 } 1 .. 500_000;
@@ -97,7 +103,8 @@ my %tests = (
 my @examples = map { basename($_) } glob root() . '/examples/*.psgi';
 is_deeply \@examples, [sort keys %tests], 'each example has its test';
 
-my %options = ('files.psgi' => {documents => root() . '/examples/files'}, 'trailers.psgi' => {h2c => 1});
+my %options = ('files.psgi' => {documents => root() . '/examples/files'}, 'trailers.psgi' => {h2c => 1},
+    'async.psgi' => {loop => 'poll'});
 my %needs = ('websocket-chat.psgi' => 'Mojo::UserAgent', 'dancer2.psgi' => 'Dancer2', 'mojolicious.psgi' => 'Mojolicious');
 for my $example (@examples) {
     check $example => sub {

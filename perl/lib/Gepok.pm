@@ -62,6 +62,8 @@ my @ATTRIBUTES = qw(
     vhosts
     start_servers
     max_workers
+    loop
+    worker_requests
     max_requests_per_child
     graceful_timeout
     spawn_interval

@@ -237,6 +237,17 @@ impl CoreEnd {
         )
     }
 
+    /// Asks the worker whether its event loop turns.
+    ///
+    /// # Errors
+    /// When the channel is broken.
+    pub fn send_ask(&self) -> io::Result<()> {
+        self.send(
+            Header::new(Kind::Ask, 0).bytes(0).to_vec(),
+            Ancillary::Nothing,
+        )
+    }
+
     /// Lets [`next`](Self::next) look into the ring, though the worker has not said that there is something.
     pub fn look(&self) {
         self.attention.call();

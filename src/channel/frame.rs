@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Reply = 4,
     /// Core to worker: what does the app say of this client's certificate? Send Verdict.
     Verify = 5,
+    /// Core to worker: has its event loop turned? Send Turned.
+    Ask = 6,
     /// Worker to core: an interim response.
     Informational = 16,
     /// Worker to core: the head of the final response.
@@ -87,6 +89,8 @@ pub(super) enum Kind {
     Shared = 27,
     /// Worker to core: the fields that follow the content.
     Trailers = 28,
+    /// Worker to core: its event loop has turned, as Ask wanted to know.
+    Turned = 29,
 }
 
 impl Kind {
@@ -98,6 +102,7 @@ impl Kind {
             3 => Stop,
             4 => Reply,
             5 => Verify,
+            6 => Ask,
             16 => Informational,
             17 => Head,
             18 => Chunk,
@@ -111,6 +116,7 @@ impl Kind {
             26 => Verdict,
             27 => Shared,
             28 => Trailers,
+            29 => Turned,
             _ => return None,
         })
     }
@@ -347,7 +353,7 @@ mod tests {
     fn a_kind_has_one_number() {
         let known = (0..=255).filter_map(|number| Some((Kind::from_number(number)?, number)));
         let known: Vec<_> = known.collect();
-        assert_eq!(known.len(), 18);
+        assert_eq!(known.len(), 20);
         assert!(known.iter().all(|&(kind, number)| kind as u8 == number));
     }
 

@@ -42,6 +42,8 @@ pub enum Message {
     Leaving,
     /// The worker wants to be woken.
     Wake,
+    /// The worker's event loop has turned, as the core asked.
+    Turned,
 }
 
 impl Message {
@@ -99,7 +101,8 @@ impl Message {
             Kind::Idle => Message::Idle,
             Kind::Leaving => Message::Leaving,
             Kind::Wake => Message::Wake,
-            Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply | Kind::Verify => {
+            Kind::Turned => Message::Turned,
+            Kind::Request | Kind::Credit | Kind::Stop | Kind::Reply | Kind::Verify | Kind::Ask => {
                 return Err(Violation::WrongDirection(frame.kind as u8));
             }
         })

@@ -26,7 +26,13 @@ impl OpenResponses {
     }
 
     pub(super) fn remove(&mut self, id: u64) {
-        self.0.retain(|open| open.id != id);
+        if let Some(at) = self.0.iter().position(|open| open.id == id) {
+            self.0.remove(at);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 

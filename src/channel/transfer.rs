@@ -42,6 +42,25 @@ pub(super) fn receive(
     socket: BorrowedFd<'_>,
     into: &mut Unframer,
 ) -> Result<Received, ChannelError> {
+    receive_with(socket, into, 0)
+}
+
+/// As [`receive`], but never waits, whatever the socket's mode: that is the error `WouldBlock`.
+///
+/// # Errors
+/// As [`receive`].
+pub(super) fn receive_now(
+    socket: BorrowedFd<'_>,
+    into: &mut Unframer,
+) -> Result<Received, ChannelError> {
+    receive_with(socket, into, libc::MSG_DONTWAIT)
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    into: &mut Unframer,
+    flags: libc::c_int,
+) -> Result<Received, ChannelError> {
     let most = into.lacking().unwrap_or(READ);
     into.make_room(most);
     let spare = into.bytes.spare_capacity_mut();
@@ -57,7 +76,10 @@ pub(super) fn receive(
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = CONTROL;
     // SAFETY: message points to one piece of writable memory and to a control buffer of its length.
-    let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) };
+    let count = unsafe {
+        let flags = flags | libc::MSG_CMSG_CLOEXEC;
+        libc::recvmsg(socket.as_raw_fd(), &mut message, flags)
+    };
     if count < 0 {
         return Err(io::Error::last_os_error().into());
     }

@@ -61,6 +61,8 @@ pub enum Violation {
     SecondTake(u64),
     /// A verdict that nobody has asked for.
     UnaskedVerdict(u64),
+    /// It says that its event loop has turned, and nobody has asked.
+    UnaskedTurn,
     /// Ready, without a call that could be over.
     IdleWithoutCall,
     /// It has sent Leaving already.
@@ -137,6 +139,7 @@ impl fmt::Display for Violation {
                 )
             }
             Violation::UnaskedVerdict(id) => write!(f, "verdict {id}, which nobody has asked for"),
+            Violation::UnaskedTurn => write!(f, "a turn that nobody has asked for"),
             Violation::IdleWithoutCall => write!(f, "ready without a call that could be over"),
             Violation::SecondLeaving => write!(f, "leaving twice"),
             Violation::Ringing => write!(f, "rings without anything to say"),

@@ -20,8 +20,9 @@ use super::memory::Memory;
 use super::open::OpenResponses;
 use super::progress::{FILE_COST, interim_cost};
 use super::respond::{Lost, Respond};
+use super::transfer::{self, Received};
 use super::violation::{ChannelError, Violation};
-use super::{Descriptors, codec, transfer};
+use super::{Descriptors, codec};
 use crate::semantics::field::announced_length;
 use crate::semantics::message::{Length, Request, Tls};
 
@@ -75,6 +76,8 @@ struct State {
     patient: bool,
     /// There is something in the ring for which the core was not woken.
     untold: bool,
+    /// The last read that did not wait has emptied the socket.
+    emptied: bool,
 }
 
 impl State {
@@ -102,6 +105,10 @@ pub struct WorkerEnd {
     /// Where content in shared memory goes next.
     cursor: RefCell<Cursor>,
     closed: Cell<bool>,
+    /// Called when there is something that a worker which waits in an event loop would not notice.
+    notify: Cell<Option<fn()>>,
+    /// It has said that it takes no more requests.
+    said_leaving: Cell<bool>,
 }
 
 impl WorkerEnd {
@@ -119,7 +126,26 @@ impl WorkerEnd {
             cursor: RefCell::new(cursor),
             memory,
             closed: Cell::new(false),
+            notify: Cell::new(None),
+            said_leaving: Cell::new(false),
         })
+    }
+
+    /// From now on this is called when a frame was read that [`try_next`](Self::try_next) has still to return, and when a
+    /// worker that leaves has ended its last response.
+    pub fn notify_by(&self, notify: fn()) {
+        self.notify.set(Some(notify));
+    }
+
+    fn notify(&self) {
+        if let Some(notify) = self.notify.get() {
+            notify();
+        }
+    }
+
+    /// How many responses are not ended.
+    pub fn open_responses(&self) -> usize {
+        self.state.borrow().open.len()
     }
 
     /// The socket, for a signal handler that asks to leave.
@@ -145,32 +171,75 @@ impl WorkerEnd {
                     Err(error) => return Err(error),
                 },
             };
-            match frame.kind {
-                Kind::Request => {
-                    let descriptor = match frame.descriptor {
-                        Descriptor::Here(descriptor) => Some(descriptor),
-                        Descriptor::None => None,
-                        // Not claimed: another worker runs it.
-                        Descriptor::Lost => return Err(no_descriptors()),
-                    };
-                    let request = codec::get_request(frame.payload, descriptor)?;
-                    return Ok(Incoming::Request(frame.id, request));
-                }
-                Kind::Verify => {
-                    let mut payload = frame.payload;
-                    let tls = codec::get_tls(&mut payload)?
-                        .ok_or(Violation::Malformed("no certificate"))?;
-                    return Ok(Incoming::Verify(frame.id, tls));
-                }
-                Kind::Stop => return Ok(Incoming::Stop),
-                Kind::Wake => return Ok(Incoming::Interrupted),
-                // A writer that the app has kept beyond its call goes on to use it.
-                Kind::Credit => self.keep(frame),
-                // For a response that is over by now.
-                Kind::Reply => {}
-                other => return Err(Violation::WrongDirection(other as u8).into()),
+            if let Some(incoming) = self.incoming(frame)? {
+                return Ok(incoming);
             }
         }
+    }
+
+    /// The core's next message, if it is here already.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn try_next(&self) -> io::Result<Option<Incoming>> {
+        loop {
+            let frame = self.state.borrow_mut().waiting.pop_front();
+            let frame = match frame {
+                Some(frame) => frame,
+                None => match self.read_frame_now() {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => return Ok(Some(Incoming::Closed)),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Some(incoming) = self.incoming(frame)? {
+                return Ok(Some(incoming));
+            }
+        }
+    }
+
+    /// Whether [`try_next`](Self::try_next) may return more of what was read already.
+    pub fn has_read_ahead(&self) -> bool {
+        let state = self.state.borrow();
+        !state.waiting.is_empty() || !state.unframer.bytes.is_empty()
+    }
+
+    /// What a frame says that came while no response waited for it.
+    fn incoming(&self, frame: Frame) -> io::Result<Option<Incoming>> {
+        Ok(Some(match frame.kind {
+            Kind::Request => {
+                let descriptor = match frame.descriptor {
+                    Descriptor::Here(descriptor) => Some(descriptor),
+                    Descriptor::None => None,
+                    // Not claimed: another worker runs it.
+                    Descriptor::Lost => return Err(no_descriptors()),
+                };
+                Incoming::Request(frame.id, codec::get_request(frame.payload, descriptor)?)
+            }
+            Kind::Verify => {
+                let mut payload = frame.payload;
+                let tls =
+                    codec::get_tls(&mut payload)?.ok_or(Violation::Malformed("no certificate"))?;
+                Incoming::Verify(frame.id, tls)
+            }
+            Kind::Stop => Incoming::Stop,
+            Kind::Wake => Incoming::Interrupted,
+            // A writer that the app has kept beyond its call goes on to use it.
+            Kind::Credit => {
+                self.keep(frame);
+                return Ok(None);
+            }
+            Kind::Ask => {
+                self.state
+                    .borrow_mut()
+                    .put(Header::new(Kind::Turned, 0), |_| {});
+                return Ok(None);
+            }
+            // For a response that is over by now.
+            Kind::Reply => return Ok(None),
+            other => return Err(Violation::WrongDirection(other as u8).into()),
+        }))
     }
 
     /// Whether a request is here already, whole or in part, so that [`next`](Self::next) will not wait for long.
@@ -207,8 +276,11 @@ impl WorkerEnd {
         }
     }
 
-    /// Tells the core that this worker takes no request any more. To be flushed.
+    /// Tells the core, once, that this worker takes no request any more. To be flushed.
     pub fn leaving(&self) {
+        if self.said_leaving.replace(true) {
+            return;
+        }
         let leaving = Header::new(Kind::Leaving, 0);
         self.state.borrow_mut().put(leaving, |_| {});
     }
@@ -230,15 +302,43 @@ impl WorkerEnd {
                 return Ok(Some(frame));
             }
             self.tell(&mut state);
-            let read = match transfer::receive(self.socket.as_fd(), &mut state.unframer) {
-                Ok(read) => read.bytes,
-                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-                Err(ChannelError::Io(error)) => return Err(error),
-                Err(ChannelError::Violation(violation)) => return Err(violation.into()),
-            };
-            if read == 0 {
-                self.closed.set(true);
+            let read = transfer::receive(self.socket.as_fd(), &mut state.unframer);
+            if self.read(read)?.is_none() {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// As [`read_frame`](Self::read_frame), but never waits: that is the error `WouldBlock`.
+    fn read_frame_now(&self) -> io::Result<Option<Frame>> {
+        let mut state = self.state.borrow_mut();
+        loop {
+            if let Some(frame) = state.unframer.next()? {
+                return Ok(Some(frame));
+            }
+            self.tell(&mut state);
+            if mem::take(&mut state.emptied) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let read = transfer::receive_now(self.socket.as_fd(), &mut state.unframer);
+            match self.read(read)? {
+                Some(read) => state.emptied = read.all,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// What a read has brought; nothing at the end of the stream.
+    fn read(&self, read: Result<Received, ChannelError>) -> io::Result<Option<Received>> {
+        match read {
+            Ok(read) if read.bytes > 0 => Ok(Some(read)),
+            Err(ChannelError::Io(error)) if error.kind() != io::ErrorKind::ConnectionReset => {
+                Err(error)
+            }
+            Err(ChannelError::Violation(violation)) => Err(violation.into()),
+            Ok(_) | Err(ChannelError::Io(_)) => {
+                self.closed.set(true);
+                Ok(None)
             }
         }
     }
@@ -307,6 +407,19 @@ impl WorkerEnd {
             }
         } else {
             state.waiting.push_back(frame);
+            drop(state);
+            self.notify();
+        }
+    }
+
+    /// Response `id` is ended.
+    fn close(&self, id: u64) {
+        let mut state = self.state.borrow_mut();
+        state.open.remove(id);
+        let none_left = state.open.len() == 0;
+        drop(state);
+        if none_left && self.said_leaving.get() {
+            self.notify();
         }
     }
 
@@ -576,9 +689,9 @@ impl Respond for WorkerEnd {
             return checked;
         }
         // Where the client has gone the core still waits for the end.
+        let complete = self.state.borrow().open.get(id)?.progress.end(id);
+        self.close(id);
         let mut state = self.state.borrow_mut();
-        let complete = state.open.get(id)?.progress.end(id);
-        state.open.remove(id);
         if complete.is_err() {
             state.put(Header::new(Kind::Abort, id), |_| {});
             return checked;
@@ -592,7 +705,7 @@ impl Respond for WorkerEnd {
 
     fn abort(&self, id: u64) {
         if self.check(id) != Err(Lost::Finished) {
-            self.state.borrow_mut().open.remove(id);
+            self.close(id);
             let abort = Header::new(Kind::Abort, id);
             self.state.borrow_mut().put(abort, |_| {});
         }

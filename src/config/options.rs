@@ -299,6 +299,10 @@ pub struct Life {
     pub max_worker_rss: u64,
     /// `request_timeout`; zero is none
     pub request_timeout: Duration,
+    /// `loop`
+    pub event_loop: Option<String>,
+    /// `worker_requests`
+    pub worker_requests: Option<u32>,
     /// `child_exit`: Perl source, or [`super::table::CODE`] where a code reference waits on Perl's side
     pub child_exit: Option<String>,
 }

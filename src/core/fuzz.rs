@@ -220,6 +220,7 @@ pub(super) fn settings() -> Settings {
                 ..Limits::default()
             },
             timeout: PATIENCE,
+            kept_timeout: PATIENCE,
             header_timeout: PATIENCE,
             keepalive_timeout: PATIENCE,
             max_keepalive_reqs: 0,
@@ -235,6 +236,7 @@ pub(super) fn settings() -> Settings {
         site_reader: None,
         dispatch: dispatch::Settings {
             request_timeout: Some(Duration::from_secs(5)),
+            worker_requests: None,
             verify_timeout: None,
             board: None,
             tell_load: false,

@@ -1,13 +1,15 @@
 //! Calls that take too long (`request_timeout`, and the time for a verdict on a certificate): they end, and their workers are
 //! given up.
 //!
-//! A worker is judged by the call being served alone. Its time runs from the beginning of the call, and again from each part of
+//! A worker with an event loop is asked whether that turns, as long as it holds calls: it owes the answer within the same time.
+//!
+//! Else a worker is judged by the call being served alone. Its time runs from the beginning of the call, and again from each part of
 //! the response. It does not run while the worker waits for its client, while the app has the client's socket, nor after the
 //! worker has ended the response.
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -19,6 +21,9 @@ use super::in_flight::Place;
 use super::report::Report;
 use super::worker::{Stage, Worker};
 
+/// How often a worker with an event loop is asked whether that turns.
+const ASK: Duration = Duration::from_millis(500);
+
 /// The watch over calls whose time is limited.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
@@ -29,18 +34,42 @@ pub(super) struct Deadlines {
 }
 
 impl Dispatch {
-    /// Looks after calls as long as there are any whose time is limited. This one was sent to a worker `now`.
-    pub(super) fn watch_calls(self: &Rc<Self>, call: &Call, now: Instant) {
-        let Some(timeout) = call.timeout(&self.settings) else {
+    /// Looks after event loops of workers that hold calls.
+    pub(super) fn watch_loops(self: &Rc<Self>) {
+        let Some(timeout) = self.settings.request_timeout else {
             return;
         };
+        if self.settings.worker_requests.is_none() || self.asking.replace(true) {
+            return;
+        }
+        let dispatch = Rc::clone(self);
+        spawn_local(async move {
+            while dispatch.workers.borrow().hold_calls() {
+                tokio::time::sleep(ASK).await;
+                let now = super::now();
+                dispatch.workers.borrow_mut().ask(now);
+                dispatch.look_at(now + timeout);
+            }
+            dispatch.asking.set(false);
+        });
+    }
+
+    /// Looks after calls as long as there are any whose time is limited. This one was sent to a worker `now`.
+    pub(super) fn watch_calls(self: &Rc<Self>, call: &Call, now: Instant) {
+        if let Some(timeout) = call.timeout(&self.settings) {
+            self.look_at(now + timeout);
+        }
+    }
+
+    /// Looks for what is due, at this time or before.
+    fn look_at(self: &Rc<Self>, due: Instant) {
         if let Some(look) = self.deadlines.next_look.get() {
-            if now + timeout < look {
+            if due < look {
                 self.deadlines.sooner.notify_one();
             }
             return;
         }
-        self.deadlines.next_look.set(Some(now + timeout));
+        self.deadlines.next_look.set(Some(due));
         let dispatch = Rc::clone(self);
         spawn_local(async move {
             while let Some(look) = dispatch.next_look() {
@@ -64,8 +93,15 @@ impl Dispatch {
 
     /// When the call of this worker is to be looked at.
     fn due(&self, worker: &Worker, now: Instant) -> Option<Instant> {
-        let timeout = worker.first()?.timeout(&self.settings)?;
-        (worker.stage != Stage::Hung).then(|| worker.due(timeout, now))?
+        if worker.stage == Stage::Hung {
+            return None;
+        }
+        let first = || {
+            let timeout = worker.first()?.timeout(&self.settings)?;
+            worker.due(timeout, now)
+        };
+        let turn = || Some(worker.asked()? + self.settings.request_timeout?);
+        first().into_iter().chain(turn()).min()
     }
 
     /// When the next call may be due: one that is being served, or one that waits for it and is served at once.
@@ -99,6 +135,10 @@ impl Dispatch {
             worker.first().cloned()
         });
         let Some(call) = call.flatten() else {
+            // Its event loop does not turn, and no call is being served. Those that are open fail when it is dead.
+            self.worker_leaves(number);
+            let call = "request_timeout: the event loop does not turn".to_owned();
+            self.report(Report::Hung { number, call });
             return;
         };
         if let Call::Verify(_) = call {

@@ -43,6 +43,7 @@ impl Dispatch {
                     self.waited(state, begun.unwrap_or(now));
                 }
                 self.watch_calls(&call, now);
+                self.watch_loops();
                 self.watch();
                 self.audit();
             }
@@ -84,7 +85,11 @@ impl Dispatch {
     /// The worker that gets a call: an idle one, else the one that holds least where it may wait.
     fn worker_for(&self, call: &Call, now: Instant) -> Option<u32> {
         let workers = self.workers.borrow();
-        workers.next_idle().or_else(|| {
+        let idle = match self.settings.worker_requests {
+            None => workers.next_idle(),
+            Some(_) => workers.idle_with_fewest_open(),
+        };
+        idle.or_else(|| {
             let may_wait = call.may_wait_at_worker();
             may_wait.then(|| workers.least_loaded(now)).flatten()
         })

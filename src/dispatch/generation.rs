@@ -74,6 +74,7 @@ mod tests {
         LocalSet::new().block_on(&runtime, async {
             let settings = Settings {
                 request_timeout: None,
+                worker_requests: None,
                 verify_timeout: None,
                 board: None,
                 tell_load: false,

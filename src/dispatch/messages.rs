@@ -70,6 +70,10 @@ impl Dispatch {
                 self.worker_leaves(number);
                 self.report(Report::Leaving(number));
             }
+            Message::Turned => {
+                let turned = self.workers.borrow_mut().change(number, Worker::turned);
+                turned.unwrap_or(Ok(()))?;
+            }
             Message::Wake => {
                 let wakes = self.workers.borrow_mut().change(number, |worker| {
                     let _ = worker.end.send_wake();
@@ -121,7 +125,7 @@ impl Dispatch {
         if loaded? {
             self.watch_load();
         }
-        if starved {
+        if starved && self.settings.worker_requests.is_none() {
             limited!(
                 Warn,
                 "worker {number}: its app keeps {SLOTS} writers, so that it can take no request"

@@ -24,6 +24,7 @@ use self::spare::Spare;
 use self::verify::Accepted;
 use self::worker::{Stage, Worker};
 use self::workers::Workers;
+use crate::channel::claim::SLOTS;
 use crate::channel::core_end::CoreEnd;
 use crate::semantics::message::Timestamp;
 use crate::spool::Room;
@@ -88,6 +89,8 @@ pub struct Dispatch {
     watching: Cell<bool>,
     /// The watch over calls whose time is limited.
     deadlines: Deadlines,
+    /// The watch over event loops is running.
+    asking: Cell<bool>,
     /// [`audit`](Self::audit) is running.
     auditing: Cell<bool>,
     /// Workers were told to leave; new ones are told at once.
@@ -119,6 +122,7 @@ impl Dispatch {
             oldest_at_worker: Cell::new(None),
             watching: Cell::new(false),
             deadlines: Deadlines::default(),
+            asking: Cell::new(false),
             auditing: Cell::new(false),
             stopped: Cell::new(false),
             deserted: Cell::new(false),
@@ -155,7 +159,8 @@ impl Dispatch {
             true => Stage::Candidate { loaded: false },
             false => Stage::Loading,
         };
-        let worker = Worker::new(pid, end, stage);
+        let most = self.settings.worker_requests.unwrap_or(SLOTS);
+        let worker = Worker::new(pid, end, stage, most);
         self.workers.borrow_mut().insert(number, worker);
     }
     /// Tells all workers to leave when they are done.

@@ -12,6 +12,8 @@ use crate::scoreboard::Board;
 pub struct Settings {
     /// How long the app may be silent on a request; nothing: for ever.
     pub request_timeout: Option<Duration>,
+    /// With event loops in workers: how many responses one worker may have open.
+    pub worker_requests: Option<usize>,
     /// How long the app may judge a client's certificate; nothing: for ever.
     pub verify_timeout: Option<Duration>,
     /// Where requests are counted.

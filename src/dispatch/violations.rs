@@ -56,6 +56,7 @@ impl World {
         let (report, mut reports) = unbounded_channel();
         let settings = Settings {
             request_timeout: None,
+            worker_requests: None,
             verify_timeout: None,
             board: None,
             tell_load: false,

@@ -85,8 +85,10 @@ pub(super) struct Worker {
     pub(super) stage: Stage,
     /// Calls that are not over, in the order in which it serves them.
     held: VecDeque<HeldCall>,
-    /// Responses that are not complete; those of writers that the app keeps beyond the call are among them.
+    /// Responses that are not complete; those of responders and writers that the app keeps beyond the call are among them.
     open: Open,
+    /// How many may be open.
+    most_open: usize,
     /// The last request that was taken from it as not begun while it was the first, and its id.
     lost: Option<(u64, Weak<InFlight>)>,
     /// It has said that it is ready, for the first time.
@@ -101,12 +103,14 @@ pub(super) struct Worker {
     since: Instant,
     /// The last sign of progress, as far as calls are timed.
     progress: Instant,
+    /// Since when it owes an answer to the question whether its event loop turns.
+    asked: Option<Instant>,
     /// How long a call takes, as a moving mean, in microseconds.
     mean: f32,
 }
 
 impl Worker {
-    pub(super) fn new(pid: i32, end: Rc<CoreEnd>, stage: Stage) -> Self {
+    pub(super) fn new(pid: i32, end: Rc<CoreEnd>, stage: Stage, most_open: usize) -> Self {
         let now = super::now();
         Worker {
             pid,
@@ -114,6 +118,7 @@ impl Worker {
             stage,
             held: VecDeque::new(),
             open: Open::default(),
+            most_open,
             lost: None,
             loaded: false,
             said_leaving: false,
@@ -121,6 +126,7 @@ impl Worker {
             most: 0,
             since: now,
             progress: now,
+            asked: None,
             mean: UNKNOWN_MICROS,
         }
     }
@@ -135,9 +141,14 @@ impl Worker {
         matches!(self.stage, Stage::Candidate { loaded: true }) && self.held.is_empty()
     }
 
-    /// Whether writers that its app keeps hold all slots of the channel.
+    /// Whether it has as many open responses as it may, or writers that its app keeps hold all slots of the channel.
     pub(super) fn is_starved(&self) -> bool {
-        self.end.is_full()
+        self.open.len() >= self.most_open || self.end.is_full()
+    }
+
+    /// How many responses are not complete.
+    pub(super) fn open_responses(&self) -> usize {
+        self.open.len()
     }
 
     /// How many calls wait for the one being served.
@@ -477,6 +488,27 @@ impl Worker {
             }
             _ => Err(Violation::UnaskedVerdict(id)),
         }
+    }
+
+    /// Asks whether its event loop turns, where others wait for that and it owes no answer.
+    pub(super) fn ask(&mut self, now: Instant) {
+        let is_asked = matches!(self.stage, Stage::Serving | Stage::Leaving);
+        if is_asked && self.holds_any() && self.asked.is_none() && self.end.send_ask().is_ok() {
+            self.asked = Some(now);
+        }
+    }
+
+    /// Since when it owes an answer to that.
+    pub(super) fn asked(&self) -> Option<Instant> {
+        self.asked
+    }
+
+    /// Its event loop has turned.
+    ///
+    /// # Errors
+    /// When nobody has asked.
+    pub(super) fn turned(&mut self) -> Result<(), Violation> {
+        self.asked.take().map(drop).ok_or(Violation::UnaskedTurn)
     }
 
     /// Notes a sign of progress: it has said something, or can go on.

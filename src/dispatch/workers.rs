@@ -42,6 +42,12 @@ impl Workers {
         self.idle.last().copied()
     }
 
+    /// The idle worker with the fewest open responses: their parts are its work as well.
+    pub(super) fn idle_with_fewest_open(&self) -> Option<u32> {
+        let open = |number: &u32| self.get(*number).map_or(0, Worker::open_responses);
+        self.idle.iter().rev().copied().min_by_key(open)
+    }
+
     /// Calls that wait at busy workers.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
@@ -221,6 +227,14 @@ impl Workers {
     /// Whether any of them holds calls.
     pub(super) fn hold_calls(&self) -> bool {
         self.map.values().any(Worker::holds_calls)
+    }
+
+    /// Asks all of them whether their event loops turn.
+    pub(super) fn ask(&mut self, now: Instant) {
+        for worker in self.map.values_mut() {
+            // Whether it is idle, and what waits at it, does not depend on this.
+            worker.ask(now);
+        }
     }
 
     /// Has the core read what workers with calls have said. Returns those that have overwritten a claim word.

@@ -17,13 +17,14 @@ use crate::config::help::{self, Page};
 use crate::config::resolved;
 use crate::config::said::Said;
 use crate::config::sources::{Sources, Understood};
-use crate::config::{Options, shown, variables};
+use crate::config::{Config, Options, shown, variables};
 use crate::perl::{Failure, Hooks, Interpreter};
 use crate::precompress;
 use crate::process::handover;
 use crate::process::master::Ended;
 use crate::process::signal;
 use crate::process::terminal;
+use crate::psgi;
 use crate::semantics::wording::plain;
 use crate::server;
 use crate::xs;
@@ -187,12 +188,12 @@ fn print(page: Page) -> i32 {
 fn serve_command(understood: Understood, sources: Sources, interpreter: &Interpreter) -> i32 {
     let options = &understood.options;
     let mut hooks = Hooks::new(interpreter.perl(), Vec::new());
-    let of_hosts = understood_config(options).map(|config| HostCodes::new(&config, &mut hooks));
-    let mut of_hosts = match of_hosts {
-        Ok(of_hosts) => of_hosts,
+    let config = match understood_config(options) {
+        Ok(config) => config,
         Err(message) => return mistake(&understood.locate(message)),
     };
-    let source = match prepare(options, &mut of_hosts, interpreter) {
+    let mut of_hosts = HostCodes::new(&config, &mut hooks);
+    let source = match prepare(options, &config, &mut of_hosts, interpreter) {
         Ok(source) => source,
         Err(Failure::Exit(status)) => return status,
         Err(failure) => return mistake(&failure),
@@ -227,18 +228,28 @@ fn serve_command(understood: Understood, sources: Sources, interpreter: &Interpr
 /// Makes the interpreter fit for apps, and loads the app where it is to be preloaded.
 fn prepare(
     options: &Options,
+    config: &Config,
     of_hosts: &mut HostCodes,
     interpreter: &Interpreter,
 ) -> Result<Source, Failure> {
     interpreter.name_executable()?;
     let perl = interpreter.perl();
     provide_loader(perl)?;
+    let event_loop = config.life.event_loop.as_ref();
+    if event_loop.is_some() {
+        psgi::provide_loop(perl)?;
+    }
     let app = options.app.clone();
     Ok(match app.preload {
         true if gives_up_root(options) => Source::Preload(app),
         true => {
             of_hosts.load(perl, &app)?;
-            Source::Loaded(own_app(perl, &app, &of_hosts.hosts)?)
+            let app = own_app(perl, &app, &of_hosts.hosts)?;
+            // Its class may be in a folder that the app's loader adds to @INC.
+            if let Some(looped) = event_loop {
+                psgi::load_loop(perl, &looped.name)?;
+            }
+            Source::Loaded(app)
         }
         false => Source::Load(app),
     })

@@ -11,6 +11,7 @@ use crate::config::{ParsedOptions, attributes};
 use crate::perl::{Exit, Hooks};
 use crate::process::handover;
 use crate::process::master::Ended;
+use crate::psgi;
 use crate::semantics::wording::plain;
 use crate::server::running::{self, ControlError};
 use crate::xs::Pairs;
@@ -46,6 +47,10 @@ pub(super) fn serve(parsed: Pairs, mut hooks: Hooks) -> Result<Exit, String> {
         (None, None) => Source::Loaded(None),
     };
     let perl = hooks.perl();
+    if let Some(looped) = &config.life.event_loop {
+        psgi::load_loop(perl, &looped.name)
+            .map_err(|failure| plain(&failure.to_string()).into_owned())?;
+    }
     if of_hosts.has_files() {
         provide_loader(perl).map_err(|failure| failure.to_string())?;
     }

@@ -120,6 +120,9 @@ impl Entry for PerlEntry {
         if facts.multiprocess {
             psgi::take_signals(self.perl).map_err(failed)?;
         }
+        if facts.event_loop.is_some() {
+            psgi::provide_loop(self.perl).map_err(failed)?;
+        }
         let app = match self
             .source
             .take()
@@ -143,6 +146,10 @@ impl Entry for PerlEntry {
                 .all(self.perl, &self.how, &facts.hosts)
                 .map_err(failed)?,
         };
+        // After the app, whose choice of modules decides which loop AnyEvent takes.
+        if let Some(name) = &facts.event_loop {
+            psgi::begin_loop(self.perl, name).map_err(failed)?;
+        }
         let app = PsgiApp::new(
             self.perl,
             apps,

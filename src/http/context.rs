@@ -87,6 +87,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Longest time without progress on the socket, apart from the times below.
     pub timeout: Duration,
+    /// Longest time between two parts of a response that its app goes on with after its call has returned.
+    pub kept_timeout: Duration,
     /// Longest time for a whole request head.
     pub header_timeout: Duration,
     /// Longest time between two requests; zero allows one request per connection.

@@ -284,7 +284,10 @@ async fn relay(
                     exchange.complete();
                     return wire.end().await;
                 }
-                next(exchange, wire, silence).await?
+                match wire.wait(exchange.next(), silence).await? {
+                    Some(event) => event,
+                    None => return silent(silence, progress, exchange, wire, context).await,
+                }
             }
         };
         match event {
@@ -380,7 +383,7 @@ async fn relay(
             Event::Take if !context.settings.psgix_io => exchange.hand_over(None),
             Event::Take => exchange.hand_over(wire.lend().await?),
             // Perhaps nothing is left that would end it.
-            Event::WriterKept => silence = context.settings.timeout,
+            Event::WriterKept => silence = context.settings.kept_timeout,
             Event::End => return wire.end().await,
             Event::Failed => return fail(502, progress, exchange, wire, context).await,
             Event::Overloaded => return fail(503, progress, exchange, wire, context).await,
@@ -421,7 +424,7 @@ async fn fail(
     wire.fail(status).await
 }
 
-/// Waits for the next part of an app's response; zero is no limit.
+/// Waits for the next part of an app's response, which has begun; zero is no limit.
 async fn next(
     exchange: &Exchange,
     wire: &mut impl ResponseSink,
@@ -429,14 +432,30 @@ async fn next(
 ) -> Result<Event, Close> {
     match wire.wait(exchange.next(), limit).await? {
         Some(event) => Ok(event),
-        None => {
-            limited!(
-                Error,
-                "a writer that outlives its call has written nothing for {limit:?}: its response is cut"
-            );
-            Err(wire.cut())
-        }
+        None => Err(wire.cut()),
     }
+}
+
+/// Ends a response that nothing was heard of since its call has returned: 504 where its head was not sent.
+async fn silent(
+    limit: Duration,
+    progress: Progress,
+    exchange: &Exchange,
+    wire: &mut impl ResponseSink,
+    context: &Context,
+) -> Result<(), Close> {
+    if progress == Progress::Nothing && !exchange.has_lent_socket() {
+        limited!(
+            Error,
+            "a response that the app has delayed has not come for {limit:?}: its client gets 504"
+        );
+        return fail(504, progress, exchange, wire, context).await;
+    }
+    limited!(
+        Error,
+        "a writer that outlives its call has written nothing for {limit:?}: its response is cut"
+    );
+    Err(wire.cut())
 }
 
 /// Whether the client gets conditions and ranges from the server for a response with this head, whose content is a file of this length.

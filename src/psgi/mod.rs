@@ -12,10 +12,14 @@ mod tls;
 use std::collections::HashMap;
 use std::ffi::c_int;
 use std::os::fd::IntoRawFd;
+use std::os::raw::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 
-use perl_sys::{gp_outcome, gp_pair, gp_request, gp_signal_calls, gp_slice, gp_time, gp_worker};
+use perl_sys::{
+    gp_loop_call, gp_outcome, gp_pair, gp_request, gp_signal_calls, gp_slice, gp_time, gp_worker,
+};
 
 use self::compress::Compressor;
 use crate::channel::respond::Respond;
@@ -23,13 +27,16 @@ use crate::log::limited;
 use crate::perl::{Code, Failure, Perl, UNDEF, bytes, slice};
 use crate::semantics::message::{Content, Request, Timestamp, Tls, VirtualHost};
 use crate::semantics::source::Endpoints;
-use crate::worker::{self, App, Called, Left, ServerFacts};
+use crate::worker::{self, App, Called, Left, Ran, ServerFacts, Turn, Watched};
 
 /// The class of `gepok.socket`, built in so that every entry has the one that fits.
 const SOCKET: &str = include_str!("../../perl/lib/Gepok/Socket.pm");
 
 /// What makes `psgix.logger`.
 const LOGGER: &str = include_str!("../../perl/lib/Gepok/Logger.pm");
+
+/// Event loops.
+const LOOP: &str = include_str!("../../perl/lib/Gepok/Loop.pm");
 
 /// The apps of this process: the server's own, and those of virtual hosts.
 #[derive(Default)]
@@ -125,12 +132,17 @@ impl PsgiApp {
             wake: Some(wake_worker),
             certificate_texts: Some(tls::certificate_texts),
             log: Some(write_line),
+            event_loop: server
+                .event_loop
+                .as_ref()
+                .map_or(UNDEF, |name| slice(name.as_bytes())),
             multiprocess: server.multiprocess.into(),
             psgix_io: server.psgix_io.into(),
             logger: logger.raw(),
             access_log: access_log.as_ref().map_or(ptr::null_mut(), Code::raw),
         };
-        // SAFETY: `worker` outlives the call, the sink lives until `gp_close` in drop.
+        // SAFETY: `worker` outlives the call; the sink and the loop's name, which does not move with `server`, live until
+        // `gp_close` in drop.
         match unsafe { perl_sys::gp_open(perl.raw(), &worker) } {
             gp_outcome::GP_OK => Ok(PsgiApp {
                 perl,
@@ -157,6 +169,51 @@ impl PsgiApp {
     pub fn at_certificate(&mut self, callback: Code) {
         self.verify_callback = Some(callback);
     }
+}
+
+/// Provides the module that apps ask for the event loop.
+///
+/// # Errors
+/// When it does not compile.
+pub fn provide_loop(perl: Perl) -> Result<(), Failure> {
+    perl.provide("Gepok/Loop.pm", LOOP)
+}
+
+/// Loads what the event loop of this name needs.
+///
+/// # Errors
+/// When its modules can't be loaded.
+pub fn load_loop(perl: Perl, name: &str) -> Result<(), Failure> {
+    provide_loop(perl)?;
+    perl.eval("gepok", &format!("Gepok::Loop::_load('{name}')"))
+        .map(drop)
+}
+
+/// Makes the event loop of this name that of this process, which is not forked any more.
+///
+/// # Errors
+/// As [`load_loop`].
+pub fn begin_loop(perl: Perl, name: &str) -> Result<(), Failure> {
+    load_loop(perl, name)?;
+    perl.eval("gepok", &format!("Gepok::Loop::_begin('{name}')"))
+        .map(drop)
+}
+
+/// What [`take_turn`] needs.
+struct Turning<'a> {
+    app: &'a mut PsgiApp,
+    turn: &'a mut dyn FnMut(&mut dyn App) -> Turn,
+}
+
+/// For C: a turn of the event loop. Returns whether the loop is to stop, as after a panic.
+///
+/// # Safety
+/// `turning` must be a [`Turning`] that nobody else uses during the call.
+unsafe extern "C" fn take_turn(turning: *mut c_void) -> c_int {
+    // SAFETY: the caller's promise.
+    let turning = unsafe { &mut *turning.cast::<Turning>() };
+    let turn = catch_unwind(AssertUnwindSafe(|| (turning.turn)(&mut *turning.app)));
+    c_int::from(!matches!(turn, Ok(Turn::GoOn)))
 }
 
 /// The code for `psgix.logger`, which drops lines below the log level.
@@ -376,6 +433,37 @@ impl App for PsgiApp {
             },
             _ => None,
         }
+    }
+
+    fn has_event_loop(&self) -> bool {
+        self.server.event_loop.is_some()
+    }
+
+    fn run_loop(&mut self, watched: Watched, turn: &mut dyn FnMut(&mut dyn App) -> Turn) -> Ran {
+        let perl = self.perl;
+        let mut turning = Turning { app: self, turn };
+        let mut call = gp_loop_call {
+            turn: Some(take_turn),
+            self_: (&raw mut turning).cast(),
+            channel: watched.channel,
+            waker: watched.waker,
+            stopped: 0,
+        };
+        while call.stopped == 0 {
+            // SAFETY: `call` and `turning` outlive the call; C does not begin a turn within a turn.
+            match unsafe { perl_sys::gp_run_loop(perl.raw(), &mut call) } {
+                gp_outcome::GP_OK => {}
+                outcome => match perl.failure(outcome) {
+                    Failure::Exit(status) => return Ran::Exit(status),
+                    // What is not the loop's own is caught there. It goes on: others wait for their responses.
+                    Failure::Died(message) => {
+                        limited!(Error, "the event loop: {}", message.trim_end());
+                    }
+                    Failure::Elsewhere => return Ran::Exit(1),
+                },
+            }
+        }
+        Ran::Stopped
     }
 
     fn leave(&mut self, left: Left) -> Left {

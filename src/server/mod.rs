@@ -191,6 +191,7 @@ pub fn run(
             multiprocess: config.workers.start > 0,
             ssl_env: config.ssl_env,
             psgix_io: config.psgix_io,
+            event_loop: (config.life.event_loop.as_ref()).map(|looped| looped.name.clone()),
             compress: config.files.compress.clone(),
             xsendfile: !config.files.sendfile_roots.is_empty(),
             hosts: settings::host_apps(config, origin),

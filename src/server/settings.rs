@@ -62,6 +62,8 @@ pub fn core(config: &Config) -> core::Settings {
         site_reader: None,
         dispatch: dispatch::Settings {
             request_timeout: request_timeout.filter(replaced),
+            worker_requests: (config.life.event_loop.as_ref())
+                .map(|looped| looped.requests as usize),
             verify_timeout: verify_timeout.filter(replaced),
             board: None,
             tell_load: sizes(config).is_some(),
@@ -190,6 +192,10 @@ fn http(config: &Config) -> context::Settings {
     context::Settings {
         limits: http_limits(&config.limits),
         timeout: config.timeout.unwrap_or_default(),
+        kept_timeout: (config.life.request_timeout)
+            .filter(|_| config.life.event_loop.is_some())
+            .or(config.timeout)
+            .unwrap_or_default(),
         header_timeout: config.header_timeout.unwrap_or_default(),
         keepalive_timeout: config
             .keepalive

@@ -132,6 +132,7 @@ fn bench() {
             multiprocess: true,
             ssl_env: false,
             psgix_io: true,
+            event_loop: None,
             xsendfile: false,
             hosts: HostApps::of_one_host(),
             compress: None,

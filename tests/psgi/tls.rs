@@ -51,6 +51,7 @@ fn noting(expressions: &str, ssl_env: bool) -> World {
             multiprocess: true,
             ssl_env,
             psgix_io: true,
+            event_loop: None,
             xsendfile: false,
             hosts: HostApps::of_one_host(),
  compress: None,

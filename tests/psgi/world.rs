@@ -224,6 +224,7 @@ impl World {
                 multiprocess,
                 ssl_env: false,
                 psgix_io: true,
+                event_loop: None,
                 xsendfile: false,
                 hosts: HostApps::of_one_host(),
                 compress: None,

@@ -37,7 +37,9 @@ typedef struct gp_exchange {
     unsigned writer : 1;    /* a writer is in the app's hands */
     unsigned orphan : 1;    /* the writer was destroyed unclosed while the app still ran */
     unsigned taken : 1;     /* the app has the client's socket */
+    unsigned delayed : 1;   /* the responder was kept beyond the call, in an event loop */
     unsigned over : 1;      /* ended or aborted */
+    HV *env;                /* of a delayed response that has cleanup handlers, until these have run */
 } gp_exchange;
 
 /* A closure over an exchange, without a pad: the subs live on as long as nobody keeps them, see gp_exchange_begin. */
@@ -83,6 +85,9 @@ struct gp_state {
     SV *message;               /* its text */
     SV *close_error;           /* what the body's close died with, until that is logged */
     const gp_request *request; /* the one that is being answered */
+    SV *delayed_name;          /* method and path of a delayed one that fails */
+    gp_loop_call *loop;        /* the run of the event loop */
+    int in_turn;               /* of it */
     gp_serve_fn serve;
     int open; /* between gp_open and gp_close */
     gp_worker worker;
@@ -174,6 +179,17 @@ void gp_access_log(pTHX_ void *argument);
 
 /* respond.c */
 void gp_log_error(pTHX_ HV *env, const char *what);
+SV *gp_request_name(pTHX);
+void gp_fail(gp_exchange *exchange);
+
+/* delayed.c */
+int gp_delay(pTHX_ gp_exchange *exchange, SV *exchange_sv);
+void gp_delayed_fails(pTHX_ SV *exchange_sv, const char *why);
+void gp_delayed_answered(pTHX_ SV *exchange_sv);
+void gp_delayed_over(pTHX_ gp_exchange *exchange);
+
+/* loop.c */
+void gp_loop_boot(pTHX);
 
 /* signals.c */
 void gp_signals_begin(pTHX);
@@ -189,6 +205,7 @@ SV *gp_backtrace(pTHX);
 
 /* stream.c */
 gp_exchange *gp_exchange_begin(pTHX_ const gp_request *request);
+void gp_subs_forget(pTHX);
 void gp_stream_boot(pTHX);
 
 #endif

@@ -131,4 +131,5 @@ void gp_boot(gp_perl *perl, gp_serve_fn serve)
     gp_sockets_boot(aTHX);
     newXS("Gepok::_control", xs_control, __FILE__);
     gp_stream_boot(aTHX);
+    gp_loop_boot(aTHX);
 }

@@ -58,7 +58,7 @@ static SV *from_client(pTHX_ SV *sv)
 static int is_servers_own(int key)
 {
     return key == KEY_SERVER_NAME || key == KEY_SERVER_PORT || key == KEY_REMOTE_ADDR || key == KEY_HTTPS ||
-           key == KEY_PSGI_URL_SCHEME;
+           key == KEY_PSGI_URL_SCHEME || key == KEY_LOOP;
 }
 
 static void put_string(pTHX_ HV *env, int key, gp_slice bytes)
@@ -207,7 +207,9 @@ HV *gp_env(pTHX_ const gp_request *request)
     put_number(aTHX_ env, KEY_PSGI_MULTITHREAD, 0);
     put_number(aTHX_ env, KEY_PSGI_MULTIPROCESS, forked);
     put_number(aTHX_ env, KEY_PSGI_RUN_ONCE, 0);
-    put_number(aTHX_ env, KEY_PSGI_NONBLOCKING, 0);
+    put_number(aTHX_ env, KEY_PSGI_NONBLOCKING, gp.worker.event_loop.ptr ? 1 : 0);
+    if (gp.worker.event_loop.ptr)
+        put_string(aTHX_ env, KEY_LOOP, gp.worker.event_loop);
     put_number(aTHX_ env, KEY_PSGI_STREAMING, 1);
     put_number(aTHX_ env, KEY_INPUT_BUFFERED, 1);
     put_number(aTHX_ env, KEY_HARAKIRI, forked);

@@ -31,14 +31,19 @@ static int committed(pTHX_ HV *env)
 }
 
 /* The delayed response: the app's code gets the responder; afterwards something must have come of it. */
-static void run_delayed(pTHX_ gp_exchange *exchange, SV *code)
+static void run_delayed(pTHX_ gp_exchange *exchange, SV *exchange_sv, SV *code)
 {
     {
         dSP;
+        ENTER;
+        SAVETMPS;
         PUSHMARK(SP);
         XPUSHs(sv_2mortal(newRV_inc((SV *)gp.subs.responder)));
         PUTBACK;
         call_sv(code, G_VOID | G_DISCARD);
+        /* What still holds the responder has kept it. */
+        FREETMPS;
+        LEAVE;
     }
     gp_leave_if_child(aTHX);
     /* The app answers, or has answered, by the client's socket. */
@@ -46,8 +51,11 @@ static void run_delayed(pTHX_ gp_exchange *exchange, SV *code)
         gp_end(exchange);
         return;
     }
-    if (!exchange->responded)
+    if (!exchange->responded) {
+        if (gp_delay(aTHX_ exchange, exchange_sv))
+            return;
         croak("Gepok: the app returned without calling the responder");
+    }
     if (!exchange->over && !exchange->writer)
         croak("Gepok: the response was not completed");
 }
@@ -81,12 +89,17 @@ static void run(pTHX_ void *argument)
         gp_answer(aTHX_ c->exchange, response);
     }
     else if (SvROK(response) && SvTYPE(SvRV(response)) == SVt_PVCV)
-        run_delayed(aTHX_ c->exchange, response);
+        run_delayed(aTHX_ c->exchange, c->exchange_sv, response);
     else
         croak("Gepok: the app returned neither an array nor a code reference, but '%" SVf "'", SVfARG(response));
     c->exchange->in_call = 0;
 
     handlers = cleanup_handlers(aTHX_ c->env);
+    if (c->exchange->delayed && handlers && av_len(handlers) >= 0) {
+        /* They run after the response. */
+        c->exchange->env = (HV *)SvREFCNT_inc_simple_NN((SV *)c->env);
+        handlers = NULL;
+    }
     if (!(c->request->flags & GP_LAST) && !gp.worker.access_log && (!handlers || av_len(handlers) < 0) && !committed(aTHX_ c->env)) {
         HV *env = c->env;
         c->settled = 1;
@@ -109,14 +122,14 @@ typedef struct failure {
 
 /* Method and target of the request; undef where there is none. The query is left out: it may hold what others must not
  * read. */
-static SV *request_name(pTHX)
+SV *gp_request_name(pTHX)
 {
     const gp_request *request = gp.request;
     gp_slice method = {"", 0}, target = {"", 0};
     const char *query;
     size_t i;
     if (!request)
-        return &PL_sv_undef;
+        return gp.delayed_name ? gp.delayed_name : &PL_sv_undef;
     for (i = 0; i < request->entry_count; i++) {
         if (request->entries[i].key == KEY_REQUEST_METHOD)
             method = request->entries[i].value;
@@ -137,7 +150,7 @@ static void make_line(pTHX_ void *argument)
     dSP;
     PUSHMARK(SP);
     EXTEND(SP, 2);
-    PUSHs(request_name(aTHX));
+    PUSHs(gp_request_name(aTHX));
     PUSHs(text);
     PUTBACK;
     call_pv("Gepok::Logger::failure", G_SCALAR);
@@ -201,7 +214,7 @@ static void server_error(uint64_t id)
 
 /* Ends a response that the app will not: 500 as long as that is possible, else the connection is cut. It is not where the
  * app may have written to the client's socket itself. */
-static void fail(gp_exchange *exchange)
+void gp_fail(gp_exchange *exchange)
 {
     if (!exchange->over) {
         if (exchange->head || exchange->taken)
@@ -251,7 +264,7 @@ static gp_outcome settle(pTHX_ call *c)
         if (gp.exited)
             return GP_EXIT;
     }
-    if (env) {
+    if (env && !c->exchange->env) {
         for (;; c->handler++) {
             /* The length is read each time, because a handler may add another. */
             AV *handlers = cleanup_handlers(aTHX_ env);
@@ -264,9 +277,9 @@ static gp_outcome settle(pTHX_ call *c)
             if (gp.exited)
                 return GP_EXIT;
         }
-        if (gp_guarded(aTHX_ ask_commit, c) == GP_EXIT)
-            return GP_EXIT;
     }
+    if (env && gp_guarded(aTHX_ ask_commit, c) == GP_EXIT)
+        return GP_EXIT;
     /* A single process has no successor. */
     leave = c->request->flags & GP_LAST || (c->commit && gp.worker.multiprocess);
     if (!leave)
@@ -298,7 +311,7 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
         gp_log_error(aTHX_ c.env, NULL);
         if (!c.exchange->over && !c.exchange->head && !c.exchange->taken)
             gp_keep_failure(aTHX);
-        fail(c.exchange);
+        gp_fail(c.exchange);
     }
     if (gp.close_error && !gp.exited) {
         gp.error = gp.close_error;
@@ -308,7 +321,7 @@ gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request)
     if (!gp.exited && !c.settled)
         outcome = settle(aTHX_ &c);
     if (gp.exited) {
-        fail(c.exchange);
+        gp_fail(c.exchange);
         SINK.flush(SELF);
         outcome = GP_EXIT;
     }

@@ -180,6 +180,8 @@ typedef struct gp_worker {
     gp_slice (*certificate_texts)(gp_slice der);
     /** Writes a line of the server's own to standard error, without waiting for its reader. */
     void (*log)(gp_slice line);
+    /** gepok.loop: the event loop that the worker waits in; undef where it has none. psgi.nonblocking tells whether it has. */
+    gp_slice event_loop;
     /** psgi.multiprocess, and whether psgix.harakiri is offered. */
     int multiprocess;
     /** Whether the app may have the client's socket: psgix.io. */
@@ -248,6 +250,22 @@ gp_outcome gp_open(gp_perl *perl, const gp_worker *worker);
 void gp_close(gp_perl *perl);
 /** Answers one request: env, app, response, cleanup. GP_OK (idle was said), GP_LEAVE or GP_EXIT. */
 gp_outcome gp_respond(gp_perl *perl, gp_sv *app, const gp_request *request);
+/** A run of the worker's event loop. */
+typedef struct gp_loop_call {
+    /** Called when one of the descriptors is readable; the answer is whether the loop is to stop. */
+    int (*turn)(void *self);
+    /** Given back to it. */
+    void *self;
+    /** The channel to the core. */
+    int channel;
+    /** What becomes readable when a turn is due for another reason. */
+    int waker;
+    /** `turn` has stopped the loop. */
+    int stopped;
+} gp_loop_call;
+
+/** Runs the event loop until `turn` stops it, or until its own code leaves it. GP_OK, GP_DIED or GP_EXIT. */
+gp_outcome gp_run_loop(gp_perl *perl, gp_loop_call *call);
 /** Asks `callback` (ssl_verify_callback) whether a client's certificate is good; `error` tells why the chain is not, undef
  * where it is. `good` becomes 1 or 0. */
 gp_outcome gp_verify(gp_perl *perl, gp_sv *callback, gp_slice certificate, gp_slice error, int *good);

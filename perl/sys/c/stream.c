@@ -2,8 +2,10 @@
  * app sees them. */
 #include "boundary.h"
 
+static int holder_freed(pTHX_ SV *holder, MAGIC *magic);
+
 /* Marks the SVs that belong to an exchange: a check that no class name can forge. */
-static const MGVTBL exchange_magic = {0};
+static const MGVTBL exchange_magic = {NULL, NULL, NULL, NULL, holder_freed, NULL, NULL, NULL};
 
 static void attach(pTHX_ SV *holder, SV *exchange)
 {
@@ -99,12 +101,19 @@ static SV *new_writer(pTHX_ SV *exchange)
     return sv_bless(newRV_noinc(writer), gp.writer_stash);
 }
 
+static void responder_left(pTHX_ void *argument)
+{
+    SV *exchange = (SV *)argument;
+    gp_delayed_answered(aTHX_ exchange);
+    SvREFCNT_dec_NN(exchange);
+}
+
 /* $responder->([$status, \@headers, $body]), or without body for a writer. */
 static XSPROTO(xs_responder)
 {
     dXSARGS;
     gp_exchange *exchange = usable(aTHX_(SV *) cv);
-    SV *response;
+    SV *response, *writer = NULL;
     if (items < 1)
         croak("Usage: $responder->([$status, \\@headers, $body])");
     response = ST(0);
@@ -116,13 +125,28 @@ static XSPROTO(xs_responder)
     if (!SvROK(response) || SvTYPE(SvRV(response)) != SVt_PVAV)
         croak("Gepok: the responder needs an array reference");
     exchange->responded = 1;
+    ENTER;
+    if (exchange->delayed)
+        SAVEDESTRUCTOR_X(responder_left, SvREFCNT_inc_simple_NN(exchange_sv(aTHX_(SV *) cv)));
     gp_answer(aTHX_ exchange, response);
     gp.worker.sink.flush(gp.worker.self);
-    if (exchange->over)
+    if (!exchange->over) {
+        exchange->writer = 1;
+        writer = new_writer(aTHX_ exchange_sv(aTHX_(SV *) cv));
+    }
+    LEAVE;
+    if (!writer)
         XSRETURN_EMPTY;
-    exchange->writer = 1;
-    ST(0) = sv_2mortal(new_writer(aTHX_ exchange_sv(aTHX_(SV *) cv)));
+    ST(0) = sv_2mortal(writer);
     XSRETURN(1);
+}
+
+/* The last reference to one of these has gone: where it is the responder of a delayed response, that will never come. */
+static int holder_freed(pTHX_ SV *holder, MAGIC *magic)
+{
+    if (SvTYPE(holder) == SVt_PVCV && CvXSUB((CV *)holder) == xs_responder)
+        gp_delayed_fails(aTHX_ magic->mg_obj, "the app dropped the responder without calling it");
+    return 0;
 }
 
 static gp_exchange *writer_of(pTHX_ SV *self)
@@ -183,6 +207,7 @@ static XSPROTO(xs_close)
     if (exchange->writer && alive(exchange)) {
         gp_end(exchange);
         gp.worker.sink.flush(gp.worker.self);
+        gp_delayed_over(aTHX_ exchange);
     }
     exchange->writer = 0;
     RESTORE_ERRNO;
@@ -202,6 +227,7 @@ static XSPROTO(xs_destroy)
             dSAVE_ERRNO;
             gp_end(exchange);
             gp.worker.sink.flush(gp.worker.self);
+            gp_delayed_over(aTHX_ exchange);
             RESTORE_ERRNO;
         }
     }
@@ -213,6 +239,18 @@ static CV *new_sub(pTHX_ XSUBADDR_t sub, SV *exchange)
     CV *cv = newXS(NULL, sub, __FILE__);
     attach(aTHX_(SV *) cv, exchange);
     return cv;
+}
+
+/* Leaves the subs to whoever has kept them. */
+void gp_subs_forget(pTHX)
+{
+    gp_subs subs = gp.subs;
+    Zero(&gp.subs, 1, gp_subs);
+    SvREFCNT_dec((SV *)subs.informational);
+    SvREFCNT_dec((SV *)subs.client_gone);
+    SvREFCNT_dec((SV *)subs.trailers);
+    SvREFCNT_dec((SV *)subs.responder);
+    SvREFCNT_dec(subs.exchange);
 }
 
 /* The exchange of a new request. Making subs costs more than the rest of the env, so the last request's are taken again

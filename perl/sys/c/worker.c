@@ -42,12 +42,7 @@ static void unprepare(pTHX_ void *argument)
         SvREFCNT_dec(gp.listeners[i]);
     Safefree(gp.listeners);
     gp.listeners = NULL;
-    SvREFCNT_dec((SV *)gp.subs.informational);
-    SvREFCNT_dec((SV *)gp.subs.client_gone);
-    SvREFCNT_dec((SV *)gp.subs.trailers);
-    SvREFCNT_dec((SV *)gp.subs.responder);
-    SvREFCNT_dec(gp.subs.exchange);
-    Zero(&gp.subs, 1, gp_subs);
+    gp_subs_forget(aTHX);
     /* A single process returns to the program that it was before. */
     if (!gp.worker.multiprocess)
         gp_restore_broken_pipes(aTHX);

@@ -224,6 +224,8 @@ pub struct gp_worker {
     pub certificate_texts: ::std::option::Option<unsafe extern "C" fn(der: gp_slice) -> gp_slice>,
     #[doc = " Writes a line of the server's own to standard error, without waiting for its reader."]
     pub log: ::std::option::Option<unsafe extern "C" fn(line: gp_slice)>,
+    #[doc = " gepok.loop: the event loop that the worker waits in; undef where it has none. psgi.nonblocking tells whether it has."]
+    pub event_loop: gp_slice,
     #[doc = " psgi.multiprocess, and whether psgix.harakiri is offered."]
     pub multiprocess: ::std::os::raw::c_int,
     #[doc = " Whether the app may have the client's socket: psgix.io."]
@@ -346,6 +348,27 @@ unsafe extern "C" {
         app: *mut gp_sv,
         request: *const gp_request,
     ) -> gp_outcome;
+}
+#[doc = " A run of the worker's event loop."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct gp_loop_call {
+    #[doc = " Called when one of the descriptors is readable; the answer is whether the loop is to stop."]
+    pub turn: ::std::option::Option<
+        unsafe extern "C" fn(self_: *mut ::std::os::raw::c_void) -> ::std::os::raw::c_int,
+    >,
+    #[doc = " Given back to it."]
+    pub self_: *mut ::std::os::raw::c_void,
+    #[doc = " The channel to the core."]
+    pub channel: ::std::os::raw::c_int,
+    #[doc = " What becomes readable when a turn is due for another reason."]
+    pub waker: ::std::os::raw::c_int,
+    #[doc = " `turn` has stopped the loop."]
+    pub stopped: ::std::os::raw::c_int,
+}
+unsafe extern "C" {
+    #[doc = " Runs the event loop until `turn` stops it, or until its own code leaves it. GP_OK, GP_DIED or GP_EXIT."]
+    pub fn gp_run_loop(perl: *mut gp_perl, call: *mut gp_loop_call) -> gp_outcome;
 }
 unsafe extern "C" {
     #[doc = " Asks `callback` (ssl_verify_callback) whether a client's certificate is good; `error` tells why the chain is not, undef\n where it is. `good` becomes 1 or 0."]

@@ -22,6 +22,17 @@ pub struct Life {
     pub budget: Budget,
     /// How long the app may be silent on a request; none: for ever
     pub request_timeout: Option<Duration>,
+    /// In which event loop workers wait; none: in none
+    pub event_loop: Option<EventLoop>,
+}
+
+/// The event loop of each worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventLoop {
+    /// A name of Gepok's, or a class
+    pub name: String,
+    /// Requests that a worker serves at a time
+    pub requests: u32,
 }
 
 /// What one worker does before another takes its place.
@@ -37,6 +48,9 @@ pub struct Budget {
 
 // Gepok's.
 const MAX_CLIENTS: u32 = 150;
+
+/// Requests of one worker at a time, with an event loop
+const REQUESTS: u32 = 100;
 
 /// Workers to start, and what becomes of them.
 pub(super) fn life(options: &Options) -> Result<(super::Workers, Life)> {
@@ -79,8 +93,50 @@ pub(super) fn life(options: &Options) -> Result<(super::Workers, Life)> {
             rss: (said.max_worker_rss > 0).then_some(said.max_worker_rss),
         },
         request_timeout: limit(said.request_timeout),
+        event_loop: event_loop(options)?,
     };
     Ok((workers, life))
+}
+
+fn event_loop(options: &Options) -> Result<Option<EventLoop>> {
+    let said = &options.life;
+    let name = said.event_loop.as_deref().filter(|&name| name != "none");
+    let Some(name) = name else {
+        return match said.worker_requests {
+            Some(2..) => Err(Error::option(
+                "worker_requests",
+                "it needs an event loop, see the option 'loop'",
+            )),
+            Some(_) | None => Ok(None),
+        };
+    };
+    if !is_class(name) {
+        let known = "none, poll, AnyEvent, EV, IO::Async, Mojo";
+        return Err(Error::option(
+            "loop",
+            format!("'{name}' is neither {known} nor the name of a class"),
+        ));
+    }
+    if options.logging.access_hook {
+        return Err(Error::option(
+            "loop",
+            "a class that has an access_log of its own can't be used with an event loop",
+        ));
+    }
+    Ok(Some(EventLoop {
+        name: name.to_owned(),
+        requests: said.worker_requests.unwrap_or(REQUESTS),
+    }))
+}
+
+fn is_class(name: &str) -> bool {
+    name.split("::").all(|part| {
+        let mut bytes = part.bytes();
+        bytes
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    })
 }
 
 fn requests(options: &Options) -> Result<Option<(u32, u32)>> {
@@ -99,4 +155,19 @@ fn requests(options: &Options) -> Result<Option<(u32, u32)>> {
         (0, most) => Some((most, most)),
         span => Some(span),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_named_by_words() {
+        for name in ["poll", "IO::Async", "My::Loop_2", "_X"] {
+            assert!(is_class(name), "{name}");
+        }
+        for name in ["", "::", "A::", "a b", "A:B", "2A", "A';exit'", "Ä"] {
+            assert!(!is_class(name), "{name}");
+        }
+    }
 }

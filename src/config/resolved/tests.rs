@@ -52,6 +52,7 @@ fn defaults_are_those_of_gepok() {
             rss: None,
         },
         request_timeout: None,
+        event_loop: None,
     };
     assert_eq!(config.life, life);
     assert_eq!(config.timeout, Some(Duration::from_secs(120)));

@@ -5,6 +5,9 @@ use super::{Category, Entry, Kind, Opt, Preset};
 // Far above what a machine runs, far below what a typing error asks for.
 const WORKERS: u32 = 10_000;
 
+// As many as a worker's channel holds.
+const WORKER_REQUESTS: u32 = 1024;
+
 pub(super) static CATEGORY: Category = Category {
     title: "Processes",
     options: &[
@@ -32,6 +35,34 @@ pub(super) static CATEGORY: Category = Category {
             short: "exactly N workers, whatever start-servers says",
             long: "Exactly so many worker processes, as in Gazelle, Starlet and Starman; it goes before \
                    C<start_servers>. 0 is one process, as in Starlet.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "loop",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Text(|options, name| options.life.event_loop = Some(name)),
+            value: "NAME",
+            preset: Preset::Described("none"),
+            short: "event loop: poll, AnyEvent, EV, IO::Async, Mojo or a class",
+            long: "The event loop that each worker waits in, so that its requests overlap: C<poll>, which is built in, \
+                   C<AnyEvent>, C<EV>, C<IO::Async>, C<Mojo>, or a class with the methods that L<Gepok::Loop> \
+                   names. C<psgi.nonblocking> is true then, and an app may keep the responder of a delayed response \
+                   and answer later. With C<none> a worker serves one request at a time. See F<docs/async.md>.",
+            entry: Entry::All,
+        },
+        Opt {
+            name: "worker_requests",
+            letter: None,
+            aliases: &[],
+            kind: Kind::Integer(1, WORKER_REQUESTS, |options, count| {
+                options.life.worker_requests = Some(count);
+            }),
+            value: "N",
+            preset: Preset::Described("100 with a loop, else 1"),
+            short: "requests of a worker at a time, with an event loop",
+            long: "How many requests a worker with an event loop (C<loop>) serves at a time; others wait, or go to \
+                   other workers. Without a loop it is 1.",
             entry: Entry::All,
         },
         Opt {

@@ -98,6 +98,7 @@ impl World {
         let (report, reports) = unbounded_channel();
         let settings = Settings {
             request_timeout: Some(Duration::from_secs(5)),
+            worker_requests: None,
             verify_timeout: Some(Duration::from_secs(2)),
             board: None,
             tell_load: random.one_in(2),
