@@ -69,12 +69,15 @@ for my $workers (2, 0) { check "rewrite, $workers workers" => sub {
     my $dir = folder();
     my ($pid, $port) = begin($dir, <<'PERL', "start_servers => $workers");
 [{name => 'a.org', documents => 'public', redirect => {'/moved' => '/x.txt'},
-  directory => [{path => '/closed', allow => []}],
+  directory => [{path => '/closed', allow => []}, {path => '/by', deny => sub { $_[0]{PATH_INFO} ne '/by/code' }, location => sub { [200, [], ["code: $_[0]{REQUEST_URI}"]] }}],
+  handlers => {'/list' => sub { [200, [], ["list: $_[0]{PATH_INFO}?$_[0]{QUERY_STRING}"]] }},
   rewrite => sub {
     my ($env) = @_;
     my $path = $env->{PATH_INFO};
     return '/page.html' if $path eq '/p';
     return '/app/of?a=b' if $path eq '/to-app';
+    return '/list' if $path eq '/to-list';
+    return '/by/code' if $path eq '/to-code';
     return '/closed/x' if $path eq '/to-closed';
     return [302, [Location => 'http://b.org/'], ['elsewhere']] if $path eq '/other-host';
     return sub { my $w = $_[0]->([201, []]); $w->write("streamed $_ ") for 1 .. 3; $w->close } if $path eq '/stream';
@@ -88,6 +91,8 @@ PERL
     is_deeply [ask($port, 'GET /to-app?c=d')], [200, 'app: GET /app/of?a=b '], 'the app sees the new path';
     is_deeply [ask($port, 'POST /to-app', 'content')], [200, 'app: POST /app/of?a=b content'], 'with the content';
     is_deeply [ask($port, 'POST /none', 'y' x 100_000)], [200, 'app: POST /none? ' . 'y' x 100_000], 'however long';
+    is_deeply [ask($port, 'GET /to-list?c=d')], [200, 'list: /list?c=d'], 'so do handlers; the query stays';
+    is_deeply [ask($port, 'GET /to-code')], [200, 'code: /by/code'], 'and other code';
     is +(ask($port, 'GET /to-closed'))[0], 403, 'rules judge the new path';
     is +(ask($port, 'GET /moved'))[0], 307, 'redirects come before';
     my $response = ask($port, 'GET /other-host');
@@ -188,6 +193,30 @@ check 'hosts without code' => sub {
     $client->send("GET /x.txt HTTP/1.1\r\nHost: b.org\r\nConnection: close\r\n\r\n");
     is $client->response->content, 'x file', 'serve while all workers hang';
     kill INT => $pid;
+    end($pid);
+};
+
+check 'the example' => sub {
+    my $port = free_port();
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open STDERR, '>', scratch() . '/log' or die $!;
+        exec $^X, (map {"-I$root/blib/$_"} qw(arch lib)), "$root/examples/hosts.pl", $port or POSIX::_exit(1);
+    }
+    push @started, $pid;
+    my $of = sub {
+        my ($host, $path, @fields) = @_;
+        my $client = Gepok::Test::Connection->new(port => $port);
+        $client->send(join "\r\n", "GET $path HTTP/1.1", "Host: $host", 'Connection: close', @fields, '', '');
+        my $response = $client->response;
+        return $response->status . ' ' . $response->content;
+    };
+    ok soon { eval { $of->('www.example.org', '/') } }, 'it serves';
+    is $of->('www.example.org', '/'), "200 This is www.example.org.\n", 'an app for all other hosts';
+    is $of->('files.example.org', '/readme'), '200 ' . slurp("$root/examples/files/index.html"), 'a path that stands for a file';
+    like $of->('files.example.org', '/time'), qr/\A200 \w+ \w+ +\d+ \d+:/, 'a handler';
+    like $of->('files.example.org', '/private/hello.psgi'), qr/\A403/, 'without the key nothing is found';
+    is $of->('files.example.org', '/private/hello.psgi', 'Cookie: key=secret'), '200 ' . slurp("$root/examples/hello.psgi"), 'with it the file';
     end($pid);
 };
 

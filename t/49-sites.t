@@ -645,6 +645,9 @@ check 'mistakes are told with their lines' => sub {
         ["documents = '.'\n[[vhost]]\nname = 'a'\n", qr/site\.toml:1: option 'documents': there are virtual hosts, so it has to stand in one of them/],
         ["[[vhost]]\nname = 'a'\nheaders = {'a b' = 'c'}\n", qr/site\.toml:3: 'a b' is not the name of a header field/],
         ["[[vhost]]\nname = 'a'\nheaders = {content-length = '1'}\n", qr/site\.toml:3: the header field 'content-length' is the server's own/],
+        ["[[vhost]]\nname = 'a'\nallow = 'code:0'\n", qr/site\.toml:3: 'code:0': code can stand only in a program/],
+        ["[[vhost]]\nname = 'a'\nrewrite = true\n", qr/site\.toml:3: 'rewrite' needs a table/],
+        ["[[vhost]]\nname = 'a'\nhandlers = ['\/x']\n", qr/site\.toml:3: unknown key 'handlers' of a virtual host/],
         ["[[vhost]]\nname = 'a'\nallow = 'www_example,org'\n", qr/site\.toml:3: 'www_example,org' is not an address, a network/],
     ) {
         my ($text, $told) = @$case;

@@ -73,12 +73,16 @@ async fn serve<W: RequestBody + ResponseSink>(
     let mut known = Known::default();
     let Route { vhost, decision } = loop {
         let route = context.site.route(&mut head, &source, &mut known).await;
-        let Decision::Ask(question) = route.decision else {
+        let Decision::Ask(question, target) = route.decision else {
             break route;
         };
         // Each answer makes that there is one question less. Only the head is sent: what is refused is never uploaded.
+        let mut asked = head.clone();
+        if let Some(target) = target {
+            asked.rewrite(&target);
+        }
         let request = Request {
-            head: head.clone(),
+            head: asked,
             content: Content::Empty,
             content_length: None,
             listener: connection.listener,
@@ -92,12 +96,18 @@ async fn serve<W: RequestBody + ResponseSink>(
         };
         wire.show(State::Processing);
         let exchange = context.dispatch.submit(request, connection.flow.as_ref());
-        let first = next(&exchange, wire, Duration::ZERO).await?;
+        if wire.log().is_kept() {
+            *parsed = ParsedSoFar::Whole(exchange.witness());
+        }
+        let mut first = next(&exchange, wire, Duration::ZERO).await?;
+        while let Event::Informational(_) = first {
+            first = next(&exchange, wire, Duration::ZERO).await?;
+        }
         let Event::Head(answer, _) = &first else {
-            return answer_early(exchange, first, wire, context, parsed).await;
+            return answer_early(exchange, first, wire, context).await;
         };
         let Some(passed) = answer.fields.first(PASS) else {
-            return answer_early(exchange, first, wire, context, parsed).await;
+            return answer_early(exchange, first, wire, context).await;
         };
         if let Err(Nonsense) = known.learn(&question, passed) {
             limited!(
@@ -172,11 +182,7 @@ async fn answer_early<W: RequestBody + ResponseSink>(
     first: Event,
     wire: &mut W,
     context: &Context,
-    parsed: &mut ParsedSoFar,
 ) -> Result<(), Close> {
-    if wire.log().is_kept() {
-        *parsed = ParsedSoFar::Whole(exchange.witness());
-    }
     let skipped = wire.skip();
     match carry(exchange, Some(first), wire, context).await {
         // The client may still be sending.

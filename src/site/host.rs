@@ -45,7 +45,8 @@ pub(super) enum Step {
     /// That depends on the name of the client's host.
     NeedsName,
     /// That depends on code.
-    Ask(Question),
+    /// It sees this target where that is another than the client's.
+    Ask(Question, Option<Vec<u8>>),
     /// The host has it, for this target where it is another than the client's.
     Take(Option<Vec<u8>>),
 }
@@ -104,27 +105,28 @@ impl Host {
         let rewrites = self.code.as_ref().is_some_and(|code| code.rewrite);
         if rewrites && rewritten.is_none() {
             match &known.rewritten {
-                None => return Step::Ask(Question::Rewrite),
-                Some(place) => rewritten = place.clone(),
+                None => return Step::Ask(Question::Rewrite, None),
+                Some(place) => rewritten = place.clone().map(|place| with(place, target.query)),
             }
         }
         let path = match &rewritten {
             Some(place) => memchr::memchr(b'?', place).map_or(&place[..], |end| &place[..end]),
             None => target.path,
         };
-        match self.rules.verdict(path, client, &known.client) {
-            Verdict::Allowed => {}
+        let question = match self.rules.verdict(path, client, &known.client) {
+            Verdict::Allowed => self.place(path, known),
             Verdict::NeedsName => return Step::NeedsName,
-            Verdict::NeedsCode => return Step::Ask(Question::Rules(self.rules.code(path))),
+            Verdict::NeedsCode => Some(Question::Rules(self.rules.code(path))),
             Verdict::Denied => return Step::Forbidden,
-        }
-        if let Some(question) = self.place(path, known) {
-            return Step::Ask(question);
-        }
-        Step::Take(rewritten.map(|place| match target.authority {
+        };
+        let rewritten = rewritten.map(|place| match target.authority {
             Some(authority) => [b"http://", authority, &place].concat(),
             None => place,
-        }))
+        });
+        match question {
+            Some(question) => Step::Ask(question, rewritten),
+            None => Step::Take(rewritten),
+        }
     }
 
     /// The handler of this path, or the code that finds the files there.
@@ -151,6 +153,15 @@ impl Host {
         let longest = locations.max_by_key(|location| location.len());
         longest.map(|location| Question::Location(location.clone()))
     }
+}
+
+/// A place with the query of the request, unless it has one.
+fn with(mut place: Vec<u8>, query: &[u8]) -> Vec<u8> {
+    if !query.is_empty() && !place.contains(&b'?') {
+        place.push(b'?');
+        place.extend_from_slice(query);
+    }
+    place
 }
 
 #[cfg(test)]

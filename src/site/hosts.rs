@@ -169,4 +169,41 @@ mod tests {
         let most = if cfg!(debug_assertions) { 50_000 } else { 1000 };
         assert!(each <= most, "{each} ns for each");
     }
+
+    /// Protects: the number of hosts does not count. What looks at each of them takes five hundred times as long.
+    #[test]
+    fn a_name_is_found_as_quickly_among_many() {
+        let of = |count: usize| {
+            let mut all = Hosts::default();
+            for number in 0..count {
+                let mut names = vec![format!("host{number}.example.org")];
+                names.extend((0..19).map(|alias| format!("alias{alias}.host{number}.example.net")));
+                names.push(format!("*.host{number}.example.com"));
+                all.add(Host::named(&names[0]), &names, false);
+            }
+            all
+        };
+        let (few, many) = (of(1), of(500));
+        let asked = [
+            "alias7.host0.example.net",
+            "a.host0.example.com",
+            "unknown.org",
+        ];
+        // The best of many rounds: others may have the processor.
+        let time = |hosts: &Hosts| {
+            let round = || {
+                let begun = Instant::now();
+                for name in asked.iter().cycle().take(300) {
+                    std::hint::black_box(hosts.find(name.as_bytes()));
+                }
+                begun.elapsed()
+            };
+            (0..50).map(|_| round()).min()
+        };
+        let (few, many) = (time(&few).unwrap(), time(&many).unwrap());
+        assert!(
+            many < few * 20,
+            "{few:?} among 20 names, {many:?} among 10,000"
+        );
+    }
 }

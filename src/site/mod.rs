@@ -135,8 +135,9 @@ impl From<Decision> for Route {
 pub enum Decision {
     /// The app, in a worker.
     App,
-    /// The code of the host. It may pass the request on; then where it goes is to be asked again.
-    Ask(Question),
+    /// The code of the host, which sees this target where that is another than the client's. It may pass the request on; then where
+    /// that goes is to be asked again.
+    Ask(Question, Option<Vec<u8>>),
     /// The server itself, unless it finds that the app is to answer. The request's content is not read.
     Server(Responder),
 }
@@ -407,7 +408,7 @@ impl Plan {
             Step::Redirect(status, place) => Decision::Server(Responder::Redirect(status, place)),
             Step::Forbidden => Decision::Server(Responder::Refusal(403)),
             Step::NeedsName => return None,
-            Step::Ask(question) => {
+            Step::Ask(question, target) => {
                 let vhost = VirtualHost {
                     question: Some(question.text().into()),
                     ..(*host.vhost).clone()
@@ -416,8 +417,13 @@ impl Plan {
                     vhost: Some(Rc::new(vhost)),
                     decision: match question {
                         // It answers in any case, and may read the content.
-                        Question::Handler(_) => Decision::App,
-                        question => Decision::Ask(question),
+                        Question::Handler(_) => {
+                            if let Some(target) = target {
+                                head.rewrite(&target);
+                            }
+                            Decision::App
+                        }
+                        question => Decision::Ask(question, target),
                     },
                 });
             }

@@ -148,7 +148,7 @@ mod tests {
             .route(&mut head.clone(), &from(address), &mut Default::default())
             .await;
         match route.decision {
-            Decision::App | Decision::Ask(_) => None,
+            Decision::App | Decision::Ask(..) => None,
             Decision::Server(page) => page.answer(&head, &from(address)).await,
         }
     }
