@@ -12,7 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -306,13 +306,26 @@ fn one_life() {
     assert_eq!(children, Err(nix::Error::ECHILD), "a child is left");
 }
 
+/// Lives that go on, each with its loss and its beginning. A test that fails leaves none.
+struct Lives(Vec<(String, Child, Instant)>);
+
+impl Drop for Lives {
+    fn drop(&mut self) {
+        for (_, life, _) in &mut self.0 {
+            // Its children die with it.
+            let _ = life.kill();
+            let _ = life.wait();
+        }
+    }
+}
+
 /// Protects: whichever message is the last before the core or a worker is lost, the master goes on, and ends when it is to.
 #[test]
 fn each_loss_is_made_good() {
     let mut losses = (1..=MESSAGES).flat_map(|after| ["core", "worker"].map(|what| (what, after)));
-    let mut lives = Vec::new();
+    let mut lives = Lives(Vec::new());
     loop {
-        while lives.len() < LIVES
+        while lives.0.len() < LIVES
             && let Some((what, after)) = losses.next()
         {
             let loss = format!("{what}:{after}");
@@ -324,20 +337,20 @@ fn each_loss_is_made_good() {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn();
-            lives.push((loss, life.unwrap(), Instant::now()));
+            lives.0.push((loss, life.unwrap(), Instant::now()));
         }
-        if lives.is_empty() {
+        if lives.0.is_empty() {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
-        for at in (0..lives.len()).rev() {
-            let (_, life, begun) = &mut lives[at];
+        for at in (0..lives.0.len()).rev() {
+            let (_, life, begun) = &mut lives.0[at];
             let late = begun.elapsed() > LIFE;
             if late {
                 life.kill().unwrap();
             }
             if late || life.try_wait().unwrap().is_some() {
-                let (loss, life, _) = lives.swap_remove(at);
+                let (loss, life, _) = lives.0.swap_remove(at);
                 let output = life.wait_with_output().unwrap();
                 let told = String::from_utf8_lossy(&output.stderr);
                 let ran = String::from_utf8_lossy(&output.stdout).contains("1 passed");
