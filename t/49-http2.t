@@ -181,6 +181,17 @@ check 'WebSocket: the chat' => sub {
     is $seen->{end}, 'end', 'and leaves';
 };
 
+each_entry {
+    check 'the access log shows the stream' => sub {
+        my $folder = scratch();
+        my ($server) = start(access_log_path => "$folder/log", access_log_format => '%{stream}x %H');
+        client($server, 'many', '/hello', 2);
+        ok soon { notes($folder, 'log') =~ /^1 HTTP\/2$/m && notes($folder, 'log') =~ /^3 HTTP\/2$/m }, 'its number';
+        $server->get('/hello');
+        ok soon { notes($folder, 'log') =~ /^- HTTP\/1\.1$/m }, 'none by HTTP/1.1' or diag notes($folder, 'log');
+    };
+};
+
 check 'too many trailers' => sub {
     my ($server) = start(max_headers => 5);
     is client($server, 'trailers', '/trailers', 'hello', map { "x-$_:1" } 1 .. 6)->{status}, 431, 'are refused';
