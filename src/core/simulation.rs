@@ -28,6 +28,9 @@ const RUN: usize = 300;
 /// Rounds of a tenth of a second in which all must come to its end: longer than a check may take.
 const ROUNDS: usize = 400;
 
+/// How long a core may take in real time to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Rounds after the core's end.
 const AFTER: usize = 40;
 
@@ -321,7 +324,16 @@ impl World {
     async fn settle(&mut self) {
         // Workers still read what a core that has ended had told them.
         let mut after = 0;
+        let patience = Instant::now() + PATIENCE;
         for _ in 0..ROUNDS {
+            // A thread that reads files for the core has its own time.
+            while self.life == Life::Leaving
+                && !self.core.is_finished()
+                && Instant::now() < patience
+            {
+                std::thread::sleep(Duration::from_millis(1));
+                yield_now().await;
+            }
             after += usize::from(self.life == Life::Leaving && self.core.is_finished());
             if after > AFTER {
                 break;
