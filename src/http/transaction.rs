@@ -23,7 +23,7 @@ use crate::dispatch::{Event, Exchange};
 use crate::documents::{Answer, of_app};
 use crate::log::limited;
 use crate::scoreboard::connections::State;
-use crate::semantics::code::{Known, Nonsense};
+use crate::semantics::code::{Known, Nonsense, Question};
 use crate::semantics::field::Fields;
 use crate::semantics::field::may_be_trailer;
 use crate::semantics::message::{Content, Length, Request, RequestHead, ResponseHead, Timestamp};
@@ -99,36 +99,12 @@ async fn serve<W: RequestBody + ResponseSink>(
         if wire.log().is_kept() {
             *parsed = ParsedSoFar::Whole(exchange.witness());
         }
-        let mut first = next(&exchange, wire, Duration::ZERO).await?;
-        while let Event::Informational(_) = first {
-            first = next(&exchange, wire, Duration::ZERO).await?;
+        // Boxed: each request would have the room otherwise, and few ask.
+        let asked = Box::pin(hear(exchange, &question, &mut known, &head, wire, context));
+        match asked.await? {
+            Asked::PassedOn => {}
+            Asked::Answered => return Ok(()),
         }
-        let Event::Head(answer, _) = &first else {
-            return answer_early(exchange, first, wire, context).await;
-        };
-        let Some(passed) = answer.fields.first(PASS) else {
-            return answer_early(exchange, first, wire, context).await;
-        };
-        if let Err(Nonsense) = known.learn(&question, passed) {
-            limited!(
-                Error,
-                "code of a virtual host, asked '{}', has answered '{}', which can't be used",
-                question.text(),
-                passed.escape_ascii()
-            );
-            exchange.complete();
-            let response = context
-                .site
-                .with_error_page(&head, Response::refusal(500))
-                .await;
-            *parsed = ParsedSoFar::Head(head, source);
-            return respond(response, wire, context).await;
-        }
-        // The worker is free again.
-        while !matches!(
-            next(&exchange, wire, Duration::ZERO).await?,
-            Event::End | Event::Failed | Event::TimedOut
-        ) {}
     };
     if let Decision::Server(responder) = decision {
         wire.show(State::Processing);
@@ -175,6 +151,57 @@ async fn serve<W: RequestBody + ResponseSink>(
 
 /// The field by which the code of a host passes a request on, with what it has found out.
 const PASS: &str = "gepok-pass";
+
+/// What the code of a host has done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It passes it on: what it has found out is known now.
+    PassedOn,
+    /// It has answered it, and another one may follow on its connection.
+    Answered,
+}
+
+/// Takes the answer of the code of a host, which was asked before the content of the request was read.
+async fn hear<W: RequestBody + ResponseSink>(
+    exchange: Exchange,
+    question: &Question,
+    known: &mut Known,
+    head: &RequestHead,
+    wire: &mut W,
+    context: &Context,
+) -> Result<Asked, Close> {
+    let mut first = next(&exchange, wire, Duration::ZERO).await?;
+    while let Event::Informational(_) = first {
+        first = next(&exchange, wire, Duration::ZERO).await?;
+    }
+    let passed = match &first {
+        Event::Head(answer, _) => answer.fields.first(PASS),
+        _ => None,
+    };
+    let Some(passed) = passed else {
+        let answered = answer_early(exchange, first, wire, context).await;
+        return answered.map(|()| Asked::Answered);
+    };
+    if let Err(Nonsense) = known.learn(question, passed) {
+        limited!(
+            Error,
+            "code of a virtual host, asked '{}', has answered '{}', which can't be used",
+            question.text(),
+            passed.escape_ascii()
+        );
+        exchange.complete();
+        let response = Response::refusal(500);
+        let response = context.site.with_error_page(head, response).await;
+        let answered = respond(response, wire, context).await;
+        return answered.map(|()| Asked::Answered);
+    }
+    // The worker is free again.
+    while !matches!(
+        next(&exchange, wire, Duration::ZERO).await?,
+        Event::End | Event::Failed | Event::TimedOut
+    ) {}
+    Ok(Asked::PassedOn)
+}
 
 /// Sends the response of code that was asked before the content of the request was read.
 async fn answer_early<W: RequestBody + ResponseSink>(
@@ -268,7 +295,7 @@ async fn send(response: Response, wire: &mut impl ResponseSink) -> Result<(), Cl
     wire.end().await
 }
 
-/// Sends the parts of an app's response as they come.
+/// Sends the parts of an app's response as they come. What is rare is boxed: each request would have the room otherwise.
 async fn relay(
     exchange: &Exchange,
     first: Option<Event>,
@@ -292,7 +319,9 @@ async fn relay(
                 }
                 match wire.wait(exchange.next(), silence).await? {
                     Some(event) => event,
-                    None => return silent(silence, progress, exchange, wire, context).await,
+                    None => {
+                        return Box::pin(silent(silence, progress, exchange, wire, context)).await;
+                    }
                 }
             }
         };
@@ -369,7 +398,7 @@ async fn relay(
                     limited!(Error, "a response can't be sent: {error}");
                     // The client is there, and gets no more of this response.
                     exchange.complete();
-                    return fail(500, progress, exchange, wire, context).await;
+                    return Box::pin(fail(500, progress, exchange, wire, context)).await;
                 }
                 progress = Progress::HeadSent;
             }
@@ -391,9 +420,11 @@ async fn relay(
             // Perhaps nothing is left that would end it.
             Event::WriterKept => silence = context.settings.kept_timeout,
             Event::End => return wire.end().await,
-            Event::Failed => return fail(502, progress, exchange, wire, context).await,
-            Event::Overloaded => return fail(503, progress, exchange, wire, context).await,
-            Event::TimedOut => return fail(504, progress, exchange, wire, context).await,
+            Event::Failed => return Box::pin(fail(502, progress, exchange, wire, context)).await,
+            Event::Overloaded => {
+                return Box::pin(fail(503, progress, exchange, wire, context)).await;
+            }
+            Event::TimedOut => return Box::pin(fail(504, progress, exchange, wire, context)).await,
         }
     }
 }
