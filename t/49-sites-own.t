@@ -149,7 +149,7 @@ TOML
         is $site->get('/60', 'quick.org')->status, 504, "the server's is $server: a call that takes too long for its host";
         cmp_ok time - $begun, '<', 20, 'in its time';
         is $_->response->content, 'done', 'others go on' for @others;
-        like $site->log, qr/request_timeout: GET \/60/, 'and it is told';
+        logged $site, qr/request_timeout: GET \/60/, 'and it is logged';
         is $site->get('/', 'quick.org')->content, 'done', 'the next one is answered';
         $site->stop('INT');
     }

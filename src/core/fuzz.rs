@@ -236,13 +236,7 @@ pub(super) fn settings() -> Settings {
         site_reader: None,
         dispatch: dispatch::Settings {
             request_timeout: Some(Duration::from_secs(5)),
-            worker_requests: None,
-            verify_timeout: None,
-            board: None,
-            tell_load: false,
-            queue: None,
-            queue_time: None,
-            response_rate: 0,
+            ..Default::default()
         },
         admission: net::admission::Settings {
             all: None,

@@ -72,16 +72,7 @@ mod tests {
             .build()
             .unwrap();
         LocalSet::new().block_on(&runtime, async {
-            let settings = Settings {
-                request_timeout: None,
-                worker_requests: None,
-                verify_timeout: None,
-                board: None,
-                tell_load: false,
-                queue: None,
-                queue_time: None,
-                response_rate: 0,
-            };
+            let settings = Settings::default();
             let room = Rc::new(Room::new(spool::Settings {
                 folder: None,
                 limit: None,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::scoreboard::Board;
 
-/// How requests are dispatched.
-#[derive(Clone, Debug)]
+/// How requests are dispatched; by default without a limit.
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// How long the app may be silent on a request; nothing: for ever.
     pub request_timeout: Option<Duration>,

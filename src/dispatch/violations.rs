@@ -54,16 +54,7 @@ struct World {
 impl World {
     async fn new() -> World {
         let (report, mut reports) = unbounded_channel();
-        let settings = Settings {
-            request_timeout: None,
-            worker_requests: None,
-            verify_timeout: None,
-            board: None,
-            tell_load: false,
-            queue: None,
-            queue_time: None,
-            response_rate: 0,
-        };
+        let settings = Settings::default();
         let room = Rc::new(Room::new(spool::Settings {
             folder: None,
             limit: None,

@@ -1,5 +1,5 @@
-//! The names of clients' hosts, for rules of access. A name counts if it leads back to the client's address: whoever has an address
-//! can give it any name.
+//! The names of clients' hosts, for rules of access. A name counts if it leads back to the client's address: the owner
+//! of an address can give it any name.
 //!
 //! The system's resolver blocks, so threads ask it, and the event loop waits for a bounded time only. Names are looked up
 //! when a rule needs one, and are kept for a short time.
